@@ -1,0 +1,219 @@
+//! What both command-line tools share: exit codes, errors with a way out, and how output looks.
+//!
+//! Data goes to stdout, everything else to stderr. Whatever comes from the bus is printed with its control characters
+//! escaped, so that no worker can write to an operator's terminal.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::{client::CallError, connect::ConnectError, error::ErrorKind};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It failed.
+    Failed = 1,
+    /// It was called wrongly.
+    Usage = 2,
+    /// There is no such worker or thread.
+    NotFound = 3,
+    /// The bus is unreachable, nobody answers, or the time is up: the outcome may be unknown, the text says so.
+    NoAnswer = 4,
+    /// The worker or manager refused.
+    Refused = 5,
+}
+
+/// A command's failure: what happened, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    /// The process's exit code.
+    pub exit: Exit,
+    /// What happened.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// A failure without advice.
+    pub fn new(exit: Exit, message: impl ToString) -> Self {
+        CliError { exit, message: message.to_string(), hint: None }
+    }
+
+    /// Adds what to do next.
+    pub fn hint(self, hint: impl ToString) -> Self {
+        CliError { hint: Some(hint.to_string()), ..self }
+    }
+}
+
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        match &error {
+            ConnectError::Settings(_) => CliError::new(Exit::Usage, error),
+            ConnectError::File { .. } => CliError::new(Exit::Failed, error),
+            ConnectError::Unreachable { .. } => {
+                CliError::new(Exit::NoAnswer, error).hint("is NATS running there? name another server with --server or NATS_URL")
+            }
+        }
+    }
+}
+
+impl From<CallError> for CliError {
+    fn from(error: CallError) -> Self {
+        let exit = match &error {
+            CallError::Refused(body) => match body.kind {
+                ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
+                ErrorKind::Internal { .. } => Exit::Failed,
+                _ => Exit::Refused,
+            },
+            CallError::NoResponders(_) | CallError::TimedOut { .. } => Exit::NoAnswer,
+            CallError::BadReply(..) | CallError::NotSent(..) => Exit::Failed,
+        };
+        CliError::new(exit, error)
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        CliError::new(Exit::Failed, error)
+    }
+}
+
+/// Turns a command's result into the process's exit code, and says on stderr what went wrong. A reader that has gone
+/// away (`… | head -1`) is no error.
+pub fn finish(result: Result<(), CliError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut stderr = io::stderr().lock();
+            // Nobody is left to tell when stderr is gone too.
+            let _ = writeln!(stderr, "error: {}", printable(&error.message));
+            if let Some(hint) = &error.hint {
+                let _ = writeln!(stderr, "hint: {}", printable(hint));
+            }
+            ExitCode::from(error.exit as u8)
+        }
+    }
+}
+
+/// Writes data to stdout. When its reader has gone away, the rest is dropped and the command still succeeds.
+pub fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(CliError::new(Exit::Failed, format!("cannot write to stdout: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// How a command prints what it found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// The plain form
+    #[default]
+    Plain,
+    /// A table
+    Table,
+    /// A table with more columns
+    Wide,
+    /// One JSON document
+    Json,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// One JSON document, indented.
+pub fn json<T: Serialize>(value: &T) -> Result<String, CliError> {
+    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| CliError::new(Exit::Failed, error))
+}
+
+/// One JSON object a line.
+pub fn jsonl<T: Serialize>(values: &[T]) -> Result<String, CliError> {
+    let mut text = String::new();
+    for value in values {
+        text += &serde_json::to_string(value).map_err(|error| CliError::new(Exit::Failed, error))?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// An aligned table, two blanks between columns, wide characters counted as wide.
+pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headers.iter().copied());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+/// A text with its control characters escaped.
+pub fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
+        if character.is_control() {
+            out.extend(character.escape_default())
+        } else {
+            out.push(character)
+        }
+        out
+    })
+}
+
+/// A duration for people, without blanks: `2.757s`, `17s`, `13m42s`. Milliseconds show below a minute.
+pub fn human(duration: Duration) -> String {
+    let millis = duration.as_millis() as u64;
+    match millis {
+        0..1_000 => format!("{millis}ms"),
+        1_000..60_000 if !millis.is_multiple_of(1_000) => format!("{}.{:03}s", millis / 1_000, millis % 1_000),
+        _ => human_secs(duration),
+    }
+}
+
+/// A duration in whole seconds, without blanks: `17s`, `13m42s`.
+pub fn human_secs(duration: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string().replace(' ', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_print_without_blanks() {
+        let shown = |millis| human(Duration::from_millis(millis));
+        assert_eq!((shown(0), shown(999), shown(2_757)), ("0ms".into(), "999ms".into(), "2.757s".into()));
+        assert_eq!((shown(5_000), shown(822_345)), ("5s".into(), "13m42s".into()));
+        assert_eq!(human_secs(Duration::from_millis(17_999)), "17s");
+        assert_eq!(human_secs(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn tables_are_aligned_by_width_and_have_no_blanks_at_the_end() {
+        let rows = vec![vec!["矿机 1".into(), "0".into()], vec!["w1".into(), "10".into()]];
+        assert_eq!(table(&["Name", "N"], rows), "Name    N\n矿机 1  0\nw1      10\n");
+    }
+
+    #[test]
+    fn an_empty_table_is_its_header() {
+        assert_eq!(table(&["Name", "N"], vec![]), "Name  N\n");
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
+    }
+}

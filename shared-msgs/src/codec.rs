@@ -1,0 +1,134 @@
+//! The self-describing encoding of every payload: the first byte says which it is.
+//!
+//! ```text
+//!  '{'                    JSON
+//!  0x80-0x8F, 0xDE, 0xDF  a MessagePack map with field names
+//!  (empty)                {} in JSON
+//! ```
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Nesting deeper than this is refused: no message of ours comes near it, and a decoder's stack is finite.
+const MAX_DEPTH: usize = 64;
+
+/// How a payload is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// For people and scripts.
+    Json,
+    /// Smaller and faster; the default of the state subjects.
+    #[default]
+    Msgpack,
+}
+
+/// Why a payload could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The first byte starts neither a JSON object nor a MessagePack map.
+    #[error("the payload is neither a JSON object nor a MessagePack map: it starts with byte 0x{0:02X}")]
+    UnknownEncoding(u8),
+    /// Invalid JSON, or JSON of another shape.
+    #[error("the payload is no valid JSON message: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Invalid MessagePack, or MessagePack of another shape.
+    #[error("the payload is no valid MessagePack message: {0}")]
+    Msgpack(#[from] rmp_serde::decode::Error),
+    /// Bytes follow the MessagePack map.
+    #[error("{0} bytes follow the end of the MessagePack message")]
+    TrailingBytes(usize),
+    /// A value that MessagePack cannot hold.
+    #[error("the message cannot be written as MessagePack: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+impl Encoding {
+    /// The encoding of a payload, by its first byte. An empty one counts as JSON.
+    pub fn of(payload: &[u8]) -> Result<Encoding, CodecError> {
+        match payload.first() {
+            None | Some(b'{') => Ok(Encoding::Json),
+            Some(0x80..=0x8F | 0xDE | 0xDF) => Ok(Encoding::Msgpack),
+            Some(&other) => Err(CodecError::UnknownEncoding(other)),
+        }
+    }
+
+    /// Writes a message, which must be a struct or a map.
+    pub fn encode<T: Serialize>(self, message: &T) -> Result<Vec<u8>, CodecError> {
+        match self {
+            Encoding::Json => Ok(serde_json::to_vec(message)?),
+            Encoding::Msgpack => Ok(rmp_serde::to_vec_named(message)?),
+        }
+    }
+}
+
+/// Reads a message in either encoding; an empty payload reads as `{}`.
+pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
+    match Encoding::of(payload)? {
+        Encoding::Json if payload.is_empty() => Ok(serde_json::from_slice(b"{}")?),
+        Encoding::Json => Ok(serde_json::from_slice(payload)?),
+        Encoding::Msgpack => {
+            let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(payload));
+            deserializer.set_max_depth(MAX_DEPTH);
+            let message = T::deserialize(&mut deserializer)?;
+            match payload.len() - deserializer.position() as usize {
+                0 => Ok(message),
+                rest => Err(CodecError::TrailingBytes(rest)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn encodings_are_told_by_the_first_byte() {
+        assert_eq!(Encoding::of(b"").unwrap(), Encoding::Json);
+        assert_eq!(Encoding::of(b"{\"a\":1}").unwrap(), Encoding::Json);
+        assert_eq!(Encoding::of(&[0x81]).unwrap(), Encoding::Msgpack);
+        assert_eq!(Encoding::of(&[0xDE, 0, 0]).unwrap(), Encoding::Msgpack);
+        for garbage in [b"[1]".as_slice(), b" {}", b"null", &[0x00], &[0x90], &[0xC0], &[0xFF]] {
+            assert!(matches!(Encoding::of(garbage), Err(CodecError::UnknownEncoding(_))), "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn messagepack_carries_field_names() {
+        assert_eq!(Encoding::Msgpack.encode(&json!({"index": 5})).unwrap(), b"\x81\xA5index\x05");
+    }
+
+    #[test]
+    fn an_empty_payload_is_an_empty_object() {
+        assert_eq!(decode::<Value>(b"").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn bytes_after_the_message_are_refused_in_both_encodings() {
+        assert!(matches!(decode::<Value>(b"\x80\x00"), Err(CodecError::TrailingBytes(1))));
+        assert!(matches!(decode::<Value>(b"{}{}"), Err(CodecError::Json(_))));
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_stack_overflow() {
+        let mut deep = vec![0x81; 1];
+        deep.extend_from_slice(b"\xA1a");
+        deep.extend(std::iter::repeat_n(0x91, 100_000));
+        assert!(decode::<Value>(&deep).is_err());
+        let json = format!("{{\"a\":{}", "[".repeat(100_000));
+        assert!(decode::<Value>(json.as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), first in prop::sample::select(vec![b'{', 0x80, 0x8F, 0xDE, 0xDF])) {
+            let mut payload = vec![first];
+            payload.extend(bytes);
+            let _ = decode::<Value>(&payload);
+            let _ = decode::<crate::snapshot::WorkerSnapshot>(&payload);
+        }
+    }
+}

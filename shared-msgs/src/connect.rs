@@ -1,0 +1,366 @@
+//! How both programs reach NATS: the options, where they come from, and the two ways to connect.
+//!
+//! ```text
+//!  flag  >  environment  >  [nats] in the configuration file  >  default      -> NatsSettings
+//!  NatsSettings::connect_once()    a command-line tool: connects now or fails
+//!  NatsSettings::connect_daemon()  a daemon: starts without NATS, reconnects for ever, reports the link's state
+//! ```
+
+use std::{path::PathBuf, time::Duration};
+
+use async_nats::{Client, ConnectOptions, ServerAddr};
+use clap::Args;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::{codec::Encoding, subject::Prefix};
+
+const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+// A dead link is noticed after two unanswered pings.
+const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The options of every command. `None` means: not given here.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "NATS")]
+pub struct NatsArgs {
+    /// NATS server URLs, separated by commas [default: nats://127.0.0.1:4222]
+    #[arg(short = 's', long, env = "NATS_URL", global = true, value_name = "URL")]
+    pub server: Option<String>,
+    /// File with user credentials (JWT and nkey seed)
+    #[arg(long, env = "NATS_CREDS", global = true, value_name = "FILE")]
+    pub creds: Option<PathBuf>,
+    /// File with an nkey seed
+    #[arg(long, env = "NATS_NKEY", global = true, value_name = "FILE")]
+    pub nkey: Option<PathBuf>,
+    /// User name
+    #[arg(long, env = "NATS_USER", global = true)]
+    pub user: Option<String>,
+    /// Password
+    #[arg(long, env = "NATS_PASSWORD", global = true, hide_env_values = true)]
+    pub password: Option<String>,
+    /// File with the certificate authorities to trust (PEM)
+    #[arg(long, env = "NATS_CA", global = true, value_name = "FILE")]
+    pub tlsca: Option<PathBuf>,
+    /// File with the client certificate (PEM)
+    #[arg(long, env = "NATS_CERT", global = true, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+    /// File with the client certificate's key (PEM)
+    #[arg(long, env = "NATS_KEY", global = true, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
+    /// How long to wait for an answer [default: 5s]
+    #[arg(long, env = "NATS_TIMEOUT", global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// First part of every subject [default: damocles]
+    #[arg(long, env = "DAMOCLES_PREFIX", global = true)]
+    pub prefix: Option<Prefix>,
+}
+
+/// The `[nats]` section of a configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NatsSection {
+    /// See [`NatsArgs::server`].
+    pub server: Option<String>,
+    /// See [`NatsArgs::creds`].
+    pub creds: Option<PathBuf>,
+    /// See [`NatsArgs::nkey`].
+    pub nkey: Option<PathBuf>,
+    /// See [`NatsArgs::user`].
+    pub user: Option<String>,
+    /// See [`NatsArgs::password`].
+    pub password: Option<String>,
+    /// See [`NatsArgs::tlsca`].
+    pub tlsca: Option<PathBuf>,
+    /// See [`NatsArgs::tlscert`].
+    pub tlscert: Option<PathBuf>,
+    /// See [`NatsArgs::tlskey`].
+    pub tlskey: Option<PathBuf>,
+    /// See [`NatsArgs::timeout`].
+    #[serde(with = "humantime_serde")]
+    pub timeout: Option<Duration>,
+    /// See [`NatsArgs::prefix`].
+    pub prefix: Option<Prefix>,
+    /// How state is published; requests are answered in their own encoding.
+    pub encoding: Encoding,
+}
+
+/// Everything needed to reach NATS.
+#[derive(Clone)]
+pub struct NatsSettings {
+    servers: Vec<ServerAddr>,
+    creds: Option<PathBuf>,
+    nkey: Option<PathBuf>,
+    user: Option<String>,
+    password: Option<String>,
+    tlsca: Option<PathBuf>,
+    tls_client: Option<(PathBuf, PathBuf)>,
+    /// How long to wait for an answer.
+    pub timeout: Duration,
+    /// First part of every subject.
+    pub prefix: Prefix,
+    /// How state is published.
+    pub encoding: Encoding,
+}
+
+/// The state of a daemon's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// No connection yet, or it was lost.
+    Down,
+    /// Connected; the number counts connections, so that a fresh one is told from the one before.
+    Up(u64),
+    /// Closed for good.
+    Closed,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The options do not make sense.
+    #[error("{0}")]
+    Settings(String),
+    /// A file cannot be read or used.
+    #[error("cannot use {what} {path}: {error}")]
+    File {
+        /// What the file is for.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        error: String,
+    },
+    /// Nobody answers, or the server refuses.
+    #[error("cannot reach NATS at {servers}: {error}")]
+    Unreachable {
+        /// The servers tried, without passwords.
+        servers: String,
+        /// Why.
+        error: String,
+    },
+}
+
+impl NatsSettings {
+    /// Puts the options together: those of the command line and environment win over the file's.
+    pub fn new(args: &NatsArgs, file: &NatsSection) -> Result<Self, ConnectError> {
+        let server = args.server.as_deref().or(file.server.as_deref()).unwrap_or(DEFAULT_SERVER);
+        let mut servers = Vec::new();
+        for url in server.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+            let parsed: ServerAddr = url.parse().map_err(|error| {
+                ConnectError::Settings(format!("server {:?} is no NATS URL ({error}): write it as nats://host:4222", without_password(url)))
+            })?;
+            servers.push(parsed);
+        }
+        if servers.is_empty() {
+            return Err(ConnectError::Settings("no NATS server is named: write --server nats://host:4222".into()));
+        }
+        let pick = |a: &Option<PathBuf>, b: &Option<PathBuf>| a.clone().or_else(|| b.clone());
+        let tls_client = match (pick(&args.tlscert, &file.tlscert), pick(&args.tlskey, &file.tlskey)) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => return Err(ConnectError::Settings("--tlscert and --tlskey go together".into())),
+        };
+        let user = args.user.clone().or_else(|| file.user.clone());
+        let password = args.password.clone().or_else(|| file.password.clone());
+        if user.is_some() != password.is_some() {
+            return Err(ConnectError::Settings("--user and --password go together".into()));
+        }
+        Ok(NatsSettings {
+            servers,
+            creds: pick(&args.creds, &file.creds),
+            nkey: pick(&args.nkey, &file.nkey),
+            user,
+            password,
+            tlsca: pick(&args.tlsca, &file.tlsca),
+            tls_client,
+            timeout: args.timeout.or(file.timeout).unwrap_or(DEFAULT_TIMEOUT),
+            prefix: args.prefix.clone().or_else(|| file.prefix.clone()).unwrap_or_default(),
+            encoding: file.encoding,
+        })
+    }
+
+    /// The servers, for people: without user names and passwords.
+    pub fn servers(&self) -> String {
+        let shown: Vec<_> = self.servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
+        shown.join(", ")
+    }
+
+    /// Host and port of the first server.
+    pub fn first_server(&self) -> (String, u16) {
+        let first = &self.servers[0];
+        (first.host().to_owned(), first.port())
+    }
+
+    /// Connects now, within [`NatsSettings::timeout`].
+    pub async fn connect_once(&self, client_name: &str) -> Result<Client, ConnectError> {
+        let options = self.options(client_name).await?.connection_timeout(self.timeout);
+        let connecting = tokio::time::timeout(self.timeout, options.connect(self.servers.as_slice()));
+        match connecting.await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(error)) => Err(self.unreachable(error)),
+            Err(_) => Err(self.unreachable(format!("no answer within {}", crate::cli::human(self.timeout)))),
+        }
+    }
+
+    /// Connects in the background, now or whenever NATS is there, again after every loss; says so once per outage in
+    /// the log. Fails only on options that can never work.
+    pub async fn connect_daemon(&self, client_name: &str) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
+        let (link, watcher) = watch::channel(Link::Down);
+        let servers = self.servers();
+        let reported = std::sync::atomic::AtomicBool::new(false);
+        let state = std::sync::Arc::new((link, reported));
+        let options = self
+            .options(client_name)
+            .await?
+            .retry_on_initial_connect()
+            .ping_interval(LINK_PING_INTERVAL)
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback(move |event| {
+                let (state, servers) = (state.clone(), servers.clone());
+                async move { note_event(&state.0, &state.1, &servers, event) }
+            });
+        let client = options.connect(self.servers.as_slice()).await.map_err(|error| self.unreachable(error))?;
+        Ok((client, watcher))
+    }
+
+    fn unreachable(&self, error: impl ToString) -> ConnectError {
+        ConnectError::Unreachable { servers: self.servers(), error: error.to_string() }
+    }
+
+    async fn options(&self, client_name: &str) -> Result<ConnectOptions, ConnectError> {
+        // Requests are bounded by our own deadlines.
+        let mut options = ConnectOptions::new().name(client_name).request_timeout(None);
+        if let Some(path) = &self.creds {
+            let refused = |error: std::io::Error| file_error("credentials file", path, error);
+            options = options.credentials_file(path).await.map_err(refused)?;
+        }
+        if let Some(path) = &self.nkey {
+            let refused = |error: std::io::Error| file_error("nkey file", path, error);
+            let text = tokio::fs::read_to_string(path).await.map_err(refused)?;
+            let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
+            let seed = seed.ok_or_else(|| file_error("nkey file", path, "it holds no user seed (a line SU…)"))?;
+            options = options.nkey(seed.to_owned());
+        }
+        if let (Some(user), Some(password)) = (&self.user, &self.password) {
+            options = options.user_and_password(user.clone(), password.clone());
+        }
+        for (what, path) in [
+            ("CA file", self.tlsca.as_ref()),
+            ("certificate", self.tls_client.as_ref().map(|c| &c.0)),
+            ("key", self.tls_client.as_ref().map(|c| &c.1)),
+        ] {
+            if let Some(path) = path {
+                tokio::fs::metadata(path).await.map_err(|error| file_error(what, path, error))?;
+            }
+        }
+        if let Some(path) = &self.tlsca {
+            options = options.add_root_certificates(path.clone()).require_tls(true);
+        }
+        if let Some((cert, key)) = &self.tls_client {
+            options = options.add_client_certificate(cert.clone(), key.clone()).require_tls(true);
+        }
+        Ok(options)
+    }
+}
+
+fn file_error(what: &'static str, path: &std::path::Path, error: impl ToString) -> ConnectError {
+    ConnectError::File { what, path: path.display().to_string(), error: error.to_string() }
+}
+
+fn without_password(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => url.to_owned(),
+    }
+}
+
+// 100 ms to 1 s, with jitter: after an outage a thousand clients must not come back in step.
+fn reconnect_delay(attempt: usize) -> Duration {
+    let ceiling = (100u64 << attempt.min(4)).clamp(150, 1000);
+    Duration::from_millis(fastrand::u64(100..=ceiling))
+}
+
+fn note_event(link: &watch::Sender<Link>, reported: &std::sync::atomic::AtomicBool, servers: &str, event: async_nats::Event) {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use async_nats::Event;
+    match event {
+        Event::Connected => {
+            reported.store(false, SeqCst);
+            info!(servers, "connected to NATS");
+            link.send_modify(|state| *state = Link::Up(if let Link::Up(count) = *state { count + 1 } else { next_count() }));
+        }
+        Event::Disconnected => {
+            if !reported.swap(true, SeqCst) {
+                warn!(servers, "lost the connection to NATS; going on without it until it is back");
+            }
+            link.send_replace(Link::Down);
+        }
+        Event::Closed => {
+            link.send_replace(Link::Closed);
+        }
+        Event::LameDuckMode | Event::Draining => info!(%event, "NATS connection"),
+        Event::SlowConsumer(_) => warn!(%event, "NATS messages were dropped"),
+        Event::ServerError(_) => warn!(%event, "NATS refuses"),
+        Event::ClientError(error) => {
+            // Failed attempts to connect come here, one after another.
+            if *link.borrow() == Link::Down {
+                if !reported.swap(true, SeqCst) {
+                    warn!(servers, %error, "NATS is not reachable; going on without it until it is");
+                }
+            } else {
+                warn!(%error, "NATS client");
+            }
+        }
+    }
+}
+
+fn next_count() -> u64 {
+    static CONNECTIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    CONNECTIONS.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(server: &str) -> NatsArgs {
+        NatsArgs { server: Some(server.into()), ..NatsArgs::default() }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file: NatsSection = toml::from_str("server = 'nats://file:1'\ntimeout = '2s'\nprefix = 'pool'\nencoding = 'json'").unwrap();
+        let both = NatsSettings::new(&args("nats://flag:2"), &file).unwrap();
+        assert_eq!((both.servers(), both.timeout), ("flag:2".into(), Duration::from_secs(2)));
+        assert_eq!((both.prefix.to_string(), both.encoding), ("pool".into(), Encoding::Json));
+        assert_eq!(NatsSettings::new(&NatsArgs::default(), &file).unwrap().servers(), "file:1");
+        let neither = NatsSettings::new(&NatsArgs::default(), &NatsSection::default()).unwrap();
+        assert_eq!((neither.servers(), neither.timeout), ("127.0.0.1:4222".into(), DEFAULT_TIMEOUT));
+    }
+
+    #[test]
+    fn several_servers_are_separated_by_commas_and_shown_without_secrets() {
+        let settings = NatsSettings::new(&args("nats://u:secret@a:1, nats://b:2"), &NatsSection::default()).unwrap();
+        assert_eq!(settings.servers(), "a:1, b:2");
+    }
+
+    #[test]
+    fn options_that_cannot_work_are_named() {
+        let refused = |args: NatsArgs| NatsSettings::new(&args, &NatsSection::default()).err().expect("accepted").to_string();
+        assert!(refused(args("nats://u:secret@ho st:x")).contains("ho st"));
+        assert!(!refused(args("nats://u:secret@ho st:x")).contains("secret"));
+        assert!(refused(args(" , ")).contains("--server"));
+        assert!(refused(NatsArgs { user: Some("u".into()), ..NatsArgs::default() }).contains("--password"));
+        assert!(refused(NatsArgs { tlskey: Some("k".into()), ..NatsArgs::default() }).contains("--tlscert"));
+    }
+
+    #[test]
+    fn reconnect_delays_stay_between_100_ms_and_1_s() {
+        for attempt in 0..50 {
+            let delay = reconnect_delay(attempt).as_millis();
+            assert!((100..=1000).contains(&delay), "attempt {attempt}: {delay} ms");
+        }
+    }
+}

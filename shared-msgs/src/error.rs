@@ -1,0 +1,191 @@
+//! What a refusal looks like on the bus: `{"error": {"kind": …, "message": …, …}}`, with the headers of the services
+//! convention (ADR-32) beside it. Clients match on the kind, never on the text.
+
+use serde::{Deserialize, Serialize};
+
+/// The header with the refusal's text.
+pub const ERROR_HEADER: &str = "Nats-Service-Error";
+/// The header with the refusal's number.
+pub const ERROR_CODE_HEADER: &str = "Nats-Service-Error-Code";
+
+/// The body of a refusal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// Why it was refused.
+    pub error: ErrorBody,
+}
+
+/// A kind for programs and a text for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong, in a sentence.
+    #[serde(default)]
+    pub message: String,
+    /// The kind, with its facts.
+    #[serde(flatten)]
+    pub kind: ErrorKind,
+}
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The worker has no thread of that index.
+    #[error("there is no thread {index}: this worker has {threads}, numbered from 0")]
+    ThreadNotFound {
+        /// The index asked for.
+        index: u32,
+        /// How many threads the worker has.
+        threads: u32,
+    },
+    /// Only a paused thread can be resumed.
+    #[error("the thread is not paused, it is {status}")]
+    NotPaused {
+        /// What it does instead, see [`crate::snapshot::ThreadStatus::name`].
+        status: String,
+    },
+    /// The plan has no such state.
+    #[error("{given:?} is no state of plan {plan}; its states are {}", allowed.join(", "))]
+    InvalidState {
+        /// The state asked for.
+        given: String,
+        /// The thread's plan.
+        plan: String,
+        /// The plan's states.
+        allowed: Vec<String>,
+    },
+    /// The plan has the state, but the sector lacks what the state needs.
+    #[error("the sector cannot go on from {state}: it has no {}", missing.join(", no "))]
+    StateUnreachable {
+        /// The state asked for.
+        state: String,
+        /// What the sector lacks.
+        missing: Vec<String>,
+    },
+    /// The thread has changed since the caller looked.
+    #[error("the thread has changed: it is at revision {actual}, the command was meant for revision {expected}")]
+    RevisionMismatch {
+        /// The revision in the request.
+        expected: u64,
+        /// The thread's revision.
+        actual: u64,
+    },
+    /// No such worker is known.
+    #[error("no worker {worker:?} is known")]
+    WorkerNotFound {
+        /// The name asked for.
+        worker: String,
+    },
+    /// A worker that still reports cannot be removed.
+    #[error("worker {worker:?} still reports (last {last_ping_ms} ms ago): stop it first")]
+    WorkerReports {
+        /// The worker's name.
+        worker: String,
+        /// Age of its newest report.
+        last_ping_ms: u64,
+    },
+    /// The sector manager does not know the sector.
+    #[error("sector {sector} is not known to the sector manager")]
+    SectorNotFound {
+        /// The sector asked for.
+        sector: String,
+    },
+    /// The request cannot be understood or asks for what is not offered.
+    #[error("bad request: {detail}")]
+    BadRequest {
+        /// What is wrong with it.
+        #[serde(default)]
+        detail: String,
+    },
+    /// The fault is on the answering side.
+    #[error("internal error: {detail}")]
+    Internal {
+        /// What went wrong.
+        #[serde(default)]
+        detail: String,
+    },
+    /// A kind of a newer version; the message says more.
+    #[error("refused")]
+    #[serde(other)]
+    Other,
+}
+
+impl ErrorKind {
+    /// A request that cannot be understood.
+    pub fn bad_request(detail: impl ToString) -> Self {
+        ErrorKind::BadRequest { detail: detail.to_string() }
+    }
+
+    /// A fault of the answering side.
+    pub fn internal(detail: impl ToString) -> Self {
+        ErrorKind::Internal { detail: detail.to_string() }
+    }
+
+    /// The number in [`ERROR_CODE_HEADER`], after HTTP's.
+    pub fn code(&self) -> u16 {
+        match self {
+            ErrorKind::BadRequest { .. } | ErrorKind::InvalidState { .. } => 400,
+            ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => 404,
+            ErrorKind::NotPaused { .. } | ErrorKind::StateUnreachable { .. } | ErrorKind::WorkerReports { .. } => 409,
+            ErrorKind::RevisionMismatch { .. } => 412,
+            ErrorKind::Internal { .. } | ErrorKind::Other => 500,
+        }
+    }
+}
+
+impl From<ErrorKind> for ErrorReply {
+    fn from(kind: ErrorKind) -> Self {
+        ErrorReply { error: ErrorBody { message: kind.to_string(), kind } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::codec::{Encoding, decode};
+
+    fn all_kinds() -> Vec<(ErrorKind, &'static str)> {
+        let text = || "x".to_owned();
+        vec![
+            (ErrorKind::ThreadNotFound { index: 7, threads: 3 }, "thread_not_found"),
+            (ErrorKind::NotPaused { status: text() }, "not_paused"),
+            (ErrorKind::InvalidState { given: text(), plan: text(), allowed: vec![text()] }, "invalid_state"),
+            (ErrorKind::StateUnreachable { state: text(), missing: vec![text()] }, "state_unreachable"),
+            (ErrorKind::RevisionMismatch { expected: 1, actual: 2 }, "revision_mismatch"),
+            (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
+            (ErrorKind::WorkerReports { worker: text(), last_ping_ms: 1 }, "worker_reports"),
+            (ErrorKind::SectorNotFound { sector: text() }, "sector_not_found"),
+            (ErrorKind::bad_request("x"), "bad_request"),
+            (ErrorKind::internal("x"), "internal"),
+        ]
+    }
+
+    #[test]
+    fn the_json_of_a_refusal_is_pinned() {
+        let reply = ErrorReply::from(ErrorKind::ThreadNotFound { index: 7, threads: 3 });
+        let expected = json!({"error": {
+            "kind": "thread_not_found", "index": 7, "threads": 3,
+            "message": "there is no thread 7: this worker has 3, numbered from 0",
+        }});
+        assert_eq!(serde_json::to_value(&reply).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_kind_has_its_name_and_survives_both_encodings() {
+        for (kind, name) in all_kinds() {
+            let reply = ErrorReply::from(kind);
+            assert_eq!(serde_json::to_value(&reply).unwrap()["error"]["kind"], name);
+            for encoding in [Encoding::Json, Encoding::Msgpack] {
+                assert_eq!(decode::<ErrorReply>(&encoding.encode(&reply).unwrap()).unwrap(), reply);
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_newer_version_keeps_its_message() {
+        let reply: ErrorReply = decode(br#"{"error":{"kind":"on_holiday","message":"back on Monday","until":3}}"#).unwrap();
+        assert_eq!(reply.error, ErrorBody { message: "back on Monday".into(), kind: ErrorKind::Other });
+    }
+}

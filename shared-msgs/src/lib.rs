@@ -1,0 +1,25 @@
+//! What worker, manager and command-line tools have in common. A tour:
+//!
+//! - [`name`], [`subject`]: worker names as subject tokens, and every subject, bucket and stream name
+//! - [`id`], [`codec`]: ids; payloads that say themselves whether they are JSON or MessagePack
+//! - [`snapshot`]: what a worker says about its threads; [`command`]: the verbs, their requests and replies;
+//!   [`error`]: what a refusal looks like; [`sealer`]: what a worker asks of the sector manager
+//! - [`plan`]: the plans with their states and stages, as data
+//! - [`connect`], [`client`]: reaching NATS, asking over it
+//! - [`config`], [`cli`]: strict configuration files; exit codes and output of the command-line tools
+//!
+//! Nothing here depends on the worker or the manager.
+
+pub mod cli;
+pub mod client;
+pub mod codec;
+pub mod command;
+pub mod config;
+pub mod connect;
+pub mod error;
+pub mod id;
+pub mod name;
+pub mod plan;
+pub mod sealer;
+pub mod snapshot;
+pub mod subject;

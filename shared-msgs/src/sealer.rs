@@ -1,0 +1,785 @@
+//! What a worker asks of the sector manager: `sealer.<method>`.
+//!
+//! The messages hold exactly the information of damocles's sector-manager interface (v0.11), as named fields in
+//! snake_case, so that a relay to a running damocles sector manager is a pure mapping. What changes something carries
+//! a `request_id` beside: the same id gets the same result, however often it is asked.
+//!
+//! A reply is `{"result": …}` ([`SealerReply`]) or an [`crate::error::ErrorReply`].
+
+use std::{fmt, str::FromStr};
+
+use crate::id::Id;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+mod base64_bytes;
+pub use base64_bytes::{Base64Bytes, Randomness};
+
+/// A request to the sector manager, with its method's name and the type of its result.
+pub trait SealerRequest: Serialize + DeserializeOwned + Send + Sync {
+    /// The last token of the subject.
+    const METHOD: &'static str;
+    /// What the sector manager answers.
+    type Reply: Serialize + DeserializeOwned + Send;
+}
+
+/// A successful answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SealerReply<T> {
+    /// The method's result; null where the sector manager has nothing to give.
+    pub result: T,
+}
+
+/// A commitment: the root of a Merkle tree, 32 bytes.
+pub type Commitment = [u8; 32];
+
+/// A sector of a miner, printed `s-t0<miner>-<number>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SectorId {
+    /// The miner's actor id.
+    pub miner: u64,
+    /// The sector's number, unique for its miner.
+    pub number: u64,
+}
+
+impl fmt::Display for SectorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s-t0{}-{}", self.miner, self.number)
+    }
+}
+
+impl FromStr for SectorId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (miner, number) = text.strip_prefix("s-t0")?.split_once('-')?;
+            Some(SectorId { miner: miner.parse().ok()?, number: number.parse().ok()? })
+        };
+        match parse() {
+            Some(sector) if sector.to_string() == text => Ok(sector),
+            _ => Err(format!("{text:?} is no sector: write it as s-t0<miner>-<number>, e.g. s-t010000-2")),
+        }
+    }
+}
+
+/// The number of a registered seal proof type (Filecoin actors, `RegisteredSealProof`), e.g. 5 for 2 KiB V1_1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SealProofType(pub i64);
+
+/// Sector sizes in bytes, in the order in which the registered numbers of each proof version list them.
+const SECTOR_SIZES: [u64; 5] = [2 << 10, 8 << 20, 512 << 20, 32 << 30, 64 << 30];
+
+impl SealProofType {
+    /// The V1_1 proof of a sector size in bytes; `None` for a size that Filecoin does not have.
+    pub fn of_sector_size(bytes: u64) -> Option<Self> {
+        SECTOR_SIZES.iter().position(|size| *size == bytes).map(|position| SealProofType(5 + position as i64))
+    }
+
+    /// The sector size in bytes; `None` for a number that is not registered.
+    pub fn sector_size(self) -> Option<u64> {
+        (0..20).contains(&self.0).then(|| SECTOR_SIZES[self.0 as usize % 5])
+    }
+
+    /// Whether pre-commit phase 2 is followed by synthetic proofs (FIP-0059).
+    pub fn is_synthetic(self) -> bool {
+        (10..15).contains(&self.0)
+    }
+
+    /// The name that the proofs library and external processors use for it.
+    pub fn name(self) -> Option<String> {
+        const LABELS: [&str; 5] = ["2KiB", "8MiB", "512MiB", "32GiB", "64GiB"];
+        let versions = ["V1", "V1_1", "V1_1_Feat_SyntheticPoRep", "V1_2_Feat_NonInteractivePoRep"];
+        let number = usize::try_from(self.0).ok()?;
+        Some(format!("StackedDrg{}{}", LABELS[number % 5], versions.get(number / 5)?))
+    }
+}
+
+/// Which sectors a thread takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AllocateSectorSpec {
+    /// Actor ids; all of the sector manager's if absent.
+    pub allowed_miners: Option<Vec<u64>>,
+    /// Seal proof types; any if absent.
+    pub allowed_proof_types: Option<Vec<SealProofType>>,
+}
+
+/// A sector that the worker is to seal.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocatedSector {
+    /// The sector.
+    pub id: SectorId,
+    /// How to seal it.
+    pub proof_type: SealProofType,
+}
+
+/// Asks for a new sector; null when there is none to seal now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocateSector {
+    /// The same id gets the same sector.
+    pub request_id: Id,
+    /// Which sectors will do.
+    #[serde(default)]
+    pub spec: AllocateSectorSpec,
+}
+
+/// How many deals a sector takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AcquireDealsSpec {
+    /// At most so many.
+    pub max_deals: Option<u32>,
+    /// At least so many bytes of the sector.
+    pub min_used_space: Option<u64>,
+}
+
+/// Asks for a sector's deals; null means none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AcquireDeals {
+    /// The same id gets the same deals.
+    pub request_id: Id,
+    /// The sector.
+    pub sector: SectorId,
+    /// What it takes.
+    #[serde(default)]
+    pub spec: AcquireDealsSpec,
+}
+
+/// A piece of a sector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SectorPiece {
+    /// Size and commitment.
+    pub piece: PieceInfo,
+    /// The deal; a piece without one is filler.
+    #[serde(default)]
+    pub deal_info: Option<DealInfo>,
+}
+
+/// A piece's size and commitment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PieceInfo {
+    /// Padded bytes.
+    pub size: u64,
+    /// The commitment as a CID, `baga…`.
+    pub piece_cid: String,
+}
+
+/// A piece's deal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DealInfo {
+    /// The deal on the built-in market.
+    pub deal_id: u64,
+    /// The allocation of a direct-data-onboarding deal.
+    pub allocation_id: u64,
+    /// Unpadded bytes of the client's data.
+    pub payload_size: u64,
+    /// Whether it is a deal of the built-in market.
+    pub is_builtin_market: bool,
+}
+
+/// Asks for the ticket that the replica is made with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AssignTicket {
+    /// The sector.
+    pub sector: SectorId,
+}
+
+/// Randomness of the chain at an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The randomness.
+    pub ticket: Randomness,
+    /// The chain epoch it is of.
+    pub epoch: i64,
+}
+
+/// What goes on chain before the proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreCommitOnChainInfo {
+    /// The replica's commitment.
+    pub comm_r: Commitment,
+    /// The data's commitment.
+    pub comm_d: Commitment,
+    /// The ticket that the replica was made with.
+    pub ticket: Ticket,
+}
+
+/// Hands a pre-commit in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubmitPreCommit {
+    /// The same id gets the same answer.
+    pub request_id: Id,
+    /// The sector.
+    pub sector: AllocatedSector,
+    /// The pre-commit.
+    pub info: PreCommitOnChainInfo,
+    /// Replaces an earlier submission.
+    pub reset: bool,
+}
+
+/// How a submission was received.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubmitReply {
+    /// The result.
+    pub res: SubmitResult,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub desc: Option<String>,
+}
+
+/// The results of a submission; damocles's numbers 1 to 5 in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubmitResult {
+    /// Taken.
+    Accepted,
+    /// Taken before.
+    DuplicateSubmit,
+    /// Differs from what was submitted before.
+    MismatchedSubmission,
+    /// The sector is to be given up.
+    Rejected,
+    /// The sector manager does not find the sector's files.
+    FilesMissed,
+}
+
+/// Asks what became of a pre-commit on chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PollPreCommitState {
+    /// The sector.
+    pub sector: SectorId,
+}
+
+/// What became of a message on chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PollReply {
+    /// The state.
+    pub state: OnChainState,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub desc: Option<String>,
+}
+
+/// States of a message on chain; damocles's numbers 1 to 7 in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnChainState {
+    /// Not sent yet.
+    Pending,
+    /// In a block that is not final.
+    Packed,
+    /// Done.
+    Landed,
+    /// Nobody knows of it.
+    NotFound,
+    /// To be submitted again.
+    Failed,
+    /// Will never succeed.
+    PermFailed,
+    /// The sector is to be given up.
+    ShouldAbort,
+}
+
+/// Says that a sector's files are in a store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubmitPersisted {
+    /// The same id gets the same answer.
+    pub request_id: Id,
+    /// The sector.
+    pub sector: SectorId,
+    /// The store's name.
+    pub store: String,
+    /// Whether they are the files of an upgrade.
+    pub is_upgrade: bool,
+}
+
+/// Asks for the seed that the proof's challenges come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitSeed {
+    /// The sector.
+    pub sector: SectorId,
+    /// How it is sealed.
+    pub proof_type: SealProofType,
+}
+
+/// The seed, or how long to wait for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitSeedReply {
+    /// The seed is not there yet.
+    pub should_wait: bool,
+    /// Ask again after so many seconds.
+    pub delay: u64,
+    /// The seed.
+    #[serde(default)]
+    pub seed: Option<Seed>,
+}
+
+/// The interactive randomness of a sector.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seed {
+    /// The randomness.
+    pub seed: Randomness,
+    /// The chain epoch it is of.
+    pub epoch: i64,
+}
+
+/// Hands a proof in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubmitProof {
+    /// The same id gets the same answer.
+    pub request_id: Id,
+    /// The sector.
+    pub sector: SectorId,
+    /// The proof's bytes.
+    pub proof: Base64Bytes,
+    /// Replaces an earlier submission.
+    pub reset: bool,
+}
+
+/// Asks what became of a proof on chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PollProofState {
+    /// The sector.
+    pub sector: SectorId,
+}
+
+/// Tells the sector manager what a sector's thread did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportState {
+    /// The sector.
+    pub sector: SectorId,
+    /// Where it is.
+    pub worker: WorkerPlace,
+    /// What changed.
+    pub state_change: StateChange,
+    /// The failure, if it is one.
+    #[serde(default)]
+    pub failure: Option<ReportedFailure>,
+}
+
+/// A thread of a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerPlace {
+    /// The worker's name.
+    pub instance: String,
+    /// The thread's store.
+    pub location: String,
+}
+
+/// A step of a plan, in the names of [`crate::plan`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// The state before.
+    pub prev: String,
+    /// The state after.
+    pub next: String,
+    /// What led from one to the other.
+    pub event: String,
+}
+
+/// A failure and its level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportedFailure {
+    /// `temporary`, `permanent`, `abort` or `critical`.
+    pub level: String,
+    /// What went wrong.
+    pub desc: String,
+}
+
+/// What the sector manager thinks of the sector. With `finalized` or an `abort_reason` it has ended the sector, and the
+/// worker gives it up (damocles issue 737).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportStateReply {
+    /// The sector.
+    pub id: SectorId,
+    /// The sector is done with.
+    #[serde(default)]
+    pub finalized: bool,
+    /// Why it was ended.
+    #[serde(default)]
+    pub abort_reason: Option<String>,
+}
+
+/// Says that a sector is finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportFinalized {
+    /// The sector.
+    pub sector: SectorId,
+}
+
+/// Says that a sector was given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportAborted {
+    /// The sector.
+    pub sector: SectorId,
+    /// Why.
+    pub reason: String,
+}
+
+/// Asks for a sector to put deals into.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocateSnapupSector {
+    /// The same id gets the same sector.
+    pub request_id: Id,
+    /// Which sectors will do.
+    #[serde(default)]
+    pub sector: AllocateSectorSpec,
+    /// What it takes.
+    #[serde(default)]
+    pub deals: AcquireDealsSpec,
+}
+
+/// A sector to put deals into.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocatedSnapupSector {
+    /// The sector.
+    pub sector: AllocatedSector,
+    /// The deals.
+    pub pieces: Vec<SectorPiece>,
+    /// What the chain knows of it.
+    pub public: PublicReplica,
+    /// Where its files are.
+    pub private: PrivateReplica,
+}
+
+/// What the chain knows of a replica.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PublicReplica {
+    /// The replica's commitment.
+    pub comm_r: Commitment,
+}
+
+/// Where a replica's files are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrivateReplica {
+    /// The store's name.
+    pub access_instance: String,
+}
+
+/// Hands the proof of an upgrade in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubmitSnapupProof {
+    /// The same id gets the same answer.
+    pub request_id: Id,
+    /// The sector.
+    pub sector: SectorId,
+    /// The new replica's commitment.
+    pub comm_r: Commitment,
+    /// The new data's commitment.
+    pub comm_d: Commitment,
+    /// The store that the files are in.
+    pub access_instance: String,
+    /// The pieces' CIDs.
+    pub pieces: Vec<String>,
+    /// The proof's bytes.
+    pub proof: Base64Bytes,
+}
+
+/// Asks for a sector to seal again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocateRebuildSector {
+    /// The same id gets the same sector.
+    pub request_id: Id,
+    /// Which sectors will do.
+    #[serde(default)]
+    pub spec: AllocateSectorSpec,
+}
+
+/// A sector to seal again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocatedRebuildSector {
+    /// The sector.
+    pub sector: AllocatedSector,
+    /// The ticket that the replica was made with.
+    pub ticket: Ticket,
+    /// The deals in it.
+    #[serde(default)]
+    pub pieces: Option<Vec<SectorPiece>>,
+    /// The deals in it, in the form of damocles's newer interface.
+    #[serde(default)]
+    pub pieces_v2: Option<Vec<SectorPiece>>,
+    /// Whether it was upgraded.
+    pub is_snap_up: bool,
+    /// What the chain knows of the upgrade.
+    #[serde(default)]
+    pub upgrade_public: Option<PublicReplica>,
+}
+
+/// Asks for a piece to unseal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocateUnsealSector {
+    /// The same id gets the same piece.
+    pub request_id: Id,
+    /// Which sectors will do.
+    #[serde(default)]
+    pub spec: AllocateSectorSpec,
+}
+
+/// A piece to unseal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocatedUnsealSector {
+    /// The sector.
+    pub sector: AllocatedSector,
+    /// The piece's CID.
+    pub piece_cid: String,
+    /// The data's commitment.
+    pub comm_d: Commitment,
+    /// The ticket that the replica was made with.
+    pub ticket: Ticket,
+    /// Where the piece begins, in unpadded bytes.
+    pub offset: u64,
+    /// The piece's size, in unpadded bytes.
+    pub size: u64,
+    /// Where the sector's files are.
+    pub private_info: PrivateReplica,
+}
+
+/// Says how unsealing a piece ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AchieveUnsealSector {
+    /// The sector.
+    pub sector: SectorId,
+    /// The piece's CID.
+    pub piece_cid: String,
+    /// What went wrong; empty if it is done.
+    pub error: String,
+}
+
+/// Asks where to put an unsealed piece: a list of URLs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AcquireUnsealDest {
+    /// The sector.
+    pub sector: SectorId,
+    /// The piece's CID.
+    pub piece_cid: String,
+}
+
+/// Asks for window-PoSt jobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AllocateWdpostJob {
+    /// The same id gets the same jobs.
+    pub request_id: Id,
+    /// Actor ids; any if absent.
+    #[serde(default)]
+    pub allowed_miners: Option<Vec<u64>>,
+    /// Names of window-PoSt proof types; any if absent.
+    #[serde(default)]
+    pub allowed_proof_types: Option<Vec<String>>,
+    /// At most so many.
+    pub count: u32,
+    /// The worker's name.
+    pub worker: String,
+}
+
+/// A window-PoSt job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WdpostJob {
+    /// The job's id.
+    pub id: String,
+    /// What to prove.
+    pub input: WdpostInput,
+}
+
+/// The sectors of a partition, and the challenge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WdpostInput {
+    /// The sectors.
+    pub sectors: Vec<WdpostSector>,
+    /// The miner's actor id.
+    pub miner_id: u64,
+    /// The name of the window-PoSt proof type.
+    pub proof_type: String,
+    /// The chain's randomness.
+    pub seed: Commitment,
+}
+
+/// A sector of a partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WdpostSector {
+    /// The sector's number.
+    pub sector_id: u64,
+    /// The replica's commitment.
+    pub comm_r: Commitment,
+    /// Whether it was upgraded.
+    pub upgrade: bool,
+    /// Where its files are.
+    pub accesses: WdpostAccesses,
+}
+
+/// Where a sealed sector's files are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WdpostAccesses {
+    /// The replica.
+    pub sealed_file: String,
+    /// The directory with its trees.
+    pub cache_dir: String,
+}
+
+/// Says that window-PoSt jobs are being worked on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WdpostHeartbeat {
+    /// The jobs' ids.
+    pub jobs: Vec<String>,
+    /// The worker's name.
+    pub worker: String,
+}
+
+/// Hands a window-PoSt proof in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WdpostFinish {
+    /// The same id gets the same answer.
+    pub request_id: Id,
+    /// The job's id.
+    pub job: String,
+    /// The proofs; absent if it failed.
+    #[serde(default)]
+    pub output: Option<WdpostOutput>,
+    /// What went wrong; empty if it is done.
+    #[serde(default)]
+    pub error: String,
+}
+
+/// What a window-PoSt job yields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WdpostOutput {
+    /// The partitions' proofs.
+    pub proofs: Vec<Base64Bytes>,
+    /// Numbers of the sectors that cannot be proven.
+    pub faults: Vec<u64>,
+}
+
+/// Reserves space for a sector; null when no store has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreReserveSpace {
+    /// The same id gets the same store.
+    pub request_id: Id,
+    /// The sector.
+    pub sector: SectorId,
+    /// Bytes to reserve.
+    pub size: u64,
+    /// Names of the stores that will do.
+    #[serde(default)]
+    pub candidates: Vec<String>,
+}
+
+/// A store; null when there is none of that name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GetStoreBasicInfo {
+    /// The store's name.
+    pub name: String,
+}
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreBasicInfo {
+    /// The store's name.
+    pub name: String,
+    /// Its path on the sector manager's machine.
+    pub path: String,
+    /// Free-form facts.
+    #[serde(default)]
+    pub meta: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// A reply that says only that it was done.
+pub type Done = ();
+
+macro_rules! methods {
+    ($($request:ident = $method:literal -> $reply:ty),* $(,)?) => {
+        $(impl SealerRequest for $request { const METHOD: &'static str = $method; type Reply = $reply; })*
+        /// Every method's name.
+        pub const METHODS: &[&str] = &[$($method),*];
+    };
+}
+
+methods! {
+    AllocateSector = "allocate_sector" -> Option<AllocatedSector>,
+    AcquireDeals = "acquire_deals" -> Option<Vec<SectorPiece>>,
+    AssignTicket = "assign_ticket" -> Ticket,
+    SubmitPreCommit = "submit_pre_commit" -> SubmitReply,
+    PollPreCommitState = "poll_pre_commit_state" -> PollReply,
+    SubmitPersisted = "submit_persisted" -> bool,
+    WaitSeed = "wait_seed" -> WaitSeedReply,
+    SubmitProof = "submit_proof" -> SubmitReply,
+    PollProofState = "poll_proof_state" -> PollReply,
+    ReportState = "report_state" -> ReportStateReply,
+    ReportFinalized = "report_finalized" -> Done,
+    ReportAborted = "report_aborted" -> Done,
+    AllocateSnapupSector = "allocate_snapup_sector" -> Option<AllocatedSnapupSector>,
+    SubmitSnapupProof = "submit_snapup_proof" -> SubmitReply,
+    AllocateRebuildSector = "allocate_rebuild_sector" -> Option<AllocatedRebuildSector>,
+    AllocateUnsealSector = "allocate_unseal_sector" -> Option<AllocatedUnsealSector>,
+    AchieveUnsealSector = "achieve_unseal_sector" -> Done,
+    AcquireUnsealDest = "acquire_unseal_dest" -> Vec<String>,
+    AllocateWdpostJob = "allocate_wdpost_job" -> Vec<WdpostJob>,
+    WdpostHeartbeat = "wdpost_heartbeat" -> Done,
+    WdpostFinish = "wdpost_finish" -> Done,
+    StoreReserveSpace = "store_reserve_space" -> Option<StoreBasicInfo>,
+    GetStoreBasicInfo = "store_basic_info" -> Option<StoreBasicInfo>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::codec::{Encoding, decode};
+
+    #[test]
+    fn sectors_print_and_parse_as_operators_know_them() {
+        let sector = SectorId { miner: 10000, number: 2 };
+        assert_eq!(sector.to_string(), "s-t010000-2");
+        assert_eq!("s-t010000-2".parse(), Ok(sector));
+        for wrong in ["", "s-t010000", "s-t010000-", "t010000-2", "s-t010000-02", "s-t010000-2x", "s-t0+1-2"] {
+            assert!(wrong.parse::<SectorId>().is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn proof_types_have_filecoins_numbers_names_and_sizes() {
+        let proof = SealProofType::of_sector_size(2048).unwrap();
+        assert_eq!(proof, SealProofType(5));
+        assert_eq!(proof.name().unwrap(), "StackedDrg2KiBV1_1");
+        assert_eq!(SealProofType(13).name().unwrap(), "StackedDrg32GiBV1_1_Feat_SyntheticPoRep");
+        assert_eq!(SealProofType(15).name().unwrap(), "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep");
+        assert_eq!(SealProofType(8).sector_size(), Some(32 << 30));
+        assert!(SealProofType(10).is_synthetic() && !proof.is_synthetic());
+        for unknown in [-1, 20, i64::MAX, i64::MIN] {
+            assert_eq!((SealProofType(unknown).name(), SealProofType(unknown).sector_size()), (None, None));
+        }
+        assert_eq!(SealProofType::of_sector_size(4096), None);
+    }
+
+    #[test]
+    fn requests_and_replies_are_pinned_in_json() {
+        let request = AllocateSector {
+            request_id: Id::NIL,
+            spec: AllocateSectorSpec { allowed_miners: Some(vec![10000]), allowed_proof_types: Some(vec![SealProofType(5)]) },
+        };
+        let expected = json!({
+            "request_id": "00000000-0000-0000-0000-000000000000",
+            "spec": {"allowed_miners": [10000], "allowed_proof_types": [5]},
+        });
+        assert_eq!(serde_json::to_value(request).unwrap(), expected);
+        let sector = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
+        let expected = json!({"result": {"id": {"miner": 10000, "number": 2}, "proof_type": 5}});
+        assert_eq!(serde_json::to_value(SealerReply { result: Some(sector) }).unwrap(), expected);
+        let ticket = Ticket { ticket: Randomness([1; 32]), epoch: 7 };
+        let expected = json!({"ticket": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "epoch": 7});
+        assert_eq!(serde_json::to_value(ticket).unwrap(), expected);
+        let reply = SubmitReply { res: SubmitResult::MismatchedSubmission, desc: None };
+        assert_eq!(serde_json::to_value(reply).unwrap(), json!({"res": "mismatched_submission", "desc": null}));
+    }
+
+    #[test]
+    fn nothing_to_give_and_done_are_replies_too() {
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            let nothing = encoding.encode(&SealerReply::<Option<AllocatedSector>> { result: None }).unwrap();
+            assert_eq!(decode::<SealerReply<Option<AllocatedSector>>>(&nothing).unwrap().result, None);
+            let done = encoding.encode(&SealerReply::<Done> { result: () }).unwrap();
+            assert_eq!(decode::<SealerReply<Done>>(&done).unwrap().result, ());
+        }
+    }
+}

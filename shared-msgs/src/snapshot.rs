@@ -1,0 +1,394 @@
+//! What a worker says about itself: one [`WorkerSnapshot`] with a [`ThreadSnapshot`] for each sealing thread.
+//!
+//! Readers take the worker's identity from the subject, never from the payload. States and stages are text here, and
+//! every sum has an `Other` case, so an older reader never loses a newer worker.
+
+use crate::id::Id;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{CodecError, Encoding};
+
+/// The longest `last_err`, in bytes, mark included.
+pub const MAX_LAST_ERR_BYTES: usize = 4096;
+const CUT_MARK: &str = "… (cut)";
+
+/// The state of a worker and all of its threads at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSnapshot {
+    /// The worker's name, for people; its identity is the subject.
+    #[serde(default)]
+    pub name: String,
+    /// A new one for each start of the process.
+    pub instance_id: Id,
+    /// Grows with every snapshot of one instance; see [`WorkerSnapshot::supersedes`].
+    pub seq: u64,
+    /// The worker's version.
+    #[serde(default)]
+    pub version: String,
+    /// The worker's command subject without the verb.
+    #[serde(default)]
+    pub dest: String,
+    /// The machine's host name.
+    #[serde(default)]
+    pub host: String,
+    /// The process id on that machine.
+    #[serde(default)]
+    pub pid: u32,
+    /// Start of the process, Unix milliseconds by the worker's clock.
+    #[serde(default)]
+    pub started_at: u64,
+    /// When this snapshot was taken, Unix milliseconds by the worker's clock.
+    #[serde(default)]
+    pub taken_at: u64,
+    /// The worker publishes at least this often, in milliseconds.
+    #[serde(default = "default_ping_interval_ms")]
+    pub ping_interval_ms: u64,
+    /// Where the process is in its life.
+    #[serde(default)]
+    pub status: WorkerStatus,
+    /// Counts over `threads`.
+    #[serde(default)]
+    pub summary: Summary,
+    /// Sorted by index, without gaps.
+    #[serde(default)]
+    pub threads: Vec<ThreadSnapshot>,
+}
+
+fn default_ping_interval_ms() -> u64 {
+    10_000
+}
+
+/// Where a worker's process is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerStatus {
+    /// Sealing.
+    #[default]
+    Running,
+    /// Asked to stop; its threads are reaching a safe point.
+    Stopping,
+    /// Its last snapshot: the process ends after it.
+    Stopped,
+    /// A status of a newer version.
+    #[serde(other)]
+    Other,
+}
+
+/// Counts of threads, as damocles counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Summary {
+    /// All threads.
+    pub threads: u32,
+    /// Threads without a sector.
+    pub empty: u32,
+    /// Threads that are paused.
+    pub paused: u32,
+    /// Threads in a stage, those with a pending pause included.
+    pub running: u32,
+    /// Threads that wait for something.
+    pub waiting: u32,
+    /// Threads with a `last_err`.
+    pub errors: u32,
+}
+
+/// The state of one sealing thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThreadSnapshot {
+    /// Position in the worker's configuration, from 0.
+    pub index: u32,
+    /// Absolute path of the thread's store.
+    #[serde(default)]
+    pub location: String,
+    /// The plan's name, e.g. `sealer`.
+    #[serde(default)]
+    pub plan: String,
+    /// The sector in hand, e.g. `s-t010000-2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sector_id: Option<String>,
+    /// A state of the plan, e.g. `C1Done`.
+    #[serde(default)]
+    pub state: String,
+    /// What the thread does in that state, e.g. `C2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Whether it runs, waits or is paused, and for how long.
+    #[serde(default)]
+    pub status: ThreadStatus,
+    /// Counts the thread's changes; persisted, never reused.
+    #[serde(default)]
+    pub revision: u64,
+    /// Retries of the current stage after temporary failures.
+    #[serde(default)]
+    pub retry: u32,
+    /// The newest failure, with its level: `permanent: …`. At most [`MAX_LAST_ERR_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_err: Option<String>,
+}
+
+/// What a thread does right now. Elapsed times are milliseconds at the moment the snapshot was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ThreadStatus {
+    /// Between two things.
+    #[default]
+    Idle,
+    /// In a stage.
+    Running {
+        /// Time in this stage.
+        #[serde(default)]
+        elapsed_ms: u64,
+        /// The external processor that runs it, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        processor: Option<String>,
+    },
+    /// Waiting; a pause takes effect at once.
+    Waiting {
+        /// Time waited.
+        #[serde(default)]
+        elapsed_ms: u64,
+        /// For what, e.g. `retry 2 of 5`.
+        #[serde(rename = "for", default)]
+        reason: String,
+    },
+    /// In a stage, and paused when it ends. Counts as running.
+    PausePending {
+        /// Time in this stage.
+        #[serde(default)]
+        elapsed_ms: u64,
+    },
+    /// Paused.
+    Paused {
+        /// Time since the pause took effect.
+        #[serde(default)]
+        elapsed_ms: u64,
+        /// Who paused it.
+        #[serde(default)]
+        by: PausedBy,
+    },
+    /// A status of a newer version.
+    #[serde(other)]
+    Other,
+}
+
+/// Who paused a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PausedBy {
+    /// A command; outlives a restart.
+    #[default]
+    Operator,
+    /// A failure; retried once after a restart.
+    Error,
+    /// Somebody a newer version knows.
+    #[serde(other)]
+    Other,
+}
+
+impl ThreadStatus {
+    /// The status in one word, as in its `kind`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ThreadStatus::Idle => "idle",
+            ThreadStatus::Running { .. } => "running",
+            ThreadStatus::Waiting { .. } => "waiting",
+            ThreadStatus::PausePending { .. } => "pause_pending",
+            ThreadStatus::Paused { .. } => "paused",
+            ThreadStatus::Other => "other",
+        }
+    }
+
+    /// For how long the thread has been paused; `None` while it is not.
+    pub fn paused_for(&self) -> Option<std::time::Duration> {
+        match self {
+            ThreadStatus::Paused { elapsed_ms, .. } => Some(std::time::Duration::from_millis(*elapsed_ms)),
+            _ => None,
+        }
+    }
+}
+
+impl Summary {
+    /// Counts threads as damocles does: idle ones are neither paused, running nor waiting.
+    pub fn of(threads: &[ThreadSnapshot]) -> Summary {
+        let count = |test: fn(&ThreadSnapshot) -> bool| threads.iter().filter(|thread| test(thread)).count() as u32;
+        Summary {
+            threads: threads.len() as u32,
+            empty: count(|t| t.sector_id.is_none()),
+            paused: count(|t| matches!(t.status, ThreadStatus::Paused { .. })),
+            running: count(|t| matches!(t.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. })),
+            waiting: count(|t| matches!(t.status, ThreadStatus::Waiting { .. })),
+            errors: count(|t| t.last_err.is_some()),
+        }
+    }
+}
+
+impl WorkerSnapshot {
+    /// Whether this snapshot replaces `current` when both come from the same instance. (Instances are not ordered:
+    /// which of two is the newer one is the reader's to know.)
+    pub fn supersedes(&self, current: &WorkerSnapshot) -> bool {
+        self.instance_id == current.instance_id && self.seq > current.seq
+    }
+
+    /// Writes the snapshot in at most `max_payload` bytes: if need be each `last_err` is cut to an equal share.
+    pub fn encode_within(&self, encoding: Encoding, max_payload: usize) -> Result<Vec<u8>, CodecError> {
+        let whole = encoding.encode(self)?;
+        if whole.len() <= max_payload {
+            return Ok(whole);
+        }
+        let mut bare = self.clone();
+        bare.threads.iter_mut().for_each(|thread| thread.last_err = thread.last_err.take().map(|_| String::new()));
+        let errors = self.summary.errors.max(1) as usize;
+        // An escaped character takes up to 6 bytes in JSON.
+        let room = max_payload.saturating_sub(encoding.encode(&bare)?.len()) / errors;
+        let share = if encoding == Encoding::Json { room / 6 } else { room.saturating_sub(5) };
+        for (thread, full) in bare.threads.iter_mut().zip(&self.threads) {
+            thread.last_err = full.last_err.as_deref().map(|text| cut_text(text, share));
+        }
+        encoding.encode(&bare)
+    }
+}
+
+/// Cuts a text to at most `max_bytes`, on a character boundary, with a mark that it was cut.
+pub fn cut_text(text: &str, max_bytes: usize) -> String {
+    if text.len() <= max_bytes {
+        return text.to_owned();
+    }
+    let mark = if max_bytes >= CUT_MARK.len() { CUT_MARK } else { "" };
+    let end = text.floor_char_boundary(max_bytes - mark.len());
+    format!("{}{mark}", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::codec::decode;
+
+    fn thread(index: u32, status: ThreadStatus) -> ThreadSnapshot {
+        ThreadSnapshot {
+            index,
+            location: format!("/store{index}"),
+            plan: "sealer".into(),
+            sector_id: Some("s-t010000-2".into()),
+            state: "C1Done".into(),
+            stage: Some("C2".into()),
+            status,
+            revision: 14,
+            retry: 0,
+            last_err: None,
+        }
+    }
+
+    fn snapshot(threads: Vec<ThreadSnapshot>) -> WorkerSnapshot {
+        WorkerSnapshot {
+            name: "w1".into(),
+            instance_id: Id::NIL,
+            seq: 7,
+            version: "0.1.0".into(),
+            dest: "damocles.v1.cmd.w1".into(),
+            host: "h".into(),
+            pid: 42,
+            started_at: 1,
+            taken_at: 2,
+            ping_interval_ms: 10_000,
+            status: WorkerStatus::Running,
+            summary: Summary::of(&threads),
+            threads,
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_snapshot_is_pinned() {
+        let paused = thread(0, ThreadStatus::Paused { elapsed_ms: 17_000, by: PausedBy::Error });
+        let expected = json!({
+            "name": "w1", "instance_id": "00000000-0000-0000-0000-000000000000", "seq": 7, "version": "0.1.0",
+            "dest": "damocles.v1.cmd.w1", "host": "h", "pid": 42, "started_at": 1, "taken_at": 2,
+            "ping_interval_ms": 10000, "status": "running",
+            "summary": {"threads": 1, "empty": 0, "paused": 1, "running": 0, "waiting": 0, "errors": 0},
+            "threads": [{
+                "index": 0, "location": "/store0", "plan": "sealer", "sector_id": "s-t010000-2", "state": "C1Done",
+                "stage": "C2", "status": {"kind": "paused", "elapsed_ms": 17000, "by": "error"}, "revision": 14,
+                "retry": 0,
+            }],
+        });
+        assert_eq!(serde_json::to_value(snapshot(vec![paused])).unwrap(), expected);
+    }
+
+    #[test]
+    fn statuses_are_pinned_and_the_messagepack_round_trip_keeps_them() {
+        let all = [
+            (ThreadStatus::Idle, json!({"kind": "idle"})),
+            (ThreadStatus::Running { elapsed_ms: 5, processor: None }, json!({"kind": "running", "elapsed_ms": 5})),
+            (
+                ThreadStatus::Waiting { elapsed_ms: 5, reason: "retry 2 of 5".into() },
+                json!({"kind": "waiting", "elapsed_ms": 5, "for": "retry 2 of 5"}),
+            ),
+            (ThreadStatus::PausePending { elapsed_ms: 5 }, json!({"kind": "pause_pending", "elapsed_ms": 5})),
+            (ThreadStatus::Paused { elapsed_ms: 5, by: PausedBy::Operator }, json!({"kind": "paused", "elapsed_ms": 5, "by": "operator"})),
+        ];
+        for (status, expected) in all {
+            assert_eq!(serde_json::to_value(&status).unwrap(), expected);
+            let whole = snapshot(vec![thread(0, status)]);
+            assert_eq!(decode::<WorkerSnapshot>(&Encoding::Msgpack.encode(&whole).unwrap()).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_newer_workers_snapshot_still_decodes() {
+        let newer = json!({
+            "instance_id": Id::NIL, "seq": 1, "status": "hibernating", "moon": "full",
+            "threads": [{"index": 0, "status": {"kind": "levitating", "height": 3}}],
+        });
+        let read: WorkerSnapshot = decode(&Encoding::Msgpack.encode(&newer).unwrap()).unwrap();
+        assert_eq!(read.status, WorkerStatus::Other);
+        assert_eq!(read.threads[0].status, ThreadStatus::Other);
+    }
+
+    #[test]
+    fn threads_are_counted_as_damocles_counts_them() {
+        let mut threads = vec![
+            thread(0, ThreadStatus::Idle),
+            thread(1, ThreadStatus::Running { elapsed_ms: 0, processor: None }),
+            thread(2, ThreadStatus::PausePending { elapsed_ms: 0 }),
+            thread(3, ThreadStatus::Waiting { elapsed_ms: 0, reason: String::new() }),
+            thread(4, ThreadStatus::Paused { elapsed_ms: 0, by: PausedBy::Error }),
+        ];
+        threads[0].sector_id = None;
+        threads[4].last_err = Some("x".into());
+        let expected = Summary { threads: 5, empty: 1, paused: 1, running: 2, waiting: 1, errors: 1 };
+        assert_eq!(Summary::of(&threads), expected);
+    }
+
+    #[test]
+    fn only_a_higher_seq_of_the_same_instance_supersedes() {
+        let current = snapshot(vec![]);
+        let later = WorkerSnapshot { seq: 8, ..current.clone() };
+        let other = WorkerSnapshot { instance_id: Id::generate(), ..later.clone() };
+        assert!(later.supersedes(&current));
+        assert!(!current.supersedes(&later) && !current.supersedes(&current) && !other.supersedes(&current));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_text_fits_and_is_a_prefix(text in "\\PC{0,40}", max in 0usize..60) {
+            let cut = cut_text(&text, max);
+            prop_assert!(cut.len() <= max.max(text.len().min(max)));
+            prop_assert!(text.starts_with(cut.strip_suffix(CUT_MARK).unwrap_or(&cut)));
+        }
+
+        #[test]
+        fn a_snapshot_fits_into_the_payload_limit(lengths in prop::collection::vec(0usize..3000, 1..20), character in prop::sample::select(vec!["x", "矿", "\"", "\u{1}"])) {
+            let threads: Vec<_> = lengths.iter().enumerate().map(|(index, length)| {
+                let mut thread = thread(index as u32, ThreadStatus::Idle);
+                thread.last_err = Some(character.repeat(*length));
+                thread
+            }).collect();
+            let whole = snapshot(threads);
+            for encoding in [Encoding::Json, Encoding::Msgpack] {
+                prop_assert!(whole.encode_within(encoding, 8192).unwrap().len() <= 8192);
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Every subject, bucket and stream name, made from one prefix.
+//!
+//! ```text
+//!  <p>.v1.state.<w>        worker -> all        last value kept in the state bucket
+//!  <p>.v1.cmd.<w>.<verb>   CLI -> worker        request-reply
+//!  <p>.v1.api.<verb>       CLI -> a manager     request-reply, queue group "mgr"
+//!  <p>.v1.sealer.<method>  worker -> a manager  request-reply, queue group "sealer"
+//! ```
+//! `<w>` is a worker's name as one token, see [`crate::name`].
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::WorkerName;
+
+/// The queue group of the managers' `api.*` subscriptions: one of them answers a request.
+pub const API_QUEUE: &str = "mgr";
+/// The queue group of the sector managers' `sealer.*` subscriptions.
+pub const SEALER_QUEUE: &str = "sealer";
+/// The prefix where none is configured.
+pub const DEFAULT_PREFIX: &str = "damocles";
+/// Reply subjects start so in every NATS client; responders answer to no others, or a caller could make them publish
+/// anywhere they are allowed to.
+pub const INBOX_PREFIX: &str = "_INBOX";
+
+/// The first part of every subject: lower-case letters, digits, `-` and `.`, at most 32 characters. Several systems
+/// share one NATS server under different prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Prefix(String);
+
+/// Why a text is no prefix.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is no subject prefix: use 1 to 32 lower-case letters, digits, '-' and '.', with no '.' at an end or beside another")]
+pub struct PrefixError(String);
+
+impl Prefix {
+    /// `<p>.v1.state.<w>`: the worker's snapshots.
+    pub fn state(&self, worker: &WorkerName) -> String {
+        format!("{}.v1.state.{}", self.0, worker.token())
+    }
+
+    /// `<p>.v1.state.*`: the snapshots of all workers.
+    pub fn state_of_all(&self) -> String {
+        format!("{}.v1.state.*", self.0)
+    }
+
+    /// The worker that a state subject belongs to; `None` for any other subject.
+    pub fn worker_of_state(&self, subject: &str) -> Option<WorkerName> {
+        let token = subject.strip_prefix(self.0.as_str())?.strip_prefix(".v1.state.")?;
+        WorkerName::from_token(token).ok()
+    }
+
+    /// `<p>.v1.cmd.<w>`: the worker's *Dest*, its command subject without the verb.
+    pub fn dest(&self, worker: &WorkerName) -> String {
+        format!("{}.v1.cmd.{}", self.0, worker.token())
+    }
+
+    /// `<p>.v1.cmd.<w>.<verb>`.
+    pub fn command(&self, worker: &WorkerName, verb: &str) -> String {
+        format!("{}.{verb}", self.dest(worker))
+    }
+
+    /// `<p>.v1.api.<verb>`.
+    pub fn api(&self, verb: &str) -> String {
+        format!("{}.v1.api.{verb}", self.0)
+    }
+
+    /// `<p>.v1.sealer.<method>`.
+    pub fn sealer(&self, method: &str) -> String {
+        format!("{}.v1.sealer.{method}", self.0)
+    }
+
+    /// The worker that an operator means by a name or a Dest.
+    pub fn worker_named(&self, name_or_dest: &str) -> Result<WorkerName, crate::name::NameError> {
+        let token = name_or_dest.strip_prefix(self.0.as_str()).and_then(|rest| rest.strip_prefix(".v1.cmd."));
+        match token.map(WorkerName::from_token) {
+            Some(Ok(name)) => Ok(name),
+            _ => name_or_dest.parse(),
+        }
+    }
+
+    /// The bucket with each worker's last snapshot, `DAMOCLES_STATE` for the default prefix.
+    pub fn state_bucket(&self) -> String {
+        format!("{}_STATE", self.upper())
+    }
+
+    /// The stream under [`Prefix::state_bucket`].
+    pub fn state_stream(&self) -> String {
+        format!("KV_{}", self.state_bucket())
+    }
+
+    /// The bucket with the sectors that the mock sector manager allocated for a miner.
+    pub fn sectors_bucket(&self, miner: u64) -> String {
+        format!("{}_SECTORS_{miner}", self.upper())
+    }
+
+    // Injective, because a prefix holds neither upper-case letters nor '_'.
+    fn upper(&self) -> String {
+        self.0.to_ascii_uppercase().replace('.', "_")
+    }
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Prefix(DEFAULT_PREFIX.to_owned())
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let characters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+        let tokens = text.split('.').all(|token| !token.is_empty());
+        if characters && tokens && text.len() <= 32 { Ok(Prefix(text.to_owned())) } else { Err(PrefixError(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = PrefixError;
+
+    fn try_from(text: String) -> Result<Self, PrefixError> {
+        text.parse()
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> String {
+        prefix.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> WorkerName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn subjects_and_buckets_of_the_default_prefix() {
+        let prefix = Prefix::default();
+        assert_eq!(prefix.state(&name("127.0.0.1")), "damocles.v1.state.127=2E0=2E0=2E1");
+        assert_eq!(prefix.command(&name("w1"), "pause"), "damocles.v1.cmd.w1.pause");
+        assert_eq!(prefix.api("list"), "damocles.v1.api.list");
+        assert_eq!(prefix.sealer("allocate_sector"), "damocles.v1.sealer.allocate_sector");
+        assert_eq!(prefix.state_bucket(), "DAMOCLES_STATE");
+        assert_eq!(prefix.state_stream(), "KV_DAMOCLES_STATE");
+        assert_eq!(prefix.sectors_bucket(10000), "DAMOCLES_SECTORS_10000");
+    }
+
+    #[test]
+    fn a_worker_is_found_by_its_name_and_by_its_dest() {
+        let prefix = Prefix::default();
+        for worker in ["127.0.0.1", "worker-#1", "矿机 1", "_x"] {
+            let worker = name(worker);
+            assert_eq!(prefix.worker_named(worker.as_str()).unwrap(), worker);
+            assert_eq!(prefix.worker_named(&prefix.dest(&worker)).unwrap(), worker);
+            assert_eq!(prefix.worker_of_state(&prefix.state(&worker)), Some(worker));
+        }
+    }
+
+    #[test]
+    fn a_state_subject_of_another_prefix_or_a_token_that_is_not_canonical_names_nobody() {
+        let prefix = Prefix::default();
+        for subject in ["other.v1.state.w1", "damocles.v1.state.a.b", "damocles.v1.state.=41", "damocles.v1.cmd.w1"] {
+            assert_eq!(prefix.worker_of_state(subject), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn prefixes_that_could_collide_or_break_a_subject_are_refused() {
+        for text in ["", ".", "a..b", "a.", "A", "a_b", "a b", "a*", ">", &"x".repeat(33)] {
+            assert!(text.parse::<Prefix>().is_err(), "{text:?} was accepted");
+        }
+        assert_eq!("pool.a-1".parse::<Prefix>().unwrap().state_bucket(), "POOL_A-1_STATE");
+    }
+}
