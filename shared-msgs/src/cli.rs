@@ -105,6 +105,12 @@ pub fn finish(result: Result<(), CliError>) -> ExitCode {
     }
 }
 
+/// Says on stderr what a reader of the data should know.
+pub fn note(text: &str) {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "note: {}", printable(text));
+}
+
 /// Writes data to stdout. When its reader has gone away, the rest is dropped and the command still succeeds.
 pub fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();

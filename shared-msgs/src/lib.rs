@@ -5,7 +5,7 @@
 //! - [`snapshot`]: what a worker says about its threads; [`command`]: the verbs, their requests and replies;
 //!   [`error`]: what a refusal looks like; [`sealer`]: what a worker asks of the sector manager
 //! - [`plan`]: the plans with their states and stages, as data
-//! - [`connect`], [`client`]: reaching NATS, asking over it
+//! - [`connect`], [`client`]: reaching NATS, asking over it; [`worker_client`]: commanding one worker
 //! - [`config`], [`cli`]: strict configuration files; exit codes and output of the command-line tools
 //!
 //! Nothing here depends on the worker or the manager.
@@ -23,3 +23,4 @@ pub mod plan;
 pub mod sealer;
 pub mod snapshot;
 pub mod subject;
+pub mod worker_client;

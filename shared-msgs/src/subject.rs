@@ -96,6 +96,11 @@ impl Prefix {
         format!("{}_SECTORS_{miner}", self.upper())
     }
 
+    /// The bucket in which mock sector managers agree on the miner of each request.
+    pub fn sector_requests_bucket(&self) -> String {
+        format!("{}_SECTOR_REQUESTS", self.upper())
+    }
+
     // Injective, because a prefix holds neither upper-case letters nor '_'.
     fn upper(&self) -> String {
         self.0.to_ascii_uppercase().replace('.', "_")

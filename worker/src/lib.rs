@@ -1,1 +1,23 @@
+//! The sealing worker. A tour, from the outside in:
+//!
+//! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up and shutdown
+//! - [`bus`]: the edge to NATS: snapshots out, commands in, questions to the sector manager; [`identity`]: who the worker
+//!   is, and its snapshots
+//! - [`thread`]: one task owns each sealing thread; what commands and failures mean for it
+//! - [`plan`]: one step of a plan at a time; [`stage`]: what is done in each state
+//! - [`sector_manager`]: what asking means for a thread
+//! - [`processor`]: who does the heavy work: the proofs library, or an external process
+//! - [`store`]: what must not be lost
 
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod failpoint;
+pub mod identity;
+pub mod plan;
+pub mod processor;
+pub mod sector_manager;
+pub mod stage;
+pub mod store;
+pub mod thread;

@@ -1,0 +1,72 @@
+//! Publishing the worker's snapshots: on every change, at most one in 50 ms, and one every `ping_interval`. Nothing is
+//! published while there is no connection (the client would buffer stale ones); a fresh one goes out as soon as there
+//! is.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Client;
+use shared_msgs::{codec::Encoding, connect::Link};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::{debug, warn};
+
+use super::role::Role;
+use crate::identity::Worker;
+
+const SMALLEST_GAP: Duration = Duration::from_millis(50);
+
+/// Publishes one worker's snapshots.
+pub struct Publisher {
+    /// The worker.
+    pub worker: Arc<Worker>,
+    /// The connection.
+    pub client: Client,
+    /// How snapshots are written.
+    pub encoding: Encoding,
+}
+
+impl Publisher {
+    /// Publishes until the connection is closed.
+    pub async fn run(&self, mut link: watch::Receiver<Link>, mut role: watch::Receiver<Role>, changed: Arc<Notify>) {
+        while super::connected(&mut link).await {
+            if role.wait_for(|role| *role == Role::Acting).await.is_err() {
+                return;
+            }
+            link.borrow_and_update();
+            self.publish().await;
+            let published = Instant::now();
+            tokio::select! {
+                () = changed.notified() => {}
+                () = sleep_until(published + self.worker.ping_interval()) => {}
+                _ = link.changed() => {}
+            }
+            sleep_until(published + SMALLEST_GAP).await;
+        }
+    }
+
+    async fn publish(&self) {
+        let Some(payload) = self.payload() else { return };
+        if let Err(error) = self.client.publish(self.worker.state_subject(), payload.into()).await {
+            warn!(%error, "the worker's state could not be published");
+        }
+    }
+
+    /// Publishes the last snapshot and waits until JetStream has stored it. Without JetStream nobody confirms it.
+    pub async fn publish_last(&self, patience: Duration) {
+        let Some(payload) = self.payload() else { return };
+        let stored = self.client.request(self.worker.state_subject(), payload.into());
+        match timeout(patience, stored).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => debug!(%error, "nobody stores the last state"),
+            Err(_) => debug!("nobody confirmed the last state in time"),
+        }
+    }
+
+    fn payload(&self) -> Option<Vec<u8>> {
+        let limit = self.client.max_payload();
+        let payload = self.worker.snapshot().encode_within(self.encoding, limit);
+        payload.inspect_err(|error| warn!(%error, "the worker's state cannot be written")).ok()
+    }
+}

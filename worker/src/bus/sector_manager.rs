@@ -1,0 +1,39 @@
+//! The sector manager over NATS: `sealer.<method>`, request-reply.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use futures::future::BoxFuture;
+use shared_msgs::{connect::Link, subject::Prefix};
+use tokio::{sync::watch, time::timeout};
+
+use crate::sector_manager::{SectorManager, Unavailable};
+
+/// The way to the sector manager over a NATS connection.
+pub struct NatsSectorManager {
+    /// The connection.
+    pub client: Client,
+    /// Its state.
+    pub link: watch::Receiver<Link>,
+    /// First part of every subject.
+    pub prefix: Prefix,
+    /// How long to wait for one answer.
+    pub timeout: Duration,
+}
+
+impl SectorManager for NatsSectorManager {
+    fn ask<'a>(&'a self, method: &'static str, body: Vec<u8>) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>> {
+        Box::pin(async move {
+            let mut link = self.link.clone();
+            if !super::connected(&mut link).await {
+                return Err(Unavailable("the connection to NATS is closed".into()));
+            }
+            let asking = self.client.request(self.prefix.sealer(method), body.into());
+            match timeout(self.timeout, asking).await {
+                Ok(Ok(message)) => Ok(message.payload.to_vec()),
+                Ok(Err(error)) => Err(Unavailable(error.to_string())),
+                Err(_) => Err(Unavailable(format!("no answer within {}", shared_msgs::cli::human(self.timeout)))),
+            }
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! `daemon`: runs the worker until SIGINT or SIGTERM.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use shared_msgs::{
+    cli::{CliError, Exit},
+    connect::{NatsArgs, NatsSettings},
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
+
+use crate::{
+    config::Config,
+    daemon::{Opened, StartError},
+};
+
+/// What a worker is started with.
+#[derive(Args, Debug)]
+pub struct DaemonArgs {
+    /// The worker's configuration file
+    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Connect(error) => error.into(),
+            error => CliError::new(Exit::Failed, error),
+        }
+    }
+}
+
+/// Runs the worker.
+pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
+    let (config, warnings) = Config::load(&args.config).map_err(|error| CliError::new(Exit::Failed, error))?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let settings = NatsSettings::new(nats, &config.nats)?;
+    let name = super::target::name(None, config.name.as_deref(), &settings)?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+    };
+    Ok(Opened::open(config)?.connect(name, settings).await?.run(shutdown).await?)
+}

@@ -1,0 +1,115 @@
+//! `worker list`: the threads of a running worker.
+
+use clap::Args;
+use shared_msgs::{
+    cli::{CliError, Output, human_secs, json, jsonl, print, table},
+    snapshot::{ThreadSnapshot, WorkerSnapshot},
+    worker_client::WorkerClient,
+};
+
+/// How to list.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Lists.
+pub async fn run(worker: &WorkerClient, args: &ListArgs) -> Result<(), CliError> {
+    let snapshot = worker.list().await?;
+    print(&render(&snapshot, args.output)?)
+}
+
+fn render(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> {
+    Ok(match output {
+        Output::Plain => snapshot.threads.iter().map(|thread| line(thread) + "\n").collect(),
+        Output::Table | Output::Wide => thread_table(&snapshot.threads, output == Output::Wide),
+        Output::Json => json(snapshot)?,
+        Output::Jsonl => jsonl(&snapshot.threads)?,
+    })
+}
+
+// The form that damocles prints, and that scripts read.
+fn line(thread: &ThreadSnapshot) -> String {
+    let paused_for = thread.status.paused_for();
+    format!(
+        "#{}: {:?}; sector_id={}, paused={}, paused_elapsed={}, state={}, last_err={:?}",
+        thread.index,
+        thread.location,
+        some(thread.sector_id.as_deref().map(shared_msgs::cli::printable)),
+        paused_for.is_some(),
+        some(paused_for.map(human_secs)),
+        shared_msgs::cli::printable(&thread.state),
+        thread.last_err,
+    )
+}
+
+fn some(value: Option<String>) -> String {
+    value.map_or_else(|| "None".to_owned(), |value| format!("Some({value})"))
+}
+
+fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
+    let mut headers = vec!["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State"];
+    if wide {
+        headers.extend(["Plan", "Stage", "Status", "Retry", "Revision"]);
+    }
+    headers.push("LastErr");
+    let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let rows = threads.iter().map(|thread| {
+        let paused_for = thread.status.paused_for();
+        let mut row = vec![
+            thread.index.to_string(),
+            thread.location.clone(),
+            dash(thread.sector_id.as_deref()),
+            paused_for.is_some().to_string(),
+            dash(paused_for.map(human_secs).as_deref()),
+            thread.state.clone(),
+        ];
+        if wide {
+            let stage = dash(thread.stage.as_deref());
+            row.extend([
+                thread.plan.clone(),
+                stage,
+                thread.status.name().to_owned(),
+                thread.retry.to_string(),
+                thread.revision.to_string(),
+            ]);
+        }
+        row.push(dash(thread.last_err.as_deref()));
+        row
+    });
+    table(&headers, rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_msgs::snapshot::{PausedBy, ThreadStatus};
+
+    use super::*;
+
+    fn thread() -> ThreadSnapshot {
+        ThreadSnapshot {
+            index: 0,
+            location: "/abs/path/store1".into(),
+            plan: "sealer".into(),
+            sector_id: Some("s-t010000-2".into()),
+            state: "C1Done".into(),
+            stage: Some("C2".into()),
+            status: ThreadStatus::Paused { elapsed_ms: 17_250, by: PausedBy::Error },
+            revision: 14,
+            retry: 0,
+            last_err: Some("permanent: No cached parameters found".into()),
+        }
+    }
+
+    #[test]
+    fn a_thread_prints_as_the_spec_shows() {
+        let expected = "#0: \"/abs/path/store1\"; sector_id=Some(s-t010000-2), paused=true, paused_elapsed=Some(17s), \
+                        state=C1Done, last_err=Some(\"permanent: No cached parameters found\")";
+        assert_eq!(line(&thread()), expected);
+        let empty = ThreadSnapshot { sector_id: None, state: "Empty".into(), status: ThreadStatus::Idle, last_err: None, ..thread() };
+        let expected = "#0: \"/abs/path/store1\"; sector_id=None, paused=false, paused_elapsed=None, state=Empty, last_err=None";
+        assert_eq!(line(&empty), expected);
+    }
+}

@@ -1,0 +1,93 @@
+//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`.
+
+pub mod daemon;
+pub mod list;
+pub mod pause;
+pub mod resume;
+pub mod store;
+mod target;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use shared_msgs::{cli::CliError, connect::NatsArgs};
+
+/// Seals Filecoin sectors, and is operated over NATS
+#[derive(Parser, Debug)]
+#[command(name = "damocles-worker", version, arg_required_else_help = false, subcommand_required = true)]
+pub struct Cli {
+    /// How to reach NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the worker
+    #[command(after_help = "Example:\n  damocles-worker daemon -c assets/damocles-worker.mock.toml")]
+    Daemon(daemon::DaemonArgs),
+    /// See and steer the threads of a running worker
+    Worker(WorkerArgs),
+    /// Prepare directories
+    Store(StoreArgs),
+}
+
+/// Which worker, and what to do with it.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  damocles-worker worker -c worker.toml list
+  damocles-worker worker --name worker-#1 pause --index 0
+  damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt")]
+pub struct WorkerArgs {
+    /// The worker's configuration file: says its name and how to reach NATS
+    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The worker's name [default: the one in the configuration, else this machine's address]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Show the sealing threads
+    List(list::ListArgs),
+    /// Pause a sealing thread: at once while it waits, else when its stage ends
+    Pause(pause::PauseArgs),
+    /// Resume a paused sealing thread, from its state or another one
+    #[command(
+        after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed,\nand the thread takes the next one."
+    )]
+    Resume(resume::ResumeArgs),
+}
+
+/// What to prepare.
+#[derive(Args, Debug)]
+pub struct StoreArgs {
+    /// The kind of directory.
+    #[command(subcommand)]
+    pub kind: store::StoreCommand,
+}
+
+/// Runs a command that ends by itself.
+pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Daemon(args) => daemon::run(nats, &args).await,
+        Command::Store(args) => store::run(&args.kind),
+        Command::Worker(args) => {
+            let worker = target::connect(nats, &args).await?;
+            match &args.verb {
+                Verb::List(args) => list::run(&worker, args).await,
+                Verb::Pause(args) => pause::run(&worker, args).await,
+                Verb::Resume(args) => resume::run(&worker, args).await,
+            }
+        }
+    }
+}

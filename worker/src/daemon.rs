@@ -1,0 +1,227 @@
+//! The worker's process: start-up in phases, each consuming the one before, and shutdown within a grace period.
+//!
+//! ```text
+//!  Opened (stores locked, names checked) -> Connected (NATS, now or later) -> Running -> stopped
+//! ```
+
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
+
+use shared_msgs::{
+    connect::{ConnectError, Link, NatsSettings},
+    name::WorkerName,
+    snapshot::WorkerStatus,
+};
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use crate::{
+    bus::{
+        publish::Publisher,
+        role::{self, Role},
+        sector_manager::NatsSectorManager,
+        serve,
+    },
+    config::{Config, ThreadConfig},
+    identity::Worker,
+    processor::Processors,
+    stage::Shared,
+    store::{
+        attached::AttachedStore,
+        location::Location,
+        record::{Store, StoreError},
+    },
+    thread::{
+        owner::{Owner, Stop, Surroundings},
+        report::Reports,
+    },
+};
+
+/// How long running stages may take to end when the worker is stopped.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long each step of leaving the bus may take.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Why a worker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nothing to do.
+    #[error("the configuration has no [[sealing_thread]]: add one with its location")]
+    NoThreads,
+    /// Two threads share a location.
+    #[error("sealing_thread #{first} ({first_path}) and #{second} ({second_path}) are the same location: give each its own")]
+    SameLocation {
+        /// Index of the first.
+        first: usize,
+        /// As the configuration spells it.
+        first_path: String,
+        /// Index of the second.
+        second: usize,
+        /// As the configuration spells it.
+        second_path: String,
+    },
+    /// Nothing can be kept.
+    #[error("no attached store can be written to: add an [[attached]] without readonly, or finished sectors have nowhere to go")]
+    NoWritableStore,
+    /// A directory cannot be made.
+    #[error("cannot initialise {path}: {error}")]
+    Initialise {
+        /// The directory.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A thread's store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The options for NATS can never work.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// A worker whose stores are open: no other process can have them.
+pub struct Opened {
+    config: Config,
+    locations: Vec<(Location, Store)>,
+    attached: Vec<AttachedStore>,
+}
+
+impl Opened {
+    /// Makes what is missing, checks, and locks the locations.
+    pub fn open(config: Config) -> Result<Self, StartError> {
+        if config.threads.is_empty() {
+            return Err(StartError::NoThreads);
+        }
+        let attached = attach(&config)?;
+        let locations = initialise(&config.threads)?;
+        let locations = locations.into_iter().map(|location| {
+            let store = Store::open(&location.store_file())?;
+            Ok((location, store))
+        });
+        let locations = locations.collect::<Result<_, StoreError>>()?;
+        Ok(Opened { config, locations, attached })
+    }
+
+    /// Connects, now or as soon as NATS is there.
+    pub async fn connect(self, name: WorkerName, settings: NatsSettings) -> Result<Connected, StartError> {
+        let (client, link) = settings.connect_daemon(&format!("damocles-worker {name}")).await?;
+        Ok(Connected { opened: self, name, settings, client, link })
+    }
+}
+
+/// A worker that has its way to NATS, whether NATS is there or not.
+pub struct Connected {
+    opened: Opened,
+    name: WorkerName,
+    settings: NatsSettings,
+    client: async_nats::Client,
+    link: watch::Receiver<Link>,
+}
+
+impl Connected {
+    /// Seals until `shutdown`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+        let Connected { opened, name, settings, client, link } = self;
+        let Opened { config, locations, attached } = opened;
+        let prefix = settings.prefix.clone();
+        let sector_manager =
+            Arc::new(NatsSectorManager { client: client.clone(), link: link.clone(), prefix: prefix.clone(), timeout: settings.timeout });
+        let reports = Reports::start(name.to_string(), sector_manager.clone());
+        let processors = Processors::start(&config.processors);
+        let shared = Arc::new(Shared { sector_manager, processors, attached });
+        let changed = Arc::new(Notify::new());
+        let (stop_threads, stop) = watch::channel(Stop::No);
+
+        let mut owners = Vec::with_capacity(locations.len());
+        let mut handles = Vec::with_capacity(locations.len());
+        for (index, ((location, store), thread)) in locations.into_iter().zip(config.threads).enumerate() {
+            let surroundings = Surroundings { shared: shared.clone(), reports: reports.clone(), changed: changed.clone() };
+            let (owner, handle) = Owner::open(index as u32, location, store, thread.plan, thread.sealing, surroundings).await?;
+            owners.push(owner);
+            handles.push(handle);
+        }
+        let worker = Arc::new(Worker::new(name, prefix, config.ping_interval, handles));
+        let mut threads = JoinSet::new();
+        for owner in owners {
+            threads.spawn(owner.run(stop.clone()));
+        }
+        info!(worker = %worker.name, threads = worker.threads.len(), servers = settings.servers(), "sealing");
+
+        let (role, role_seen) = watch::channel(Role::Unknown);
+        let (stop_serving, serving_stopped) = oneshot::channel();
+        let publisher = Arc::new(Publisher { worker: worker.clone(), client: client.clone(), encoding: settings.encoding });
+        let mut bus = JoinSet::new();
+        bus.spawn(role::settle(worker.clone(), client.clone(), link.clone(), role));
+        bus.spawn(serve::serve(worker.clone(), client.clone(), link.clone(), role_seen.clone(), serving_stopped));
+        bus.spawn({
+            let (publisher, link, role) = (publisher.clone(), link.clone(), role_seen.clone());
+            async move { publisher.run(link, role, changed).await }
+        });
+
+        shutdown.await;
+        info!("stopping");
+        worker.set_status(WorkerStatus::Stopping);
+        stop_serving.send(()).ok();
+        stop_all(threads, &stop_threads).await;
+        worker.set_status(WorkerStatus::Stopped);
+        bus.abort_all();
+        leave(&publisher, &client, link, *role_seen.borrow()).await;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+fn attach(config: &Config) -> Result<Vec<AttachedStore>, StartError> {
+    let mut stores = Vec::with_capacity(config.attached.len());
+    for store in &config.attached {
+        let initialised = AttachedStore::initialise(&store.location);
+        let path = initialised.map_err(|error| StartError::Initialise { path: store.location.display().to_string(), error })?;
+        stores.push(AttachedStore { name: store.store_name(), path, readonly: store.readonly });
+    }
+    if stores.iter().all(|store| store.readonly) {
+        return Err(StartError::NoWritableStore);
+    }
+    Ok(stores)
+}
+
+fn initialise(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
+    let mut locations = Vec::with_capacity(threads.len());
+    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
+    for (second, thread) in threads.iter().enumerate() {
+        let refused = |error| StartError::Initialise { path: thread.location.display().to_string(), error };
+        let location = Location::initialise(&thread.location).map_err(refused)?;
+        if let Some(first) = seen.insert(location.canonical().map_err(refused)?, second) {
+            let spelled = |index: usize| threads[index].location.display().to_string();
+            return Err(StartError::SameLocation { first, first_path: spelled(first), second, second_path: spelled(second) });
+        }
+        locations.push(location);
+    }
+    Ok(locations)
+}
+
+async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>) {
+    stop.send_replace(Stop::AtSafePoint);
+    let all_ended = async { while threads.join_next().await.is_some() {} };
+    if timeout(GRACE, all_ended).await.is_ok() {
+        info!("all threads are at a safe point");
+        return;
+    }
+    warn!(threads = threads.len(), "stages still run after the grace period; they begin anew at the next start");
+    stop.send_replace(Stop::Now);
+    while threads.join_next().await.is_some() {}
+}
+
+async fn leave(publisher: &Publisher, client: &async_nats::Client, mut link: watch::Receiver<Link>, role: Role) {
+    if !matches!(*link.borrow(), Link::Up(_)) {
+        return;
+    }
+    if role == Role::Acting {
+        publisher.publish_last(LEAVE).await;
+    }
+    if client.drain().await.is_ok() && timeout(LEAVE, link.wait_for(|link| *link == Link::Closed)).await.is_err() {
+        warn!("the connection to NATS was not closed in time");
+    }
+}

@@ -1,0 +1,30 @@
+//! Points at which tests kill the worker. Only with the feature `failpoints`; otherwise nothing is left of them.
+
+/// The process kills itself (SIGKILL) here if the failpoint `<place>:<name>` is set, as in
+/// `FAILPOINTS="before-commit:PC1Done=return"`.
+#[cfg(feature = "failpoints")]
+pub fn reach(place: &str, name: &str) {
+    use rustix::process::{Signal, getpid, kill_process};
+
+    if fail::eval(&format!("{place}:{name}"), |_| ()).is_some() && kill_process(getpid(), Signal::KILL).is_ok() {
+        // The signal is on its way: nothing may happen any more.
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Does nothing.
+#[cfg(not(feature = "failpoints"))]
+pub fn reach(_place: &str, _name: &str) {}
+
+/// Reads the failpoints from the environment.
+#[cfg(feature = "failpoints")]
+pub fn setup() {
+    // Never torn down: they are for the life of the process.
+    std::mem::forget(fail::FailScenario::setup());
+}
+
+/// Does nothing.
+#[cfg(not(feature = "failpoints"))]
+pub fn setup() {}

@@ -1,0 +1,130 @@
+//! Who this worker is, and the snapshots it makes of itself.
+
+use std::{
+    net::{ToSocketAddrs, UdpSocket},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use shared_msgs::{
+    id::Id,
+    name::WorkerName,
+    snapshot::{Summary, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
+    subject::Prefix,
+};
+
+use crate::thread::owner::ThreadHandle;
+
+/// Everything a worker says about itself.
+pub struct Worker {
+    /// Its name.
+    pub name: WorkerName,
+    /// This run of the process.
+    pub instance_id: Id,
+    /// Its threads, by index.
+    pub threads: Vec<ThreadHandle>,
+    prefix: Prefix,
+    host: String,
+    started_at: u64,
+    ping_interval: Duration,
+    status: Mutex<WorkerStatus>,
+    seq: AtomicU64,
+}
+
+impl Worker {
+    /// A worker that starts now.
+    pub fn new(name: WorkerName, prefix: Prefix, ping_interval: Duration, threads: Vec<ThreadHandle>) -> Self {
+        Worker {
+            name,
+            instance_id: Id::generate(),
+            threads,
+            prefix,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            started_at: unix_ms(),
+            ping_interval,
+            status: Mutex::new(WorkerStatus::Running),
+            seq: AtomicU64::new(1),
+        }
+    }
+
+    /// Where it is in its life from now on.
+    pub fn set_status(&self, status: WorkerStatus) {
+        *self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = status;
+    }
+
+    /// The longest time between two reports.
+    pub fn ping_interval(&self) -> Duration {
+        self.ping_interval
+    }
+
+    /// The subject it reports on.
+    pub fn state_subject(&self) -> String {
+        self.prefix.state(&self.name)
+    }
+
+    /// The subject of one of its verbs.
+    pub fn command_subject(&self, verb: &str) -> String {
+        self.prefix.command(&self.name, verb)
+    }
+
+    /// Its command subject without the verb.
+    pub fn dest(&self) -> String {
+        self.prefix.dest(&self.name)
+    }
+
+    /// Its state now, with the next sequence number.
+    pub fn snapshot(&self) -> WorkerSnapshot {
+        // The number is drawn before the threads are read, so that of two snapshots the later number has the later state.
+        let seq = self.seq.fetch_add(1, Ordering::SeqCst);
+        let threads: Vec<ThreadSnapshot> = self.threads.iter().map(|thread| thread.view.borrow().snapshot()).collect();
+        WorkerSnapshot {
+            name: self.name.to_string(),
+            instance_id: self.instance_id,
+            seq,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            dest: self.dest(),
+            host: self.host.clone(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            taken_at: unix_ms(),
+            ping_interval_ms: self.ping_interval.as_millis() as u64,
+            status: *self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
+            summary: Summary::of(&threads),
+            threads,
+        }
+    }
+}
+
+/// The name of a worker that has none configured: the local address of the route to the NATS server. Nothing is sent,
+/// so it works while NATS is down.
+pub fn default_name(server: (String, u16)) -> Result<WorkerName, String> {
+    let (host, port) = server;
+    let route = || -> std::io::Result<std::net::IpAddr> {
+        let address = (host.as_str(), port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+        let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+        socket.connect(address)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    let address = route().map_err(|error| {
+        format!("the worker has no name, and none can be made from the route to NATS at {host}:{port} ({error}): set worker.name")
+    })?;
+    address.to_string().parse().map_err(|error: shared_msgs::name::NameError| error.to_string())
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_name_a_worker_is_called_by_its_address() {
+        assert_eq!(default_name(("127.0.0.1".into(), 4222)).unwrap().as_str(), "127.0.0.1");
+        assert!(default_name(("no.such.host.invalid".into(), 4222)).unwrap_err().contains("worker.name"));
+    }
+}

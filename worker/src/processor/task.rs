@@ -1,0 +1,227 @@
+//! What each kind of heavy work takes and yields, in the field names of damocles's `vc-processors`. What the proofs
+//! library makes and takes back (the outputs of PC1 and C1) passes through as JSON text: nobody else looks inside.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use shared_msgs::sealer::Commitment;
+
+use super::Task;
+
+/// JSON that is passed on as it is.
+pub type Opaque = Box<RawValue>;
+
+/// Writes pieces into the unsealed file, fr32-padded.
+#[derive(Clone, Debug, Serialize)]
+pub struct AddPieces {
+    /// The proof type's name.
+    pub seal_proof_type: String,
+    /// The pieces, in order.
+    pub pieces: Vec<Piece>,
+    /// The unsealed file.
+    pub staged_filepath: PathBuf,
+}
+
+/// One piece to write.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Piece {
+    /// Where its bytes come from.
+    pub piece_file: PieceFile,
+    /// Bytes of data; the rest of the piece is zeros.
+    pub payload_size: u64,
+    /// Unpadded bytes of the piece.
+    pub piece_size: u64,
+}
+
+/// Where a piece's bytes come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum PieceFile {
+    /// Zeros.
+    Pledge,
+}
+
+/// A piece as it lies in the unsealed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceInfo {
+    /// The piece's commitment.
+    pub commitment: Commitment,
+    /// Unpadded bytes.
+    pub size: u64,
+}
+
+/// Builds the data's Merkle tree.
+#[derive(Clone, Debug, Serialize)]
+pub struct TreeD {
+    /// The proof type's name.
+    pub registered_proof: String,
+    /// The unsealed file.
+    pub staged_file: PathBuf,
+    /// The directory for the tree.
+    pub cache_dir: PathBuf,
+}
+
+/// Pre-commit phase 1: the layers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pc1 {
+    /// The proof type's name.
+    pub registered_proof: String,
+    /// The directory for layers and trees.
+    pub cache_path: PathBuf,
+    /// The unsealed file.
+    pub in_path: PathBuf,
+    /// The replica.
+    pub out_path: PathBuf,
+    /// The miner's address as 32 bytes.
+    pub prover_id: [u8; 32],
+    /// The sector's number.
+    pub sector_id: u64,
+    /// The ticket.
+    pub ticket: [u8; 32],
+    /// The pieces in the unsealed file.
+    pub piece_infos: Vec<PieceInfo>,
+}
+
+/// Pre-commit phase 2: the trees and the replica.
+#[derive(Debug, Serialize)]
+pub struct Pc2 {
+    /// What [`Pc1`] yielded.
+    pub pc1out: Opaque,
+    /// The directory for layers and trees.
+    pub cache_dir: PathBuf,
+    /// The replica.
+    pub sealed_file: PathBuf,
+}
+
+/// The commitments of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pc2Output {
+    /// The proof type's name.
+    pub registered_proof: String,
+    /// The replica's commitment.
+    pub comm_r: Commitment,
+    /// The data's commitment.
+    pub comm_d: Commitment,
+}
+
+/// Where a replica is and what it was made with: what synthetic proofs and commit phase 1 need.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replica {
+    /// The directory with layers and trees.
+    pub cache_path: PathBuf,
+    /// The replica.
+    pub replica_path: PathBuf,
+    /// The miner's address as 32 bytes.
+    pub prover_id: [u8; 32],
+    /// The sector's number.
+    pub sector_id: u64,
+    /// The ticket.
+    pub ticket: [u8; 32],
+    /// The replica's commitments.
+    pub pre_commit: Pc2Output,
+    /// The pieces in the unsealed file.
+    pub piece_infos: Vec<PieceInfo>,
+}
+
+/// Generates the vanilla proofs of all synthetic challenges (FIP-0059).
+#[derive(Clone, Debug, Serialize)]
+pub struct SynthProof {
+    /// The replica.
+    #[serde(flatten)]
+    pub replica: Replica,
+}
+
+/// Commit phase 1: the vanilla proofs of the challenges that the seed selects.
+#[derive(Clone, Debug, Serialize)]
+pub struct C1 {
+    /// The replica.
+    #[serde(flatten)]
+    pub replica: Replica,
+    /// The seed.
+    pub seed: [u8; 32],
+}
+
+/// Commit phase 2: the proof.
+#[derive(Debug, Serialize)]
+pub struct C2 {
+    /// What [`C1`] yielded.
+    pub c1out: Opaque,
+    /// The miner's address as 32 bytes.
+    pub prover_id: [u8; 32],
+    /// The sector's number.
+    pub sector_id: u64,
+    /// The miner's actor id.
+    pub miner_id: u64,
+}
+
+/// A proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct C2Output {
+    /// Its bytes.
+    pub proof: Vec<u8>,
+}
+
+/// A miner's address as the proofs library wants it: the payload of the ID address (unsigned LEB128 of the actor id),
+/// filled up with zeros (Filecoin spec, Address, protocol 0).
+pub fn prover_id(miner: u64) -> [u8; 32] {
+    let mut id = [0; 32];
+    let mut rest = miner;
+    for byte in &mut id {
+        *byte = (rest & 0x7F) as u8;
+        rest >>= 7;
+        if rest == 0 {
+            break;
+        }
+        *byte |= 0x80;
+    }
+    id
+}
+
+macro_rules! tasks {
+    ($($task:ty, $stage:literal, $output:ty, $builtin:ident;)*) => {
+        $(impl Task for $task {
+            const STAGE: &'static str = $stage;
+            type Output = $output;
+
+            #[cfg(feature = "builtin-proofs")]
+            fn run_builtin(self) -> Result<Self::Output, String> {
+                super::builtin::$builtin(self)
+            }
+        })*
+    };
+}
+
+tasks! {
+    AddPieces, "add_pieces", Vec<PieceInfo>, add_pieces;
+    TreeD, "tree_d", bool, tree_d;
+    Pc1, "pc1", Opaque, pc1;
+    Pc2, "pc2", Pc2Output, pc2;
+    SynthProof, "synth_proof", bool, synth_proof;
+    C1, "c1", Opaque, c1;
+    C2, "c2", C2Output, c2;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_miner_is_proven_for_under_its_id_address() {
+        let mut expected = [0; 32];
+        expected[..2].copy_from_slice(&[0x90, 0x4E]);
+        assert_eq!(prover_id(10000), expected);
+        assert_eq!(prover_id(0), [0; 32]);
+        assert_eq!(prover_id(u64::MAX)[..11], [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 0]);
+    }
+
+    #[test]
+    fn a_c2_task_has_the_field_names_of_vc_processors() {
+        let c1out = RawValue::from_string(r#"{"comm_r":1}"#.into()).unwrap();
+        let task = C2 { c1out, prover_id: [0; 32], sector_id: 2, miner_id: 10000 };
+        let json = serde_json::to_value(&task).unwrap();
+        let mut keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort();
+        assert_eq!(keys, ["c1out", "miner_id", "prover_id", "sector_id"]);
+        assert_eq!(json["c1out"]["comm_r"], 1);
+    }
+}

@@ -1,0 +1,98 @@
+//! Asking the sector manager. The bus is behind [`SectorManager`]; here is what asking means for a thread: it waits
+//! until somebody answers, and a refusal is a failure of its stage.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use serde::Deserialize;
+use shared_msgs::{
+    codec::{Encoding, decode},
+    error::{ErrorBody, ErrorKind},
+    sealer::{SealerReply, SealerRequest},
+};
+use tracing::debug;
+
+use crate::thread::{activity::Activity, failure::Failure};
+
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LAST_DELAY: Duration = Duration::from_secs(5);
+
+/// The way to the sector manager.
+pub trait SectorManager: Send + Sync {
+    /// Sends one request and returns the answer's bytes. An error means that nobody answered: the question may be
+    /// asked again. Waits while the way is known to be cut.
+    fn ask<'a>(&'a self, method: &'static str, body: Vec<u8>) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>>;
+}
+
+/// Nobody answered.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// Asks until it is answered. While it waits, the thread shows as waiting for the sector manager.
+pub async fn ask<Q: SealerRequest>(manager: &Arc<dyn SectorManager>, activity: &Activity, request: &Q) -> Result<Q::Reply, Failure> {
+    let asking = async {
+        let mut delay = FIRST_DELAY;
+        loop {
+            match ask_once(manager, request).await {
+                Ok(answer) => return answer,
+                Err(Unavailable(why)) => debug!(method = Q::METHOD, why, "the sector manager does not answer"),
+            }
+            // Jitter: many threads must not ask in step.
+            tokio::time::sleep(delay.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+            delay = (delay * 2).min(LAST_DELAY);
+        }
+    };
+    activity.wait("sector manager", asking).await
+}
+
+/// Asks once. The outer error means that nobody answered, the inner one that it was refused.
+pub async fn ask_once<Q: SealerRequest>(manager: &Arc<dyn SectorManager>, request: &Q) -> Result<Result<Q::Reply, Failure>, Unavailable> {
+    let body = match Encoding::Msgpack.encode(request) {
+        Ok(body) => body,
+        Err(error) => return Ok(Err(Failure::critical(format!("request {}: {error}", Q::METHOD)))),
+    };
+    let answer = manager.ask(Q::METHOD, body).await?;
+    Ok(read_answer::<Q>(&answer))
+}
+
+fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, Failure> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: Option<ErrorBody>,
+    }
+    let unreadable = |error| Failure::temporary(format!("the sector manager's answer to {} cannot be read: {error}", Q::METHOD));
+    match decode::<Refusal>(answer).map_err(unreadable)?.error {
+        None => decode::<SealerReply<Q::Reply>>(answer).map(|reply| reply.result).map_err(unreadable),
+        Some(ErrorBody { kind: ErrorKind::SectorNotFound { .. }, message }) => {
+            Err(Failure::permanent(format!("sector manager: {message}")))
+        }
+        Some(ErrorBody { message, .. }) => Err(Failure::temporary(format!("sector manager, {}: {message}", Q::METHOD))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_msgs::{error::ErrorReply, sealer::PollProofState};
+
+    use super::*;
+    use crate::thread::failure::Level;
+
+    #[test]
+    fn refusals_and_garbage_are_failures_of_the_stage() {
+        let level = |bytes: &[u8]| read_answer::<PollProofState>(bytes).unwrap_err().level;
+        let refusal = |kind| serde_json::to_vec(&ErrorReply::from(kind)).unwrap();
+        assert_eq!(level(&refusal(ErrorKind::SectorNotFound { sector: "s-t01-1".into() })), Level::Permanent);
+        assert_eq!(level(&refusal(ErrorKind::internal("x"))), Level::Temporary);
+        assert_eq!(level(b"garbage"), Level::Temporary);
+        assert_eq!(level(b"{}"), Level::Temporary);
+    }
+
+    #[test]
+    fn an_answer_is_read_in_both_encodings() {
+        let reply = serde_json::json!({"result": {"state": "landed"}});
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            assert!(read_answer::<PollProofState>(&encoding.encode(&reply).unwrap()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! C1: makes the vanilla proofs of the challenges that the seed selects.
+
+use shared_msgs::plan::Event;
+
+use super::{Done, Job, field};
+use crate::{processor::task::C1, store::record::Blob, thread::failure::Failure};
+
+pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
+    let task = C1 { replica: job.replica()?, seed: field(&job.sector.seed, "seed")?.seed.0 };
+    let output = job.shared.processors.run(task, job.activity).await?;
+    let mut done = job.done(Event::C1, |sector| sector.c1_done = true)?;
+    done.outputs.push((Blob::C1Out, output.get().as_bytes().to_vec()));
+    Ok(done)
+}

@@ -1,0 +1,33 @@
+//! PC1: makes the layers.
+
+use shared_msgs::plan::Event;
+
+use super::{Done, Job, field, on_disk};
+use crate::{
+    processor::task::{Pc1, prover_id},
+    store::{
+        location::{fresh_dir, remove_path},
+        record::Blob,
+    },
+    thread::failure::Failure,
+};
+
+pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
+    let files = job.files.clone();
+    // The library takes trees and layers that are there as they are, so half-made ones must go.
+    on_disk(move || fresh_dir(&files.cache).and_then(|()| remove_path(&files.sealed))).await?;
+    let task = Pc1 {
+        registered_proof: job.proof_name()?,
+        cache_path: job.files.cache.clone(),
+        in_path: job.files.unsealed.clone(),
+        out_path: job.files.sealed.clone(),
+        prover_id: prover_id(job.id().miner),
+        sector_id: job.id().number,
+        ticket: field(&job.sector.ticket, "ticket")?.ticket.0,
+        piece_infos: job.piece_infos()?,
+    };
+    let output = job.shared.processors.run(task, job.activity).await?;
+    let mut done = job.done(Event::Pc1, |sector| sector.pc1_done = true)?;
+    done.outputs.push((Blob::Pc1Out, output.get().as_bytes().to_vec()));
+    Ok(done)
+}

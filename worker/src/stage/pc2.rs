@@ -1,0 +1,44 @@
+//! PC2: makes the trees and the replica.
+
+use std::{fs, io, path::Path};
+
+use shared_msgs::plan::Event;
+
+use super::{Done, Job, field, on_disk};
+use crate::{
+    processor::task::Pc2,
+    store::{
+        location::{at, remove_path},
+        record::Blob,
+    },
+    thread::failure::Failure,
+};
+
+pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
+    let files = job.files.clone();
+    on_disk(move || {
+        remove_trees(&files.cache)?;
+        // The replica is made in place from the data: a half-made one must not be encoded twice.
+        fs::copy(&files.unsealed, &files.sealed).map(drop).map_err(|error| at(&files.sealed, error))
+    })
+    .await?;
+    let task = Pc2 { pc1out: job.output(Blob::Pc1Out).await?, cache_dir: job.files.cache.clone(), sealed_file: job.files.sealed.clone() };
+    let output = job.shared.processors.run(task, job.activity).await?;
+    if output.comm_d != *field(&job.sector.comm_d, "commD")? {
+        return Err(Failure::permanent("PC2's commD is not that of tree-d"));
+    }
+    let synthetic = job.sector.allocated.proof_type.is_synthetic();
+    let event = if synthetic { Event::Pc2NeedSyntheticProof } else { Event::Pc2 };
+    job.done(event, |sector| sector.comm_r = Some(output.comm_r))
+}
+
+fn remove_trees(cache: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(cache).map_err(|error| at(cache, error))? {
+        let path = entry.map_err(|error| at(cache, error))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("sc-02-data-tree-c") || name.starts_with("sc-02-data-tree-r-last") || name == "p_aux" || name == "t_aux" {
+            remove_path(&path)?;
+        }
+    }
+    Ok(())
+}

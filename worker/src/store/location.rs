@@ -1,0 +1,123 @@
+//! A sealing thread's location: where its store and the files of the sector in hand are.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use shared_msgs::sealer::SectorId;
+
+/// The directories of files under a location, one entry in each for a sector.
+const DATA_DIRS: [&str; 4] = ["unsealed", "tree-d", "sealed", "cache"];
+
+/// Directories that belong to a location's owner; a thread's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location(PathBuf);
+
+/// The files of one sector while it is worked on.
+#[derive(Clone, Debug)]
+pub struct SectorFiles {
+    /// The pieces, fr32-padded.
+    pub unsealed: PathBuf,
+    /// The directory of the data's Merkle tree.
+    pub tree_d: PathBuf,
+    /// The replica.
+    pub sealed: PathBuf,
+    /// The directory of layers, trees and auxiliary files.
+    pub cache: PathBuf,
+}
+
+impl Location {
+    /// Makes what is missing of a location, and returns it with its absolute path.
+    pub fn initialise(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        for directory in DATA_DIRS {
+            fs::create_dir_all(path.join("data").join(directory))?;
+        }
+        Ok(Location(path))
+    }
+
+    /// The absolute path, as the configuration spells it.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path that two spellings of one location share.
+    pub fn canonical(&self) -> io::Result<PathBuf> {
+        self.0.canonicalize()
+    }
+
+    /// The thread's store file.
+    pub fn store_file(&self) -> PathBuf {
+        self.0.join("store.redb")
+    }
+
+    /// The files of a sector.
+    pub fn sector_files(&self, sector: SectorId) -> SectorFiles {
+        let [unsealed, tree_d, sealed, cache] = DATA_DIRS.map(|kind| self.0.join("data").join(kind).join(sector.to_string()));
+        SectorFiles { unsealed, tree_d, sealed, cache }
+    }
+}
+
+impl SectorFiles {
+    /// Removes all of them; those that are not there are no error.
+    pub fn remove(&self) -> io::Result<()> {
+        for path in [&self.unsealed, &self.tree_d, &self.sealed, &self.cache] {
+            remove_path(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes a file or a directory with all in it. One that is not there is no error; another names the path.
+pub fn remove_path(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// An empty directory at `path`, whatever was there before.
+pub fn fresh_dir(path: &Path) -> io::Result<()> {
+    remove_path(path)?;
+    fs::create_dir_all(path).map_err(|error| at(path, error))
+}
+
+/// Names the path in an error.
+pub fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sectors_files_are_removed_whatever_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::initialise(directory.path()).unwrap();
+        let files = location.sector_files(SectorId { miner: 10000, number: 2 });
+        assert!(files.cache.ends_with("data/cache/s-t010000-2"));
+        fs::create_dir(&files.cache).unwrap();
+        fs::write(files.cache.join("p_aux"), "x").unwrap();
+        fs::write(&files.sealed, "x").unwrap();
+        files.remove().unwrap();
+        files.remove().unwrap();
+        assert!(!files.cache.exists() && !files.sealed.exists());
+    }
+
+    #[test]
+    fn two_spellings_of_a_location_have_one_canonical_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = Location::initialise(&directory.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(directory.path().join("a"), directory.path().join("b")).unwrap();
+        let link = Location::initialise(&directory.path().join("b")).unwrap();
+        assert_ne!(plain, link);
+        assert_eq!(plain.canonical().unwrap(), link.canonical().unwrap());
+    }
+}

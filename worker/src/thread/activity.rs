@@ -1,0 +1,87 @@
+//! What a thread does right now, told by the step that does it, read by the thread's owner and shown to the world.
+
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::control::Doing;
+
+/// Running or waiting, and since when.
+#[derive(Clone, Debug)]
+pub struct Now {
+    /// Which.
+    pub kind: Kind,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// Running or waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// In a stage, which runs to its end.
+    Running {
+        /// The external processor that runs it, e.g. `c2 (pid 4711)`.
+        processor: Option<String>,
+    },
+    /// Waiting; can be interrupted at once.
+    Waiting {
+        /// For what.
+        reason: String,
+    },
+}
+
+/// The handle through which a step says what it does.
+#[derive(Clone, Debug)]
+pub struct Activity(watch::Sender<Now>);
+
+impl Activity {
+    /// The activity of a step that begins now.
+    pub fn begin() -> Self {
+        Activity(watch::Sender::new(Now { kind: Kind::Running { processor: None }, since: Instant::now() }))
+    }
+
+    /// What is being done.
+    pub fn now(&self) -> Now {
+        self.0.borrow().clone()
+    }
+
+    /// Sees every change.
+    pub fn watch(&self) -> watch::Receiver<Now> {
+        self.0.subscribe()
+    }
+
+    /// Whether the step can be interrupted now. It is one only while somebody polls the step, so an answer stays true
+    /// until then.
+    pub fn doing(&self) -> Doing {
+        match self.0.borrow().kind {
+            Kind::Running { .. } => Doing::InStage,
+            Kind::Waiting { .. } => Doing::Waiting,
+        }
+    }
+
+    /// Waits for something that can be interrupted.
+    pub async fn wait<F: Future>(&self, reason: impl Into<String>, waiting: F) -> F::Output {
+        self.set(Kind::Waiting { reason: reason.into() });
+        let output = waiting.await;
+        self.set(Kind::Running { processor: None });
+        output
+    }
+
+    /// Runs something in an external processor.
+    pub async fn in_processor<F: Future>(&self, processor: String, running: F) -> F::Output {
+        self.set(Kind::Running { processor: Some(processor) });
+        let output = running.await;
+        self.set(Kind::Running { processor: None });
+        output
+    }
+
+    fn set(&self, kind: Kind) {
+        self.0.send_if_modified(|now| {
+            let changed = now.kind != kind;
+            if changed {
+                *now = Now { kind, since: Instant::now() };
+            }
+            changed
+        });
+    }
+}

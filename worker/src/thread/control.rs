@@ -1,0 +1,231 @@
+//! The control policy of one thread: what a pause or resume means for a record. Pure: no clock, no bus, no async.
+//!
+//! ```text
+//!              pause, while it waits                 resume [state]
+//!   working ---------------------------> paused ----------------------> working
+//!      |  pause, in a stage                ^  ^
+//!      v                                   |  | a permanent or critical failure (by: error)
+//!   pause pending -------------------------+  working
+//!      |   the stage ends
+//!      +--> working   resume (withdrawn)
+//! ```
+//! A decision is made first and applied then, so that a refusal changes nothing.
+
+use shared_msgs::{error::ErrorKind, id::Id, plan::State, snapshot::PausedBy};
+
+use super::failure::{Failure, Level};
+use crate::{
+    plan::inputs,
+    store::record::{Paused, Record},
+};
+
+/// What a thread is doing at the moment a command arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It can be interrupted: it waits for something, or is paused.
+    Waiting,
+    /// It is in a stage that runs to its end.
+    InStage,
+}
+
+/// What a command leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Pause now.
+    Pause,
+    /// Pause when the stage ends.
+    PauseAfterStage,
+    /// A pause is pending already.
+    StillPending,
+    /// Paused already; the pause becomes the operator's.
+    TakeOver,
+    /// Take a pending pause back.
+    Withdraw,
+    /// Go on from this state.
+    GoOn(State),
+    /// Give the sector up.
+    GiveUp,
+}
+
+/// What a pause means for the thread.
+pub fn decide_pause(record: &Record, doing: Doing, if_revision: Option<u64>) -> Result<Decision, ErrorKind> {
+    check_revision(record, if_revision)?;
+    Ok(match (record.paused, record.pause_pending, doing) {
+        (Some(_), ..) => Decision::TakeOver,
+        (None, true, _) => Decision::StillPending,
+        (None, false, Doing::Waiting) => Decision::Pause,
+        (None, false, Doing::InStage) => Decision::PauseAfterStage,
+    })
+}
+
+/// What a resume means for the thread; `status` is its status in one word, for the refusal.
+pub fn decide_resume(record: &Record, state: Option<&str>, if_revision: Option<u64>, status: &str) -> Result<Decision, ErrorKind> {
+    check_revision(record, if_revision)?;
+    let target = state.map(|name| named_state(record, name)).transpose()?;
+    match (record.paused, target) {
+        (None, None) if record.pause_pending => Ok(Decision::Withdraw),
+        (None, _) => Err(ErrorKind::NotPaused { status: status.to_owned() }),
+        (Some(_), None) => Ok(Decision::GoOn(record.state)),
+        (Some(_), Some(target)) => reachable(record, target),
+    }
+}
+
+fn check_revision(record: &Record, if_revision: Option<u64>) -> Result<(), ErrorKind> {
+    match if_revision {
+        Some(expected) if expected != record.revision => Err(ErrorKind::RevisionMismatch { expected, actual: record.revision }),
+        _ => Ok(()),
+    }
+}
+
+fn named_state(record: &Record, name: &str) -> Result<State, ErrorKind> {
+    record.plan.state_named(name).ok_or_else(|| ErrorKind::InvalidState {
+        given: name.chars().take(64).collect(),
+        plan: record.plan.name().to_owned(),
+        allowed: record.plan.rows().iter().map(|row| row.state.name().to_owned()).collect(),
+    })
+}
+
+fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
+    let missing = match &record.sector {
+        _ if target == record.state => return Ok(Decision::GoOn(target)),
+        // A thread without a sector has nothing to give up.
+        None if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GoOn(record.state)),
+        None => vec!["sector".to_owned()],
+        Some(_) if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GiveUp),
+        // Its end is being reported and its files may be gone: there is no way back.
+        Some(_) if matches!(record.state, State::Aborted | State::Finished) => vec!["files any more".to_owned()],
+        Some(sector) => inputs::missing(record.plan, target, sector),
+    };
+    if missing.is_empty() {
+        Ok(Decision::GoOn(target))
+    } else {
+        Err(ErrorKind::StateUnreachable { state: target.name().to_owned(), missing })
+    }
+}
+
+/// Applies a decision. Returns whether the record changed, and with it the revision.
+pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now_ms: u64) -> bool {
+    let before = record.clone();
+    match decision {
+        Decision::Pause => pause(record, PausedBy::Operator, now_ms),
+        Decision::PauseAfterStage => record.pause_pending = true,
+        Decision::StillPending => {}
+        Decision::TakeOver => {
+            if let Some(paused) = &mut record.paused {
+                paused.by = PausedBy::Operator;
+            }
+        }
+        Decision::Withdraw => record.pause_pending = false,
+        Decision::GoOn(state) => {
+            record.paused = None;
+            record.retry = 0;
+            record.deaths = 0;
+            // A question that was answered with a failure, or that is another one now, is asked anew; one that a pause
+            // cut off is asked again with its id, or its answer would be lost.
+            if *state != State::Empty && (*state != record.state || record.last_err.is_some()) {
+                record.request_id = Id::generate();
+            }
+            record.last_err = None;
+            if let Some(sector) = &mut record.sector
+                && record.state != *state
+            {
+                inputs::forget_later(record.plan, *state, sector);
+            }
+            record.state = *state;
+        }
+        Decision::GiveUp => {
+            record.paused = None;
+            give_up(record, &format!("by an operator{}", reason.map(|why| format!(": {why}")).unwrap_or_default()));
+            record.last_err = None;
+        }
+    }
+    changed(record, &before)
+}
+
+/// What a failure does to the record. Returns the failure as it is now: a temporary one whose retries are used up is
+/// permanent.
+pub fn apply_failure(record: &mut Record, failure: Failure, max_retries: u32, now_ms: u64) -> Failure {
+    let before = record.clone();
+    let failure = match failure.level {
+        Level::Temporary if record.retry >= max_retries => Failure { level: Level::Permanent, ..failure },
+        _ => failure,
+    };
+    let pause_pending = record.pause_pending;
+    record.running = None;
+    record.deaths = 0;
+    record.last_err = Some(shared_msgs::snapshot::cut_text(&failure.to_string(), shared_msgs::snapshot::MAX_LAST_ERR_BYTES));
+    match failure.level {
+        Level::Temporary => record.retry += 1,
+        Level::Permanent | Level::Critical => pause(record, PausedBy::Error, now_ms),
+        Level::Abort => give_up(record, &failure.message),
+    }
+    if pause_pending {
+        pause(record, PausedBy::Operator, now_ms);
+    }
+    changed(record, &before);
+    failure
+}
+
+/// What a finished step does to the record, apart from its state and sector.
+pub fn apply_step(record: &mut Record, now_ms: u64) {
+    record.running = None;
+    record.deaths = 0;
+    record.retry = 0;
+    record.last_err = None;
+    record.request_id = Id::generate();
+    record.revision += 1;
+    if record.pause_pending {
+        pause(record, PausedBy::Operator, now_ms);
+    }
+}
+
+/// What a restart of the process does to the record: an operator's pause stays, a pending one takes effect, an error's
+/// pause is tried once more, and a stage that the process died in three times in a row pauses its thread.
+pub fn apply_restart(record: &mut Record, now_ms: u64) {
+    const FATAL_DEATHS: u32 = 3;
+    let before = record.clone();
+    if record.paused.is_some_and(|paused| paused.by == PausedBy::Error) {
+        record.paused = None;
+    }
+    if let Some(stage) = record.running.take() {
+        record.deaths += 1;
+        if record.deaths >= FATAL_DEATHS {
+            record.last_err = Some(Failure::critical(format!("the worker died {FATAL_DEATHS} times in {stage}")).to_string());
+            record.deaths = 0;
+            pause(record, PausedBy::Error, now_ms);
+        }
+    }
+    if record.pause_pending {
+        pause(record, PausedBy::Operator, now_ms);
+    }
+    changed(record, &before);
+}
+
+/// Makes the sector one that is to be reported as aborted.
+pub fn give_up(record: &mut Record, reason: &str) {
+    record.state = State::Aborted;
+    record.retry = 0;
+    record.deaths = 0;
+    record.running = None;
+    record.request_id = Id::generate();
+    if let Some(sector) = &mut record.sector {
+        sector.abort_reason = Some(reason.to_owned());
+    }
+}
+
+fn pause(record: &mut Record, by: PausedBy, now_ms: u64) {
+    record.pause_pending = false;
+    record.paused = Some(Paused { by, since_ms: now_ms });
+}
+
+fn changed(record: &mut Record, before: &Record) -> bool {
+    let changed = record != before;
+    if changed {
+        record.revision += 1;
+    }
+    changed
+}
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -1,0 +1,263 @@
+use proptest::prelude::*;
+use shared_msgs::{
+    plan::{Plan, Stage},
+    sealer::{AllocatedSector, SealProofType, SectorId},
+};
+
+use super::*;
+use crate::store::record::Sector;
+
+fn record(state: State) -> Record {
+    let allocated = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
+    Record { state, sector: Some(Sector::new(allocated)), ..Record::new(Plan::Sealer) }
+}
+
+fn paused(state: State, by: PausedBy) -> Record {
+    Record { paused: Some(Paused { by, since_ms: 5 }), last_err: Some("permanent: x".into()), ..record(state) }
+}
+
+#[test]
+fn a_waiting_thread_pauses_at_once_and_one_in_a_stage_when_it_ends() {
+    assert_eq!(decide_pause(&record(State::Pc1Done), Doing::Waiting, None), Ok(Decision::Pause));
+    assert_eq!(decide_pause(&record(State::Pc1Done), Doing::InStage, None), Ok(Decision::PauseAfterStage));
+}
+
+#[test]
+fn pausing_a_paused_thread_keeps_the_error_and_makes_the_pause_the_operators() {
+    let mut record = paused(State::C1Done, PausedBy::Error);
+    let decision = decide_pause(&record, Doing::Waiting, None).unwrap();
+    assert_eq!(decision, Decision::TakeOver);
+    assert!(apply(&mut record, &decision, None, 9));
+    assert_eq!(record.paused, Some(Paused { by: PausedBy::Operator, since_ms: 5 }));
+    assert_eq!(record.last_err.as_deref(), Some("permanent: x"));
+    assert!(!apply(&mut record, &Decision::TakeOver, None, 10), "a second time changes nothing");
+}
+
+#[test]
+fn resuming_clears_the_error_and_asks_anew() {
+    let mut record = paused(State::C1Done, PausedBy::Error);
+    let asked = record.request_id;
+    let decision = decide_resume(&record, None, None, "paused").unwrap();
+    apply(&mut record, &decision, None, 9);
+    assert_eq!((record.state, record.paused, record.last_err.as_deref()), (State::C1Done, None, None));
+    assert_ne!(record.request_id, asked);
+}
+
+#[test]
+fn a_pause_that_cut_off_a_question_does_not_change_its_id() {
+    for mut record in [Record::new(Plan::Sealer), record(State::Pc2Done)] {
+        let asked = record.request_id;
+        apply(&mut record, &Decision::Pause, None, 1);
+        let decision = decide_resume(&record, None, None, "paused").unwrap();
+        apply(&mut record, &decision, None, 2);
+        assert_eq!(record.request_id, asked);
+    }
+}
+
+#[test]
+fn a_state_that_is_no_state_of_the_plan_is_refused_with_those_that_are() {
+    let refusal = decide_resume(&paused(State::C1Done, PausedBy::Error), Some("SnapEncoded"), None, "paused").unwrap_err();
+    let ErrorKind::InvalidState { given, plan, allowed } = refusal else { panic!("{refusal:?}") };
+    assert_eq!((given.as_str(), plan.as_str()), ("SnapEncoded", "sealer"));
+    assert!(allowed.contains(&"PersistanceSubmitted".to_owned()) && allowed.contains(&"Aborted".to_owned()));
+}
+
+#[test]
+fn a_state_whose_inputs_are_missing_is_refused_and_names_them() {
+    let refusal = decide_resume(&paused(State::Allocated, PausedBy::Error), Some("Finished"), None, "paused").unwrap_err();
+    let ErrorKind::StateUnreachable { state, missing } = refusal else { panic!("{refusal:?}") };
+    assert_eq!(state, "Finished");
+    assert!(missing.contains(&"proof".to_owned()));
+}
+
+#[test]
+fn aborted_and_empty_give_the_sector_up() {
+    for state in ["Aborted", "Empty"] {
+        let mut record = paused(State::C1Done, PausedBy::Error);
+        let decision = decide_resume(&record, Some(state), None, "paused").unwrap();
+        assert_eq!(decision, Decision::GiveUp);
+        apply(&mut record, &decision, Some("bad disk"), 9);
+        assert_eq!((record.state, record.paused), (State::Aborted, None));
+        assert_eq!(record.sector.unwrap().abort_reason.as_deref(), Some("by an operator: bad disk"));
+    }
+}
+
+#[test]
+fn a_sector_that_is_given_up_cannot_be_resumed_elsewhere() {
+    let record = paused(State::Aborted, PausedBy::Error);
+    assert!(matches!(decide_resume(&record, Some("Allocated"), None, "paused"), Err(ErrorKind::StateUnreachable { .. })));
+    assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Aborted)));
+}
+
+#[test]
+fn a_thread_without_a_sector_has_nothing_to_give_up() {
+    let record = Record { paused: Some(Paused { by: PausedBy::Operator, since_ms: 0 }), ..Record::new(Plan::Sealer) };
+    assert_eq!(decide_resume(&record, Some("Aborted"), None, "paused"), Ok(Decision::GoOn(State::Empty)));
+    assert!(matches!(decide_resume(&record, Some("C1Done"), None, "paused"), Err(ErrorKind::StateUnreachable { .. })));
+}
+
+#[test]
+fn only_a_paused_thread_is_resumed() {
+    let refusal = decide_resume(&record(State::Pc1Done), None, None, "running").unwrap_err();
+    assert_eq!(refusal, ErrorKind::NotPaused { status: "running".into() });
+}
+
+#[test]
+fn a_command_for_another_revision_is_refused() {
+    let record = paused(State::C1Done, PausedBy::Error);
+    let mismatch = Err(ErrorKind::RevisionMismatch { expected: 7, actual: 0 });
+    assert_eq!(decide_resume(&record, None, Some(7), "paused"), mismatch);
+    assert_eq!(decide_pause(&record, Doing::Waiting, Some(7)), mismatch);
+    assert!(decide_resume(&record, None, Some(0), "paused").is_ok());
+}
+
+#[test]
+fn temporary_failures_become_permanent_when_the_retries_are_used_up() {
+    let mut record = record(State::Pc1Done);
+    for retry in 1..=2 {
+        let failure = apply_failure(&mut record, Failure::temporary("x"), 2, 9);
+        assert_eq!((failure.level, record.retry, record.paused), (Level::Temporary, retry, None));
+        assert_eq!(record.last_err.as_deref(), Some("temporary: x"));
+    }
+    assert_eq!(apply_failure(&mut record, Failure::temporary("x"), 2, 9).level, Level::Permanent);
+    assert_eq!(record.last_err.as_deref(), Some("permanent: x"));
+    assert_eq!(record.paused, Some(Paused { by: PausedBy::Error, since_ms: 9 }));
+}
+
+#[test]
+fn a_pending_pause_outlives_the_failure_of_the_stage() {
+    let mut record = Record { pause_pending: true, ..record(State::C1Done) };
+    apply_failure(&mut record, Failure::permanent("x"), 5, 9);
+    assert_eq!(record.paused.unwrap().by, PausedBy::Operator);
+    assert!(!record.pause_pending && record.last_err.is_some());
+}
+
+#[test]
+fn a_restart_keeps_an_operators_pause_and_retries_an_errors() {
+    let mut by_operator = paused(State::C1Done, PausedBy::Operator);
+    apply_restart(&mut by_operator, 9);
+    assert_eq!(by_operator, paused_as(&by_operator, PausedBy::Operator));
+    let mut by_error = paused(State::C1Done, PausedBy::Error);
+    apply_restart(&mut by_error, 9);
+    assert_eq!((by_error.paused, by_error.last_err.as_deref()), (None, Some("permanent: x")));
+    let mut pending = Record { pause_pending: true, ..record(State::C1Done) };
+    apply_restart(&mut pending, 9);
+    assert_eq!((pending.paused.unwrap().by, pending.pause_pending), (PausedBy::Operator, false));
+}
+
+fn paused_as(record: &Record, by: PausedBy) -> Record {
+    Record { request_id: record.request_id, ..paused(record.state, by) }
+}
+
+#[test]
+fn three_deaths_in_one_stage_pause_the_thread() {
+    let mut record = record(State::C1Done);
+    for death in 1..=3 {
+        record.running = Some(Stage::C2);
+        apply_restart(&mut record, 9);
+        assert_eq!(record.paused.is_some(), death == 3);
+    }
+    assert_eq!(record.last_err.as_deref(), Some("critical: the worker died 3 times in C2"));
+    apply(&mut record, &Decision::GoOn(State::C1Done), None, 9);
+    record.running = Some(Stage::C2);
+    apply_restart(&mut record, 9);
+    assert_eq!(record.paused, None, "counted from the beginning after a resume");
+}
+
+#[test]
+fn a_stage_that_ends_forgets_earlier_deaths() {
+    let mut record = Record { deaths: 2, running: Some(Stage::C2), ..record(State::C1Done) };
+    apply_step(&mut record, 9);
+    assert_eq!((record.deaths, record.running), (0, None));
+}
+
+// What happens to a thread, and a shadow model that knows only what an operator was told.
+#[derive(Clone, Debug)]
+enum Act {
+    Pause(Doing),
+    Resume(Option<&'static str>),
+    StageEnds,
+    Fails(Level),
+    Restarts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shadow {
+    Working,
+    Pending,
+    PausedByOperator,
+    PausedByError,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let states = prop::sample::select(vec![None, Some("Aborted"), Some("Allocated"), Some("Finished"), Some("nonsense")]);
+    let levels = prop::sample::select(vec![Level::Temporary, Level::Permanent, Level::Abort, Level::Critical]);
+    prop_oneof![
+        prop::sample::select(vec![Doing::Waiting, Doing::InStage]).prop_map(Act::Pause),
+        states.prop_map(Act::Resume),
+        Just(Act::StageEnds),
+        levels.prop_map(Act::Fails),
+        Just(Act::Restarts),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_thread_is_where_the_operator_was_told(acts in prop::collection::vec(act(), 1..40)) {
+        let mut record = record(State::Allocated);
+        let mut shadow = Shadow::Working;
+        for act in acts {
+            let (before, working) = (record.clone(), matches!(shadow, Shadow::Working | Shadow::Pending));
+            match act {
+                Act::Pause(doing) => {
+                    let decision = decide_pause(&record, doing, None).unwrap();
+                    apply(&mut record, &decision, None, 1);
+                    shadow = match (shadow, doing) {
+                        (Shadow::Working, Doing::InStage) => Shadow::Pending,
+                        (Shadow::Pending, _) => Shadow::Pending,
+                        _ => Shadow::PausedByOperator,
+                    };
+                }
+                Act::Resume(state) => match decide_resume(&record, state, None, "x") {
+                    Ok(decision) => {
+                        apply(&mut record, &decision, None, 1);
+                        shadow = Shadow::Working;
+                    }
+                    Err(_) => prop_assert_eq!(&record, &before, "a refusal changes nothing"),
+                },
+                // A paused thread is in no stage: it neither ends one nor fails.
+                Act::StageEnds if working => {
+                    apply_step(&mut record, 1);
+                    shadow = if shadow == Shadow::Pending { Shadow::PausedByOperator } else { Shadow::Working };
+                }
+                Act::Fails(level) if working => {
+                    let failed = apply_failure(&mut record, Failure { level, message: "x".into() }, 2, 1);
+                    shadow = match (shadow, failed.level) {
+                        (Shadow::Pending, _) => Shadow::PausedByOperator,
+                        (_, Level::Permanent | Level::Critical) => Shadow::PausedByError,
+                        _ => Shadow::Working,
+                    };
+                }
+                Act::Restarts => {
+                    apply_restart(&mut record, 1);
+                    shadow = match shadow {
+                        Shadow::Pending => Shadow::PausedByOperator,
+                        Shadow::PausedByError => Shadow::Working,
+                        other => other,
+                    };
+                }
+                Act::StageEnds | Act::Fails(_) => {}
+            }
+            let actual = match (record.paused.map(|paused| paused.by), record.pause_pending) {
+                (None, false) => Shadow::Working,
+                (None, true) => Shadow::Pending,
+                (Some(PausedBy::Error), _) => Shadow::PausedByError,
+                (Some(_), _) => Shadow::PausedByOperator,
+            };
+            prop_assert_eq!(actual, shadow);
+            prop_assert!(!(record.paused.is_some() && record.pause_pending));
+            prop_assert!(record.revision >= before.revision);
+            prop_assert_eq!(record.revision > before.revision, Record { revision: 0, ..record.clone() } != Record { revision: 0, ..before });
+        }
+    }
+}

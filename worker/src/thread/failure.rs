@@ -1,0 +1,71 @@
+//! How bad a failure is, and what follows from it.
+
+use std::fmt;
+
+/// A stage's failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What follows from it.
+    pub level: Level,
+    /// What went wrong, with the path or the peer it went wrong with.
+    pub message: String,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The stage is tried again, `max_retries` times, `recover_interval` apart; then it is permanent.
+    Temporary,
+    /// The thread pauses until an operator resumes it.
+    Permanent,
+    /// The sector is given up, the thread takes the next one.
+    Abort,
+    /// The thread pauses: something is wrong with the worker itself.
+    Critical,
+}
+
+impl Level {
+    /// The level in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Temporary => "temporary",
+            Level::Permanent => "permanent",
+            Level::Abort => "abort",
+            Level::Critical => "critical",
+        }
+    }
+}
+
+impl Failure {
+    /// Worth another try.
+    pub fn temporary(message: impl ToString) -> Self {
+        Failure { level: Level::Temporary, message: message.to_string() }
+    }
+
+    /// Trying again would not help.
+    pub fn permanent(message: impl ToString) -> Self {
+        Failure { level: Level::Permanent, message: message.to_string() }
+    }
+
+    /// The sector is lost.
+    pub fn abort(message: impl ToString) -> Self {
+        Failure { level: Level::Abort, message: message.to_string() }
+    }
+
+    /// The worker itself is at fault.
+    pub fn critical(message: impl ToString) -> Self {
+        Failure { level: Level::Critical, message: message.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.level.name(), self.message)
+    }
+}
+
+impl From<crate::store::record::StoreError> for Failure {
+    fn from(error: crate::store::record::StoreError) -> Self {
+        Failure::critical(error)
+    }
+}

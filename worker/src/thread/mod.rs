@@ -1,0 +1,18 @@
+//! A sealing thread: one task owns its state, everybody else sends it a message.
+//!
+//! ```text
+//!            commands                       ThreadView (watch)
+//!  serve.rs ----------> mailbox -> owner.rs -------------------> publish.rs
+//!                                   |   ^
+//!                          record.rs|   |plan::driver (one step at a time)
+//! ```
+//! - [`control`]: what a pause or resume means (pure); [`failure`]: how bad a failure is
+//! - [`activity`]: what the running step says it does; [`view`]: what the world sees
+//! - [`owner`]: the task; [`report`]: what the sector manager is told of it
+
+pub mod activity;
+pub mod control;
+pub mod failure;
+pub mod owner;
+pub mod report;
+pub mod view;

@@ -1,0 +1,451 @@
+//! The task that owns one sealing thread's state.
+//!
+//! ```text
+//!   +--> paused? -- yes --> wait for a command ------------------+
+//!   |      no                                                    |
+//!   |    hold off? (a retry, no sector) -> wait, or a command ---+
+//!   |      no                                                    |
+//!   |    one step of the plan, or a command meanwhile            |
+//!   |      -> commit the next state, or the failure              |
+//!   +------------------------------------------------------------+
+//! ```
+//! Each change is committed before anybody sees it. A command is answered in milliseconds: it never waits for a stage.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use shared_msgs::{
+    command::{CommandReply, Outcome as CommandOutcome, PauseRequest, ResumeRequest},
+    error::ErrorKind,
+    plan::{Plan, State},
+    sealer::SectorId,
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::sleep_until,
+};
+use tracing::{error, info, warn};
+
+use super::report::{Report, Reports};
+use super::{
+    activity::{Activity, Kind, Now},
+    control::{self, Decision, Doing},
+    failure::{Failure, Level},
+    view::{Shown, ThreadView},
+};
+use crate::{
+    config::Sealing,
+    failpoint,
+    plan::driver::{Moved, Outcome, Step, heavy_stage},
+    stage::Shared,
+    store::{
+        location::Location,
+        record::{Record, Store, StoreError},
+    },
+};
+
+/// What others ask of a thread.
+#[derive(Debug)]
+pub enum Message {
+    /// A command of an operator.
+    Pause(PauseRequest, Reply),
+    /// A command of an operator.
+    Resume(ResumeRequest, Reply),
+    /// The sector manager has ended this sector.
+    Ended {
+        /// The sector.
+        sector: SectorId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a command's answer goes.
+pub type Reply = oneshot::Sender<Result<CommandReply, ErrorKind>>;
+
+/// A thread that was opened and does not run yet.
+pub struct Owner {
+    index: u32,
+    location: Location,
+    store: Store,
+    record: Record,
+    sealing: Sealing,
+    shared: Arc<Shared>,
+    reports: Reports,
+    mailbox: mpsc::Receiver<Message>,
+    mailbox_sender: mpsc::Sender<Message>,
+    view: watch::Sender<ThreadView>,
+    changed: Arc<Notify>,
+    /// Before this moment no step begins.
+    hold_off: Option<HoldOff>,
+    /// The sector manager has ended the sector: it is given up as soon as nothing runs.
+    ended: Option<(SectorId, String)>,
+    paused_since: Instant,
+}
+
+struct HoldOff {
+    until: Instant,
+    now: Now,
+}
+
+/// How others reach a thread.
+#[derive(Clone)]
+pub struct ThreadHandle {
+    /// Takes commands.
+    pub mailbox: mpsc::Sender<Message>,
+    /// What the thread shows.
+    pub view: watch::Receiver<ThreadView>,
+}
+
+/// What an owner needs from its worker.
+pub struct Surroundings {
+    /// What all threads share.
+    pub shared: Arc<Shared>,
+    /// Where state changes are reported to the sector manager.
+    pub reports: Reports,
+    /// Told after every change.
+    pub changed: Arc<Notify>,
+}
+
+/// Whether the worker stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It does not.
+    No,
+    /// As soon as no stage runs.
+    AtSafePoint,
+    /// Now: a stage that runs is given up and run again after the next start.
+    Now,
+}
+
+/// Whether the thread goes on or the process ends.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    Stop,
+}
+
+impl Owner {
+    /// Takes a thread up where its store says it was.
+    pub async fn open(
+        index: u32,
+        location: Location,
+        store: Store,
+        plan: Plan,
+        sealing: Sealing,
+        surroundings: Surroundings,
+    ) -> Result<(Owner, ThreadHandle), StoreError> {
+        let now_ms = unix_ms();
+        let mut record = match store.load()? {
+            Some(record) => record,
+            None => Record::new(plan),
+        };
+        control::apply_restart(&mut record, now_ms);
+        // Also stores the request id of a new thread: it must be there before it is sent.
+        store.commit(&record, vec![]).await?;
+        let paused_for = record.paused.map_or(0, |paused| now_ms.saturating_sub(paused.since_ms));
+        let paused_since = Instant::now().checked_sub(Duration::from_millis(paused_for)).unwrap_or_else(Instant::now);
+        let view = watch::Sender::new(ThreadView {
+            index,
+            location: location.path().to_owned(),
+            record: record.clone(),
+            doing: shown(&record, paused_since, None),
+        });
+        let (mailbox_sender, mailbox) = mpsc::channel(64);
+        let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
+        let Surroundings { shared, reports, changed } = surroundings;
+        let owner = Owner {
+            index,
+            location,
+            store,
+            record,
+            sealing,
+            shared,
+            reports,
+            mailbox,
+            mailbox_sender,
+            view,
+            changed,
+            hold_off: None,
+            ended: None,
+            paused_since,
+        };
+        Ok((owner, handle))
+    }
+
+    /// Runs until the worker stops.
+    pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+        loop {
+            self.show(None);
+            let flow = if self.record.paused.is_some() {
+                self.rest(None, &mut stop).await
+            } else if self.give_up_ended().await {
+                Flow::GoOn
+            } else if let Some((until, now)) = self.pending_hold_off() {
+                self.show(Some(now));
+                self.rest(Some(until), &mut stop).await
+            } else {
+                self.step(&mut stop).await
+            };
+            if flow == Flow::Stop {
+                break;
+            }
+        }
+        // A stage that a stop cut off was no death of the process.
+        if self.record.running.take().is_some()
+            && let Err(error) = self.store.commit(&self.record, vec![]).await
+        {
+            warn!(thread = self.index, %error, "the end could not be recorded");
+        }
+    }
+
+    fn pending_hold_off(&mut self) -> Option<(Instant, Now)> {
+        self.hold_off.take_if(|hold_off| hold_off.until <= Instant::now());
+        self.hold_off.as_ref().map(|hold_off| (hold_off.until, hold_off.now.clone()))
+    }
+
+    // Waits for a moment or for ever, for a command, or for the worker to stop.
+    async fn rest(&mut self, until: Option<Instant>, stop: &mut watch::Receiver<Stop>) -> Flow {
+        let wake = async {
+            match until {
+                Some(until) => sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = told(stop, |stop| stop != Stop::No) => return Flow::Stop,
+            Some(message) = self.mailbox.recv() => self.handle(message, Doing::Waiting).await,
+            () = wake => {}
+        }
+        Flow::GoOn
+    }
+
+    async fn step(&mut self, stop: &mut watch::Receiver<Stop>) -> Flow {
+        if let Err(failure) = self.mark_running().await {
+            self.fail(failure).await;
+            return Flow::GoOn;
+        }
+        let activity = Activity::begin();
+        let mut activity_changes = activity.watch();
+        let (record, location, store) = (self.record.clone(), self.location.clone(), self.store.clone());
+        let (sealing, shared) = (self.sealing.clone(), self.shared.clone());
+        let step = Step { record: &record, location: &location, store: &store, sealing: &sealing, shared: &shared, activity: &activity };
+        let mut running = std::pin::pin!(step.run());
+        self.show(Some(activity.now()));
+        let mut stop_now = stop.clone();
+        let mut stopping = false;
+        let outcome = loop {
+            tokio::select! {
+                // The step first: what it has yielded must not be dropped for a command that came at the same time.
+                biased;
+                outcome = &mut running => break outcome,
+                _ = activity_changes.changed() => self.show(Some(activity.now())),
+                () = told(stop, |stop| stop != Stop::No), if !stopping => stopping = true,
+                () = told(&mut stop_now, |stop| stop == Stop::Now) => return Flow::Stop,
+                Some(message) = self.mailbox.recv() => {
+                    self.handle(message, activity.doing()).await;
+                    self.show(Some(activity.now()));
+                }
+            }
+            if activity.doing() == Doing::InStage {
+                continue;
+            }
+            if stopping {
+                return Flow::Stop;
+            }
+            if self.record.pause_pending {
+                self.pause_between_waits().await;
+            }
+            if self.record.paused.is_some() || self.ended.is_some() {
+                return Flow::GoOn;
+            }
+        };
+        match outcome {
+            Ok(Outcome::Moved(moved)) => self.commit_step(moved).await,
+            Ok(Outcome::NoSector) => self.hold_off = Some(hold_off("sector", self.sealing.seal_interval)),
+            Err(failure) => self.fail(failure).await,
+        }
+        if stopping { Flow::Stop } else { Flow::GoOn }
+    }
+
+    // A pause that came while a stage was busy takes effect as soon as the stage waits for something.
+    async fn pause_between_waits(&mut self) {
+        let mut after = self.record.clone();
+        control::apply(&mut after, &Decision::Pause, None, unix_ms());
+        match self.store.commit(&after, vec![]).await {
+            Ok(()) => self.adopt(after),
+            Err(error) => warn!(thread = self.index, %error, "the pause stays pending: it could not be recorded"),
+        }
+    }
+
+    // Records that a heavy stage runs, so that a process that dies in it again and again is noticed.
+    async fn mark_running(&mut self) -> Result<(), Failure> {
+        let stage = heavy_stage(self.record.plan, self.record.state);
+        if stage.is_some() && self.record.running != stage {
+            self.record.running = stage;
+            self.store.commit(&self.record, vec![]).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit_step(&mut self, moved: Moved) {
+        let before = self.record.clone();
+        let mut after = before.clone();
+        control::apply_step(&mut after, unix_ms());
+        after.state = moved.state;
+        after.sector = moved.sector;
+        if after.paused.is_none() {
+            // Spares the next step its own commit.
+            after.running = heavy_stage(after.plan, after.state);
+        }
+        failpoint::reach("before-commit", moved.state.name());
+        if let Err(error) = self.store.commit(&after, moved.outputs).await {
+            self.fail(error.into()).await;
+            return;
+        }
+        failpoint::reach("after-commit", moved.state.name());
+        if moved.state == State::Empty && before.last_err.is_some() {
+            // A sector that failed for good: sectors must not be burnt one after another.
+            self.hold_off = Some(hold_off("next sector", self.sealing.seal_interval));
+        }
+        let sector = after.sector.as_ref().or(before.sector.as_ref()).map(|sector| sector.allocated.id.to_string());
+        info!(thread = self.index, sector, from = %before.state, state = %after.state, "moved");
+        self.adopt(after);
+        if let Some(event) = moved.event {
+            self.report(before.state, event.name(), None);
+        }
+    }
+
+    async fn fail(&mut self, failure: Failure) {
+        let mut after = self.record.clone();
+        let failure = control::apply_failure(&mut after, failure, self.sealing.max_retries, unix_ms());
+        let sector = after.sector.as_ref().map(|sector| sector.allocated.id.to_string());
+        warn!(thread = self.index, sector, state = %self.record.state, level = failure.level.name(), retry = after.retry, "{}", failure.message);
+        if let Err(error) = self.store.commit(&after, vec![]).await {
+            // Nothing can be kept: the thread stops here, and says so for as long as the process lives.
+            error!(thread = self.index, %error, "the failure could not be recorded");
+            let unrecorded = Failure::critical(format!("{error}; after {failure}"));
+            control::apply_failure(&mut after, unrecorded, 0, unix_ms());
+        }
+        if failure.level == Level::Temporary {
+            let reason = format!("retry {} of {}", after.retry, self.sealing.max_retries);
+            self.hold_off = Some(hold_off(&reason, self.sealing.recover_interval));
+        }
+        let before = self.record.state;
+        self.adopt(after);
+        self.report(before, "Failure", Some(&failure));
+    }
+
+    // Handles one message. Messages are answered when what they did is durable.
+    async fn handle(&mut self, message: Message, doing: Doing) {
+        match message {
+            Message::Pause(request, reply) => {
+                let decision = control::decide_pause(&self.record, doing, request.if_revision);
+                let answer = self.carry_out(decision, "pause", request.by, request.reason).await;
+                reply.send(answer).ok();
+            }
+            Message::Resume(request, reply) => {
+                let status = self.view.borrow().status();
+                let decision = control::decide_resume(&self.record, request.state.as_deref(), request.if_revision, status.name());
+                let answer = self.carry_out(decision, "resume", request.by, request.reason).await;
+                reply.send(answer).ok();
+            }
+            Message::Ended { sector, reason } => self.ended = Some((sector, reason)),
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        decision: Result<Decision, ErrorKind>,
+        verb: &str,
+        by: Option<String>,
+        reason: Option<String>,
+    ) -> Result<CommandReply, ErrorKind> {
+        let decision = decision.inspect_err(|refusal| info!(thread = self.index, verb, by, %refusal, "refused"))?;
+        let before = self.record.clone();
+        let mut after = before.clone();
+        if control::apply(&mut after, &decision, reason.as_deref(), unix_ms()) {
+            self.store.commit(&after, vec![]).await.map_err(ErrorKind::internal)?;
+            info!(thread = self.index, verb, by, reason, ?decision, "carried out");
+            self.adopt(after);
+        }
+        let stage = || before.plan.stage(before.state).map_or_else(|| before.state.name(), |stage| stage.name()).to_owned();
+        let resumed = |to: State| CommandOutcome::Resumed { from: before.state.name().to_owned(), to: to.name().to_owned() };
+        let outcome = match decision {
+            Decision::Pause => CommandOutcome::Paused,
+            Decision::PauseAfterStage | Decision::StillPending => CommandOutcome::PausePending { stage: stage() },
+            Decision::TakeOver => CommandOutcome::AlreadyPaused,
+            Decision::Withdraw => CommandOutcome::PauseWithdrawn,
+            Decision::GoOn(state) => resumed(state),
+            Decision::GiveUp => resumed(State::Aborted),
+        };
+        let sector_id = before.sector.as_ref().map(|sector| sector.allocated.id.to_string());
+        Ok(CommandReply { index: self.index, sector_id, revision: self.record.revision, outcome })
+    }
+
+    // Gives the sector up that the sector manager has ended, if it is still in hand. Returns whether it did.
+    async fn give_up_ended(&mut self) -> bool {
+        let Some((sector, reason)) = self.ended.take() else { return false };
+        let in_hand = self.record.sector.as_ref().is_some_and(|held| held.allocated.id == sector);
+        if !in_hand || matches!(self.record.state, State::Finished | State::Aborted) {
+            return false;
+        }
+        self.fail(Failure::abort(format!("ended by the sector manager: {reason}"))).await;
+        true
+    }
+
+    fn adopt(&mut self, record: Record) {
+        if record.paused.is_some() && self.record.paused.is_none() {
+            self.paused_since = Instant::now();
+            self.hold_off = None;
+        }
+        self.record = record;
+        self.show(None);
+    }
+
+    fn show(&self, active: Option<Now>) {
+        let doing = shown(&self.record, self.paused_since, active);
+        self.view.send_modify(|view| {
+            view.record.clone_from(&self.record);
+            view.doing = doing;
+        });
+        self.changed.notify_one();
+    }
+
+    fn report(&self, before: State, event: &str, failure: Option<&Failure>) {
+        let Some(sector) = &self.record.sector else { return };
+        self.reports.send(Report {
+            sector: sector.allocated.id,
+            location: self.location.path().display().to_string(),
+            from: before,
+            to: self.record.state,
+            event: event.to_owned(),
+            failure: failure.cloned(),
+            thread: self.mailbox_sender.clone(),
+        });
+    }
+}
+
+// A worker that is gone without a word has stopped too.
+async fn told(stop: &mut watch::Receiver<Stop>, what: fn(Stop) -> bool) {
+    stop.wait_for(|stop| what(*stop)).await.map(drop).ok();
+}
+
+fn hold_off(reason: &str, wait: Duration) -> HoldOff {
+    let since = Instant::now();
+    HoldOff { until: since + wait, now: Now { kind: Kind::Waiting { reason: reason.to_owned() }, since } }
+}
+
+fn shown(record: &Record, paused_since: Instant, active: Option<Now>) -> Shown {
+    match (record.paused, active) {
+        (Some(paused), _) => Shown::Paused { by: paused.by, since: paused_since },
+        (None, Some(now)) => Shown::Active(now),
+        (None, None) => Shown::Idle,
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

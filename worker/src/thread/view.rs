@@ -1,0 +1,72 @@
+//! What a thread shows of itself, and how it is written into a snapshot.
+
+use std::{path::PathBuf, time::Instant};
+
+use shared_msgs::snapshot::{PausedBy, ThreadSnapshot, ThreadStatus};
+
+use super::activity::{Kind, Now};
+use crate::store::record::Record;
+
+/// What a thread shows of itself: its record, and what it is doing right now.
+#[derive(Clone, Debug)]
+pub struct ThreadView {
+    /// Its index.
+    pub index: u32,
+    /// Its location.
+    pub location: PathBuf,
+    /// What was committed last.
+    pub record: Record,
+    /// What it is doing.
+    pub doing: Shown,
+}
+
+/// What a thread is doing, as it is shown.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// Between two steps.
+    Idle,
+    /// In a step.
+    Active(Now),
+    /// Paused since then.
+    Paused {
+        /// Who paused it.
+        by: PausedBy,
+        /// When the pause took effect.
+        since: Instant,
+    },
+}
+
+impl ThreadView {
+    /// The status at this moment.
+    pub fn status(&self) -> ThreadStatus {
+        let millis = |since: Instant| since.elapsed().as_millis() as u64;
+        match &self.doing {
+            Shown::Idle => ThreadStatus::Idle,
+            Shown::Paused { by, since } => ThreadStatus::Paused { elapsed_ms: millis(*since), by: *by },
+            Shown::Active(Now { kind: Kind::Waiting { reason }, since }) => {
+                ThreadStatus::Waiting { elapsed_ms: millis(*since), reason: reason.clone() }
+            }
+            Shown::Active(Now { since, .. }) if self.record.pause_pending => ThreadStatus::PausePending { elapsed_ms: millis(*since) },
+            Shown::Active(Now { kind: Kind::Running { processor }, since }) => {
+                ThreadStatus::Running { elapsed_ms: millis(*since), processor: processor.clone() }
+            }
+        }
+    }
+
+    /// The thread's part of a snapshot taken now.
+    pub fn snapshot(&self) -> ThreadSnapshot {
+        let record = &self.record;
+        ThreadSnapshot {
+            index: self.index,
+            location: self.location.display().to_string(),
+            plan: record.plan.name().to_owned(),
+            sector_id: record.sector.as_ref().map(|sector| sector.allocated.id.to_string()),
+            state: record.state.name().to_owned(),
+            stage: record.plan.stage(record.state).map(|stage| stage.name().to_owned()),
+            status: self.status(),
+            revision: record.revision,
+            retry: record.retry,
+            last_err: record.last_err.clone(),
+        }
+    }
+}
