@@ -112,12 +112,11 @@ pub struct ListWorkersRequest {
 
 /// One page of workers, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct ListWorkersReply {
     /// The page.
     pub workers: Vec<WorkerView>,
     /// The `after` of the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
@@ -233,6 +232,12 @@ mod tests {
         assert_eq!(decode::<ResumeRequest>(b"{\"index\":0,\"unknown\":1}").unwrap(), ResumeRequest::default());
         assert!(decode::<PauseRequest>(b"").is_err());
         assert!(decode::<PauseRequest>(b"{\"index\":-1}").is_err());
+    }
+
+    #[test]
+    fn what_a_stream_acknowledges_is_no_reply() {
+        let ack = br#"{"stream":"S","seq":1}"#;
+        assert!(decode::<ListWorkersReply>(ack).is_err() && decode::<RemoveReply>(ack).is_err() && decode::<CommandReply>(ack).is_err());
     }
 
     #[test]

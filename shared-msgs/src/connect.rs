@@ -215,7 +215,13 @@ impl NatsSettings {
             .await?
             .retry_on_initial_connect()
             .ping_interval(LINK_PING_INTERVAL)
-            .reconnect_delay_callback(reconnect_delay)
+            .reconnect_delay_callback({
+                // The callback is asked before the very first attempt too.
+                let first = std::sync::atomic::AtomicBool::new(true);
+                move |attempt| {
+                    if first.swap(false, std::sync::atomic::Ordering::SeqCst) { Duration::ZERO } else { reconnect_delay(attempt) }
+                }
+            })
             .event_callback(move |event| {
                 let (state, servers) = (state.clone(), servers.clone());
                 async move { note_event(&state.0, &state.1, &servers, event) }

@@ -77,7 +77,8 @@ impl WorkerClient {
     /// Resumes a thread, in `state` if one is given. It reads the thread first and sends its revision: a paused thread
     /// does not move, so only somebody else's command in between makes the worker refuse.
     pub async fn resume(&self, index: u32, state: Option<String>, reason: Option<String>) -> Result<CommandReply, CliError> {
-        let snapshot = self.list().await?;
+        let unread = |Unanswered { error, .. }| CliError { message: format!("{}; the command was not sent", error.message), ..error };
+        let snapshot = self.list().await.map_err(unread)?;
         let Some(thread) = snapshot.threads.iter().find(|thread| thread.index == index) else {
             let kind = ErrorKind::ThreadNotFound { index, threads: snapshot.threads.len() as u32 };
             return Err(self.refused(ErrorBody { message: kind.to_string(), kind }));
@@ -115,7 +116,7 @@ impl WorkerClient {
         let worker = &self.worker;
         let message = format!("worker {worker}: {error}");
         match (&error, kind) {
-            (CallError::TimedOut { .. }, Request::Reads) => CliError { message: message + "; nothing was changed", ..error.into() }
+            (CallError::TimedOut { .. }, Request::Reads) => CliError { message, ..error.into() }
                 .hint("the worker hangs or is not reachable: see its log, or wait longer with --timeout"),
             (CallError::TimedOut { .. } | CallError::BadReply(..), Request::Changes) => {
                 let unknown = "; the outcome is unknown: the command may have been carried out, or may still be";

@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_with_the_way_out() {
-        let refused = |text: &str| check(text).err().expect("accepted");
+        let refused = |text: &str| check(text).expect_err("accepted");
         assert!(refused("[sealing]\nmax_retrys = 1").contains("did you mean `sealing.max_retries`?"));
         assert!(refused("[[sealing_thread]]\nlocation='a'\nplan='snapup'").contains("sealing_thread #0 (a)"));
         assert!(refused("[[sealing_thread]]\nlocation='a'\nplan='snap'").contains("snapup"));

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
 
+use futures::future::try_join_all;
 use shared_msgs::{
     connect::{ConnectError, Link, NatsSettings},
     name::WorkerName,
@@ -97,11 +98,7 @@ impl Opened {
         }
         let attached = attach(&config)?;
         let locations = initialise(&config.threads)?;
-        let locations = locations.into_iter().map(|location| {
-            let store = Store::open(&location.store_file())?;
-            Ok((location, store))
-        });
-        let locations = locations.collect::<Result<_, StoreError>>()?;
+        let locations = open_stores(locations)?;
         Ok(Opened { config, locations, attached })
     }
 
@@ -135,14 +132,11 @@ impl Connected {
         let changed = Arc::new(Notify::new());
         let (stop_threads, stop) = watch::channel(Stop::No);
 
-        let mut owners = Vec::with_capacity(locations.len());
-        let mut handles = Vec::with_capacity(locations.len());
-        for (index, ((location, store), thread)) in locations.into_iter().zip(config.threads).enumerate() {
+        let opening = locations.into_iter().zip(config.threads).enumerate().map(|(index, ((location, store), thread))| {
             let surroundings = Surroundings { shared: shared.clone(), reports: reports.clone(), changed: changed.clone() };
-            let (owner, handle) = Owner::open(index as u32, location, store, thread.plan, thread.sealing, surroundings).await?;
-            owners.push(owner);
-            handles.push(handle);
-        }
+            Owner::open(index as u32, location, store, thread.plan, thread.sealing, surroundings)
+        });
+        let (owners, handles): (Vec<_>, Vec<_>) = try_join_all(opening).await?.into_iter().unzip();
         let worker = Arc::new(Worker::new(name, prefix, config.ping_interval, handles));
         let mut threads = JoinSet::new();
         for owner in owners {
@@ -200,6 +194,18 @@ fn initialise(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
         locations.push(location);
     }
     Ok(locations)
+}
+
+// Side by side: a new store costs several syncs of its disk, and a worker may have tens of them.
+fn open_stores(locations: Vec<Location>) -> Result<Vec<(Location, Store)>, StoreError> {
+    std::thread::scope(|scope| {
+        let opening: Vec<_> = locations.iter().map(|location| scope.spawn(|| Store::open(&location.store_file()))).collect();
+        let opened = locations.iter().zip(opening).map(|(location, opening)| {
+            let failed = |_| StoreError::Io { path: location.store_file().display().to_string(), error: "opening it panicked".into() };
+            Ok((location.clone(), opening.join().map_err(failed)??))
+        });
+        opened.collect()
+    })
 }
 
 async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>) {

@@ -40,15 +40,6 @@ pub struct Step<'a> {
     pub activity: &'a Activity,
 }
 
-/// Where a step led.
-#[derive(Debug)]
-pub enum Outcome {
-    /// To the next state.
-    Moved(Moved),
-    /// There is no sector to work on now.
-    NoSector,
-}
-
 /// The next state, to be committed.
 #[derive(Debug)]
 pub struct Moved {
@@ -73,8 +64,8 @@ pub fn heavy_stage(plan: Plan, state: State) -> Option<Stage> {
 }
 
 impl Step<'_> {
-    /// Runs the step.
-    pub async fn run(&self) -> Result<Outcome, Failure> {
+    /// Runs the step; `None` when there is no sector to work on now.
+    pub async fn run(&self) -> Result<Option<Moved>, Failure> {
         let record = self.record;
         match (record.state, &record.sector) {
             (State::Empty, _) => self.allocate(record.request_id).await,
@@ -85,9 +76,9 @@ impl Step<'_> {
         }
     }
 
-    async fn allocate(&self, request_id: Id) -> Result<Outcome, Failure> {
+    async fn allocate(&self, request_id: Id) -> Result<Option<Moved>, Failure> {
         let request = AllocateSector { request_id, spec: self.sealing.allocation() };
-        let Some(allocated) = self.ask(&request).await? else { return Ok(Outcome::NoSector) };
+        let Some(allocated) = self.ask(&request).await? else { return Ok(None) };
         if allocated.proof_type.sector_size().is_none() {
             return Err(Failure::temporary(format!(
                 "the sector manager allocated seal proof type {}, which does not exist",
@@ -96,10 +87,10 @@ impl Step<'_> {
         }
         let sector = Some(Sector::new(allocated));
         let state = next(self.record.plan, State::Empty, Event::Allocate)?;
-        Ok(Outcome::Moved(Moved { state, event: Some(Event::Allocate), sector, outputs: vec![] }))
+        Ok(Some(Moved { state, event: Some(Event::Allocate), sector, outputs: vec![] }))
     }
 
-    async fn run_stage(&self, state: State, sector: &Sector) -> Result<Outcome, Failure> {
+    async fn run_stage(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
         let plan = self.record.plan;
         let stage = plan.stage(state).ok_or_else(|| Failure::critical(format!("plan {plan} has no stage for state {state}")))?;
         let job = Job {
@@ -113,16 +104,16 @@ impl Step<'_> {
         };
         let done = stage::run(stage, &job).await?;
         let state = next(plan, state, done.event)?;
-        Ok(Outcome::Moved(Moved { state, event: Some(done.event), sector: Some(done.sector), outputs: done.outputs }))
+        Ok(Some(Moved { state, event: Some(done.event), sector: Some(done.sector), outputs: done.outputs }))
     }
 
-    async fn report_finished(&self, sector: &Sector) -> Result<Outcome, Failure> {
+    async fn report_finished(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
         self.ask(&ReportFinalized { sector: sector.allocated.id }).await?;
         self.remove_local_files(sector).await?;
         Ok(ended())
     }
 
-    async fn report_aborted(&self, sector: &Sector) -> Result<Outcome, Failure> {
+    async fn report_aborted(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
         let id = sector.allocated.id;
         let reason = sector.abort_reason.clone().unwrap_or_default();
         self.ask(&ReportAborted { sector: id, reason }).await?;
@@ -147,8 +138,8 @@ impl Step<'_> {
     }
 }
 
-fn ended() -> Outcome {
-    Outcome::Moved(Moved { state: State::Empty, event: None, sector: None, outputs: vec![] })
+fn ended() -> Option<Moved> {
+    Some(Moved { state: State::Empty, event: None, sector: None, outputs: vec![] })
 }
 
 fn next(plan: Plan, state: State, event: Event) -> Result<State, Failure> {

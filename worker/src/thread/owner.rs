@@ -17,7 +17,7 @@ use std::{
 };
 
 use shared_msgs::{
-    command::{CommandReply, Outcome as CommandOutcome, PauseRequest, ResumeRequest},
+    command::{CommandReply, Outcome, PauseRequest, ResumeRequest},
     error::ErrorKind,
     plan::{Plan, State},
     sealer::SectorId,
@@ -38,7 +38,7 @@ use super::{
 use crate::{
     config::Sealing,
     failpoint,
-    plan::driver::{Moved, Outcome, Step, heavy_stage},
+    plan::driver::{Moved, Step, heavy_stage},
     stage::Shared,
     store::{
         location::Location,
@@ -263,8 +263,8 @@ impl Owner {
             }
         };
         match outcome {
-            Ok(Outcome::Moved(moved)) => self.commit_step(moved).await,
-            Ok(Outcome::NoSector) => self.hold_off = Some(hold_off("sector", self.sealing.seal_interval)),
+            Ok(Some(moved)) => self.commit_step(moved).await,
+            Ok(None) => self.hold_off = Some(hold_off("sector", self.sealing.seal_interval)),
             Err(failure) => self.fail(failure).await,
         }
         if stopping { Flow::Stop } else { Flow::GoOn }
@@ -372,12 +372,12 @@ impl Owner {
             self.adopt(after);
         }
         let stage = || before.plan.stage(before.state).map_or_else(|| before.state.name(), |stage| stage.name()).to_owned();
-        let resumed = |to: State| CommandOutcome::Resumed { from: before.state.name().to_owned(), to: to.name().to_owned() };
+        let resumed = |to: State| Outcome::Resumed { from: before.state.name().to_owned(), to: to.name().to_owned() };
         let outcome = match decision {
-            Decision::Pause => CommandOutcome::Paused,
-            Decision::PauseAfterStage | Decision::StillPending => CommandOutcome::PausePending { stage: stage() },
-            Decision::TakeOver => CommandOutcome::AlreadyPaused,
-            Decision::Withdraw => CommandOutcome::PauseWithdrawn,
+            Decision::Pause => Outcome::Paused,
+            Decision::PauseAfterStage | Decision::StillPending => Outcome::PausePending { stage: stage() },
+            Decision::TakeOver => Outcome::AlreadyPaused,
+            Decision::Withdraw => Outcome::PauseWithdrawn,
             Decision::GoOn(state) => resumed(state),
             Decision::GiveUp => resumed(State::Aborted),
         };
