@@ -1,1 +1,15 @@
+//! The manager: sees every worker, answers operators, and can stand in for a sector manager. It owns no state, so any
+//! number of managers run beside each other. A tour:
+//!
+//! - [`registry`]: the read model; pure
+//! - [`bus`]: how the registry is fed and asked over NATS
+//! - [`mock`]: the mock sector manager
+//! - [`daemon`]: the order of start and stop
+//! - [`cli`]: the command-line tool, one file a verb; [`config`]: its configuration file
 
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod mock;
+pub mod registry;

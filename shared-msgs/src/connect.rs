@@ -14,7 +14,11 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::{codec::Encoding, subject::Prefix};
+use crate::{
+    codec::Encoding,
+    config::{Effect, KnownKey},
+    subject::Prefix,
+};
 
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +60,21 @@ pub struct NatsArgs {
     #[arg(long, env = "DAMOCLES_PREFIX", global = true)]
     pub prefix: Option<Prefix>,
 }
+
+/// The keys of [`NatsSection`], for [`crate::config::load`].
+pub const KNOWN_NATS_KEYS: &[KnownKey] = &[
+    ("nats.server", Effect::Works),
+    ("nats.creds", Effect::Works),
+    ("nats.nkey", Effect::Works),
+    ("nats.user", Effect::Works),
+    ("nats.password", Effect::Works),
+    ("nats.tlsca", Effect::Works),
+    ("nats.tlscert", Effect::Works),
+    ("nats.tlskey", Effect::Works),
+    ("nats.timeout", Effect::Works),
+    ("nats.prefix", Effect::Works),
+    ("nats.encoding", Effect::Works),
+];
 
 /// The `[nats]` section of a configuration file.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -133,12 +133,12 @@ fn not_delivered(worker: &WorkerName, last: Result<Option<LastReport>, String>) 
         Ok(None) => CliError::new(Exit::NotFound, format!("no such worker: nobody answers for {worker}, and it never reported"))
             .hint("`damocles-manager util worker list` shows the workers there are"),
         Ok(Some(LastReport { snapshot, age, .. })) => {
-            let what = match snapshot.status {
-                WorkerStatus::Stopped => "was stopped",
-                _ => "does not answer",
+            let host = &snapshot.host;
+            let (what, hint) = match snapshot.status {
+                WorkerStatus::Stopped => ("was stopped", format!("start damocles-worker on host {host:?} again")),
+                _ => ("does not answer", format!("is damocles-worker running on host {host:?}, and does it reach NATS?")),
             };
-            CliError::new(Exit::NoAnswer, format!("worker {worker} {what}: its last report is {} old", human(*age)))
-                .hint(format!("is damocles-worker running on host {:?}, and does it reach NATS?", snapshot.host))
+            CliError::new(Exit::NoAnswer, format!("worker {worker} {what}: its last report is {} old", human(*age))).hint(hint)
         }
         Err(reason) => {
             CliError::new(Exit::NoAnswer, format!("worker {worker} does not answer, and its last report cannot be read: {reason}"))

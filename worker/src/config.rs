@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use shared_msgs::{
     config::{ConfigError, Effect, KnownKey, load},
-    connect::NatsSection,
+    connect::{KNOWN_NATS_KEYS, NatsSection},
     plan::Plan,
     sealer::{AllocateSectorSpec, SealProofType},
 };
@@ -21,7 +21,7 @@ use crate::{plan::driver, processor::external};
 /// build without proofs cannot.
 const EXTERNAL_STAGES: [&str; 7] = ["add_pieces", "tree_d", "pc1", "pc2", "synth_proof", "c1", "c2"];
 
-/// Every key that damocles users have, and ours.
+/// Every key that damocles users have; [`KNOWN_NATS_KEYS`] come beside them.
 const KNOWN_KEYS: &[KnownKey] = &[
     ("worker.name", Effect::Works),
     ("worker.ping_interval", Effect::Works),
@@ -81,17 +81,6 @@ const KNOWN_KEYS: &[KnownKey] = &[
     ("processors.*[].locks", Effect::NotYet),
     ("processors.*[].numa_preferred", Effect::NotYet),
     ("processors.*[].cgroup", Effect::NotYet),
-    ("nats.server", Effect::Works),
-    ("nats.creds", Effect::Works),
-    ("nats.nkey", Effect::Works),
-    ("nats.user", Effect::Works),
-    ("nats.password", Effect::Works),
-    ("nats.tlsca", Effect::Works),
-    ("nats.tlscert", Effect::Works),
-    ("nats.tlskey", Effect::Works),
-    ("nats.timeout", Effect::Works),
-    ("nats.prefix", Effect::Works),
-    ("nats.encoding", Effect::Works),
 ];
 
 /// A worker's configuration, checked.
@@ -238,10 +227,14 @@ impl Default for File {
     }
 }
 
+fn known_keys() -> Vec<KnownKey> {
+    [KNOWN_KEYS, KNOWN_NATS_KEYS].concat()
+}
+
 impl Config {
     /// Reads and checks a configuration file; returns what to warn about beside it.
     pub fn load(path: &Path) -> Result<(Config, Vec<String>), ConfigError> {
-        let (file, warnings) = load::<File>(path, KNOWN_KEYS)?;
+        let (file, warnings) = load::<File>(path, &known_keys())?;
         let invalid = |error: String| ConfigError::Invalid { path: path.display().to_string(), error };
         Ok((Config::check(file).map_err(invalid)?, warnings))
     }
@@ -343,7 +336,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(Config, Vec<String>), String> {
-        let (file, warnings) = shared_msgs::config::parse::<File>(text, "w.toml", KNOWN_KEYS).map_err(|error| error.to_string())?;
+        let (file, warnings) = shared_msgs::config::parse::<File>(text, "w.toml", &known_keys()).map_err(|error| error.to_string())?;
         Config::check(file).map(|config| (config, warnings))
     }
 

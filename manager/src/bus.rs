@@ -1,0 +1,48 @@
+//! The manager's edge to NATS.
+//!
+//! ```text
+//!  state.*, state bucket ──▶ ingest ──▶ SharedRegistry ──▶ api ──▶ answers to api.*
+//! ```
+//! [`bucket`] is where the workers' last snapshots are kept; [`responder`] is what every answering side has in common.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use shared_msgs::subject::Prefix;
+
+use crate::registry::Registry;
+
+pub mod api;
+pub mod bucket;
+pub mod ingest;
+pub mod responder;
+pub mod stored;
+pub mod unreadable;
+
+/// The registry as the tasks share it, with the clock of its times.
+#[derive(Clone)]
+pub struct SharedRegistry {
+    registry: Arc<Mutex<Registry>>,
+    started: Instant,
+}
+
+impl SharedRegistry {
+    /// An empty one, its clock at zero.
+    pub fn new(prefix: Prefix) -> Self {
+        SharedRegistry { registry: Arc::new(Mutex::new(Registry::new(prefix))), started: Instant::now() }
+    }
+
+    /// The manager's monotonic clock.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Works on the registry at this moment.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Registry, Duration) -> T) -> T {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked under the lock, so that the registry sees time pass in order.
+        work(&mut registry, self.now())
+    }
+}

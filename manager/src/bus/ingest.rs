@@ -1,0 +1,75 @@
+//! How the registry gets its snapshots.
+//!
+//! ```text
+//!  state.*       ──────────────────────────────▶ registry     live, within a millisecond
+//!  state bucket  ── load: last value of each ──▶ registry     at every connection; what is not there is dropped
+//!                └─ then: every change ────────▶ registry     removed keys, and what the live subscription dropped
+//! ```
+//! The subscription stands before the load begins, so nothing falls between them; what comes twice is not newer. Here
+//! are the live side and what both share; the other side is [`super::stored`].
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::Subscriber;
+use futures::StreamExt;
+use shared_msgs::{codec::decode, name::WorkerName, snapshot::WorkerSnapshot, subject::Prefix};
+use tracing::{debug, warn};
+
+use super::{SharedRegistry, unreadable::Unreadable};
+use crate::registry::{Heard, MAX_WORKERS, Registry};
+
+/// Reads payloads into the registry. They may come from anybody: a bad one costs a line in the log, now and then.
+pub struct Ingest {
+    pub(super) prefix: Prefix,
+    pub(super) registry: SharedRegistry,
+    unreadable: Mutex<Unreadable>,
+}
+
+impl Ingest {
+    /// Feeds this registry.
+    pub fn new(prefix: Prefix, registry: SharedRegistry) -> Self {
+        Ingest { prefix, registry, unreadable: Mutex::default() }
+    }
+
+    /// Takes in what the workers publish, until the connection is closed for good.
+    pub async fn live(&self, mut states: Subscriber) {
+        while let Some(message) = states.next().await {
+            let worker = self.prefix.worker_of_state(&message.subject);
+            let hear = |registry: &mut Registry, name: &_, snapshot: &_, now| registry.hear(name, snapshot, now, Duration::ZERO);
+            if let Err(error) = self.take(worker.as_ref(), &message.payload, hear) {
+                self.complain(worker.as_ref(), &message.subject, &error);
+            }
+        }
+    }
+
+    /// Takes one snapshot in. Whose it is says the subject.
+    pub(super) fn take<H>(&self, worker: Option<&WorkerName>, payload: &[u8], hear: H) -> Result<(), String>
+    where
+        H: FnOnce(&mut Registry, &WorkerName, &WorkerSnapshot, Duration) -> Heard,
+    {
+        let worker = worker.ok_or("the subject names no worker")?;
+        let snapshot: WorkerSnapshot = decode(payload).map_err(|error| error.to_string())?;
+        match self.registry.with(|registry, now| hear(registry, worker, &snapshot, now)) {
+            Heard::Newest => debug!(%worker, seq = snapshot.seq, "state"),
+            Heard::Stale => {}
+            Heard::SecondWorker => {
+                warn!(%worker, host = snapshot.host, pid = snapshot.pid, "a second worker reports under this name: stop one, or rename it")
+            }
+            Heard::Full => return Err(format!("there are {MAX_WORKERS} workers already")),
+        }
+        Ok(())
+    }
+
+    /// Says that a state was ignored, now and then.
+    pub(super) fn complain(&self, worker: Option<&WorkerName>, subject: &str, error: &str) {
+        let now = self.registry.now();
+        let sender = worker.map_or(subject, WorkerName::as_str);
+        let noted = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).note(sender, now);
+        if let Some(count) = noted {
+            warn!(sender, count, error, "ignored a state that cannot be used");
+        }
+    }
+}

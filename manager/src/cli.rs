@@ -1,0 +1,117 @@
+//! The command line: `daemon`, `mock`, and `util` with one file a verb.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use shared_msgs::{cli::CliError, connect::NatsArgs};
+
+pub mod daemon;
+pub mod decode;
+mod info;
+mod list;
+mod pause;
+mod remove;
+mod resume;
+pub mod worker;
+
+/// Sees all workers over NATS, and steers them
+#[derive(Parser, Debug)]
+#[command(name = "damocles-manager", version, arg_required_else_help = false, subcommand_required = true)]
+pub struct Cli {
+    /// Configuration file
+    #[arg(short, long, env = "DAMOCLES_MANAGER_CONFIG", global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How to reach NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a manager
+    #[command(after_help = "Any number of managers can run: each sees every worker, and any of them answers.
+
+Example:
+  damocles-manager daemon -s nats://127.0.0.1:4222")]
+    Daemon,
+    /// Run a manager and a mock sector manager, which hands out sectors of no real chain
+    #[command(after_help = "Any number of them can run; they never hand out a sector number twice. It needs JetStream.
+
+Examples:
+  damocles-manager mock --miner 10000 --sector-size 2KiB
+  damocles-manager mock --miner 10000 --miner 10001 --sector-size 8MiB")]
+    Mock(daemon::MockArgs),
+    /// Tools for operators
+    #[command(subcommand)]
+    Util(Util),
+}
+
+/// Tools for operators.
+#[derive(Subcommand, Debug)]
+pub enum Util {
+    /// See and steer the workers
+    #[command(subcommand)]
+    Worker(worker::Verb),
+    /// Print one payload, MessagePack or JSON, as JSON
+    #[command(after_help = "Reads standard input to its end.
+
+Examples:
+  nats sub 'damocles.v1.state.>' --translate 'damocles-manager util decode'
+  nats kv get DAMOCLES_STATE w1 --raw | damocles-manager util decode --pretty")]
+    Decode(decode::DecodeArgs),
+}
+
+impl Cli {
+    /// Whether it runs until it is told to stop.
+    pub fn is_daemon(&self) -> bool {
+        matches!(self.command, Command::Daemon | Command::Mock(_))
+    }
+}
+
+/// Runs the command.
+pub async fn run(cli: Cli) -> Result<(), CliError> {
+    let settings = || crate::config::settings(&cli.nats, cli.config.as_deref());
+    match cli.command {
+        Command::Daemon => daemon::run(&settings()?, None).await,
+        Command::Mock(args) => daemon::run(&settings()?, Some(args.into())).await,
+        Command::Util(Util::Decode(args)) => decode::run(&args),
+        Command::Util(Util::Worker(verb)) => worker::run(settings()?, verb).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn missing_and_wrong_arguments_are_usage_errors() {
+        for line in [
+            "",
+            "util",
+            "util worker",
+            "util worker info",
+            "util worker pause w1",
+            "util worker pause w1 -1",
+            "util worker resume w1",
+            "util worker remove",
+            "mock",
+            "mock --miner 10000 --sector-size 3KiB",
+            "mock --miner t010000",
+            "util worker list -o yaml",
+        ] {
+            let words = std::iter::once("damocles-manager").chain(line.split_whitespace());
+            assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `util worker`: what its verbs have in common.
+//!
+//! ```text
+//!  list, remove           ──▶ any manager
+//!  info, pause, resume    ──▶ the worker itself: no manager need run
+//! ```
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Serialize, de::DeserializeOwned};
+use shared_msgs::{
+    cli::{CliError, Exit, json, jsonl, print},
+    client::{CallError, call},
+    codec::Encoding,
+    command::CommandReply,
+    connect::NatsSettings,
+    worker_client::{WorkerClient, sentence},
+};
+
+use super::{info, list, pause, remove, resume};
+
+/// What to do with the workers.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// List the workers that report, or have reported, to the managers
+    #[command(after_help = "A worker is expired (!) when its last report is older than three of its own ping intervals.
+
+Examples:
+  damocles-manager util worker list
+  damocles-manager util worker list --expiration 1m -o wide
+  damocles-manager util worker list -o jsonl | jq -r 'select(.expired) | .name'")]
+    List(list::ListArgs),
+    /// Show the sealing threads of a worker
+    #[command(after_help = "Examples:
+  damocles-manager util worker info 127.0.0.1
+  damocles-manager util worker info damocles.v1.cmd.127=2E0=2E0=2E1 -o wide")]
+    Info(info::InfoArgs),
+    /// Pause a sealing thread: at once while it waits, else when its stage ends
+    #[command(after_help = "Example:
+  damocles-manager util worker pause 127.0.0.1 0 --reason 'disk swap'")]
+    Pause(pause::PauseArgs),
+    /// Resume a paused sealing thread, from its state or another one
+    #[command(
+        after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed, and the thread takes
+the next one.
+
+Examples:
+  damocles-manager util worker resume 127.0.0.1 0
+  damocles-manager util worker resume 127.0.0.1 0 TreeDBuilt"
+    )]
+    Resume(resume::ResumeArgs),
+    /// Forget a worker that no longer reports
+    #[command(after_help = "Refused while the worker still reports. If it speaks again, it is back.
+
+Example:
+  damocles-manager util worker remove 127.0.0.1")]
+    Remove(remove::RemoveArgs),
+}
+
+/// Which worker.
+#[derive(Args, Debug)]
+pub struct Target {
+    /// The worker's name or Dest, as `list` shows them
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
+}
+
+/// How a command's outcome is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReplyOutput {
+    /// One sentence
+    #[default]
+    Plain,
+    /// One JSON document
+    Json,
+    /// One JSON object on one line
+    Jsonl,
+}
+
+/// A connection for commands.
+pub(super) struct Session {
+    client: async_nats::Client,
+    settings: NatsSettings,
+}
+
+/// Runs a verb.
+pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
+    let client = settings.connect_once("damocles-manager util").await?;
+    let session = Session { client, settings };
+    match verb {
+        Verb::List(args) => list::run(&session, &args).await,
+        Verb::Info(args) => info::run(&session.worker(&args.target)?, args.output).await,
+        Verb::Pause(args) => pause::run(&session.worker(&args.target)?, args).await,
+        Verb::Resume(args) => resume::run(&session.worker(&args.target)?, args).await,
+        Verb::Remove(args) => remove::run(&session, &args).await,
+    }
+}
+
+impl Session {
+    fn worker(&self, target: &Target) -> Result<WorkerClient, CliError> {
+        let Session { client, settings } = self;
+        let worker = settings.prefix.worker_named(&target.worker).map_err(|error| CliError::new(Exit::Usage, error))?;
+        Ok(WorkerClient { client: client.clone(), prefix: settings.prefix.clone(), worker, timeout: settings.timeout })
+    }
+
+    /// Asks the managers.
+    pub(super) async fn ask_managers<Q: Serialize, R: DeserializeOwned>(&self, verb: &str, request: &Q) -> Result<R, CallError> {
+        call(&self.client, &self.settings.prefix.api(verb), Encoding::Msgpack, request, self.settings.timeout).await
+    }
+}
+
+/// Says what to do when no manager answers.
+pub(super) fn no_manager(error: CallError) -> CliError {
+    let message = match &error {
+        CallError::NoResponders(_) => Some(format!("no manager is running: {error}")),
+        CallError::TimedOut { .. } => Some(format!("no manager answers: {error}")),
+        _ => None,
+    };
+    match message {
+        Some(message) => CliError { message, ..error.into() }
+            .hint("start one with `damocles-manager daemon`; `util worker info`, `pause` and `resume` work without a manager"),
+        None => error.into(),
+    }
+}
+
+/// Prints what a command did.
+pub(super) fn print_reply(reply: &CommandReply, output: ReplyOutput) -> Result<(), CliError> {
+    print_done(reply, sentence(reply), output)
+}
+
+/// Prints what was done: a sentence for people, or the reply.
+pub(super) fn print_done<T: Serialize>(reply: &T, sentence: String, output: ReplyOutput) -> Result<(), CliError> {
+    print(&match output {
+        ReplyOutput::Plain => shared_msgs::cli::printable(&sentence) + "\n",
+        ReplyOutput::Json => json(reply)?,
+        ReplyOutput::Jsonl => jsonl(std::slice::from_ref(reply))?,
+    })
+}

@@ -1,0 +1,50 @@
+//! The manager's configuration file: how to reach NATS, and nothing else, for the manager has no state.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use shared_msgs::{
+    cli::{CliError, Exit},
+    config::load,
+    connect::{KNOWN_NATS_KEYS, NatsArgs, NatsSection, NatsSettings},
+};
+use tracing::warn;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    nats: NatsSection,
+}
+
+/// How to reach NATS: what the command line and the environment say, else the file.
+pub fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSettings, CliError> {
+    let config = match file {
+        None => Config::default(),
+        Some(path) => {
+            let (config, warnings) = load::<Config>(path, KNOWN_NATS_KEYS).map_err(|error| CliError::new(Exit::Failed, error))?;
+            warnings.iter().for_each(|warning| warn!("{warning}"));
+            config
+        }
+    };
+    Ok(NatsSettings::new(args, &config.nats)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_msgs::config::parse;
+
+    use super::*;
+
+    #[test]
+    fn the_sample_is_valid() {
+        let sample = include_str!("../../assets/damocles-manager.mock.toml");
+        let (config, warnings) = parse::<Config>(sample, "sample", KNOWN_NATS_KEYS).unwrap();
+        assert!(warnings.is_empty() && NatsSettings::new(&NatsArgs::default(), &config.nats).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let error = parse::<Config>("[nats]\nservers = 'x'", "m.toml", KNOWN_NATS_KEYS).err().unwrap().to_string();
+        assert!(error.contains("`nats.servers`; did you mean `nats.server`?"), "{error}");
+    }
+}

@@ -1,0 +1,93 @@
+//! A manager's life.
+//!
+//! ```text
+//!  connect ──▶ subscribe states ──▶ load ──▶ join queue groups, "ready" ──▶ shutdown: leave them, finish, drain, close
+//!   (waits for NATS)                (or: no JetStream)
+//! ```
+
+use std::time::Duration;
+
+use async_nats::{Client, connection::State};
+use futures::FutureExt;
+use shared_msgs::{
+    cli::{CliError, Exit},
+    connect::{Link, NatsSettings},
+    subject::{API_QUEUE, Prefix, SEALER_QUEUE},
+};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::{
+    bus::{SharedRegistry, api::Api, ingest::Ingest, responder},
+    mock::{Mock, Offer},
+};
+
+// For the connection to drain.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Runs a manager until `shutdown`; with an offer, a mock sector manager beside.
+pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl Future<Output = ()>) -> Result<(), CliError> {
+    let (client, link) = settings.connect_daemon("damocles-manager").await?;
+    let prefix = &settings.prefix;
+    let registry = SharedRegistry::new(prefix.clone());
+    let ingest = Ingest::new(prefix.clone(), registry.clone());
+    let states = client.subscribe(prefix.state_of_all()).await.map_err(closed)?;
+    let (loaded_sender, loaded) = watch::channel(false);
+
+    let ingesting = async { tokio::join!(ingest.live(states), ingest.stored(&client, link.clone(), loaded_sender)) };
+    let serving = serve(&client, prefix, registry, offer, loaded, shutdown);
+    tokio::select! {
+        served = serving => served?,
+        _ = ingesting => return Err(closed("it was closed")),
+    }
+    close(&client, link).await;
+    Ok(())
+}
+
+async fn serve(
+    client: &Client,
+    prefix: &Prefix,
+    registry: SharedRegistry,
+    offer: Option<Offer>,
+    mut loaded: watch::Receiver<bool>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), CliError> {
+    let stop = shutdown.shared();
+    tokio::select! {
+        _ = loaded.wait_for(|loaded| *loaded) => {}
+        () = stop.clone() => return Ok(()),
+    }
+    let api = Api::new(client.clone(), prefix.clone(), registry);
+    let requests = client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
+    let answering = responder::serve(client, requests, stop.clone(), async |verb: &str, body| api.handle(verb, body).await);
+    let Some(offer) = offer else {
+        info!(%prefix, "ready");
+        answering.await;
+        return Ok(());
+    };
+    let requests = client.queue_subscribe(prefix.sealer("*"), SEALER_QUEUE.into()).await.map_err(closed)?;
+    info!(%prefix, miners = ?offer.miners, "ready, with a mock sector manager");
+    let mock = Mock::new(client.clone(), prefix.clone(), offer);
+    let offering = responder::serve(client, requests, stop, async |method: &str, body| mock.handle(method, body).await);
+    tokio::join!(answering, offering);
+    Ok(())
+}
+
+fn closed(error: impl std::fmt::Display) -> CliError {
+    CliError::new(Exit::Failed, format!("the connection to NATS cannot be used: {error}"))
+}
+
+// What was answered last must leave the machine: `drain` returns before it has.
+async fn close(client: &Client, mut link: watch::Receiver<Link>) {
+    if client.connection_state() != State::Connected {
+        return info!("stopped without a connection to NATS");
+    }
+    let drained = async {
+        client.drain().await.ok()?;
+        link.wait_for(|link| *link == Link::Closed).await.ok().map(|_| ())
+    };
+    match tokio::time::timeout(GRACE, drained).await {
+        Ok(Some(())) => info!("stopped"),
+        _ => warn!("stopped; the connection to NATS did not drain in time"),
+    }
+}
