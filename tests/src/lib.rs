@@ -1,1 +1,40 @@
+//! The harness of the end-to-end tests and of the demo: real programs, a real nats-server for each test. A tour:
+//!
+//! - [`testbed`]: a test's own NATS server, directory and connection; everything else is started from it
+//! - [`nats_server`], [`worker`], [`manager`]: the programs under test, started, stopped, killed and frozen
+//! - [`state_watch`], [`sealer_requests`]: waiting for what the bus says; [`bus`]: asking over it
+//! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
+//! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
+//!   what a test wants to hear
+//! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
+//!   directory that stays when the test fails, and where the programs are
+//!
+//! Nothing here sleeps to wait: each wait is for one thing, and gives up after [`DEADLINE`].
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a harness says what went wrong by failing the test")]
 
+use std::time::Duration;
+
+pub mod binaries;
+pub mod bus;
+pub mod cli;
+pub mod fake_sector_manager;
+pub mod gate;
+pub mod log;
+pub mod manager;
+pub mod nats_client;
+pub mod nats_server;
+pub mod process;
+pub mod scratch;
+pub mod sealer_requests;
+pub mod state_watch;
+pub mod testbed;
+pub mod watchdog;
+pub mod worker;
+
+/// How long to wait for anything before the test fails. Far above what anything takes, for machines that are busy.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The repository's top directory.
+pub fn repository() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}

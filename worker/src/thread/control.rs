@@ -215,6 +215,8 @@ pub fn give_up(record: &mut Record, reason: &str) {
 
 fn pause(record: &mut Record, by: PausedBy, now_ms: u64) {
     record.pause_pending = false;
+    // Nothing runs any more, whatever was about to.
+    record.running = None;
     record.paused = Some(Paused { by, since_ms: now_ms });
 }
 

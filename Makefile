@@ -1,0 +1,55 @@
+# Everything that a developer or CI runs; `make help` lists it.
+#
+# There is one build: the dev profile, all crates, with the failpoints that the crash tests need. Tests, demo and
+# benchmarks use its programs, so the proofs library is built once. `cargo build -p …` alone would choose other features
+# for shared dependencies and build them again. A release (`cargo build --release`) has no failpoints.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROGRAMS := $(TARGET)/debug
+WORKSPACE := --workspace --features damocles-worker/failpoints
+NO_PROOFS := -p damocles-worker --no-default-features
+CLIPPY_FLAGS := --all-targets -- -D warnings
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help test lint build no-proofs demo bench nats nats-server nats-client
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: nats-server nats-client lint no-proofs build ## check format and lints, build with and without proofs, run all tests
+	$(CARGO) test $(WORKSPACE)
+
+lint: ## check format and lints, for every set of features
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(WORKSPACE) $(CLIPPY_FLAGS)
+	$(CARGO) clippy --workspace $(CLIPPY_FLAGS)
+	$(CARGO) clippy $(NO_PROOFS) --target-dir $(TARGET)/no-proofs $(CLIPPY_FLAGS)
+
+build: ## build what test, demo and bench run
+	$(CARGO) build $(WORKSPACE)
+
+no-proofs: ## build the worker without the proofs library, for external processors only
+	@crates=$$($(CARGO) tree $(NO_PROOFS) --edges normal --prefix none) || exit 1; \
+	if printf '%s\n' "$$crates" | grep -E '^(filecoin|storage-proofs|bellperson|blst)'; then \
+		echo 'error: the worker without builtin-proofs depends on the crates above' >&2; exit 1; \
+	fi
+	$(CARGO) build $(NO_PROOFS) --target-dir $(TARGET)/no-proofs
+
+demo: nats-server build ## show the whole system at work until Ctrl-C; DEMO_ONCE=1 ends after the transcript
+	@exec $(PROGRAMS)/demo
+
+bench: nats-server build ## measure, and print ratios to a baseline measured in the same run
+	@FIL_PROOFS_PARAMETER_CACHE=$(TARGET)/no-parameters exec $(PROGRAMS)/bench
+
+nats: nats-server ## run a NATS server for development in the foreground
+	@exec "$$(deploy/nats/install.sh --print-path)" -c deploy/nats/dev.conf -sd .tools/nats-dev
+
+nats-server: # a nats-server that is new enough, or a message that says how to get one
+	@deploy/nats/install.sh
+
+nats-client: # the nats client, or the names of the tests that do not run without it
+	@deploy/nats/install.sh --cli; status=$$?; \
+	if [ $$status -eq 3 ]; then sed -n 's/^async fn \(.*\)().*/NOT RUN: nats_client::\1/p' tests/tests/nats_client.rs; \
+	else exit $$status; fi

@@ -1,0 +1,102 @@
+//! A test's own connection to its NATS server.
+
+use std::{future::Future, time::Duration};
+
+use async_nats::{Client, Message, client::RequestErrorKind};
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use shared_msgs::{
+    client::{self, CallError},
+    codec::Encoding,
+    command::{CommandReply, PauseRequest, ResumeRequest, verb},
+    error::ErrorKind,
+    name::WorkerName,
+    snapshot::WorkerSnapshot,
+    subject::Prefix,
+};
+use tokio::time::timeout;
+
+use crate::DEADLINE;
+
+/// How soon a lost connection is tried again.
+const RECONNECT_DELAY: Duration = Duration::from_millis(50);
+
+/// A connection that survives restarts of the server.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    /// The client.
+    pub client: Client,
+    /// The first part of every subject.
+    pub prefix: Prefix,
+}
+
+impl Bus {
+    /// Connects.
+    pub async fn connect(url: &str) -> Bus {
+        let options = async_nats::ConnectOptions::new().reconnect_delay_callback(|_| RECONNECT_DELAY).request_timeout(None);
+        let client = options.connect(url).await.unwrap_or_else(|error| panic!("cannot connect to {url}: {error}"));
+        Bus { client, prefix: Prefix::default() }
+    }
+
+    /// `cmd.<worker>.<verb>`.
+    pub fn command(&self, worker: &str, verb: &str) -> String {
+        self.prefix.command(&name(worker), verb)
+    }
+
+    /// Asks a worker, with a typed request and answer.
+    pub async fn ask<R: DeserializeOwned>(&self, worker: &str, verb: &str, request: &impl Serialize) -> Result<R, CallError> {
+        client::call(&self.client, &self.command(worker, verb), Encoding::Json, request, DEADLINE).await
+    }
+
+    /// The worker's state, taken now.
+    pub async fn list(&self, worker: &str) -> WorkerSnapshot {
+        self.ask(worker, verb::LIST, &serde_json::json!({})).await.unwrap()
+    }
+
+    /// Pauses a thread.
+    pub async fn pause(&self, worker: &str, index: u32) -> Result<CommandReply, CallError> {
+        self.ask(worker, verb::PAUSE, &PauseRequest { index, ..PauseRequest::default() }).await
+    }
+
+    /// Resumes a thread, from `state` if one is given.
+    pub async fn resume(&self, worker: &str, index: u32, state: Option<&str>) -> Result<CommandReply, CallError> {
+        self.ask(worker, verb::RESUME, &ResumeRequest { index, state: state.map(str::to_owned), ..ResumeRequest::default() }).await
+    }
+
+    /// Sends bytes and returns the answer as it comes.
+    pub async fn raw(&self, subject: &str, body: impl Into<Bytes>) -> Message {
+        within_deadline(subject, self.client.request(subject.to_owned(), body.into())).await.unwrap()
+    }
+
+    /// Waits until somebody serves a subject, by asking with an empty body. NATS tells nobody when a subscription is
+    /// made, so this asks again; a refusal takes it a fraction of a millisecond.
+    pub async fn served(&self, subject: &str) {
+        let asking = async {
+            loop {
+                match self.client.request(subject.to_owned(), Bytes::new()).await {
+                    Err(error) if error.kind() == RequestErrorKind::NoResponders => tokio::time::sleep(Duration::from_millis(5)).await,
+                    answer => return answer,
+                }
+            }
+        };
+        within_deadline(subject, asking).await.unwrap();
+    }
+}
+
+/// Why a request was refused. Fails the test if it was not.
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(answer: Result<T, CallError>) -> ErrorKind {
+    match answer {
+        Err(CallError::Refused(body)) => body.kind,
+        answer => panic!("not refused: {answer:?}"),
+    }
+}
+
+/// A worker's name.
+pub fn name(worker: &str) -> WorkerName {
+    worker.parse().unwrap()
+}
+
+async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("no answer on {what} within {DEADLINE:?}"))
+}

@@ -1,0 +1,57 @@
+//! A `damocles-manager` process.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
+
+use shared_msgs::command::verb;
+
+use crate::{binaries, bus::Bus, process::Process, testbed::MINER};
+
+/// A manager with the mock sector manager; its process may run or not.
+#[derive(Debug)]
+pub struct Manager {
+    nats_url: String,
+    log_file: PathBuf,
+    process: Process,
+}
+
+impl Manager {
+    /// Starts `damocles-manager mock` for miner 10000 and 2 KiB sectors.
+    pub fn start_mock(nats_url: String, log_file: PathBuf) -> Manager {
+        let process = run(&nats_url, &log_file);
+        Manager { nats_url, log_file, process }
+    }
+
+    /// Waits until a manager answers: this one, if it is the only one.
+    pub async fn answers(&self, bus: &Bus) {
+        bus.served(&bus.prefix.api(verb::LIST)).await;
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills it as a crash would.
+    pub async fn kill9(&mut self) {
+        self.process.kill9().await;
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate().await
+    }
+
+    /// Starts it again, after its end.
+    pub fn restart(&mut self) {
+        self.process = run(&self.nats_url, &self.log_file);
+    }
+}
+
+fn run(nats_url: &str, log_file: &std::path::Path) -> Process {
+    let mut command = Command::new(binaries::manager());
+    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).env("NATS_URL", nats_url);
+    Process::spawn("damocles-manager", command, log_file)
+}

@@ -1,0 +1,140 @@
+//! A child process that never outlives its owner.
+//!
+//! ```text
+//!  spawn --> running --its own end | kill9 | terminate | drop--> ended: its process group swept, reaped
+//! ```
+//! Each child leads a process group, so whatever it starts ends with it.
+
+use std::{
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use tokio::time::timeout;
+
+use crate::{DEADLINE, log::Log, watchdog};
+
+/// A running or ended child.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    status: Option<ExitStatus>,
+    log: Log,
+}
+
+impl Process {
+    /// Starts a program. What it prints goes to its [`Log`]; settings in this process's environment do not reach it.
+    pub fn spawn(name: &str, mut command: Command, log_file: &Path) -> Process {
+        watchdog::start();
+        clean_environment(&mut command);
+        let (reader, writer) = std::io::pipe().unwrap();
+        command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer).process_group(0);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let process = Process { name: name.to_owned(), child, status: None, log: Log::start(reader, log_file) };
+        watchdog::add(process.pid());
+        process
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process id, which is the process group's too.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Whether nobody has seen its end yet.
+    pub fn is_running(&self) -> bool {
+        self.status.is_none()
+    }
+
+    /// What it prints.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Waits for its end, however long that takes.
+    pub async fn wait(&mut self) -> ExitStatus {
+        if let Some(status) = self.status {
+            return status;
+        }
+        let pid = self.pid();
+        let waiting = tokio::task::spawn_blocking(move || {
+            // An error means that it was reaped meanwhile, so it has ended too.
+            let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
+        });
+        let _ = waiting.await;
+        self.sweep()
+    }
+
+    /// Waits for its end, which is near.
+    pub async fn ended(&mut self) -> ExitStatus {
+        match timeout(DEADLINE, self.wait()).await {
+            Ok(status) => status,
+            Err(_) => panic!("{} still runs after {DEADLINE:?}, see {}", self.name, self.log.path().display()),
+        }
+    }
+
+    /// Kills it as a crash would, and waits for its end.
+    pub async fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Stops it where it is, until [`Process::thaw`]: it still holds its connections and files.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen one go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        assert!(self.status.is_none(), "{} has ended before, see {}", self.name, self.log.path().display());
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    // Kills what is left of the group, and reaps its leader: until then nobody else can get its number.
+    fn sweep(&mut self) -> ExitStatus {
+        // Nobody left in the group is what we want.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        watchdog::remove(self.pid());
+        let status = self.child.wait().unwrap();
+        self.status = Some(status);
+        status
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            self.sweep();
+        }
+    }
+}
+
+/// Takes everything out of a command's environment that would configure the programs under test, and colours out of
+/// their output; what the command itself sets stays.
+pub fn clean_environment(command: &mut Command) {
+    let set: Vec<_> = command.get_envs().filter(|(_, value)| value.is_some()).map(|(name, _)| name.to_owned()).collect();
+    for (name, _) in std::env::vars_os().filter(|(name, _)| !set.contains(name)) {
+        let configures = ["NATS_", "DAMOCLES_", "FIL_PROOFS_", "FAILPOINTS", "RUST_LOG"];
+        if configures.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            command.env_remove(name);
+        }
+    }
+    command.env("NO_COLOR", "1");
+}

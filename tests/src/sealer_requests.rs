@@ -1,0 +1,58 @@
+//! Listening to what workers ask of the sector manager.
+
+use async_nats::Subscriber;
+use futures::StreamExt;
+use shared_msgs::{
+    codec::decode,
+    sealer::{ReportFinalized, SealerRequest, SectorId},
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{DEADLINE, bus::Bus};
+
+/// The requests of all workers, in the order they were sent.
+#[derive(Debug)]
+pub struct SealerRequests {
+    sent: Subscriber,
+    seen: Vec<(String, Vec<u8>)>,
+}
+
+impl SealerRequests {
+    /// Hears every request from now on. Answers come from whoever is the sector manager.
+    pub async fn start(bus: &Bus) -> SealerRequests {
+        let sent = bus.client.subscribe(bus.prefix.sealer("*")).await.unwrap();
+        bus.client.flush().await.unwrap();
+        SealerRequests { sent, seen: Vec::new() }
+    }
+
+    /// Waits for a request of one kind of which `holds` is true, and returns it. Requests that an earlier wait has
+    /// looked at do not count.
+    pub async fn until<R: SealerRequest>(&mut self, what: &str, mut holds: impl FnMut(&R) -> bool) -> R {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let Ok(Some(message)) = timeout_at(deadline, self.sent.next()).await else {
+                let methods: Vec<_> = self.seen.iter().rev().take(20).map(|(method, _)| method.as_str()).collect();
+                panic!("no {} ({what}) within {DEADLINE:?}. Newest requests first: {methods:?}", R::METHOD);
+            };
+            let method = message.subject.rsplit('.').next().unwrap_or_default().to_owned();
+            self.seen.push((method.clone(), message.payload.to_vec()));
+            if method == R::METHOD {
+                let request = decode(&message.payload).unwrap();
+                if holds(&request) {
+                    return request;
+                }
+            }
+        }
+    }
+
+    /// Waits until a sector is reported finalized.
+    pub async fn until_finalized(&mut self, sector: SectorId) {
+        self.until::<ReportFinalized>(&format!("of {sector}"), |request| request.sector == sector).await;
+    }
+
+    /// Every request of one kind that a wait has looked at.
+    pub fn seen<R: SealerRequest>(&self) -> Vec<R> {
+        let of_kind = self.seen.iter().filter(|(method, _)| method == R::METHOD);
+        of_kind.map(|(_, payload)| decode(payload).unwrap()).collect()
+    }
+}

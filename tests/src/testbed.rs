@@ -1,0 +1,121 @@
+//! What every scenario starts with: its own NATS server and directory, and a connection that listens.
+
+use shared_msgs::{
+    sealer::SectorId,
+    snapshot::{WorkerSnapshot, WorkerStatus},
+};
+
+use crate::{
+    binaries,
+    bus::Bus,
+    cli::{self, CliOutput},
+    fake_sector_manager::FakeSectorManager,
+    gate::Gate,
+    manager::Manager,
+    nats_server::NatsServer,
+    scratch::Scratch,
+    sealer_requests::SealerRequests,
+    state_watch::{StateWatch, in_hand},
+    worker::{Worker, WorkerConfig},
+};
+
+/// The miner that mock managers allocate sectors for.
+pub const MINER: u64 = 10000;
+
+/// A sector of [`MINER`].
+pub fn sector(number: u64) -> SectorId {
+    SectorId { miner: MINER, number }
+}
+
+/// One test's world. Declared first, it is dropped last: the directory must outlive everything in it.
+#[derive(Debug)]
+pub struct Testbed {
+    /// The test's connection.
+    pub bus: Bus,
+    /// What workers publish.
+    pub states: StateWatch,
+    /// What workers ask of the sector manager.
+    pub requests: SealerRequests,
+    /// The server.
+    pub nats: NatsServer,
+    /// The directory of everything.
+    pub scratch: Scratch,
+}
+
+impl Testbed {
+    /// Starts the server and connects to it.
+    pub async fn start() -> Testbed {
+        let scratch = Scratch::new();
+        let nats = NatsServer::start(scratch.path()).await;
+        let bus = Bus::connect(&nats.url()).await;
+        let (states, requests) = (StateWatch::start(&bus).await, SealerRequests::start(&bus).await);
+        Testbed { bus, states, requests, nats, scratch }
+    }
+
+    /// Starts a mock manager and waits until it answers.
+    pub async fn mock_manager(&self) -> Manager {
+        let manager = self.start_mock_manager("manager");
+        manager.answers(&self.bus).await;
+        manager
+    }
+
+    /// Starts a mock manager; `name` is for its log.
+    pub fn start_mock_manager(&self, name: &str) -> Manager {
+        Manager::start_mock(self.nats.url(), self.scratch.path().join(format!("{name}.log")))
+    }
+
+    /// How many sectors the mock managers have allocated: the number of the newest one.
+    pub async fn allocated(&self) -> u64 {
+        let jetstream = async_nats::jetstream::new(self.bus.client.clone());
+        let bucket = format!("KV_{}", self.bus.prefix.sectors_bucket(MINER));
+        jetstream.get_stream(bucket).await.unwrap().cached_info().state.last_sequence
+    }
+
+    /// The sectors that were allocated and are neither in the attached store of the only worker there was, nor in hand
+    /// by its last report. It must have been stopped.
+    pub async fn lost_sectors(&mut self, name: &str, worker: &mut Worker) -> Vec<u64> {
+        let pid = worker.pid();
+        let stopped = |snapshot: &WorkerSnapshot| snapshot.status == WorkerStatus::Stopped && snapshot.pid == pid;
+        let last = self.states.until(name, "its last report", stopped).await;
+        let (persisted, in_hand) = (worker.persisted(), in_hand(&last));
+        // A thread that was stopped while it asked for a sector asks again with the same id, and gets the same sector.
+        let asked_for = self.allocated().await - u64::from(last.summary.empty);
+        (1..=asked_for).filter(|number| !persisted.contains(number) && !in_hand.contains(number)).collect()
+    }
+
+    /// Answers for the sector manager as the test says.
+    pub async fn fake_sector_manager(
+        &self,
+        answer: impl FnMut(&str, serde_json::Value) -> serde_json::Value + Send + 'static,
+    ) -> FakeSectorManager {
+        FakeSectorManager::start(&self.bus, answer).await
+    }
+
+    /// Configures a worker in a directory of that name; starts nothing.
+    pub fn prepare_worker(&self, directory: &str, config: &WorkerConfig) -> Worker {
+        Worker::prepare(self.scratch.path().join(directory), self.nats.url(), config)
+    }
+
+    /// Configures and starts a worker.
+    pub fn worker(&self, config: &WorkerConfig) -> Worker {
+        let mut worker = self.prepare_worker("worker", config);
+        worker.start();
+        worker
+    }
+
+    /// Makes a closed gate for the fixture processor.
+    pub fn gate(&self, name: &str) -> Gate {
+        Gate::new(self.scratch.path().join(name))
+    }
+
+    /// `damocles-worker …`.
+    pub async fn worker_cli(&self, args: &[&str]) -> CliOutput {
+        cli::run(binaries::worker(), args, &self.nats.url(), b"").await
+    }
+
+    /// `damocles-manager util worker …`.
+    pub async fn util_worker(&self, args: &[&str]) -> CliOutput {
+        let args: Vec<&str> = ["util", "worker"].into_iter().chain(args.iter().copied()).collect();
+        cli::run(binaries::manager(), &args, &self.nats.url(), b"").await
+    }
+}

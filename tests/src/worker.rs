@@ -1,0 +1,227 @@
+//! A `damocles-worker`: its configuration, its directories, its process, its command-line tool.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+};
+
+use shared_msgs::sealer::SectorId;
+
+use crate::{
+    binaries,
+    cli::{self, CliOutput},
+    gate::Gate,
+    log::Log,
+    process::Process,
+};
+
+/// What goes into a worker's configuration file. By default: short waits, and no external processor, so that C2 fails
+/// for want of parameters.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    name: Option<String>,
+    threads: usize,
+    sealing: BTreeMap<&'static str, String>,
+    c2: Option<Vec<String>>,
+}
+
+impl WorkerConfig {
+    /// A worker of that name with one sealing thread.
+    pub fn new(name: &str) -> WorkerConfig {
+        WorkerConfig { name: Some(name.to_owned()), ..WorkerConfig::unnamed() }
+    }
+
+    /// A worker that has to find its name itself.
+    pub fn unnamed() -> WorkerConfig {
+        let short = [("seal_interval", "'50ms'"), ("recover_interval", "'50ms'"), ("rpc_polling_interval", "'50ms'")];
+        let sealing = short.map(|(key, value)| (key, value.to_owned())).into();
+        WorkerConfig { name: None, threads: 1, sealing, c2: None }
+    }
+
+    /// So many sealing threads.
+    pub fn threads(self, threads: usize) -> WorkerConfig {
+        WorkerConfig { threads, ..self }
+    }
+
+    /// A key of `[sealing]`, with its value in TOML.
+    pub fn sealing(mut self, key: &'static str, value: &str) -> WorkerConfig {
+        self.sealing.insert(key, value.to_owned());
+        self
+    }
+
+    /// C2 is done by the fixture processor with these arguments, so that sectors reach `Finished`.
+    pub fn fixture_c2(self, args: &[&str]) -> WorkerConfig {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        WorkerConfig { c2: Some(args), ..self }.sealing("ignore_proof_check", "true")
+    }
+
+    /// C2 is done by the fixture processor as soon as the gate is open.
+    pub fn held_c2(self, gate: &Gate) -> WorkerConfig {
+        self.fixture_c2(&["--hold", gate.path().to_str().unwrap()])
+    }
+
+    /// Finds no sector to seal, and waits for an hour before it asks again.
+    pub fn idle(self) -> WorkerConfig {
+        self.sealing("allowed_miners", "[4242]").sealing("seal_interval", "'1h'")
+    }
+
+    fn to_toml(&self, directory: &Path) -> String {
+        // The timeout is for requests to the sector manager that get lost when a test kills somebody.
+        let mut text = String::from("[nats]\ntimeout = '1s'\n[worker]\nping_interval = '1s'\n");
+        if let Some(name) = &self.name {
+            let _ = writeln!(text, "name = {}", quoted(name));
+        }
+        text += "[sealing]\n";
+        for (key, value) in &self.sealing {
+            let _ = writeln!(text, "{key} = {value}");
+        }
+        for index in 0..self.threads {
+            let _ = writeln!(text, "[[sealing_thread]]\nlocation = {}", quoted_path(&location(directory, index)));
+        }
+        let _ = writeln!(text, "[[attached]]\nname = 'remote'\nlocation = {}", quoted_path(&directory.join("remote")));
+        if let Some(args) = &self.c2 {
+            let args: Vec<_> = ["c2"].into_iter().chain(args.iter().map(String::as_str)).map(quoted).collect();
+            let (program, args) = (quoted_path(binaries::fixture_processor()), args.join(", "));
+            let _ = writeln!(text, "[[processors.c2]]\nbin = {program}\nargs = [{args}]");
+        }
+        text
+    }
+}
+
+// A JSON string is a TOML string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn quoted_path(path: &Path) -> String {
+    quoted(path.to_str().unwrap())
+}
+
+fn location(directory: &Path, index: usize) -> PathBuf {
+    directory.join(format!("store{}", index + 1))
+}
+
+/// A worker on this machine; its process may run or not.
+#[derive(Debug)]
+pub struct Worker {
+    directory: PathBuf,
+    nats_url: String,
+    process: Option<Process>,
+}
+
+impl Worker {
+    /// Writes the configuration into `directory`; starts nothing.
+    pub fn prepare(directory: PathBuf, nats_url: String, config: &WorkerConfig) -> Worker {
+        let worker = Worker { directory, nats_url, process: None };
+        worker.configure(config);
+        worker
+    }
+
+    /// Writes another configuration, for the next start.
+    pub fn configure(&self, config: &WorkerConfig) {
+        self.write_config(&config.to_toml(&self.directory));
+    }
+
+    /// Writes a configuration file as it stands. Relative paths in it start from the worker's directory.
+    pub fn write_config(&self, toml: &str) {
+        std::fs::create_dir_all(&self.directory).unwrap();
+        std::fs::write(self.config_file(), toml).unwrap();
+    }
+
+    /// The configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.join("worker.toml")
+    }
+
+    /// A sealing thread's location.
+    pub fn location(&self, index: usize) -> PathBuf {
+        location(&self.directory, index)
+    }
+
+    /// The attached store's location.
+    pub fn attached(&self) -> PathBuf {
+        self.directory.join("remote")
+    }
+
+    /// What there is of a sector's files, in the thread's location and in the attached store.
+    pub fn files_of(&self, index: usize, sector: &str) -> Vec<PathBuf> {
+        let (location, attached) = (self.location(index).join("data"), self.attached());
+        let kinds = ["unsealed", "tree-d", "sealed", "cache"].map(|kind| location.join(kind));
+        let directories = kinds.into_iter().chain(["sealed", "cache"].map(|kind| attached.join(kind)));
+        directories.map(|directory| directory.join(sector)).filter(|path| path.exists()).collect()
+    }
+
+    /// The sectors whose replicas are in the attached store, by number.
+    pub fn persisted(&self) -> BTreeSet<u64> {
+        let replicas = std::fs::read_dir(self.attached().join("sealed")).unwrap();
+        let names = replicas.map(|replica| replica.unwrap().file_name().into_string().unwrap());
+        names.filter_map(|name| Some(name.parse::<SectorId>().ok()?.number)).collect()
+    }
+
+    /// Where the proofs library looks for parameters and finds none.
+    pub fn parameters(&self) -> PathBuf {
+        self.directory.join("no-parameters")
+    }
+
+    /// Starts the daemon.
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the daemon; it kills itself with SIGKILL at that failpoint, e.g. `before-commit:PC1Done`.
+    pub fn start_to_die_at(&mut self, failpoint: &str) {
+        self.start_with(&[("FAILPOINTS", &format!("{failpoint}=return"))]);
+    }
+
+    fn start_with(&mut self, environment: &[(&str, &str)]) {
+        let mut command = Command::new(binaries::worker());
+        command.args(["daemon", "-c"]).arg(self.config_file()).current_dir(&self.directory);
+        command.env("NATS_URL", &self.nats_url).envs(environment.iter().copied());
+        // Both would be shared with everything else on this machine.
+        command.env("FIL_PROOFS_PARAMETER_CACHE", self.parameters());
+        command.env("FIL_PROOFS_PARENT_CACHE", self.directory.join("parents"));
+        self.process = Some(Process::spawn("damocles-worker", command, &self.directory.join("worker.log")));
+    }
+
+    /// The running daemon.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap_or_else(|| panic!("this worker was not started"))
+    }
+
+    /// The running daemon's process id.
+    pub fn pid(&mut self) -> u32 {
+        self.process().pid().as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// What the daemon prints.
+    pub fn log(&mut self) -> &Log {
+        self.process().log()
+    }
+
+    /// Waits until the daemon has killed itself at its failpoint.
+    pub async fn died_at_failpoint(&mut self) {
+        let status = self.process().ended().await;
+        let log = self.log().path().display();
+        assert_eq!(status.signal(), Some(9), "the worker was to die at its failpoint but ended with {status}, see {log}");
+    }
+
+    /// Kills the daemon as a crash would.
+    pub async fn kill9(&mut self) {
+        self.process().kill9().await;
+    }
+
+    /// Asks the daemon to end, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.process().terminate().await
+    }
+
+    /// `damocles-worker worker -c FILE …`.
+    pub async fn cli(&self, args: &[&str]) -> CliOutput {
+        let config = self.config_file();
+        let args: Vec<&str> = ["worker", "-c", config.to_str().unwrap()].into_iter().chain(args.iter().copied()).collect();
+        cli::run(binaries::worker(), &args, &self.nats_url, b"").await
+    }
+}

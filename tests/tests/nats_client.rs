@@ -1,0 +1,82 @@
+//! The real `nats` command-line client, with what the README tells its users to type.
+
+use e2e::{binaries, nats_client::NatsClient, testbed::Testbed, worker::WorkerConfig};
+use serde_json::Value;
+
+#[tokio::test]
+async fn nats_sub_shows_state_through_util_decode_while_a_thread_changes() {
+    let mut bed = Testbed::start().await;
+    let Some(nats) = NatsClient::find(&bed) else { return };
+    let _manager = bed.mock_manager().await;
+    let _worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
+
+    let decode = format!("{} util decode", binaries::manager().display());
+    let sub = nats.start(&["sub", "damocles.v1.state.>", "--translate", &decode]);
+    sub.log().line_with(&["\"name\":\"w1\"", "\"kind\":\"waiting\""]).await;
+    bed.bus.pause("w1", 0).await.unwrap();
+    let line = sub.log().line_with(&["\"name\":\"w1\"", "\"kind\":\"paused\""]).await;
+    let snapshot: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(snapshot["threads"][0]["status"]["by"], "operator");
+    let received = sub.log().line_with(&["damocles.v1.state.w1"]).await;
+    assert!(received.contains("Received"), "{received}");
+}
+
+#[tokio::test]
+async fn nats_req_lists_pauses_and_resumes_with_answers_in_json() {
+    let mut bed = Testbed::start().await;
+    let Some(nats) = NatsClient::find(&bed) else { return };
+    let _manager = bed.mock_manager().await;
+    let _worker = bed.worker(&WorkerConfig::new("w1"));
+    bed.states.until_stuck("w1").await;
+
+    let list = nats.run(&["req", "--raw", "damocles.v1.cmd.w1.list", ""]).await.expect(0).json();
+    assert_eq!(list["threads"][0]["state"], "C1Done");
+    let pause = nats.run(&["req", "--raw", "damocles.v1.cmd.w1.pause", "{\"index\":0}"]).await.expect(0).json();
+    assert_eq!(pause["outcome"]["kind"], "already_paused");
+    let resume = nats.run(&["req", "--raw", "damocles.v1.cmd.w1.resume", "{\"index\":0}"]).await.expect(0).json();
+    assert_eq!((&resume["outcome"]["kind"], &resume["outcome"]["from"]), (&"resumed".into(), &"C1Done".into()));
+    let workers = nats.run(&["req", "--raw", "damocles.v1.api.list", ""]).await.expect(0).json();
+    assert_eq!(workers["workers"][0]["name"], "w1");
+}
+
+#[tokio::test]
+async fn nats_req_shows_the_headers_of_a_refusal() {
+    let mut bed = Testbed::start().await;
+    let Some(nats) = NatsClient::find(&bed) else { return };
+    let _worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "it reports", |_| true).await;
+
+    let answer = nats.run(&["req", "damocles.v1.cmd.w1.pause", "{\"index\":7}"]).await.expect(0);
+    let shown = format!("{}{}", answer.stdout, answer.stderr);
+    assert!(shown.contains("Nats-Service-Error-Code: 404"), "{shown}");
+    assert!(shown.contains("Nats-Service-Error: "), "{shown}");
+    assert!(shown.contains("\"kind\":\"thread_not_found\""), "{shown}");
+}
+
+#[tokio::test]
+async fn nats_kv_lists_the_workers_and_gets_a_state() {
+    let mut bed = Testbed::start().await;
+    let Some(nats) = NatsClient::find(&bed) else { return };
+    let _manager = bed.mock_manager().await;
+    let _worker = bed.worker(&WorkerConfig::new("127.0.0.1").idle());
+    bed.states.until("127.0.0.1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
+
+    let buckets = nats.run(&["kv", "ls"]).await.expect(0);
+    assert!(buckets.stdout.contains("DAMOCLES_STATE"), "{}", buckets.stdout);
+    let keys = nats.run(&["kv", "ls", "DAMOCLES_STATE"]).await.expect(0);
+    assert!(keys.stdout.contains("127=2E0=2E0=2E1"), "{}", keys.stdout);
+    let shown = nats.run(&["kv", "get", "DAMOCLES_STATE", "127=2E0=2E0=2E1"]).await.expect(0);
+    assert!(shown.stdout.contains("DAMOCLES_STATE > 127=2E0=2E0=2E1"), "{}", shown.stdout);
+}
+
+#[tokio::test]
+async fn nats_micro_finds_the_service_of_a_worker() {
+    let mut bed = Testbed::start().await;
+    let Some(nats) = NatsClient::find(&bed) else { return };
+    let _worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "it reports", |_| true).await;
+
+    let services = nats.run(&["service", "ls"]).await.expect(0);
+    assert!(services.stdout.contains("w1"), "{}{}", services.stdout, services.stderr);
+}

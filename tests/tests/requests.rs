@@ -1,0 +1,115 @@
+//! Requests by hand: the encoding of the request is the encoding of the answer, and nothing that comes over the bus
+//! upsets a worker.
+
+use async_nats::Message;
+use e2e::{testbed::Testbed, worker::WorkerConfig};
+use serde_json::{Value, json};
+use shared_msgs::{
+    codec::{Encoding, decode},
+    command::ListWorkersReply,
+    error::{ERROR_CODE_HEADER, ERROR_HEADER, ErrorKind, ErrorReply},
+    snapshot::WorkerSnapshot,
+};
+
+async fn idle_worker(bed: &mut Testbed) -> e2e::worker::Worker {
+    let worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
+    worker
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message.headers.as_ref()?.get(name).map(|value| value.as_str())
+}
+
+#[tokio::test]
+async fn an_answer_has_the_encoding_of_its_request_and_an_empty_one_counts_as_json() {
+    let mut bed = Testbed::start().await;
+    let _worker = idle_worker(&mut bed).await;
+    let list = bed.bus.command("w1", "list");
+    let messagepack = Encoding::Msgpack.encode(&json!({})).unwrap();
+    for (request, encoding) in [(vec![], Encoding::Json), (b"{}".to_vec(), Encoding::Json), (messagepack, Encoding::Msgpack)] {
+        let answer = bed.bus.raw(&list, request).await;
+        assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
+        assert_eq!(decode::<WorkerSnapshot>(&answer.payload).unwrap().threads.len(), 1);
+        assert_eq!(header(&answer, ERROR_HEADER), None);
+    }
+}
+
+#[tokio::test]
+async fn commands_work_in_json_and_in_messagepack_and_unknown_fields_are_ignored() {
+    let mut bed = Testbed::start().await;
+    let _worker = idle_worker(&mut bed).await;
+    for encoding in [Encoding::Json, Encoding::Msgpack] {
+        let request = encoding.encode(&json!({"index": 0, "reason": "test", "moon": "full"})).unwrap();
+        for (verb, outcome) in [("pause", "paused"), ("pause", "already_paused"), ("resume", "resumed")] {
+            let answer = bed.bus.raw(&bed.bus.command("w1", verb), request.clone()).await;
+            assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
+            assert_eq!(decode::<Value>(&answer.payload).unwrap()["outcome"]["kind"], outcome);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_refused_with_headers_and_a_body() {
+    let mut bed = Testbed::start().await;
+    let _worker = idle_worker(&mut bed).await;
+    let deep = [b"\x81\xA1a".to_vec(), vec![0x91; 100_000]].concat();
+    let garbage =
+        [b"{".to_vec(), b"[1]".to_vec(), vec![0xFF, 0, 1], vec![0x81], deep, b"{\"index\":-1}".to_vec(), b"{\"index\":\"0\"}".to_vec()];
+    for verb in ["pause", "resume"] {
+        // An empty body is `{}`, which names no thread.
+        for body in garbage.iter().cloned().chain([vec![]]) {
+            let answer = bed.bus.raw(&bed.bus.command("w1", verb), body.clone()).await;
+            let refusal: ErrorReply = decode(&answer.payload).unwrap();
+            assert!(matches!(refusal.error.kind, ErrorKind::BadRequest { .. }), "{verb} {body:?}: {refusal:?}");
+            assert_eq!(header(&answer, ERROR_CODE_HEADER), Some("400"));
+            assert!(header(&answer, ERROR_HEADER).is_some_and(|text| !text.is_empty()));
+        }
+    }
+    let snapshot = bed.bus.list("w1").await;
+    assert_eq!((snapshot.summary.paused, snapshot.summary.waiting), (0, 1));
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_encoding_of_its_request_too() {
+    let mut bed = Testbed::start().await;
+    let _worker = idle_worker(&mut bed).await;
+    for encoding in [Encoding::Json, Encoding::Msgpack] {
+        let request = encoding.encode(&json!({"index": 7})).unwrap();
+        let answer = bed.bus.raw(&bed.bus.command("w1", "pause"), request).await;
+        assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
+        let refusal: ErrorReply = decode(&answer.payload).unwrap();
+        assert_eq!(refusal.error.kind, ErrorKind::ThreadNotFound { index: 7, threads: 1 });
+        assert_eq!(header(&answer, ERROR_CODE_HEADER), Some("404"));
+    }
+}
+
+#[tokio::test]
+async fn a_command_meant_for_another_revision_changes_nothing() {
+    let mut bed = Testbed::start().await;
+    let _worker = idle_worker(&mut bed).await;
+    let before = bed.bus.list("w1").await.threads[0].revision;
+    let request = json!({"index": 0, "if_revision": before + 1}).to_string();
+    let answer = bed.bus.raw(&bed.bus.command("w1", "pause"), request).await;
+    let refusal: ErrorReply = decode(&answer.payload).unwrap();
+    assert_eq!(refusal.error.kind, ErrorKind::RevisionMismatch { expected: before + 1, actual: before });
+    assert_eq!(bed.bus.list("w1").await.threads[0].revision, before);
+}
+
+#[tokio::test]
+async fn a_manager_answers_both_encodings_and_refuses_garbage() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let _worker = idle_worker(&mut bed).await;
+    let list = bed.bus.prefix.api("list");
+    for (request, encoding) in [(vec![], Encoding::Json), (Encoding::Msgpack.encode(&json!({"limit": 1})).unwrap(), Encoding::Msgpack)] {
+        let answer = bed.bus.raw(&list, request).await;
+        assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
+        assert_eq!(decode::<ListWorkersReply>(&answer.payload).unwrap().workers[0].name, "w1");
+    }
+    for subject in [list, bed.bus.prefix.api("remove"), bed.bus.prefix.sealer("allocate_sector")] {
+        let answer = bed.bus.raw(&subject, vec![0xFF, 0, 1]).await;
+        let refusal: ErrorReply = decode(&answer.payload).unwrap();
+        assert!(matches!(refusal.error.kind, ErrorKind::BadRequest { .. }), "{subject}: {refusal:?}");
+    }
+}
