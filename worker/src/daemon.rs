@@ -20,12 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    bus::{
-        publish::Publisher,
-        role::{self, Role},
-        sector_manager::NatsSectorManager,
-        serve,
-    },
+    bus::{publish::Publisher, role::Role, sector_manager::NatsSectorManager, serve},
     config::{Config, ThreadConfig},
     identity::Worker,
     processor::Processors,
@@ -148,8 +143,7 @@ impl Connected {
         let (stop_serving, serving_stopped) = oneshot::channel();
         let publisher = Arc::new(Publisher { worker: worker.clone(), client: client.clone(), encoding: settings.encoding });
         let mut bus = JoinSet::new();
-        bus.spawn(role::settle(worker.clone(), client.clone(), link.clone(), role));
-        bus.spawn(serve::serve(worker.clone(), client.clone(), link.clone(), role_seen.clone(), serving_stopped));
+        bus.spawn(serve::serve(worker.clone(), client.clone(), link.clone(), role, serving_stopped));
         bus.spawn({
             let (publisher, link, role) = (publisher.clone(), link.clone(), role_seen.clone());
             async move { publisher.run(link, role, changed).await }

@@ -1,7 +1,7 @@
 //! Whether this process is the one that acts under its name. Two processes of one name would both act on a command, so
 //! a worker asks before it serves: while another one answers, it seals on, but serves and publishes nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_nats::Client;
 use shared_msgs::{client::call, codec::Encoding, command::verb, connect::Link, snapshot::WorkerSnapshot};
@@ -24,14 +24,14 @@ pub enum Role {
     StandingBy,
 }
 
-/// Finds out the role; returns once it is [`Role::Acting`], which it stays.
-pub async fn settle(worker: Arc<Worker>, client: Client, mut link: watch::Receiver<Link>, role: watch::Sender<Role>) {
-    while super::connected(&mut link).await {
-        let Some(other) = other_instance(&worker, &client).await else {
-            if role.send_replace(Role::Acting) == Role::StandingBy {
+/// Waits until no other process of the name answers. `false` when the connection is closed before that.
+pub async fn settle(worker: &Worker, client: &Client, link: &mut watch::Receiver<Link>, role: &watch::Sender<Role>) -> bool {
+    while super::connected(link).await {
+        let Some(other) = other_instance(worker, client).await else {
+            if *role.borrow() == Role::StandingBy {
                 info!(worker = %worker.name, "the other worker of this name is gone; serving now");
             }
-            return;
+            return true;
         };
         if role.send_replace(Role::StandingBy) != Role::StandingBy {
             warn!(
@@ -44,10 +44,11 @@ pub async fn settle(worker: Arc<Worker>, client: Client, mut link: watch::Receiv
             link.borrow_and_update();
             tokio::select! {
                 () = sleep(ASK_AGAIN) => break,
-                changed = link.changed() => if changed.is_err() { return },
+                changed = link.changed() => if changed.is_err() { return false },
             }
         }
     }
+    false
 }
 
 async fn other_instance(worker: &Worker, client: &Client) -> Option<WorkerSnapshot> {

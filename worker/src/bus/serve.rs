@@ -22,7 +22,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::role::Role;
+use super::role::{self, Role};
 use crate::{
     identity::Worker,
     thread::owner::{Message, Reply},
@@ -35,34 +35,34 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 const MAX_TEXT_BYTES: usize = 1 << 10;
 const AT_ONCE: usize = 64;
 
-/// Serves the worker's commands once it is the one of its name, until `stop`.
+/// Settles the role, then serves the worker's commands until `stop`. The role is [`Role::Acting`] only once they are
+/// served, so that whoever sees the worker can command it.
 pub async fn serve(
     worker: Arc<Worker>,
     client: Client,
     mut link: watch::Receiver<Link>,
-    mut role: watch::Receiver<Role>,
+    role: watch::Sender<Role>,
     stop: oneshot::Receiver<()>,
 ) {
     let serving = async {
-        if role.wait_for(|role| *role == Role::Acting).await.is_err() {
+        if !role::settle(&worker, &client, &mut link, &role).await {
             return None;
         }
-        loop {
-            if !super::connected(&mut link).await {
-                return None;
-            }
+        while super::connected(&mut link).await {
             match start(&worker, &client).await {
                 Ok(started) => return Some(started),
                 Err(error) => warn!(%error, "commands cannot be served yet"),
             }
             sleep(Duration::from_secs(1)).await;
         }
+        None
     };
     tokio::pin!(stop);
     let (service, endpoints) = tokio::select! {
         started = serving => match started { Some(started) => started, None => return },
         _ = &mut stop => return,
     };
+    role.send_replace(Role::Acting);
     info!(worker = %worker.name, dest = worker.dest(), "serving commands");
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut requests = select_all(endpoints.into_iter().map(|(verb, endpoint)| endpoint.map(move |request| (verb, request))));
