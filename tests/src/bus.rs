@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     client::{self, CallError},
     codec::Encoding,
-    command::{CommandReply, PauseRequest, ResumeRequest, verb},
+    command::{CommandReply, ListWorkersReply, ListWorkersRequest, PauseRequest, ResumeRequest, WorkerView, verb},
     error::ErrorKind,
     name::WorkerName,
     snapshot::WorkerSnapshot,
@@ -20,6 +20,9 @@ use crate::DEADLINE;
 
 /// How soon a lost connection is tried again.
 const RECONNECT_DELAY: Duration = Duration::from_millis(50);
+/// How long [`Bus::served`] waits for one answer, and how soon it asks again.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A connection that survives restarts of the server.
 #[derive(Clone, Debug)]
@@ -68,18 +71,47 @@ impl Bus {
         within_deadline(subject, self.client.request(subject.to_owned(), body.into())).await.unwrap()
     }
 
-    /// Waits until somebody serves a subject, by asking with an empty body. NATS tells nobody when a subscription is
-    /// made, so this asks again; a refusal takes it a fraction of a millisecond.
+    /// Waits until somebody serves a subject.
     pub async fn served(&self, subject: &str) {
+        self.ask_until(subject, true).await;
+    }
+
+    /// Waits until nobody serves a subject: the server has noticed that whoever did is gone.
+    pub async fn unserved(&self, subject: &str) {
+        self.ask_until(subject, false).await;
+    }
+
+    /// Waits until a manager's list is one of which `holds` is true. It hears of a worker when this test does, a moment
+    /// earlier or later.
+    pub async fn listed(&self, what: &str, mut holds: impl FnMut(&[WorkerView]) -> bool) {
+        let subject = self.prefix.api(verb::LIST);
         let asking = async {
             loop {
-                match self.client.request(subject.to_owned(), Bytes::new()).await {
-                    Err(error) if error.kind() == RequestErrorKind::NoResponders => tokio::time::sleep(Duration::from_millis(5)).await,
-                    answer => return answer,
+                let request = ListWorkersRequest::default();
+                let answer: Result<ListWorkersReply, _> = client::call(&self.client, &subject, Encoding::Json, &request, ANSWER_TIME).await;
+                if answer.is_ok_and(|list| holds(&list.workers)) {
+                    return;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        within_deadline(what, asking).await;
+    }
+
+    // Asks with an empty body until somebody answers, or nobody is there to. NATS tells nobody when a subscription is
+    // made or gone, so there is nothing to wait for but the answer to a question.
+    async fn ask_until(&self, subject: &str, served: bool) {
+        let asking = async {
+            loop {
+                // An answer that takes longer will not come from somebody who was killed meanwhile.
+                match timeout(ANSWER_TIME, self.client.request(subject.to_owned(), Bytes::new())).await {
+                    Ok(Ok(_)) if served => return,
+                    Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders && !served => return,
+                    _ => tokio::time::sleep(ASK_AGAIN).await,
                 }
             }
         };
-        within_deadline(subject, asking).await.unwrap();
+        within_deadline(subject, asking).await;
     }
 }
 

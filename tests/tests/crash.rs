@@ -36,6 +36,9 @@ async fn dies_at_every_state(moment: &str) {
         worker.start();
         let done_with = state == State::Empty && moment == "after";
         bed.requests.until_finalized(sector(if done_with { newest + 1 } else { newest })).await;
+        // Before its first report a worker that is stopped has nothing to say.
+        let pid = worker.pid();
+        bed.states.until("w1", "this run reports", |snapshot| snapshot.pid == pid).await;
         assert!(worker.terminate().await.success(), "after {moment}-commit:{state}");
     }
     assert_eq!(bed.lost_sectors("w1", &mut worker).await, Vec::<u64>::new());

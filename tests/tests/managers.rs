@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use e2e::{testbed::Testbed, worker::WorkerConfig};
-use shared_msgs::sealer::ReportFinalized;
+use shared_msgs::{command::WorkerView, sealer::ReportFinalized, snapshot::WorkerStatus};
 
 #[tokio::test]
 async fn a_killed_manager_costs_no_sector_and_its_successor_goes_on() {
@@ -52,10 +52,13 @@ async fn two_managers_see_the_same_workers_and_share_the_sectors() {
     sectors.sort();
     assert_eq!(sectors, ["s-t010000-1", "s-t010000-2"]);
 
+    let stuck = |workers: &[WorkerView]| workers.iter().filter(|worker| worker.report.summary.paused == 1).count() == 2;
+    bed.bus.listed("two stuck workers", stuck).await;
+
     // Each of them alone, the one that has just started too.
     for survivor in [1, 0] {
         managers[1 - survivor].kill9().await;
-        managers[survivor].answers(&bed.bus).await;
+        bed.bus.listed("two stuck workers", stuck).await;
         let list = bed.util_worker(&["list"]).await.expect(0);
         let seen: Vec<_> = list.rows().into_iter().map(|row| row[..6].join(" ")).collect();
         assert_eq!(seen, ["a damocles.v1.cmd.a 1 0 1 1", "b damocles.v1.cmd.b 1 0 1 1"]);
@@ -102,10 +105,12 @@ async fn a_removed_worker_is_forgotten_until_it_speaks_again() {
     let _manager = bed.mock_manager().await;
     let mut worker = bed.worker(&WorkerConfig::new("w1").idle());
     bed.states.until("w1", "it reports", |_| true).await;
+    bed.bus.listed("the worker", |workers| workers.len() == 1).await;
     bed.util_worker(&["remove", "w1"]).await.expect(5);
     bed.util_worker(&["remove", "nobody"]).await.expect(3);
 
     assert!(worker.terminate().await.success());
+    bed.bus.listed("the worker, stopped", |workers| workers.iter().any(|worker| worker.report.status == WorkerStatus::Stopped)).await;
     let rows = bed.util_worker(&["list"]).await.expect(0);
     assert_eq!(rows.rows().len(), 1, "a stopped worker is still listed");
     bed.util_worker(&["remove", "w1"]).await.expect(0);

@@ -29,6 +29,7 @@ async fn workers_of_any_name_are_seen_and_commanded_by_name_and_by_dest() {
         let info = bed.util_worker(&["info", dest]).await.expect(0);
         assert_eq!(info.rows()[0][1], worker.location(0).display().to_string());
     }
+    bed.bus.listed("every worker", |workers| workers.len() == NAMES.len()).await;
     let list = bed.util_worker(&["list"]).await.expect(0);
     let listed: Vec<_> = list.rows().iter().map(|row| (row[0].to_owned(), row[1].to_owned())).collect();
     assert_eq!(listed, NAMES.map(|(name, dest)| (name.to_owned(), dest.to_owned())));

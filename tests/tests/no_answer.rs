@@ -70,6 +70,7 @@ async fn a_worker_that_is_gone_is_exit_4_and_info_prints_its_last_report() {
     let mut worker = bed.worker(&WorkerConfig::new("w1"));
     bed.states.until_stuck("w1").await;
     worker.kill9().await;
+    bed.bus.unserved(&bed.bus.command("w1", "list")).await;
 
     let pause = bed.util_worker(&["pause", "w1", "0"]).await.expect(4);
     assert!(pause.stdout.is_empty() && pause.stderr.contains(" old"), "{pause:?}");

@@ -22,6 +22,14 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_seen_takes_commands() {
+    let mut bed = Testbed::start().await;
+    let _worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "its first report", |_| true).await;
+    assert_eq!(bed.bus.list("w1").await.threads.len(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_has_the_encoding_of_its_request_and_an_empty_one_counts_as_json() {
     let mut bed = Testbed::start().await;
     let _worker = idle_worker(&mut bed).await;
@@ -101,6 +109,7 @@ async fn a_manager_answers_both_encodings_and_refuses_garbage() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let _worker = idle_worker(&mut bed).await;
+    bed.bus.listed("the worker", |workers| workers.len() == 1).await;
     let list = bed.bus.prefix.api("list");
     for (request, encoding) in [(vec![], Encoding::Json), (Encoding::Msgpack.encode(&json!({"limit": 1})).unwrap(), Encoding::Msgpack)] {
         let answer = bed.bus.raw(&list, request).await;

@@ -82,6 +82,7 @@ async fn util_worker_list_has_the_columns_of_the_specification() {
     let _manager = bed.mock_manager().await;
     let (_worker, _) = three_stuck_threads(&mut bed).await;
 
+    bed.bus.listed("three paused threads", |workers| workers.iter().any(|worker| worker.report.summary.paused == 3)).await;
     let list = bed.util_worker(&["list"]).await.expect(0);
     assert_eq!(list.header(), ["Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)"]);
     let rows = list.rows();

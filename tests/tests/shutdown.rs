@@ -6,7 +6,7 @@ use e2e::{
     testbed::{Testbed, sector},
     worker::WorkerConfig,
 };
-use shared_msgs::snapshot::WorkerStatus;
+use shared_msgs::{command::WorkerView, snapshot::WorkerStatus};
 
 #[tokio::test]
 async fn the_last_report_of_a_stopped_worker_says_so_and_is_kept() {
@@ -16,8 +16,8 @@ async fn the_last_report_of_a_stopped_worker_says_so_and_is_kept() {
     bed.states.until("w1", "it reports", |_| true).await;
     assert!(worker.terminate().await.success());
     bed.states.until("w1", "its last report", |snapshot| snapshot.status == WorkerStatus::Stopped).await;
-    let list = bed.util_worker(&["list", "-o", "json"]).await.expect(0).json();
-    assert_eq!(list[0]["status"], "stopped");
+    let stopped = |workers: &[WorkerView]| workers.iter().any(|worker| worker.report.status == WorkerStatus::Stopped);
+    bed.bus.listed("the stopped worker", stopped).await;
     // Told from one that was lost.
     let pause = bed.util_worker(&["pause", "w1", "0"]).await.expect(4);
     assert!(pause.stderr.contains("stopped"), "{}", pause.stderr);

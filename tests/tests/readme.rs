@@ -1,0 +1,107 @@
+//! What the READMEs tell their readers to type, typed.
+
+use std::{
+    collections::BTreeSet,
+    process::{Command, Stdio},
+};
+
+use e2e::{binaries, cli, nats_client::NatsClient, process::Process, repository, testbed::Testbed, worker::WorkerConfig};
+
+// What a README's code blocks hold: each command once, without the prompt and the comment behind it.
+fn commands(readme: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(repository().join(readme)).unwrap();
+    let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let lines = blocks.map(|line| line.strip_prefix("$ ").unwrap_or(line)).map(|line| line.split("  #").next().unwrap_or_default().trim());
+    let programs = ["damocles-", "nats ", "make ", "cargo ", "deploy/"];
+    let mut seen = BTreeSet::new();
+    let typed = lines.filter(|line| programs.iter().any(|program| line.starts_with(program))).map(|line| {
+        // The comments of `make` lines stand behind one `#`.
+        line.split(" #").next().unwrap_or_default().trim().to_owned()
+    });
+    typed.filter(|command| seen.insert(command.clone())).collect()
+}
+
+fn of(program: &str) -> Vec<String> {
+    commands("README.md").into_iter().filter(|command| command.starts_with(program)).collect()
+}
+
+// A shell with our programs and the nats client on its PATH.
+fn shell(bed: &Testbed, command: &str) -> Command {
+    let path =
+        format!("{}:{}:{}", binaries::directory().display(), repository().join(".tools/bin").display(), std::env::var("PATH").unwrap());
+    let home = bed.scratch.directory("home");
+    let mut shell = Command::new("bash");
+    shell.args(["-o", "pipefail", "-c", command]).current_dir(repository());
+    shell.env("PATH", path).env("NATS_URL", bed.nats.url()).env("HOME", &home).env("XDG_CONFIG_HOME", &home);
+    shell
+}
+
+async fn succeeds(bed: &Testbed, command: &str) {
+    // A command may be for a paused thread, and the one before it may just have resumed it.
+    let paused = async { while bed.bus.list("127.0.0.1").await.summary.paused < 3 {} };
+    tokio::time::timeout(e2e::DEADLINE, paused).await.unwrap();
+    let mut shell = shell(bed, command);
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = cli::finish(shell, b"").await.expect(0);
+    assert!(!output.stdout.is_empty(), "`{command}` printed nothing:\n{}", output.stderr);
+}
+
+#[test]
+fn both_readmes_have_the_same_commands() {
+    assert_eq!(commands("README.md"), commands("README.zh.md"));
+    assert!(commands("README.md").len() > 15);
+}
+
+#[test]
+fn the_make_targets_of_the_readme_exist() {
+    let makefile = std::fs::read_to_string(repository().join("Makefile")).unwrap();
+    for command in of("make ") {
+        let target = command.split_whitespace().nth(1).unwrap();
+        assert!(makefile.lines().any(|line| line.starts_with(&format!("{target}:"))), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn the_tools_of_the_readme_do_what_it_says() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let _worker = bed.worker(&WorkerConfig::unnamed().threads(3));
+    bed.states.until_stuck("127.0.0.1").await;
+    for command in of("damocles-").into_iter().filter(|command| command.contains(" worker ")) {
+        succeeds(&bed, &command).await;
+    }
+}
+
+#[tokio::test]
+async fn the_nats_commands_of_the_readme_do_what_it_says() {
+    let mut bed = Testbed::start().await;
+    if NatsClient::find(&bed).is_none() {
+        return;
+    }
+    let _manager = bed.mock_manager().await;
+    let _worker = bed.worker(&WorkerConfig::unnamed().threads(3));
+    bed.states.until_stuck("127.0.0.1").await;
+    for command in of("nats ") {
+        if command.starts_with("nats sub") {
+            let sub = Process::spawn("nats-sub", shell(&bed, &command), &bed.scratch.path().join("sub.log"));
+            sub.log().line_with(&["\"name\":\"127.0.0.1\""]).await;
+        } else {
+            succeeds(&bed, &command).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_manager_of_the_readme_sees_the_workers_and_hands_out_no_sectors() {
+    let mut bed = Testbed::start().await;
+    let command = of("damocles-manager daemon").pop().unwrap();
+    let command = command.replace("nats://nats1:4222", &bed.nats.url()).replace("nats://nats2:4222", &bed.nats.url());
+    let _manager = Process::spawn("damocles-manager", shell(&bed, &format!("exec {command}")), &bed.scratch.path().join("daemon.log"));
+    let _worker = bed.worker(&WorkerConfig::new("w1"));
+    bed.bus.served(&bed.bus.prefix.api("list")).await;
+    let waiting = bed.states.until_thread("w1", 0, "it waits for a sector manager", |thread| thread.status.name() == "waiting").await;
+    assert_eq!(waiting.sector_id, None);
+    // The manager hears of it through another subscription than ours.
+    let listed = async { while !bed.util_worker(&["list"]).await.expect(0).rows().iter().any(|row| row[0] == "w1") {} };
+    tokio::time::timeout(e2e::DEADLINE, listed).await.unwrap();
+}
