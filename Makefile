@@ -25,7 +25,7 @@ lint: ## check format and lints, for every set of features
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(WORKSPACE) $(CLIPPY_FLAGS)
 	$(CARGO) clippy --workspace $(CLIPPY_FLAGS)
-	$(CARGO) clippy $(NO_PROOFS) --target-dir $(TARGET)/no-proofs $(CLIPPY_FLAGS)
+	$(CARGO) clippy $(NO_PROOFS) $(CLIPPY_FLAGS)
 
 build: ## build what test, demo and bench run
 	$(CARGO) build $(WORKSPACE)
