@@ -12,7 +12,9 @@ use crate::id::Id;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 mod base64_bytes;
+mod piece_cid;
 pub use base64_bytes::{Base64Bytes, Randomness};
+pub use piece_cid::{piece_cid, piece_commitment};
 
 /// A request to the sector manager, with its method's name and the type of its result.
 pub trait SealerRequest: Serialize + DeserializeOwned + Send + Sync {
@@ -81,6 +83,36 @@ impl SealProofType {
         (0..20).contains(&self.0).then(|| SECTOR_SIZES[self.0 as usize % 5])
     }
 
+    /// The same size with synthetic proofs (FIP-0059).
+    pub fn synthetic(self) -> Self {
+        SealProofType(10 + self.0.rem_euclid(5))
+    }
+
+    /// The same size with the non-interactive PoRep (FIP-0092).
+    pub fn non_interactive(self) -> Self {
+        SealProofType(15 + self.0.rem_euclid(5))
+    }
+
+    /// Whether it is a non-interactive PoRep (FIP-0092).
+    pub fn is_non_interactive(self) -> bool {
+        (15..20).contains(&self.0)
+    }
+
+    /// The name of the update proof type of the same size (FIP-0019).
+    pub fn update_name(self) -> Option<String> {
+        Some(format!("StackedDrg{}V1", self.size_label()?))
+    }
+
+    /// The name of the window-PoSt proof type of the same size.
+    pub fn window_post_name(self) -> Option<String> {
+        Some(format!("StackedDrgWindow{}V1_2", self.size_label()?))
+    }
+
+    fn size_label(self) -> Option<&'static str> {
+        const LABELS: [&str; 5] = ["2KiB", "8MiB", "512MiB", "32GiB", "64GiB"];
+        (0..20).contains(&self.0).then(|| LABELS[self.0 as usize % 5])
+    }
+
     /// Whether pre-commit phase 2 is followed by synthetic proofs (FIP-0059).
     pub fn is_synthetic(self) -> bool {
         (10..15).contains(&self.0)
@@ -88,10 +120,9 @@ impl SealProofType {
 
     /// The name that the proofs library and external processors use for it.
     pub fn name(self) -> Option<String> {
-        const LABELS: [&str; 5] = ["2KiB", "8MiB", "512MiB", "32GiB", "64GiB"];
         let versions = ["V1", "V1_1", "V1_1_Feat_SyntheticPoRep", "V1_2_Feat_NonInteractivePoRep"];
-        let number = usize::try_from(self.0).ok()?;
-        Some(format!("StackedDrg{}{}", LABELS[number % 5], versions.get(number / 5)?))
+        let label = self.size_label()?;
+        Some(format!("StackedDrg{label}{}", versions.get(self.0 as usize / 5)?))
     }
 }
 
@@ -154,6 +185,9 @@ pub struct SectorPiece {
     /// The deal; a piece without one is filler.
     #[serde(default)]
     pub deal_info: Option<DealInfo>,
+    /// Where its bytes can be had by HTTP, for workers that do not have them in a directory of their own.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 /// A piece's size and commitment.
@@ -750,6 +784,14 @@ mod tests {
             assert_eq!((SealProofType(unknown).name(), SealProofType(unknown).sector_size()), (None, None));
         }
         assert_eq!(SealProofType::of_sector_size(4096), None);
+        let names = [proof.update_name(), proof.window_post_name(), proof.synthetic().name(), SealProofType(8).non_interactive().name()];
+        let expected = [
+            "StackedDrg2KiBV1",
+            "StackedDrgWindow2KiBV1_2",
+            "StackedDrg2KiBV1_1_Feat_SyntheticPoRep",
+            "StackedDrg32GiBV1_2_Feat_NonInteractivePoRep",
+        ];
+        assert_eq!(names.map(Option::unwrap), expected);
     }
 
     #[test]

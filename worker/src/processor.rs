@@ -9,8 +9,10 @@
 #[cfg(feature = "builtin-proofs")]
 pub mod builtin;
 pub mod external;
+pub mod piece_reader;
 pub mod protocol;
 pub mod task;
+pub mod transfer;
 
 use std::collections::HashMap;
 
@@ -21,15 +23,14 @@ use self::external::ExternalProcessor;
 use crate::thread::{activity::Activity, failure::Failure};
 
 /// One kind of heavy work.
-pub trait Task: Serialize + Send + 'static {
+pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// Its name in the configuration and in the line protocol.
     const STAGE: &'static str;
     /// What it yields.
-    type Output: DeserializeOwned + Send + 'static;
+    type Output: Serialize + DeserializeOwned + Send + 'static;
 
     /// Runs it inside the worker.
-    #[cfg(feature = "builtin-proofs")]
-    fn run_builtin(self) -> Result<Self::Output, String>;
+    fn run_builtin(self) -> Result<Self::Output, Failure>;
 }
 
 /// Every processor of this worker.
@@ -58,15 +59,9 @@ impl Processors {
     }
 }
 
-#[cfg(feature = "builtin-proofs")]
 async fn run_builtin<T: Task>(task: T) -> Result<T::Output, Failure> {
     match tokio::task::spawn_blocking(move || task.run_builtin()).await {
-        Ok(result) => result.map_err(Failure::permanent),
+        Ok(result) => result,
         Err(error) => Err(Failure::permanent(format!("{} failed inside the proofs library: {error}", T::STAGE))),
     }
-}
-
-#[cfg(not(feature = "builtin-proofs"))]
-async fn run_builtin<T: Task>(_task: T) -> Result<T::Output, Failure> {
-    Err(Failure::critical(format!("this worker was built without the proofs: configure [[processors.{}]]", T::STAGE)))
 }

@@ -2,26 +2,56 @@
 //! library's own words.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::Read,
-    path::Path,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
 };
 
 use filecoin_proofs::{DefaultPieceHasher, StoreConfig};
 use filecoin_proofs_api::{
-    PieceInfo as ProofsPieceInfo, RegisteredSealProof, SectorId, UnpaddedBytesAmount,
+    PartitionProofBytes, PieceInfo as ProofsPieceInfo, PrivateReplicaInfo, PublicReplicaInfo, RegisteredPoStProof, RegisteredSealProof,
+    RegisteredUpdateProof, SectorId, UnpaddedByteIndex, UnpaddedBytesAmount, post,
     seal::{self, SealCommitPhase1Output, SealPreCommitPhase1Output, SealPreCommitPhase2Output},
+    update,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use storage_proofs_core::{cache_key::CacheKey, merkle::BinaryMerkleTree, util::NODE_SIZE};
 
-use super::task::{AddPieces, C1, C2, C2Output, Opaque, Pc1, Pc2, Pc2Output, PieceFile, PieceInfo, Replica, SynthProof, TreeD};
+use super::{
+    piece_reader,
+    task::{
+        AddPieces, C1, C2, C2Output, Opaque, Pc1, Pc2, Pc2Output, PieceInfo, Replica, SnapEncode, SnapEncodeOutput, SnapProve, SynthProof,
+        TreeD, Unseal, WindowPost, WindowPostOutput,
+    },
+};
+use crate::thread::failure::Failure;
 
-type Result<T> = std::result::Result<T, String>;
+/// What went wrong, in the library's words with every cause on one line.
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    /// Trying again may help: a disk is full, a server does not answer.
+    temporary: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if error.temporary { Failure::temporary(error.message) } else { Failure::permanent(error.message) }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+type Result<T> = std::result::Result<T, Error>;
 
 /// Writes the pieces into a fresh unsealed file.
 pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
-    let proof = proof_named(&task.seal_proof_type)?;
+    let proof: RegisteredSealProof = proof_named(&task.seal_proof_type)?;
     let path = &task.staged_filepath;
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
     let mut staged = opened.map_err(|error| at(path, error))?;
@@ -29,13 +59,19 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
     let mut infos = Vec::with_capacity(task.pieces.len());
     for piece in &task.pieces {
         let size = UnpaddedBytesAmount(piece.piece_size);
-        let PieceFile::Pledge = piece.piece_file;
-        let source = std::io::repeat(0).take(piece.piece_size);
-        let (info, _) = seal::add_piece(proof, source, &mut staged, size, &lengths).map_err(words)?;
+        let source = piece_reader::open(piece).map_err(|failure| Error { message: failure, temporary: true })?;
+        let added = seal::add_piece(proof, source, &mut staged, size, &lengths);
+        let (info, _) = added.map_err(|error| words(error).near(path))?;
         lengths.push(size);
         infos.push(PieceInfo { commitment: info.commitment, size: info.size.0 });
     }
     staged.sync_all().map_err(|error| at(path, error))?;
+    // The library buffers its output and does not say when the last of it could not be written.
+    let (written, expected) = (staged.metadata().map_err(|error| at(path, error))?.len(), u64::from(proof.sector_size()));
+    if written != expected {
+        let message = format!("{}: {written} bytes were written of {expected}: is the disk full?", path.display());
+        return Err(Error { message, temporary: true });
+    }
     Ok(infos)
 }
 
@@ -44,9 +80,9 @@ pub fn tree_d(task: TreeD) -> Result<bool> {
     let path = &task.staged_file;
     let file = File::open(path).map_err(|error| at(path, error))?;
     let size = file.metadata().map_err(|error| at(path, error))?.len();
-    let sector_size = u64::from(proof_named(&task.registered_proof)?.sector_size());
+    let sector_size = u64::from(proof_named::<RegisteredSealProof>(&task.registered_proof)?.sector_size());
     if size != sector_size {
-        return Err(format!("{}: {size} bytes, a sector has {sector_size}", path.display()));
+        return Err(permanent(format!("{}: {size} bytes, a sector has {sector_size}", path.display())));
     }
     let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
     let leaves = (0..size as usize / NODE_SIZE).map(|_| {
@@ -57,6 +93,151 @@ pub fn tree_d(task: TreeD) -> Result<bool> {
     let config = StoreConfig::new(&task.cache_dir, CacheKey::CommDTree.to_string(), 0);
     BinaryMerkleTree::<DefaultPieceHasher>::try_from_iter_with_config(leaves, config).map_err(words)?;
     Ok(true)
+}
+
+/// Encodes new data into a replica.
+pub fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
+    let encoded = update::empty_sector_update_encode_into(
+        proof_named(&task.registered_proof)?,
+        &task.new_replica_path,
+        &task.new_cache_path,
+        &task.sector_path,
+        &task.sector_cache_path,
+        &task.staged_data_path,
+        &piece_infos(&task.piece_infos)?,
+    );
+    let encoded = encoded.map_err(|error| words(error).near(&task.new_replica_path))?;
+    Ok(SnapEncodeOutput { comm_r_new: encoded.comm_r_new, comm_r_last_new: encoded.comm_r_last_new, comm_d_new: encoded.comm_d_new })
+}
+
+/// A replica and the one that it was updated to.
+pub struct Updated {
+    /// The update proof type's name.
+    pub registered_proof: String,
+    /// Commitments of the old replica, the new one, and the new data.
+    pub comm_r_old: [u8; 32],
+    /// See `comm_r_old`.
+    pub comm_r_new: [u8; 32],
+    /// See `comm_r_old`.
+    pub comm_d_new: [u8; 32],
+    /// The old replica.
+    pub old_replica: PathBuf,
+    /// The directory of its trees.
+    pub old_cache: PathBuf,
+    /// The new replica.
+    pub new_replica: PathBuf,
+    /// The directory of its trees.
+    pub new_cache: PathBuf,
+}
+
+/// The vanilla proofs of an update, one for each partition; checked.
+pub fn update_vanilla_proofs(updated: &Updated) -> Result<Vec<Vec<u8>>> {
+    let Updated { comm_r_old, comm_r_new, comm_d_new, old_replica, old_cache, new_replica, new_cache, .. } = updated;
+    let proof: RegisteredUpdateProof = proof_named(&updated.registered_proof)?;
+    let commitments = (*comm_r_old, *comm_r_new, *comm_d_new);
+    let (old, new, data) = commitments;
+    let proofs = update::generate_partition_proofs(proof, old, new, data, old_replica, old_cache, new_replica, new_cache);
+    let proofs = proofs.map_err(|error| words(error).near(new_cache))?;
+    if !update::verify_partition_proofs(proof, &proofs, old, new, data).map_err(words)? {
+        return Err(permanent("the vanilla proofs of the update do not verify"));
+    }
+    Ok(proofs.into_iter().map(|proof| proof.0).collect())
+}
+
+/// Proves an update.
+pub fn snap_prove(task: SnapProve) -> Result<Vec<u8>> {
+    let proof = proof_named(&task.registered_proof)?;
+    let vanilla = task.vannilla_proofs.into_iter().map(PartitionProofBytes).collect();
+    let proven = update::generate_empty_sector_update_proof_with_vanilla(proof, vanilla, task.comm_r_old, task.comm_r_new, task.comm_d_new);
+    Ok(proven.map_err(words)?.0)
+}
+
+/// Whether the proof is one of this update.
+pub fn verify_update(proof_type: &str, proof: &[u8], old: [u8; 32], new: [u8; 32], data: [u8; 32]) -> Result<bool> {
+    update::verify_empty_sector_update_proof(proof_named(proof_type)?, proof, old, new, data).map_err(words)
+}
+
+/// The bytes of an updated replica's data, fr32-padded, in a file of the sector's size.
+pub fn decode_update(updated: &Updated, out: &Path) -> Result<()> {
+    let Updated { old_replica, old_cache, new_replica, comm_d_new, .. } = updated;
+    let size = std::fs::metadata(old_replica).map_err(|error| at(old_replica, error))?.len();
+    File::create(out).and_then(|file| file.set_len(size)).map_err(|error| at(out, error))?;
+    let proof = proof_named(&updated.registered_proof)?;
+    update::empty_sector_update_decode_from(proof, out, new_replica, old_replica, old_cache, *comm_d_new)
+        .map_err(|error| words(error).near(new_replica))
+}
+
+/// Takes the fr32 padding out of a range, given in unpadded bytes.
+pub fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Result<()> {
+    let mut source = File::open(padded).map_err(|error| at(padded, error))?;
+    source.seek(SeekFrom::Start(offset / 127 * 128)).map_err(|error| at(padded, error))?;
+    let mut target = std::io::BufWriter::new(File::create(out).map_err(|error| at(out, error))?);
+    // A 127-byte unit is 128 bytes long when it is padded.
+    let mut unit = [0; 128];
+    for _ in 0..size / 127 {
+        source.read_exact(&mut unit).map_err(|error| at(padded, error))?;
+        filecoin_proofs_api::fr32::write_unpadded(&unit, &mut target, 0, 127).map_err(|error| at(out, error))?;
+    }
+    target.into_inner().map_err(|error| at(out, error.into_error()))?.sync_all().map_err(|error| at(out, error))
+}
+
+/// Decodes a range of a replica.
+pub fn unseal(task: Unseal) -> Result<u64> {
+    let decoded = seal::get_unsealed_range(
+        proof_named(&task.registered_proof)?,
+        &task.cache_dir,
+        &task.sealed_file,
+        &task.unsealed_output,
+        task.prover_id,
+        SectorId::from(task.sector_id),
+        task.comm_d,
+        task.ticket,
+        UnpaddedByteIndex(task.offset),
+        UnpaddedBytesAmount(task.num_bytes),
+    );
+    let decoded = decoded.map_err(|error| words(error).near(&task.sealed_file))?.0;
+    // See `add_pieces`.
+    let out = &task.unsealed_output;
+    let written = File::open(out).and_then(|file| file.sync_all().and(file.metadata())).map_err(|error| at(out, error))?.len();
+    if written != task.num_bytes {
+        let message = format!("{}: {written} bytes were written of {}: is the disk full?", out.display(), task.num_bytes);
+        return Err(Error { message, temporary: true });
+    }
+    Ok(decoded)
+}
+
+/// The commitment of a piece's bytes.
+pub fn piece_commitment(proof: &str, file: &Path, size: u64) -> Result<[u8; 32]> {
+    let source = File::open(file).map_err(|error| at(file, error))?;
+    let info = seal::generate_piece_commitment(proof_named(proof)?, source, UnpaddedBytesAmount(size)).map_err(words)?;
+    Ok(info.commitment)
+}
+
+/// Proves that sectors are still there, and checks the proof.
+pub fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
+    let proof_type: RegisteredPoStProof = proof_named(&task.proof_type)?;
+    let mut private = BTreeMap::new();
+    let mut public = BTreeMap::new();
+    let mut faults = vec![];
+    for replica in task.replicas {
+        let id = SectorId::from(replica.sector_id);
+        if !replica.sealed_file.is_file() || !replica.cache_dir.is_dir() {
+            faults.push(replica.sector_id);
+            continue;
+        }
+        public.insert(id, PublicReplicaInfo::new(proof_type, replica.comm_r));
+        private.insert(id, PrivateReplicaInfo::new(proof_type, replica.comm_r, replica.cache_dir, replica.sealed_file));
+    }
+    if !faults.is_empty() || private.is_empty() {
+        return Ok(WindowPostOutput { proofs: vec![], faults });
+    }
+    let prover = super::task::prover_id(task.miner_id);
+    let proofs = post::generate_window_post(&task.seed, &private, prover).map_err(words)?;
+    let borrowed: Vec<_> = proofs.iter().map(|(proof_type, proof)| (*proof_type, proof.as_slice())).collect();
+    if !post::verify_window_post(&task.seed, &borrowed, &public, prover).map_err(words)? {
+        return Err(permanent("the window-PoSt proof does not verify"));
+    }
+    Ok(WindowPostOutput { proofs: proofs.into_iter().map(|(_, proof)| proof).collect(), faults })
 }
 
 /// The data's commitment that follows from the pieces.
@@ -141,28 +322,40 @@ fn piece_infos(pieces: &[PieceInfo]) -> Result<Vec<ProofsPieceInfo>> {
     pieces.iter().map(|piece| ProofsPieceInfo::new(piece.commitment, UnpaddedBytesAmount(piece.size)).map_err(words)).collect()
 }
 
-fn proof_named(name: &str) -> Result<RegisteredSealProof> {
-    serde_json::from_value(serde_json::Value::from(name)).map_err(|error| format!("proof type {name}: {error}"))
+fn proof_named<T: DeserializeOwned>(name: &str) -> Result<T> {
+    serde_json::from_value(serde_json::Value::from(name)).map_err(|error| permanent(format!("proof type {name}: {error}")))
 }
 
 fn name_of(proof: RegisteredSealProof) -> Result<String> {
-    serde_json::to_value(proof).and_then(serde_json::from_value).map_err(|error| error.to_string())
+    serde_json::to_value(proof).and_then(serde_json::from_value).map_err(permanent)
 }
 
 fn opaque<T: Serialize>(output: &T) -> Result<Opaque> {
-    serde_json::value::to_raw_value(output).map_err(|error| error.to_string())
+    serde_json::value::to_raw_value(output).map_err(permanent)
 }
 
 fn transparent<T: DeserializeOwned>(json: &Opaque) -> Result<T> {
-    serde_json::from_str(json.get()).map_err(|error| error.to_string())
+    serde_json::from_str(json.get()).map_err(permanent)
 }
 
-fn at(path: &Path, error: std::io::Error) -> String {
-    format!("{}: {error}", path.display())
+fn permanent(message: impl ToString) -> Error {
+    Error { message: message.to_string(), temporary: false }
+}
+
+fn at(path: &Path, error: std::io::Error) -> Error {
+    words(error).near(path)
+}
+
+impl Error {
+    // The library seldom says which file it was about.
+    fn near(self, path: &Path) -> Error {
+        let shown = path.display().to_string();
+        if self.message.contains(&shown) { self } else { Error { message: format!("{shown}: {}", self.message), ..self } }
+    }
 }
 
 // The whole chain of causes on one line.
-fn words(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> String {
+fn words(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let error = error.into();
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -170,5 +363,8 @@ fn words(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> String {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    text
+    // The text, because some of the causes reach us as texts only.
+    let temporary = ["No space left on device", "Disk quota exceeded", "Stale file handle", "Input/output error"];
+    let temporary = temporary.iter().any(|sign| text.contains(sign));
+    Error { message: text, temporary }
 }

@@ -1,19 +1,20 @@
 //! What each kind of heavy work takes and yields, in the field names of damocles's `vc-processors`. What the proofs
 //! library makes and takes back (the outputs of PC1 and C1) passes through as JSON text: nobody else looks inside.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared_msgs::sealer::Commitment;
 
 use super::Task;
+use crate::thread::failure::Failure;
 
 /// JSON that is passed on as it is.
 pub type Opaque = Box<RawValue>;
 
 /// Writes pieces into the unsealed file, fr32-padded.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AddPieces {
     /// The proof type's name.
     pub seal_proof_type: String,
@@ -35,8 +36,13 @@ pub struct Piece {
 }
 
 /// Where a piece's bytes come from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum PieceFile {
+    /// A server, by HTTP.
+    Url(String),
+    /// A file on this machine.
+    Local(PathBuf),
     /// Zeros.
     Pledge,
 }
@@ -51,7 +57,7 @@ pub struct PieceInfo {
 }
 
 /// Builds the data's Merkle tree.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TreeD {
     /// The proof type's name.
     pub registered_proof: String,
@@ -62,7 +68,7 @@ pub struct TreeD {
 }
 
 /// Pre-commit phase 1: the layers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pc1 {
     /// The proof type's name.
     pub registered_proof: String,
@@ -83,7 +89,7 @@ pub struct Pc1 {
 }
 
 /// Pre-commit phase 2: the trees and the replica.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Pc2 {
     /// What [`Pc1`] yielded.
     pub pc1out: Opaque,
@@ -105,7 +111,7 @@ pub struct Pc2Output {
 }
 
 /// Where a replica is and what it was made with: what synthetic proofs and commit phase 1 need.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Replica {
     /// The directory with layers and trees.
     pub cache_path: PathBuf,
@@ -124,7 +130,7 @@ pub struct Replica {
 }
 
 /// Generates the vanilla proofs of all synthetic challenges (FIP-0059).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SynthProof {
     /// The replica.
     #[serde(flatten)]
@@ -132,7 +138,7 @@ pub struct SynthProof {
 }
 
 /// Commit phase 1: the vanilla proofs of the challenges that the seed selects.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct C1 {
     /// The replica.
     #[serde(flatten)]
@@ -142,7 +148,7 @@ pub struct C1 {
 }
 
 /// Commit phase 2: the proof.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct C2 {
     /// What [`C1`] yielded.
     pub c1out: Opaque,
@@ -159,6 +165,158 @@ pub struct C2 {
 pub struct C2Output {
     /// Its bytes.
     pub proof: Vec<u8>,
+}
+
+/// Encodes new data into a replica without deals (FIP-0019).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapEncode {
+    /// The update proof type's name.
+    pub registered_proof: String,
+    /// The new replica; a file of the sector's size.
+    pub new_replica_path: PathBuf,
+    /// The directory for the new replica's trees; has tree-d already.
+    pub new_cache_path: PathBuf,
+    /// The old replica.
+    pub sector_path: PathBuf,
+    /// The old replica's `p_aux` and `t_aux`.
+    pub sector_cache_path: PathBuf,
+    /// The new data, fr32-padded.
+    pub staged_data_path: PathBuf,
+    /// The pieces in it.
+    pub piece_infos: Vec<PieceInfo>,
+}
+
+/// The commitments of an updated replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapEncodeOutput {
+    /// The new replica's commitment.
+    pub comm_r_new: Commitment,
+    /// Root of the new replica's tree-r-last.
+    pub comm_r_last_new: Commitment,
+    /// The new data's commitment.
+    pub comm_d_new: Commitment,
+}
+
+/// Proves an update; yields the proof's bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapProve {
+    /// The update proof type's name.
+    pub registered_proof: String,
+    /// The partitions' vanilla proofs (the spelling is damocles's).
+    pub vannilla_proofs: Vec<Vec<u8>>,
+    /// The old replica's commitment.
+    pub comm_r_old: Commitment,
+    /// The new replica's commitment.
+    pub comm_r_new: Commitment,
+    /// The new data's commitment.
+    pub comm_d_new: Commitment,
+}
+
+/// Decodes a range of a replica; yields how many bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Unseal {
+    /// The proof type's name.
+    pub registered_proof: String,
+    /// The miner's address as 32 bytes.
+    pub prover_id: [u8; 32],
+    /// The sector's number.
+    pub sector_id: u64,
+    /// The data's commitment.
+    pub comm_d: Commitment,
+    /// The ticket that the replica was made with.
+    pub ticket: [u8; 32],
+    /// The replica's `p_aux`; layers are made here.
+    pub cache_dir: PathBuf,
+    /// The replica.
+    pub sealed_file: PathBuf,
+    /// Where the bytes go.
+    pub unsealed_output: PathBuf,
+    /// Where the range begins, in unpadded bytes.
+    pub offset: u64,
+    /// Its size, in unpadded bytes.
+    pub num_bytes: u64,
+}
+
+/// Brings files and directories to other places, whole or not at all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The stores that the routes name.
+    pub stores: BTreeMap<String, TransferStoreInfo>,
+    /// From where to where.
+    pub routes: Vec<TransferRoute>,
+}
+
+/// What the sector manager says of a store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TransferStoreInfo {
+    /// The store's name.
+    pub name: String,
+    /// Free-form facts.
+    pub meta: Option<BTreeMap<String, String>>,
+}
+
+/// One file or directory to transfer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TransferRoute {
+    /// From where.
+    pub src: TransferItem,
+    /// To where.
+    pub dest: TransferItem,
+    /// How.
+    pub opt: Option<TransferOption>,
+}
+
+/// An end of a route.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TransferItem {
+    /// The store that it is in, if it is in one.
+    pub store_name: Option<String>,
+    /// Its path on this machine.
+    pub uri: PathBuf,
+}
+
+/// How to transfer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct TransferOption {
+    /// It is a directory.
+    pub is_dir: bool,
+    /// A link will do.
+    pub allow_link: bool,
+}
+
+/// Proves that sectors are still there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WindowPost {
+    /// The miner's actor id.
+    pub miner_id: u64,
+    /// The window-PoSt proof type's name.
+    pub proof_type: String,
+    /// The sectors of the partition.
+    pub replicas: Vec<PostReplica>,
+    /// The chain's randomness.
+    pub seed: [u8; 32],
+}
+
+/// A sector to prove.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PostReplica {
+    /// Its number.
+    pub sector_id: u64,
+    /// The replica's commitment.
+    pub comm_r: Commitment,
+    /// The directory with its trees.
+    pub cache_dir: PathBuf,
+    /// The replica.
+    pub sealed_file: PathBuf,
+}
+
+/// Proofs, and the sectors that have none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowPostOutput {
+    /// The partitions' proofs.
+    pub proofs: Vec<Vec<u8>>,
+    /// Numbers of the sectors that cannot be proven.
+    pub faults: Vec<u64>,
 }
 
 /// A miner's address as the proofs library wants it: the payload of the ID address (unsigned LEB128 of the actor id),
@@ -184,8 +342,14 @@ macro_rules! tasks {
             type Output = $output;
 
             #[cfg(feature = "builtin-proofs")]
-            fn run_builtin(self) -> Result<Self::Output, String> {
-                super::builtin::$builtin(self)
+            fn run_builtin(self) -> Result<Self::Output, Failure> {
+                super::builtin::$builtin(self).map_err(Failure::from)
+            }
+
+            #[cfg(not(feature = "builtin-proofs"))]
+            fn run_builtin(self) -> Result<Self::Output, Failure> {
+                let stage = Self::STAGE;
+                Err(Failure::critical(format!("this worker was built without the proofs: configure [[processors.{stage}]]")))
             }
         })*
     };
@@ -199,6 +363,19 @@ tasks! {
     SynthProof, "synth_proof", bool, synth_proof;
     C1, "c1", Opaque, c1;
     C2, "c2", C2Output, c2;
+    SnapEncode, "snap_encode", SnapEncodeOutput, snap_encode;
+    SnapProve, "snap_prove", Vec<u8>, snap_prove;
+    Unseal, "unseal", u64, unseal;
+    WindowPost, "window_post", WindowPostOutput, window_post;
+}
+
+impl Task for Transfer {
+    const STAGE: &'static str = "transfer";
+    type Output = bool;
+
+    fn run_builtin(self) -> Result<bool, Failure> {
+        super::transfer::run(&self).map(|()| true).map_err(Failure::temporary)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,50 @@
+//! Piece commitments as CIDs: `baga…` (multicodec `fil-commitment-unsealed`, multihash `sha2-256-trunc254-padded`).
+
+use cid::{Cid, multihash::Multihash};
+
+use super::Commitment;
+
+const FIL_COMMITMENT_UNSEALED: u64 = 0xf101;
+const SHA2_256_TRUNC254_PADDED: u64 = 0x1012;
+
+/// The CID of a piece's commitment.
+pub fn piece_cid(commitment: &Commitment) -> String {
+    // 32 bytes fit: the multihash has room for 64.
+    let hash = Multihash::wrap(SHA2_256_TRUNC254_PADDED, commitment).unwrap_or_default();
+    Cid::new_v1(FIL_COMMITMENT_UNSEALED, hash).to_string()
+}
+
+/// The commitment that a piece's CID stands for.
+pub fn piece_commitment(text: &str) -> Result<Commitment, String> {
+    let cid = Cid::try_from(text).map_err(|error| format!("piece CID {text:?}: {error}"))?;
+    if cid.codec() != FIL_COMMITMENT_UNSEALED || cid.hash().code() != SHA2_256_TRUNC254_PADDED {
+        return Err(format!("{text:?} is no CID of a piece: it should begin with baga"));
+    }
+    let commitment = cid.hash().digest().try_into().map_err(|_| format!("piece CID {text:?} has not 32 bytes"))?;
+    // One spelling each: a CID is also a file's name.
+    if piece_cid(&commitment) == text { Ok(commitment) } else { Err(format!("piece CID {text:?} is not in its usual spelling")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The zero piece of 2 KiB (Filecoin, `zerocomm`).
+    const ZERO_2KIB: &str = "baga6ea4seaqpy7usqklokfx2vxuynmupslkeutzexe2uqurdg5vhtebhxqmpqmy";
+
+    #[test]
+    fn a_cid_stands_for_one_commitment() {
+        let commitment = piece_commitment(ZERO_2KIB).unwrap();
+        assert_eq!(commitment[..4], [0xfc, 0x7e, 0x92, 0x82]);
+        assert_eq!(piece_cid(&commitment), ZERO_2KIB);
+    }
+
+    #[test]
+    fn what_is_no_piece_is_refused() {
+        for wrong in
+            ["", "baga", "../../etc/passwd", "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", &ZERO_2KIB.to_uppercase()]
+        {
+            assert!(piece_commitment(wrong).is_err(), "{wrong} was accepted");
+        }
+    }
+}
