@@ -1,4 +1,9 @@
 //! The worker's configuration: damocles's keys, and a `[nats]` section.
+//!
+//! - [`sealing`]: how a thread seals; [`hot`]: the file in its location that is read again before each job
+
+pub mod hot;
+pub mod sealing;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,11 +16,13 @@ use shared_msgs::{
     config::{ConfigError, Effect, KnownKey, load},
     connect::{KNOWN_NATS_KEYS, NatsSection},
     plan::Plan,
-    sealer::{AllocateSectorSpec, SealProofType},
+    sealer::SealProofType,
 };
 use toml::{Table, Value};
 
-use crate::{plan::driver, processor::external};
+pub use self::sealing::Sealing;
+use self::{hot::HotConfig, sealing::bytes_of};
+use crate::processor::external;
 
 /// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside the worker, which a
 /// build without proofs cannot.
@@ -25,7 +32,7 @@ const EXTERNAL_STAGES: [&str; 7] = ["add_pieces", "tree_d", "pc1", "pc2", "synth
 const KNOWN_KEYS: &[KnownKey] = &[
     ("worker.name", Effect::Works),
     ("worker.ping_interval", Effect::Works),
-    ("worker.local_pieces_dirs", Effect::NotYet),
+    ("worker.local_pieces_dirs", Effect::Works),
     ("worker.scan_persist_stores", Effect::NotYet),
     ("worker.rpc_server", Effect::Replaced),
     ("sector_manager", Effect::Replaced),
@@ -33,38 +40,38 @@ const KNOWN_KEYS: &[KnownKey] = &[
     ("metrics.http_listen", Effect::NotYet),
     ("sealing.allowed_miners", Effect::Works),
     ("sealing.allowed_sizes", Effect::Works),
-    ("sealing.enable_deals", Effect::NotYet),
-    ("sealing.disable_cc", Effect::NotYet),
-    ("sealing.max_deals", Effect::NotYet),
-    ("sealing.min_deal_space", Effect::NotYet),
+    ("sealing.enable_deals", Effect::Works),
+    ("sealing.disable_cc", Effect::Works),
+    ("sealing.max_deals", Effect::Works),
+    ("sealing.min_deal_space", Effect::Works),
     ("sealing.max_retries", Effect::Works),
     ("sealing.seal_interval", Effect::Works),
     ("sealing.recover_interval", Effect::Works),
     ("sealing.rpc_polling_interval", Effect::Works),
     ("sealing.ignore_proof_check", Effect::Works),
     ("sealing.request_task_max_retries", Effect::NotYet),
-    ("sealing.verify_after_pc2", Effect::NotYet),
+    ("sealing.verify_after_pc2", Effect::Works),
     ("sealing_thread[].location", Effect::Works),
     ("sealing_thread[].plan", Effect::Works),
     ("sealing_thread[].sealing.allowed_miners", Effect::Works),
     ("sealing_thread[].sealing.allowed_sizes", Effect::Works),
-    ("sealing_thread[].sealing.enable_deals", Effect::NotYet),
-    ("sealing_thread[].sealing.disable_cc", Effect::NotYet),
-    ("sealing_thread[].sealing.max_deals", Effect::NotYet),
-    ("sealing_thread[].sealing.min_deal_space", Effect::NotYet),
+    ("sealing_thread[].sealing.enable_deals", Effect::Works),
+    ("sealing_thread[].sealing.disable_cc", Effect::Works),
+    ("sealing_thread[].sealing.max_deals", Effect::Works),
+    ("sealing_thread[].sealing.min_deal_space", Effect::Works),
     ("sealing_thread[].sealing.max_retries", Effect::Works),
     ("sealing_thread[].sealing.seal_interval", Effect::Works),
     ("sealing_thread[].sealing.recover_interval", Effect::Works),
     ("sealing_thread[].sealing.rpc_polling_interval", Effect::Works),
     ("sealing_thread[].sealing.ignore_proof_check", Effect::Works),
     ("sealing_thread[].sealing.request_task_max_retries", Effect::NotYet),
-    ("sealing_thread[].sealing.verify_after_pc2", Effect::NotYet),
+    ("sealing_thread[].sealing.verify_after_pc2", Effect::Works),
     ("attached[].name", Effect::Works),
     ("attached[].location", Effect::Works),
     ("attached[].readonly", Effect::Works),
     ("processors.limitation", Effect::NotYet),
     ("processors.ext_locks", Effect::NotYet),
-    ("processors.static_tree_d", Effect::NotYet),
+    ("processors.static_tree_d.*", Effect::Works),
     ("processors.snap_encode[]", Effect::NotYet),
     ("processors.snap_prove[]", Effect::NotYet),
     ("processors.unseal[]", Effect::NotYet),
@@ -94,6 +101,10 @@ pub struct Config {
     pub threads: Vec<ThreadConfig>,
     /// The attached stores.
     pub attached: Vec<AttachedConfig>,
+    /// Where pieces are looked for, and brought to; absolute.
+    pub local_pieces_dirs: Vec<PathBuf>,
+    /// Files with tree-d of a sector of zeros, by sector size in bytes.
+    pub static_tree_d: HashMap<u64, PathBuf>,
     /// External processors by stage.
     pub processors: HashMap<String, Vec<external::Settings>>,
     /// How to reach NATS.
@@ -105,9 +116,11 @@ pub struct Config {
 pub struct ThreadConfig {
     /// Its store.
     pub location: PathBuf,
-    /// What it does.
+    /// What it does and how, as its own file has it at the moment.
+    pub hot: HotConfig,
+    /// What it does, if its own file does not say otherwise.
     pub plan: Plan,
-    /// How it does it.
+    /// How it does it, likewise.
     pub sealing: Sealing,
 }
 
@@ -121,62 +134,6 @@ pub struct AttachedConfig {
     /// Nothing is written to it.
     #[serde(default)]
     pub readonly: bool,
-}
-
-/// How a thread seals: `[sealing]`, with what `sealing.*` of the thread says in its place.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
-pub struct Sealing {
-    /// Actor ids of the miners to seal for; all if absent.
-    pub allowed_miners: Option<Vec<u64>>,
-    /// Sector sizes to seal, e.g. `32GiB`; all if absent.
-    pub allowed_sizes: Option<Vec<String>>,
-    /// Retries of a stage after temporary failures.
-    pub max_retries: u32,
-    /// Time between two questions for a sector while there is none.
-    #[serde(with = "humantime_serde")]
-    pub seal_interval: Duration,
-    /// Time before a retry.
-    #[serde(with = "humantime_serde")]
-    pub recover_interval: Duration,
-    /// Time between two questions for what became of a message on chain.
-    #[serde(with = "humantime_serde")]
-    pub rpc_polling_interval: Duration,
-    /// Go on with a proof that was not verified.
-    pub ignore_proof_check: bool,
-}
-
-impl Default for Sealing {
-    fn default() -> Self {
-        Sealing {
-            allowed_miners: None,
-            allowed_sizes: None,
-            max_retries: 5,
-            seal_interval: Duration::from_secs(30),
-            recover_interval: Duration::from_secs(60),
-            rpc_polling_interval: Duration::from_secs(180),
-            ignore_proof_check: false,
-        }
-    }
-}
-
-impl Sealing {
-    /// Which sectors to ask for.
-    pub fn allocation(&self) -> AllocateSectorSpec {
-        let proofs = |sizes: &Vec<String>| sizes.iter().filter_map(|size| proof_of_size(size)).collect();
-        AllocateSectorSpec { allowed_miners: self.allowed_miners.clone(), allowed_proof_types: self.allowed_sizes.as_ref().map(proofs) }
-    }
-}
-
-fn proof_of_size(text: &str) -> Option<SealProofType> {
-    let digits = text.find(|character: char| !character.is_ascii_digit())?;
-    let unit: u64 = match &text[digits..] {
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    SealProofType::of_sector_size(text[..digits].parse::<u64>().ok()?.checked_mul(unit)?)
 }
 
 // The file as it is written.
@@ -197,6 +154,7 @@ struct WorkerSection {
     name: Option<String>,
     #[serde(with = "humantime_serde")]
     ping_interval: Duration,
+    local_pieces_dirs: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -210,7 +168,7 @@ struct ThreadSection {
 
 impl Default for WorkerSection {
     fn default() -> Self {
-        WorkerSection { name: None, ping_interval: Duration::from_secs(10) }
+        WorkerSection { name: None, ping_interval: Duration::from_secs(10), local_pieces_dirs: vec![] }
     }
 }
 
@@ -239,7 +197,7 @@ impl Config {
         Ok((Config::check(file).map_err(invalid)?, warnings))
     }
 
-    fn check(file: File) -> Result<Config, String> {
+    fn check(mut file: File) -> Result<Config, String> {
         if file.worker.ping_interval < Duration::from_millis(100) {
             return Err("worker.ping_interval must be at least 100ms".into());
         }
@@ -248,7 +206,12 @@ impl Config {
             let entry = format!("sealing_thread #{index} ({})", section.location.display());
             threads.push(check_thread(section, &file.sealing).map_err(|error| format!("{entry}: {error}"))?);
         }
+        let static_tree_d = static_tree_d(file.processors.remove("static_tree_d"))?;
+        let absolute =
+            |path: PathBuf| std::path::absolute(&path).map_err(|error| format!("worker.local_pieces_dirs: {}: {error}", path.display()));
         let config = Config {
+            local_pieces_dirs: file.worker.local_pieces_dirs.into_iter().map(absolute).collect::<Result<_, _>>()?,
+            static_tree_d,
             name: file.worker.name,
             ping_interval: file.worker.ping_interval,
             threads,
@@ -290,18 +253,23 @@ impl AttachedConfig {
 }
 
 fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, String> {
-    if !driver::runs(section.plan) {
-        return Err(format!("plan {} does not run in this version yet; use sealer", section.plan));
-    }
-    let mut merged = common.clone();
-    merged.extend(section.sealing);
-    let sealing: Sealing = merged.try_into().map_err(|error: toml::de::Error| format!("sealing: {}", error.message()))?;
-    for size in sealing.allowed_sizes.iter().flatten() {
-        if proof_of_size(size).is_none() {
-            return Err(format!("sealing.allowed_sizes: {size:?} is no sector size; they are 2KiB, 8MiB, 512MiB, 32GiB and 64GiB"));
-        }
-    }
-    Ok(ThreadConfig { location: section.location, plan: section.plan, sealing })
+    let ThreadSection { location, plan, sealing: own } = section;
+    let sealing = Sealing::merged(common, &own)?;
+    Ok(ThreadConfig { location, plan, sealing, hot: HotConfig { plan, common: common.clone(), own } })
+}
+
+fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> {
+    let Some(table) = table else { return Ok(HashMap::new()) };
+    let files: BTreeMap<String, PathBuf> =
+        table.try_into().map_err(|error: toml::de::Error| format!("processors.static_tree_d: {}", error.message()))?;
+    let checked = files.into_iter().map(|(size, path)| {
+        let named = |error: String| format!("processors.static_tree_d: {size} = {}: {error}", path.display());
+        let bytes = bytes_of(&size).filter(|bytes| SealProofType::of_sector_size(*bytes).is_some());
+        let bytes = bytes.ok_or_else(|| named(format!("{size:?} is no sector size")))?;
+        let path = path.canonicalize().map_err(|error| named(error.to_string()))?;
+        Ok((bytes, path))
+    });
+    checked.collect()
 }
 
 fn processors(table: Table) -> Result<HashMap<String, Vec<external::Settings>>, String> {
@@ -365,6 +333,7 @@ mod tests {
             rpc_client.addr = '/ip4/127.0.0.1/tcp/1789'
             [sealing]
             enable_deals = true
+            request_task_max_retries = 3
             [[sealing_thread]]
             location = './a'
             [[attached]]
@@ -382,7 +351,7 @@ mod tests {
         for key in [
             "worker.rpc_server",
             "sector_manager",
-            "sealing.enable_deals",
+            "sealing.request_task_max_retries",
             "processors.limitation",
             "processors.c2.cgroup",
             "processors.unseal",
@@ -395,7 +364,9 @@ mod tests {
     fn what_cannot_work_is_refused_with_the_way_out() {
         let refused = |text: &str| check(text).expect_err("accepted");
         assert!(refused("[sealing]\nmax_retrys = 1").contains("did you mean `sealing.max_retries`?"));
-        assert!(refused("[[sealing_thread]]\nlocation='a'\nplan='snapup'").contains("sealing_thread #0 (a)"));
+        assert!(refused("[[sealing_thread]]\nlocation='a'\nsealing.disable_cc=true").contains("sealing_thread #0 (a)"));
+        assert!(refused("[processors.static_tree_d]\n'2KiB'='./none'").contains("./none"));
+        assert!(refused("[processors.static_tree_d]\n'3KiB'='.'").contains("3KiB"));
         assert!(refused("[[sealing_thread]]\nlocation='a'\nplan='snap'").contains("snapup"));
         assert!(refused("[[sealing_thread]]\nlocation='a'\nsealing.allowed_sizes=['3GiB']").contains("3GiB"));
         assert!(refused("[sealing]\nmax_retries='x'\n[[sealing_thread]]\nlocation='a'").contains("sealing_thread #0"));
@@ -403,11 +374,5 @@ mod tests {
         assert!(refused("[[processors.c2]]\nbin='x'\nconcurrent=0").contains("concurrent"));
         assert!(refused("[worker]\nping_interval='1ms'").contains("ping_interval"));
         assert!(refused("[[attached]]\nlocation='a'\nname='x'\n[[attached]]\nlocation='b'\nname='x'").contains("#0 and #1"));
-    }
-
-    #[test]
-    fn sector_sizes_become_proof_types() {
-        let sealing = Sealing { allowed_sizes: Some(vec!["2KiB".into(), "32GiB".into()]), ..Sealing::default() };
-        assert_eq!(sealing.allocation().allowed_proof_types, Some(vec![SealProofType(5), SealProofType(8)]));
     }
 }

@@ -31,6 +31,7 @@ use crate::{
         record::{Store, StoreError},
     },
     thread::{
+        heartbeat,
         owner::{Owner, Stop, Surroundings},
         report::Reports,
     },
@@ -123,15 +124,23 @@ impl Connected {
             Arc::new(NatsSectorManager { client: client.clone(), link: link.clone(), prefix: prefix.clone(), timeout: settings.timeout });
         let reports = Reports::start(name.to_string(), sector_manager.clone());
         let processors = Processors::start(&config.processors);
-        let shared = Arc::new(Shared { sector_manager, processors, attached });
+        let shared = Arc::new(Shared {
+            worker: name.to_string(),
+            sector_manager,
+            processors,
+            attached,
+            local_pieces_dirs: config.local_pieces_dirs,
+            static_tree_d: config.static_tree_d,
+        });
         let changed = Arc::new(Notify::new());
         let (stop_threads, stop) = watch::channel(Stop::No);
 
         let opening = locations.into_iter().zip(config.threads).enumerate().map(|(index, ((location, store), thread))| {
             let surroundings = Surroundings { shared: shared.clone(), reports: reports.clone(), changed: changed.clone() };
-            Owner::open(index as u32, location, store, thread.plan, thread.sealing, surroundings)
+            Owner::open(index as u32, location, store, thread, surroundings)
         });
         let (owners, handles): (Vec<_>, Vec<_>) = try_join_all(opening).await?.into_iter().unzip();
+        tokio::spawn(heartbeat::send_all(name.to_string(), config.ping_interval, shared.sector_manager.clone(), handles.clone()));
         let worker = Arc::new(Worker::new(name, prefix, config.ping_interval, handles));
         let mut threads = JoinSet::new();
         for owner in owners {

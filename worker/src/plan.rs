@@ -1,8 +1,18 @@
-//! What moves a sector through its plan. The tables are in [`shared_msgs::plan`]; here is what they mean for a sector's
-//! record.
+//! What moves a job through its plan. The tables of states are in [`shared_msgs::plan`]; here is what they mean for a
+//! thread's record.
 //!
-//! - [`inputs`]: what each state needs, so that a thread is resumed only where it can go on
-//! - [`driver`]: one step of a plan: runs the stage, or asks for a sector, or ends one
+//! - one module for each plan: what its states need
+//! - [`inputs`]: what that means: where a thread can be resumed, and what is forgotten on the way back
+//! - [`allocate`]: asking for a job; [`end`]: reporting one that has ended
+//! - [`driver`]: one step of a plan: asks for a job, runs a stage, or ends one
 
+pub mod allocate;
 pub mod driver;
+pub mod end;
 pub mod inputs;
+pub mod niporep;
+pub mod rebuild;
+pub mod sealer;
+pub mod snapup;
+pub mod unseal;
+pub mod wdpost;

@@ -2,8 +2,12 @@
 //! [`Job`], does its work, and returns what it yielded as a [`Done`].
 //!
 //! ```text
-//!  deals -> add_pieces -> tree_d -> ticket -> pc1 -> pc2 (-> synthetic) -> pre_commit -> persist -> seed -> c1 -> c2
-//!        -> proof
+//!  sealer, niporep: deals -> add_pieces -> tree_d -> ticket -> pc1 -> pc2 (-> synthetic) -> pre_commit -> persist -> seed
+//!                   -> c1 -> c2 -> proof
+//!  snapup:          add_pieces -> tree_d -> snap (encode, prove) -> persist -> snap (submit)
+//!  rebuild:         add_pieces … pc2 -> c1 (check) -> snap (prepare, encode, prove) -> persist
+//!  unseal:          unseal (get the piece out, bring it where it is wanted)
+//!  wdpost:          window_post (prove, submit)
 //! ```
 //! A stage changes no state: its caller commits what it returns. It may be killed anywhere and is then run again from
 //! its beginning, so it first clears what an earlier run may have left half-made.
@@ -18,46 +22,60 @@ mod persist;
 mod pre_commit;
 mod proof;
 mod seed;
+mod snap;
 mod submission;
 mod synthetic;
 mod ticket;
+pub(crate) mod tidy;
 mod tree_d;
+mod unseal;
+pub(crate) mod window_post;
 
-use std::{io, sync::Arc};
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
 use shared_msgs::{
     id::Id,
-    plan::{Event, Stage},
-    sealer::{SealerRequest, SectorId},
+    plan::{Event, Plan, Stage, State},
+    sealer::{Commitment, SealerRequest, SectorId},
 };
 
 use crate::{
     config::Sealing,
     processor::{
         Processors,
-        task::{Opaque, Pc2Output, PieceInfo, Replica, prover_id},
+        task::{C1, Opaque, Pc2Output, PieceInfo, Replica, prover_id},
     },
     sector_manager::{self, SectorManager},
     store::{
-        attached::AttachedStore,
-        location::SectorFiles,
-        record::{Blob, Sector, Store},
+        attached::{AttachedStore, Kind, ReplicaFiles},
+        location::{SectorFiles, require_space},
+        record::{Blob, PieceCommitment, Sector, Store, Upgrade},
     },
     thread::{activity::Activity, failure::Failure},
 };
 
 /// What all threads of a worker share.
 pub struct Shared {
+    /// The worker's name.
+    pub worker: String,
     /// The way to the sector manager.
     pub sector_manager: Arc<dyn SectorManager>,
     /// Who runs the heavy work.
     pub processors: Processors,
     /// Where sealed sectors go.
     pub attached: Vec<AttachedStore>,
+    /// Where pieces are looked for, and brought to.
+    pub local_pieces_dirs: Vec<PathBuf>,
+    /// Files with tree-d of a sector of zeros, by sector size in bytes.
+    pub static_tree_d: HashMap<u64, PathBuf>,
 }
 
 /// One stage's work on one sector.
 pub struct Job<'a> {
+    /// The thread's plan.
+    pub plan: Plan,
+    /// The state that was committed last.
+    pub state: State,
     /// The sector as it was committed last.
     pub sector: &'a Sector,
     /// Its files.
@@ -87,10 +105,14 @@ pub struct Done {
 
 /// Whether a stage computes or moves data: one in which a process can die by its own work.
 pub fn is_heavy(stage: Stage) -> bool {
-    matches!(
-        stage,
-        Stage::AddPieces | Stage::TreeD | Stage::Pc1 | Stage::Pc2 | Stage::SyntheticPoRep | Stage::PersistFiles | Stage::C1 | Stage::C2
-    )
+    match stage {
+        Stage::AddPieces | Stage::TreeD | Stage::Pc1 | Stage::Pc2 | Stage::SyntheticPoRep | Stage::C1 | Stage::C2 => true,
+        Stage::PrepareForSnapup | Stage::SnapEncode | Stage::SnapProve | Stage::PersistFiles => true,
+        Stage::Unseal | Stage::UploadPiece | Stage::WindowPost => true,
+        Stage::AcquireDeals | Stage::AssignTicket | Stage::WaitSeed => false,
+        Stage::SubmitPreCommit | Stage::WaitPcLanded | Stage::SubmitPersisted | Stage::SubmitProof | Stage::WaitProofLanded => false,
+        Stage::SubmitSnapupProof | Stage::SubmitWindowPost => false,
+    }
 }
 
 /// Runs a stage.
@@ -108,18 +130,18 @@ pub async fn run(stage: Stage, job: &Job<'_>) -> Result<Done, Failure> {
         Stage::PersistFiles => persist::copy_files(job).await,
         Stage::SubmitPersisted => persist::submit(job).await,
         Stage::WaitSeed => seed::wait(job).await,
+        Stage::C1 if job.plan == Plan::Rebuild => c1::check(job).await,
         Stage::C1 => c1::run(job).await,
         Stage::C2 => c2::run(job).await,
         Stage::SubmitProof => proof::submit(job).await,
         Stage::WaitProofLanded => proof::wait_landed(job).await,
-        Stage::SnapEncode
-        | Stage::SnapProve
-        | Stage::SubmitSnapupProof
-        | Stage::PrepareForSnapup
-        | Stage::Unseal
-        | Stage::UploadPiece
-        | Stage::WindowPost
-        | Stage::SubmitWindowPost => Err(Failure::critical(format!("this version has no stage {stage}"))),
+        Stage::PrepareForSnapup => snap::prepare(job).await,
+        Stage::SnapEncode => snap::encode(job).await,
+        Stage::SnapProve => snap::prove(job).await,
+        Stage::SubmitSnapupProof => snap::submit(job).await,
+        Stage::Unseal => unseal::run(job).await,
+        Stage::UploadPiece => unseal::upload(job).await,
+        Stage::WindowPost | Stage::SubmitWindowPost => Err(Failure::critical(format!("stage {stage} is of no sector"))),
     }
 }
 
@@ -155,28 +177,70 @@ impl Job<'_> {
         self.activity.wait(reason, tokio::time::sleep(self.sealing.rpc_polling_interval)).await;
     }
 
+    // Whether the stage is about the data that the sector gets later, or the data that it is sealed with.
+    fn is_for_upgrade(&self) -> bool {
+        let upgrading = [State::SealedChecked, State::SnapPieceAdded, State::SnapTreeDBuilt, State::SnapEncoded, State::SnapDone];
+        self.plan == Plan::Snapup || (self.plan == Plan::Rebuild && upgrading.contains(&self.state))
+    }
+
+    fn upgrade(&self) -> Result<&Upgrade, Failure> {
+        field(&self.sector.upgrade, "upgrade")
+    }
+
+    // What the stages of a plan make in the thread's location.
+    fn local(&self, kind: Kind) -> ReplicaFiles {
+        let files = &self.files;
+        match kind {
+            Kind::Sealed => ReplicaFiles { replica: files.sealed.clone(), cache: files.cache.clone() },
+            Kind::Update => ReplicaFiles { replica: files.update.clone(), cache: files.update_cache.clone() },
+        }
+    }
+
+    // The attached store of that name, if it is really there.
+    async fn store_named(&self, name: &str) -> Result<AttachedStore, Failure> {
+        let store = self.shared.attached.iter().find(|store| store.name == name);
+        let unknown = || Failure::permanent(format!("{} is in store {name:?}, which is not attached: add it to [[attached]]", self.id()));
+        let store = store.ok_or_else(unknown)?.clone();
+        on_disk(move || store.check_present().map(|()| store)).await
+    }
+
+    // So many sectors' worth of space in the thread's location, and some for the directories and small files around.
+    async fn require_sectors(&self, sectors: u64) -> Result<(), Failure> {
+        const SLACK: u64 = 64 << 10;
+        let (bytes, path) = (self.sector_size()? * sectors + SLACK, self.files.unsealed.parent().map(PathBuf::from));
+        on_disk(move || path.map_or(Ok(()), |path| require_space(&path, bytes))).await
+    }
+
+    // Makes the vanilla proofs of a seed that stands for any, and throws them away: a replica that cannot be proven is
+    // found before anybody relies on it.
+    async fn check_replica(&self, replica: Replica) -> Result<(), Failure> {
+        let seed = replica.ticket;
+        self.shared.processors.run(C1 { replica, seed }, self.activity).await.map(drop)
+    }
+
     async fn output(&self, blob: Blob) -> Result<Opaque, Failure> {
         let bytes = self.store.output(blob).await?;
         serde_json::from_slice(&bytes).map_err(|error| Failure::critical(format!("stored {blob:?}: {error}")))
     }
 
     fn piece_infos(&self) -> Result<Vec<PieceInfo>, Failure> {
-        let pieces = field(&self.sector.pieces, "pieces")?;
-        Ok(pieces.iter().map(|piece| PieceInfo { commitment: piece.commitment, size: piece.size }).collect())
+        let pieces = if self.is_for_upgrade() { &self.upgrade()?.pieces } else { &self.sector.pieces };
+        let info = |piece: &PieceCommitment| PieceInfo { commitment: piece.commitment, size: piece.size };
+        Ok(field(pieces, "pieces")?.iter().map(info).collect())
     }
 
     fn replica(&self) -> Result<Replica, Failure> {
+        self.replica_with(*field(&self.sector.comm_r, "commR")?)
+    }
+
+    fn replica_with(&self, comm_r: Commitment) -> Result<Replica, Failure> {
         Ok(Replica {
             cache_path: self.files.cache.clone(),
             replica_path: self.files.sealed.clone(),
             prover_id: prover_id(self.id().miner),
             sector_id: self.id().number,
             ticket: field(&self.sector.ticket, "ticket")?.ticket.0,
-            pre_commit: Pc2Output {
-                registered_proof: self.proof_name()?,
-                comm_r: *field(&self.sector.comm_r, "commR")?,
-                comm_d: *field(&self.sector.comm_d, "commD")?,
-            },
+            pre_commit: Pc2Output { registered_proof: self.proof_name()?, comm_r, comm_d: *field(&self.sector.comm_d, "commD")? },
             piece_infos: self.piece_infos()?,
         })
     }

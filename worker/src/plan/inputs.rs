@@ -1,9 +1,10 @@
-//! What a sector must hold for each state: the same data says which state an operator can resume to, and what is
-//! forgotten on the way back.
+//! What a job must hold for each state: the same data says which state an operator can resume to, what is forgotten on
+//! the way back, and which files go with it.
 
 use shared_msgs::plan::{Plan, State};
 
-use crate::store::record::Sector;
+use super::{niporep, rebuild, sealer, snapup, unseal, wdpost};
+use crate::store::record::{Record, Upgrade};
 
 /// Something that a stage yields and later ones need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,20 @@ pub enum Input {
     Proof,
     /// A proof that was handed in.
     SubmittedProof,
+    /// A replica whose vanilla proofs could be made.
+    CheckedReplica,
+    /// The new pieces of an upgrade.
+    UpgradePieces,
+    /// The new data's commitment.
+    UpgradeCommD,
+    /// The new replica's commitment.
+    UpgradeCommR,
+    /// The proof of an upgrade.
+    UpgradeProof,
+    /// A piece's bytes.
+    UnsealedPiece,
+    /// The proofs of a partition.
+    WindowProofs,
 }
 
 impl Input {
@@ -53,10 +68,27 @@ impl Input {
             Input::C1Out => "C1 output",
             Input::Proof => "proof",
             Input::SubmittedProof => "submitted proof",
+            Input::CheckedReplica => "checked replica",
+            Input::UpgradePieces => "pieces of the upgrade",
+            Input::UpgradeCommD => "tree-d of the upgrade",
+            Input::UpgradeCommR => "upgraded replica",
+            Input::UpgradeProof => "proof of the upgrade",
+            Input::UnsealedPiece => "unsealed piece",
+            Input::WindowProofs => "window-PoSt proofs",
         }
     }
 
-    fn is_held(self, sector: &Sector) -> bool {
+    /// Whether it belongs to the upgrade of a sector.
+    fn is_of_upgrade(self) -> bool {
+        matches!(self, Input::UpgradePieces | Input::UpgradeCommD | Input::UpgradeCommR | Input::UpgradeProof)
+    }
+
+    fn is_held(self, record: &Record) -> bool {
+        if self == Input::WindowProofs {
+            return record.wdpost.as_ref().is_some_and(|wdpost| wdpost.output.is_some());
+        }
+        let Some(sector) = &record.sector else { return false };
+        let upgrade = |holds: fn(&Upgrade) -> bool| sector.upgrade.as_ref().is_some_and(holds);
         match self {
             Input::Deals => sector.deals.is_some(),
             Input::Pieces => sector.pieces.is_some(),
@@ -66,16 +98,35 @@ impl Input {
             Input::CommR => sector.comm_r.is_some(),
             Input::SyntheticProofType => sector.allocated.proof_type.is_synthetic(),
             Input::PreCommit => sector.pre_commit_sent,
-            Input::PersistedFiles => sector.persisted.is_some(),
+            // On the way back they may be half removed already.
+            Input::PersistedFiles => sector.persisted.is_some() && !record.went_back,
             Input::Seed => sector.seed.is_some(),
             Input::C1Out => sector.c1_done,
             Input::Proof => sector.proof.is_some(),
             Input::SubmittedProof => sector.proof_sent,
+            Input::CheckedReplica => sector.sealed_checked,
+            Input::UpgradePieces => upgrade(|upgrade| upgrade.pieces.is_some()),
+            Input::UpgradeCommD => upgrade(|upgrade| upgrade.comm_d.is_some()),
+            Input::UpgradeCommR => upgrade(|upgrade| upgrade.comm_r.is_some()),
+            Input::UpgradeProof => upgrade(|upgrade| upgrade.proof.is_some()),
+            Input::UnsealedPiece => sector.unseal.as_ref().is_some_and(|piece| piece.done),
+            Input::WindowProofs => false,
         }
     }
 
-    fn forget(self, sector: &mut Sector) {
+    fn forget(self, record: &mut Record) {
+        if let Some(wdpost) = &mut record.wdpost
+            && self == Input::WindowProofs
+        {
+            wdpost.output = None;
+        }
+        let Some(sector) = &mut record.sector else { return };
+        let mut upgrade = |forget: fn(&mut Upgrade)| sector.upgrade.iter_mut().for_each(forget);
         match self {
+            Input::UpgradePieces => upgrade(|upgrade| upgrade.pieces = None),
+            Input::UpgradeCommD => upgrade(|upgrade| upgrade.comm_d = None),
+            Input::UpgradeCommR => upgrade(|upgrade| upgrade.comm_r = None),
+            Input::UpgradeProof => upgrade(|upgrade| upgrade.proof = None),
             Input::Deals => sector.deals = None,
             Input::Pieces => sector.pieces = None,
             Input::CommD => sector.comm_d = None,
@@ -85,62 +136,61 @@ impl Input {
             Input::Seed => sector.seed = None,
             Input::C1Out => sector.c1_done = false,
             Input::Proof => sector.proof = None,
-            // The proof type is no output of a stage. What the sector manager was told and what lies in a store are
-            // facts: they are replaced or removed later, and never become untrue by going back.
+            Input::CheckedReplica => sector.sealed_checked = false,
+            Input::UnsealedPiece => sector.unseal.iter_mut().for_each(|piece| piece.done = false),
+            // The proof type is no output of a stage. What the sector manager was told stays true, and what lies in a
+            // store does until it is removed there, see `stage::tidy`.
             Input::SyntheticProofType | Input::PreCommit | Input::SubmittedProof | Input::PersistedFiles => {}
+            Input::WindowProofs => {}
         }
     }
 }
 
-// Each state of the sealer with what its stage needs beyond what the states before it need.
-const SEALER: &[(State, &[Input])] = &[
-    (State::Allocated, &[]),
-    (State::DealsAcquired, &[Input::Deals]),
-    (State::PieceAdded, &[Input::Pieces]),
-    (State::TreeDBuilt, &[Input::CommD]),
-    (State::TicketAssigned, &[Input::Ticket]),
-    (State::Pc1Done, &[Input::Pc1Out]),
-    (State::Pc2Done, &[Input::CommR]),
-    (State::PcSubmitted, &[Input::PreCommit]),
-    (State::PcLanded, &[]),
-    (State::Persisted, &[Input::PersistedFiles]),
-    (State::PersistanceSubmitted, &[]),
-    (State::SeedAssigned, &[Input::Seed]),
-    (State::C1Done, &[Input::C1Out]),
-    (State::C2Done, &[Input::Proof]),
-    (State::ProofSubmitted, &[Input::SubmittedProof]),
-    (State::Finished, &[]),
-];
+fn table(plan: Plan) -> &'static [(State, &'static [Input])] {
+    match plan {
+        Plan::Sealer => sealer::INPUTS,
+        Plan::Snapup => snapup::INPUTS,
+        Plan::Rebuild => rebuild::INPUTS,
+        Plan::Unseal => unseal::INPUTS,
+        Plan::Wdpost => wdpost::INPUTS,
+        Plan::Niporep => niporep::INPUTS,
+    }
+}
 
-/// Everything that a state needs; `None` for a state without a sector, or of a plan that does not run yet.
+/// Everything that a state needs; `None` for a state without a job.
 pub fn inputs_of(plan: Plan, state: State) -> Option<Vec<Input>> {
-    let table = match plan {
-        Plan::Sealer => SEALER,
-        _ => return None,
-    };
     if state == State::SyntheticPoRepNeeded {
+        plan.row(state)?;
         let mut inputs = inputs_of(plan, State::Pc2Done)?;
         inputs.push(Input::SyntheticProofType);
         return Some(inputs);
     }
+    let table = table(plan);
     let end = table.iter().position(|(known, _)| *known == state)?;
     Some(table[..=end].iter().flat_map(|(_, inputs)| inputs.iter().copied()).collect())
 }
 
-/// What the sector lacks for a state, as operators read it; empty if it can go on from there.
-pub fn missing(plan: Plan, state: State, sector: &Sector) -> Vec<String> {
-    match inputs_of(plan, state) {
-        Some(inputs) => inputs.into_iter().filter(|input| !input.is_held(sector)).map(|input| input.name().to_owned()).collect(),
-        None => vec![format!("way there in plan {plan}")],
-    }
+/// What the job lacks for a state, as operators read it; empty if it can go on from there.
+pub fn missing(plan: Plan, state: State, record: &Record) -> Vec<String> {
+    let Some(inputs) = inputs_of(plan, state) else { return vec![format!("way there in plan {plan}")] };
+    let upgraded = record.sector.as_ref().is_some_and(|sector| sector.upgrade.is_some());
+    // Both ways of a rebuild lead to these states; the others of an upgrade are on one of them only.
+    let on_both_ways = matches!(state, State::SnapDone | State::Persisted | State::Finished);
+    let needed = inputs.into_iter().filter(|input| upgraded || !on_both_ways || !input.is_of_upgrade());
+    needed.filter(|input| !input.is_held(record)).map(|input| input.name().to_owned()).collect()
 }
 
-/// Forgets what the states after `state` yielded: a sector that goes back yields it anew.
-pub fn forget_later(plan: Plan, state: State, sector: &mut Sector) {
-    let Some(kept) = inputs_of(plan, state) else { return };
+/// What the states after `state` yield.
+pub fn later(plan: Plan, state: State) -> Vec<Input> {
+    let Some(kept) = inputs_of(plan, state) else { return vec![] };
     let all = inputs_of(plan, State::Finished).unwrap_or_default();
-    for input in all.into_iter().filter(|input| !kept.contains(input)) {
-        input.forget(sector);
+    all.into_iter().filter(|input| !kept.contains(input)).collect()
+}
+
+/// Forgets what the states after `state` yielded: a job that goes back yields it anew.
+pub fn forget_later(plan: Plan, state: State, record: &mut Record) {
+    for input in later(plan, state) {
+        input.forget(record);
     }
 }
 
@@ -149,10 +199,18 @@ mod tests {
     use shared_msgs::sealer::{AllocatedSector, Base64Bytes, Randomness, SealProofType, SectorId, Seed, Ticket};
 
     use super::*;
+    use crate::store::record::Sector;
 
-    fn sector_at_c1_done() -> Sector {
-        let allocated = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
-        Sector {
+    fn record(plan: Plan, sector: Sector) -> Record {
+        Record { sector: Some(sector), ..Record::new(plan) }
+    }
+
+    fn new_sector() -> Sector {
+        Sector::new(AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) })
+    }
+
+    fn at_c1_done() -> Record {
+        let sector = Sector {
             deals: Some(vec![]),
             pieces: Some(vec![]),
             comm_d: Some([1; 32]),
@@ -163,37 +221,84 @@ mod tests {
             persisted: Some("remote".into()),
             seed: Some(Seed { seed: Randomness([4; 32]), epoch: 2 }),
             c1_done: true,
-            ..Sector::new(allocated)
+            ..new_sector()
+        };
+        record(Plan::Sealer, sector)
+    }
+
+    fn missing_for(record: &Record, state: &str) -> Vec<String> {
+        missing(record.plan, record.plan.state_named(state).unwrap(), record)
+    }
+
+    #[test]
+    fn every_table_knows_every_state_with_a_job() {
+        for plan in Plan::ALL {
+            for row in plan.rows() {
+                let without = matches!(row.state, State::Empty | State::Aborted);
+                assert_eq!(inputs_of(plan, row.state).is_none(), without, "{plan} {}", row.state);
+            }
         }
     }
 
     #[test]
-    fn the_sealers_table_knows_every_state_with_a_sector() {
-        for row in Plan::Sealer.rows() {
-            let without = matches!(row.state, State::Empty | State::Aborted);
-            assert_eq!(inputs_of(Plan::Sealer, row.state).is_none(), without, "{}", row.state);
+    fn every_stage_after_the_first_needs_what_the_one_before_it_yields() {
+        for plan in Plan::ALL {
+            for pair in table(plan).windows(2) {
+                let (before, after) = (inputs_of(plan, pair[0].0).unwrap(), inputs_of(plan, pair[1].0).unwrap());
+                assert!(after.starts_with(&before), "{plan} {}", pair[1].0);
+            }
         }
     }
 
     #[test]
     fn a_sector_without_a_proof_can_go_back_and_not_forward() {
-        let sector = sector_at_c1_done();
+        let record = at_c1_done();
         for state in ["Allocated", "TreeDBuilt", "PC1Done", "PC2Done", "PersistanceSubmitted", "C1Done"] {
-            let state = Plan::Sealer.state_named(state).unwrap();
-            assert!(missing(Plan::Sealer, state, &sector).is_empty(), "{state}");
+            assert!(missing_for(&record, state).is_empty(), "{state}");
         }
-        assert_eq!(missing(Plan::Sealer, State::C2Done, &sector), ["proof"]);
-        assert_eq!(missing(Plan::Sealer, State::Finished, &sector), ["proof", "submitted proof"]);
-        assert_eq!(missing(Plan::Sealer, State::SyntheticPoRepNeeded, &sector), ["synthetic proof type"]);
+        assert_eq!(missing_for(&record, "C2Done"), ["proof"]);
+        assert_eq!(missing_for(&record, "Finished"), ["proof", "submitted proof"]);
+        assert_eq!(missing_for(&record, "SyntheticPoRepNeeded"), ["synthetic proof type"]);
     }
 
     #[test]
     fn going_back_forgets_what_is_yielded_anew_and_nothing_else() {
-        let mut sector = Sector { proof: Some(Base64Bytes(vec![1])), ..sector_at_c1_done() };
-        forget_later(Plan::Sealer, State::TreeDBuilt, &mut sector);
+        let mut record = at_c1_done();
+        record.sector.as_mut().unwrap().proof = Some(Base64Bytes(vec![1]));
+        forget_later(Plan::Sealer, State::TreeDBuilt, &mut record);
+        record.went_back = true;
+        let sector = record.sector.as_ref().unwrap();
         assert!(sector.comm_d.is_some() && sector.pieces.is_some());
         assert!(sector.ticket.is_none() && !sector.pc1_done && sector.comm_r.is_none() && sector.seed.is_none());
         assert!(!sector.c1_done && sector.proof.is_none());
         assert!(sector.pre_commit_sent, "the next pre-commit replaces the one that was handed in");
+        assert!(missing_for(&record, "Persisted").contains(&"persisted files".to_owned()));
+    }
+
+    #[test]
+    fn a_rebuild_has_two_ways() {
+        let sealed = Sector {
+            pieces: Some(vec![]),
+            comm_d: Some([1; 32]),
+            pc1_done: true,
+            comm_r: Some([3; 32]),
+            sealed_checked: true,
+            ..new_sector()
+        };
+        let plain = record(Plan::Rebuild, sealed.clone());
+        assert!(missing_for(&plain, "SnapDone").is_empty());
+        assert_eq!(missing_for(&plain, "SnapPieceAdded"), ["pieces of the upgrade"]);
+        assert_eq!(missing_for(&plain, "Persisted"), ["persisted files"]);
+        let upgraded = record(Plan::Rebuild, Sector { upgrade: Some(Upgrade::default()), ..sealed });
+        assert_eq!(missing_for(&upgraded, "SnapDone"), ["pieces of the upgrade", "tree-d of the upgrade", "upgraded replica"]);
+    }
+
+    #[test]
+    fn a_rebuild_keeps_its_ticket_on_the_way_back() {
+        let mut record = at_c1_done();
+        record.plan = Plan::Rebuild;
+        forget_later(Plan::Rebuild, State::Allocated, &mut record);
+        let sector = record.sector.unwrap();
+        assert!(sector.ticket.is_some() && sector.deals.is_some() && sector.pieces.is_none() && sector.comm_r.is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use filecoin_proofs::{DefaultPieceHasher, StoreConfig};
@@ -25,7 +25,7 @@ use super::{
         TreeD, Unseal, WindowPost, WindowPostOutput,
     },
 };
-use crate::thread::failure::Failure;
+use crate::{store::attached::ReplicaFiles, thread::failure::Failure};
 
 /// What went wrong, in the library's words with every cause on one line.
 #[derive(Debug)]
@@ -110,34 +110,26 @@ pub fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
     Ok(SnapEncodeOutput { comm_r_new: encoded.comm_r_new, comm_r_last_new: encoded.comm_r_last_new, comm_d_new: encoded.comm_d_new })
 }
 
-/// A replica and the one that it was updated to.
-pub struct Updated {
-    /// The update proof type's name.
-    pub registered_proof: String,
-    /// Commitments of the old replica, the new one, and the new data.
-    pub comm_r_old: [u8; 32],
-    /// See `comm_r_old`.
-    pub comm_r_new: [u8; 32],
-    /// See `comm_r_old`.
-    pub comm_d_new: [u8; 32],
-    /// The old replica.
-    pub old_replica: PathBuf,
-    /// The directory of its trees.
-    pub old_cache: PathBuf,
-    /// The new replica.
-    pub new_replica: PathBuf,
-    /// The directory of its trees.
-    pub new_cache: PathBuf,
-}
-
-/// The vanilla proofs of an update, one for each partition; checked.
-pub fn update_vanilla_proofs(updated: &Updated) -> Result<Vec<Vec<u8>>> {
-    let Updated { comm_r_old, comm_r_new, comm_d_new, old_replica, old_cache, new_replica, new_cache, .. } = updated;
-    let proof: RegisteredUpdateProof = proof_named(&updated.registered_proof)?;
-    let commitments = (*comm_r_old, *comm_r_new, *comm_d_new);
-    let (old, new, data) = commitments;
-    let proofs = update::generate_partition_proofs(proof, old, new, data, old_replica, old_cache, new_replica, new_cache);
-    let proofs = proofs.map_err(|error| words(error).near(new_cache))?;
+/// The vanilla proofs of an update, one for each partition; checked. The commitments are those of the old replica, the
+/// new one, and the new data.
+pub fn update_vanilla_proofs(
+    proof_type: &str,
+    (old, new, data): ([u8; 32], [u8; 32], [u8; 32]),
+    old_files: &ReplicaFiles,
+    new_files: &ReplicaFiles,
+) -> Result<Vec<Vec<u8>>> {
+    let proof: RegisteredUpdateProof = proof_named(proof_type)?;
+    let proofs = update::generate_partition_proofs(
+        proof,
+        old,
+        new,
+        data,
+        &old_files.replica,
+        &old_files.cache,
+        &new_files.replica,
+        &new_files.cache,
+    );
+    let proofs = proofs.map_err(|error| words(error).near(&new_files.cache))?;
     if !update::verify_partition_proofs(proof, &proofs, old, new, data).map_err(words)? {
         return Err(permanent("the vanilla proofs of the update do not verify"));
     }
@@ -152,19 +144,17 @@ pub fn snap_prove(task: SnapProve) -> Result<Vec<u8>> {
     Ok(proven.map_err(words)?.0)
 }
 
-/// Whether the proof is one of this update.
-pub fn verify_update(proof_type: &str, proof: &[u8], old: [u8; 32], new: [u8; 32], data: [u8; 32]) -> Result<bool> {
+/// Whether the proof is one of this update; the commitments are as in [`update_vanilla_proofs`].
+pub fn verify_update(proof_type: &str, proof: &[u8], (old, new, data): ([u8; 32], [u8; 32], [u8; 32])) -> Result<bool> {
     update::verify_empty_sector_update_proof(proof_named(proof_type)?, proof, old, new, data).map_err(words)
 }
 
-/// The bytes of an updated replica's data, fr32-padded, in a file of the sector's size.
-pub fn decode_update(updated: &Updated, out: &Path) -> Result<()> {
-    let Updated { old_replica, old_cache, new_replica, comm_d_new, .. } = updated;
-    let size = std::fs::metadata(old_replica).map_err(|error| at(old_replica, error))?.len();
+/// The data of an updated replica, fr32-padded, in a file of the sector's size.
+pub fn decode_update(proof_type: &str, old: &ReplicaFiles, new: &ReplicaFiles, comm_d: [u8; 32], out: &Path) -> Result<()> {
+    let size = std::fs::metadata(&old.replica).map_err(|error| at(&old.replica, error))?.len();
     File::create(out).and_then(|file| file.set_len(size)).map_err(|error| at(out, error))?;
-    let proof = proof_named(&updated.registered_proof)?;
-    update::empty_sector_update_decode_from(proof, out, new_replica, old_replica, old_cache, *comm_d_new)
-        .map_err(|error| words(error).near(new_replica))
+    update::empty_sector_update_decode_from(proof_named(proof_type)?, out, &new.replica, &old.replica, &old.cache, comm_d)
+        .map_err(|error| words(error).near(&new.replica))
 }
 
 /// Takes the fr32 padding out of a range, given in unpadded bytes.

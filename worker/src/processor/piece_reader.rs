@@ -1,4 +1,4 @@
-//! Reading a piece's bytes, from a file or by HTTP: exactly so many bytes of data, then zeros.
+//! Pieces' bytes: reading them from a file or by HTTP, and bringing them to a server.
 
 use std::{
     fs::File,
@@ -13,7 +13,8 @@ use super::task::{Piece, PieceFile};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The piece's bytes, filled up to its size. Data that is shorter or longer than it should be is an error at its end.
+/// The piece's bytes, filled up to its size. Data that is shorter than its deal, or longer than
+/// its piece, is an error at its end.
 pub fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
     if piece.payload_size > piece.piece_size {
         return Err(format!("a piece of {} bytes cannot hold {} bytes of data", piece.piece_size, piece.payload_size));
@@ -23,8 +24,15 @@ pub fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
         PieceFile::Local(path) => (Box::new(open_file(path)?), path.display().to_string()),
         PieceFile::Url(url) => (fetch(url)?, url.clone()),
     };
-    let data = Exactly { source, name, left: piece.payload_size, size: piece.payload_size };
+    let data = Bounded { source, name, read: 0, at_least: piece.payload_size, at_most: piece.piece_size };
     Ok(Box::new(data.chain(io::repeat(0)).take(piece.piece_size)))
+}
+
+/// Sends a file's bytes to a server with PUT, as damocles does.
+pub fn upload(path: &Path, url: &str) -> Result<(), String> {
+    let file = open_file(path)?;
+    let answer = agent().put(url).content_type("application/octet-stream").send(file);
+    answer.map(drop).map_err(|error| format!("{url}: {error}"))
 }
 
 fn open_file(path: &Path) -> Result<File, String> {
@@ -32,33 +40,41 @@ fn open_file(path: &Path) -> Result<File, String> {
 }
 
 fn fetch(url: &str) -> Result<Box<dyn Read + Send>, String> {
-    let config = ureq::Agent::config_builder().timeout_connect(Some(CONNECT_TIMEOUT)).timeout_recv_response(Some(FIRST_BYTE_TIMEOUT));
-    let agent: ureq::Agent = config.max_redirects(3).build().into();
-    let response = agent.get(url).call().map_err(|error| format!("piece {url}: {error}"))?;
+    let response = agent().get(url).call().map_err(|error| format!("piece {url}: {error}"))?;
     Ok(Box::new(response.into_body().into_reader()))
 }
 
-struct Exactly {
-    source: Box<dyn Read + Send>,
-    name: String,
-    left: u64,
-    size: u64,
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().timeout_connect(Some(CONNECT_TIMEOUT)).timeout_recv_response(Some(FIRST_BYTE_TIMEOUT));
+    config.max_redirects(3).build().into()
 }
 
-impl Read for Exactly {
+// What follows the data of a deal may be there, for a piece that was unsealed is whole; the commitment tells whether it
+// is zeros.
+struct Bounded {
+    source: Box<dyn Read + Send>,
+    name: String,
+    read: u64,
+    at_least: u64,
+    at_most: u64,
+}
+
+impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wrong = |error: String| io::Error::other(format!("piece {}: {error}", self.name));
-        if self.left == 0 {
-            return match self.source.read(&mut [0]).map_err(|error| wrong(error.to_string()))? {
-                0 => Ok(0),
-                _ => Err(wrong(format!("has more than the {} bytes of its deal", self.size))),
-            };
+        let Bounded { source, name, read, at_least, at_most } = self;
+        let wrong = |error: String| io::Error::other(format!("piece {name}: {error}"));
+        if read == at_most {
+            return Ok(0);
         }
-        let room = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        match self.source.read(&mut buffer[..room]) {
-            Ok(0) if room > 0 => Err(wrong(format!("ends after {} of the {} bytes of its deal", self.size - self.left, self.size))),
+        let room = buffer.len().min(usize::try_from(*at_most - *read).unwrap_or(usize::MAX));
+        match source.read(&mut buffer[..room]) {
+            Ok(0) if room > 0 && read < at_least => Err(wrong(format!("ends after {read} of the {at_least} bytes of its deal"))),
             Ok(count) => {
-                self.left -= count as u64;
+                *read += count as u64;
+                // Here, because nobody reads on once the piece is full.
+                if read == at_most && source.read(&mut [0]).map_err(|error| wrong(error.to_string()))? > 0 {
+                    return Err(wrong(format!("has more than the {at_most} bytes of its piece")));
+                }
                 Ok(count)
             }
             Err(error) => Err(wrong(error.to_string())),
@@ -91,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_shorter_or_longer_than_its_deal_is_refused() {
+    fn data_that_is_shorter_than_its_deal_or_longer_than_its_piece_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         assert!(read(directory.path(), b"abc", 4).unwrap_err().contains("ends after 3 of the 4 bytes"));
-        assert!(read(directory.path(), b"abc", 2).unwrap_err().contains("more than the 2 bytes"));
+        assert!(read(directory.path(), &[7; 128], 100).unwrap_err().contains("more than the 127 bytes"));
         assert!(read(directory.path(), b"abc", 128).unwrap_err().contains("cannot hold"));
     }
 

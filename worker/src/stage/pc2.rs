@@ -15,6 +15,8 @@ use crate::{
 };
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
+    // The replica, tree-c and tree-r-last.
+    job.require_sectors(3).await?;
     let files = job.files.clone();
     on_disk(move || {
         remove_trees(&files.cache)?;
@@ -28,6 +30,10 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
         return Err(Failure::permanent("PC2's commD is not that of tree-d"));
     }
     let synthetic = job.sector.allocated.proof_type.is_synthetic();
+    // Commit phase 1 of a synthetic proof type needs the proofs that come next.
+    if job.sealing.verify_after_pc2 && !synthetic {
+        job.check_replica(job.replica_with(output.comm_r)?).await?;
+    }
     let event = if synthetic { Event::Pc2NeedSyntheticProof } else { Event::Pc2 };
     job.done(event, |sector| sector.comm_r = Some(output.comm_r))
 }

@@ -3,7 +3,8 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    path::Path,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
 };
 
 use shared_msgs::{plan::Event, sealer::Commitment};
@@ -16,11 +17,15 @@ use crate::{
 };
 
 // The proofs library's name for it.
-const TREE_FILE: &str = "sc-02-data-tree-d.dat";
+pub(super) const TREE_FILE: &str = "sc-02-data-tree-d.dat";
 const NODE_BYTES: u64 = 32;
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
-    let cache_dir = job.files.tree_d.clone();
+    let upgrading = job.is_for_upgrade();
+    let files = &job.files;
+    let (staged_file, cache_dir) =
+        if upgrading { (&files.update_unsealed, &files.update_tree_d) } else { (&files.unsealed, &files.tree_d) };
+    let (staged_file, cache_dir) = (staged_file.clone(), cache_dir.clone());
     // A tree that is there is taken as it is, so a half-made one must go.
     on_disk({
         let cache_dir = cache_dir.clone();
@@ -28,12 +33,31 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     })
     .await?;
     let tree = cache_dir.join(TREE_FILE);
-    let task = TreeD { registered_proof: job.proof_name()?, staged_file: job.files.unsealed.clone(), cache_dir };
-    job.shared.processors.run(task, job.activity).await?;
+    match job.static_tree()? {
+        Some(made_before) => {
+            let tree = tree.clone();
+            on_disk(move || symlink(made_before, &tree).map_err(|error| at(&tree, error))).await?;
+        }
+        None => {
+            job.require_sectors(2).await?;
+            let task = TreeD { registered_proof: job.proof_name()?, staged_file, cache_dir };
+            job.shared.processors.run(task, job.activity).await?;
+        }
+    }
     let leaves = job.sector_size()? / NODE_BYTES;
     let comm_d = on_disk(move || root_of(&tree, leaves)).await?;
     check_pieces(job, comm_d)?;
-    job.done(Event::BuildTreeD, |sector| sector.comm_d = Some(comm_d))
+    job.done(Event::BuildTreeD, |sector| match &mut sector.upgrade {
+        Some(upgrade) if upgrading => upgrade.comm_d = Some(comm_d),
+        _ => sector.comm_d = Some(comm_d),
+    })
+}
+
+impl Job<'_> {
+    // Every sector of zeros has the same tree: one that was made before will do.
+    fn static_tree(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(if self.deals().is_empty() { self.shared.static_tree_d.get(&self.sector_size()?).cloned() } else { None })
+    }
 }
 
 // A binary tree's file holds the leaves, then each row above; its last node is the root.

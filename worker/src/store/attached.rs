@@ -3,20 +3,23 @@
 //! ```text
 //!  <store>/sealed/<sector>         the replica
 //!  <store>/cache/<sector>/p_aux …  what proving needs later
+//!  <store>/update…                 the same of a sector that got deals later (FIP-0019)
 //! ```
-//! A file counts as there only once it is whole: it is copied under another name, synced, renamed, and the directory
-//! is synced.
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use shared_msgs::sealer::SectorId;
 
-use super::location::{SectorFiles, at, remove_path};
+use super::location::{at, remove_path};
+use crate::processor::{
+    task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo},
+    transfer,
+};
 
-const PARTIAL: &str = ".partial";
+const DIRECTORIES: [&str; 4] = ["sealed", "cache", "update", "update-cache"];
 
 /// One attached store.
 #[derive(Clone, Debug)]
@@ -29,78 +32,118 @@ pub struct AttachedStore {
     pub readonly: bool,
 }
 
+/// A replica, with the directory of what proving it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaFiles {
+    /// The replica.
+    pub replica: PathBuf,
+    /// `p_aux`, `t_aux`, tree-r-last.
+    pub cache: PathBuf,
+}
+
+/// Which replica of a sector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As it was sealed.
+    Sealed,
+    /// With the deals that it got later.
+    Update,
+}
+
 impl AttachedStore {
     /// Makes what is missing of the store's directories.
     pub fn initialise(path: &Path) -> io::Result<PathBuf> {
         let path = std::path::absolute(path)?;
-        for directory in ["sealed", "cache"] {
+        for directory in DIRECTORIES {
             fs::create_dir_all(path.join(directory)).map_err(|error| at(&path, error))?;
         }
         Ok(path)
     }
 
-    /// Copies what must be kept of a sector: the replica, and from the cache `p_aux`, `t_aux` and the tree-r-last
-    /// files (what Lotus and damocles keep of a finalized sector). Safe to repeat after a crash.
-    pub fn persist(&self, sector: SectorId, files: &SectorFiles) -> io::Result<()> {
-        let (sealed, cache) = self.paths(sector);
-        fs::create_dir_all(&cache).map_err(|error| at(&cache, error))?;
-        let mut kept = 0;
-        for entry in fs::read_dir(&files.cache).map_err(|error| at(&files.cache, error))? {
-            let entry = entry.map_err(|error| at(&files.cache, error))?;
+    /// Refuses a store that is not there any more: its mount point may be, and must not be filled in its place.
+    pub fn check_present(&self) -> io::Result<()> {
+        if self.path.join(DIRECTORIES[0]).is_dir() {
+            return Ok(());
+        }
+        let gone = format!("attached store {:?} is gone: {} has no directory {}", self.name, self.path.display(), DIRECTORIES[0]);
+        Err(io::Error::new(io::ErrorKind::NotFound, gone))
+    }
+
+    /// Where a sector's files are, or would be.
+    pub fn files(&self, sector: SectorId, kind: Kind) -> ReplicaFiles {
+        let name = sector.to_string();
+        let [replica, cache] = match kind {
+            Kind::Sealed => ["sealed", "cache"],
+            Kind::Update => ["update", "update-cache"],
+        };
+        ReplicaFiles { replica: self.path.join(replica).join(&name), cache: self.path.join(cache).join(&name) }
+    }
+
+    /// What is to be brought here of a replica: all that proving needs (what Lotus and damocles keep of a finalized
+    /// sector), the replica last.
+    pub fn transfer(&self, sector: SectorId, kind: Kind, local: &ReplicaFiles) -> io::Result<Transfer> {
+        let target = self.files(sector, kind);
+        let option = Some(TransferOption { is_dir: false, allow_link: false });
+        let route = |from: PathBuf, to: PathBuf| TransferRoute {
+            src: TransferItem { store_name: None, uri: from },
+            dest: TransferItem { store_name: Some(self.name.clone()), uri: to },
+            opt: option,
+        };
+        let mut routes = vec![];
+        for entry in fs::read_dir(&local.cache).map_err(|error| at(&local.cache, error))? {
+            let entry = entry.map_err(|error| at(&local.cache, error))?;
             let name = entry.file_name();
             let text = name.to_string_lossy();
             if text == "p_aux" || text == "t_aux" || text.starts_with("sc-02-data-tree-r-last") {
-                copy_whole(&entry.path(), &cache.join(&name))?;
-                kept += 1;
+                routes.push(route(entry.path(), target.cache.join(&name)));
             }
         }
-        if kept < 3 {
-            let missing = format!("{}: p_aux, t_aux or tree-r-last is missing", files.cache.display());
+        if routes.len() < 3 {
+            let missing = format!("{}: p_aux, t_aux or tree-r-last is missing", local.cache.display());
             return Err(io::Error::new(io::ErrorKind::NotFound, missing));
         }
-        sync_dir(&cache)?;
-        copy_whole(&files.sealed, &sealed)?;
-        for directory in [sealed.parent(), cache.parent()].into_iter().flatten() {
-            sync_dir(directory)?;
+        routes.push(route(local.replica.clone(), target.replica));
+        let info = TransferStoreInfo { name: self.name.clone(), meta: None };
+        Ok(Transfer { stores: [(self.name.clone(), info)].into(), routes })
+    }
+
+    /// Refuses what did not arrive whole, whoever brought it.
+    pub fn check_arrived(transfer: &Transfer) -> io::Result<()> {
+        for TransferRoute { src, dest, .. } in &transfer.routes {
+            let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| at(path, error));
+            let (sent, arrived) = (size(&src.uri)?, size(&dest.uri)?);
+            if sent != arrived {
+                let short = format!("{}: {arrived} bytes arrived of {sent}", dest.uri.display());
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
+            }
         }
         Ok(())
     }
 
-    /// Removes a sector's files; those that are not there are no error.
-    pub fn remove(&self, sector: SectorId) -> io::Result<()> {
-        let (sealed, cache) = self.paths(sector);
-        remove_path(&partial(&sealed))?;
-        remove_path(&sealed)?;
-        remove_path(&cache)
-    }
-
-    fn paths(&self, sector: SectorId) -> (PathBuf, PathBuf) {
-        let name = sector.to_string();
-        (self.path.join("sealed").join(&name), self.path.join("cache").join(&name))
+    /// Removes one replica of a sector; one that is not there is no error.
+    pub fn remove(&self, sector: SectorId, kind: Kind) -> io::Result<()> {
+        let files = self.files(sector, kind);
+        remove_path(&transfer::partial(&files.replica))?;
+        remove_path(&files.replica)?;
+        remove_path(&files.cache)
     }
 }
 
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(PARTIAL);
-    PathBuf::from(name)
-}
-
-fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
-    let partial = partial(to);
-    let copied = fs::copy(from, &partial).map_err(|error| at(&partial, error))?;
-    let size = fs::metadata(from).map_err(|error| at(from, error))?.len();
-    let written =
-        fs::File::open(&partial).and_then(|file| file.sync_all().and(file.metadata())).map_err(|error| at(&partial, error))?.len();
-    if copied != size || written != size {
-        let short = format!("{}: {written} bytes arrived of {size}", partial.display());
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
-    }
-    fs::rename(&partial, to).map_err(|error| at(to, error))
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| at(path, error))
+/// The file or directory that the sector manager means: `store://<name>/<path in the store>`, or an absolute path that
+/// lies in a store. Anything else is refused: a message from the bus must not name just any path.
+pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String> {
+    let refused = |why: &str| format!("{access:?} {why}");
+    let path = match access.strip_prefix("store://") {
+        Some(rest) => {
+            // A store without a name of its own is called by its path: names may have slashes.
+            let in_store = |store: &AttachedStore| Some(store.path.join(rest.strip_prefix(&store.name)?.strip_prefix('/')?));
+            stores.iter().find_map(in_store).ok_or_else(|| refused("is in a store that is not attached"))?
+        }
+        None => PathBuf::from(access),
+    };
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let inside = stores.iter().any(|store| path.strip_prefix(&store.path).is_ok_and(|rest| rest.components().next().is_some()));
+    if plain && inside { Ok(path) } else { Err(refused("is in none of the attached stores")) }
 }
 
 #[cfg(test)]
@@ -110,7 +153,7 @@ mod tests {
 
     const SECTOR: SectorId = SectorId { miner: 10000, number: 2 };
 
-    fn sealed_sector(directory: &Path) -> (AttachedStore, SectorFiles) {
+    fn sealed_sector(directory: &Path) -> (AttachedStore, ReplicaFiles) {
         let files = Location::initialise(&directory.join("local")).unwrap().sector_files(SECTOR);
         fs::create_dir_all(&files.cache).unwrap();
         for name in ["p_aux", "t_aux", "sc-02-data-tree-r-last.dat", "sc-02-data-layer-1.dat"] {
@@ -118,15 +161,19 @@ mod tests {
         }
         fs::write(&files.sealed, [7; 2048]).unwrap();
         let path = AttachedStore::initialise(&directory.join("remote")).unwrap();
-        (AttachedStore { name: "remote".into(), path, readonly: false }, files)
+        let store = AttachedStore { name: "remote".into(), path, readonly: false };
+        (store, ReplicaFiles { replica: files.sealed, cache: files.cache })
     }
 
     #[test]
     fn what_proving_needs_is_kept_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, files) = sealed_sector(directory.path());
-        store.persist(SECTOR, &files).unwrap();
-        store.persist(SECTOR, &files).unwrap();
+        let (store, local) = sealed_sector(directory.path());
+        for _ in 0..2 {
+            let transfer = store.transfer(SECTOR, Kind::Sealed, &local).unwrap();
+            transfer::run(&transfer).unwrap();
+            AttachedStore::check_arrived(&transfer).unwrap();
+        }
         assert_eq!(fs::read(store.path.join("sealed/s-t010000-2")).unwrap(), [7; 2048]);
         let mut names: Vec<_> = fs::read_dir(store.path.join("cache/s-t010000-2"))
             .unwrap()
@@ -134,16 +181,45 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["p_aux", "sc-02-data-tree-r-last.dat", "t_aux"]);
-        store.remove(SECTOR).unwrap();
-        store.remove(SECTOR).unwrap();
+        store.remove(SECTOR, Kind::Update).unwrap();
+        assert!(store.path.join("sealed/s-t010000-2").exists());
+        store.remove(SECTOR, Kind::Sealed).unwrap();
+        store.remove(SECTOR, Kind::Sealed).unwrap();
         assert!(!store.path.join("sealed/s-t010000-2").exists());
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn a_missing_or_short_file_and_a_store_that_is_gone_are_named() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, files) = sealed_sector(directory.path());
-        fs::remove_file(files.cache.join("p_aux")).unwrap();
-        assert!(store.persist(SECTOR, &files).unwrap_err().to_string().contains("p_aux"));
+        let (store, local) = sealed_sector(directory.path());
+        let transfer = store.transfer(SECTOR, Kind::Sealed, &local).unwrap();
+        transfer::run(&transfer).unwrap();
+        fs::write(store.path.join("sealed/s-t010000-2"), [7; 2000]).unwrap();
+        assert!(AttachedStore::check_arrived(&transfer).unwrap_err().to_string().contains("2000 bytes arrived of 2048"));
+        fs::remove_file(local.cache.join("p_aux")).unwrap();
+        assert!(store.transfer(SECTOR, Kind::Sealed, &local).unwrap_err().to_string().contains("p_aux"));
+        store.check_present().unwrap();
+        fs::remove_dir_all(&store.path).unwrap();
+        assert!(store.check_present().unwrap_err().to_string().contains("\"remote\" is gone"));
+    }
+
+    #[test]
+    fn only_what_lies_in_an_attached_store_can_be_meant() {
+        let store = AttachedStore { name: "remote".into(), path: "/mnt/remote".into(), readonly: false };
+        let meant = |access| resolve(std::slice::from_ref(&store), access);
+        assert_eq!(meant("store://remote/sealed/s-t010000-2"), Ok("/mnt/remote/sealed/s-t010000-2".into()));
+        assert_eq!(meant("/mnt/remote/cache/s-t010000-2"), Ok("/mnt/remote/cache/s-t010000-2".into()));
+        for refused in [
+            "store://other/sealed/x",
+            "store://remote",
+            "store://remote/../x",
+            "store://remote//etc/passwd",
+            "/mnt/remote/../x",
+            "/etc/passwd",
+            "x",
+            "",
+        ] {
+            assert!(meant(refused).is_err(), "{refused}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use std::{
 use shared_msgs::sealer::SectorId;
 
 /// The directories of files under a location, one entry in each for a sector.
-const DATA_DIRS: [&str; 4] = ["unsealed", "tree-d", "sealed", "cache"];
+const DATA_DIRS: [&str; 10] =
+    ["unsealed", "tree-d", "sealed", "cache", "update-unsealed", "update-tree-d", "update", "update-cache", "piece", "unseal-cache"];
 
 /// Directories that belong to a location's owner; a thread's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,18 @@ pub struct SectorFiles {
     pub sealed: PathBuf,
     /// The directory of layers, trees and auxiliary files.
     pub cache: PathBuf,
+    /// The new pieces of an upgrade, fr32-padded.
+    pub update_unsealed: PathBuf,
+    /// The directory of the new data's Merkle tree.
+    pub update_tree_d: PathBuf,
+    /// The upgraded replica.
+    pub update: PathBuf,
+    /// The directory of the upgraded replica's trees and auxiliary files.
+    pub update_cache: PathBuf,
+    /// A piece's bytes, got out of a replica.
+    pub piece: PathBuf,
+    /// What getting them out leaves behind.
+    pub unseal_cache: PathBuf,
 }
 
 impl Location {
@@ -54,18 +67,18 @@ impl Location {
 
     /// The files of a sector.
     pub fn sector_files(&self, sector: SectorId) -> SectorFiles {
-        let [unsealed, tree_d, sealed, cache] = DATA_DIRS.map(|kind| self.0.join("data").join(kind).join(sector.to_string()));
-        SectorFiles { unsealed, tree_d, sealed, cache }
+        let [unsealed, tree_d, sealed, cache, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache] =
+            DATA_DIRS.map(|kind| self.0.join("data").join(kind).join(sector.to_string()));
+        SectorFiles { unsealed, tree_d, sealed, cache, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache }
     }
 }
 
 impl SectorFiles {
     /// Removes all of them; those that are not there are no error.
     pub fn remove(&self) -> io::Result<()> {
-        for path in [&self.unsealed, &self.tree_d, &self.sealed, &self.cache] {
-            remove_path(path)?;
-        }
-        Ok(())
+        let sealed = [&self.unsealed, &self.tree_d, &self.sealed, &self.cache];
+        let updated = [&self.update_unsealed, &self.update_tree_d, &self.update, &self.update_cache];
+        sealed.into_iter().chain(updated).chain([&self.piece, &self.unseal_cache]).try_for_each(|path| remove_path(path))
     }
 }
 
@@ -86,6 +99,18 @@ pub fn remove_path(path: &Path) -> io::Result<()> {
 pub fn fresh_dir(path: &Path) -> io::Result<()> {
     remove_path(path)?;
     fs::create_dir_all(path).map_err(|error| at(path, error))
+}
+
+/// Refuses work for which the disk has no room: the proofs library writes through memory maps, and a full disk under one
+/// kills the process.
+pub fn require_space(path: &Path, bytes: u64) -> io::Result<()> {
+    let stat = rustix::fs::statvfs(path).map_err(|error| at(path, error.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free >= bytes {
+        return Ok(());
+    }
+    let short = format!("{}: No space left on device: {free} bytes are free, the stage needs {bytes}", path.display());
+    Err(io::Error::new(io::ErrorKind::StorageFull, short))
 }
 
 /// Names the path in an error.
@@ -109,6 +134,15 @@ mod tests {
         files.remove().unwrap();
         files.remove().unwrap();
         assert!(!files.cache.exists() && !files.sealed.exists());
+    }
+
+    #[test]
+    fn work_that_does_not_fit_on_the_disk_is_refused_with_its_path() {
+        let directory = tempfile::tempdir().unwrap();
+        require_space(directory.path(), 1).unwrap();
+        let error = require_space(directory.path(), u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().contains(directory.path().to_str().unwrap()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use shared_msgs::{
     id::Id,
     plan::{Plan, Stage, State},
-    sealer::{AllocatedSector, Base64Bytes, Commitment, SectorPiece, Seed, Ticket},
+    sealer::{AllocatedSector, Base64Bytes, Commitment, SectorPiece, Seed, Ticket, WdpostJob, WdpostOutput},
     snapshot::PausedBy,
 };
 
@@ -45,8 +45,14 @@ pub struct Record {
     pub running: Option<Stage>,
     /// How often in a row the process died in the stage.
     pub deaths: u32,
+    /// The state was set back: what the later stages left behind is to be removed first.
+    #[serde(default)]
+    pub went_back: bool,
     /// The sector in hand.
     pub sector: Option<Sector>,
+    /// The window-PoSt job in hand; such a thread has no sector.
+    #[serde(default)]
+    pub wdpost: Option<Wdpost>,
 }
 
 /// A pause that has taken effect.
@@ -88,6 +94,60 @@ pub struct Sector {
     /// Set once a proof was handed in: the next one replaces it.
     pub proof_sent: bool,
     /// Why the sector is given up.
+    pub abort_reason: Option<String>,
+    /// The replica's vanilla proofs were made and thrown away: it can be proven.
+    #[serde(default)]
+    pub sealed_checked: bool,
+    /// What becomes, or became, of a sector without deals that gets some (FIP-0019).
+    #[serde(default)]
+    pub upgrade: Option<Upgrade>,
+    /// The piece to get out of the sector.
+    #[serde(default)]
+    pub unseal: Option<UnsealPiece>,
+}
+
+/// The upgrade of a sector.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// The attached store with the old replica; the thread's own location if absent.
+    pub source: Option<String>,
+    /// The new replica's commitment as the chain knows it, where there is one already.
+    pub known_comm_r: Option<Commitment>,
+    /// The new pieces, in order.
+    pub pieces: Option<Vec<PieceCommitment>>,
+    /// Root of the new data's tree-d.
+    pub comm_d: Option<Commitment>,
+    /// The new replica's commitment.
+    pub comm_r: Option<Commitment>,
+    /// The proof.
+    pub proof: Option<Base64Bytes>,
+}
+
+/// A piece to unseal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnsealPiece {
+    /// Its CID.
+    pub piece_cid: String,
+    /// The data's commitment.
+    pub comm_d: Commitment,
+    /// Where it begins, in unpadded bytes.
+    pub offset: u64,
+    /// Unpadded bytes.
+    pub size: u64,
+    /// The attached store with the replica.
+    pub store: String,
+    /// Its bytes lie in the thread's location.
+    pub done: bool,
+}
+
+/// A window-PoSt job and what it yielded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wdpost {
+    /// The job.
+    pub job: WdpostJob,
+    /// The proofs.
+    pub output: Option<WdpostOutput>,
+    /// Why the job is given up.
     pub abort_reason: Option<String>,
 }
 
@@ -135,8 +195,21 @@ impl Record {
             last_err: None,
             running: None,
             deaths: 0,
+            went_back: false,
             sector: None,
+            wdpost: None,
         }
+    }
+
+    /// Whether there is something to work on.
+    pub fn has_job(&self) -> bool {
+        self.sector.is_some() || self.wdpost.is_some()
+    }
+
+    /// What is in hand: the sector as operators write it, or the window-PoSt job's id.
+    pub fn job_name(&self) -> Option<String> {
+        let sector = self.sector.as_ref().map(|sector| sector.allocated.id.to_string());
+        sector.or_else(|| self.wdpost.as_ref().map(|wdpost| wdpost.job.id.clone()))
     }
 }
 
@@ -158,6 +231,9 @@ impl Sector {
             proof: None,
             proof_sent: false,
             abort_reason: None,
+            sealed_checked: false,
+            upgrade: None,
+            unseal: None,
         }
     }
 }

@@ -11,7 +11,12 @@
 //! ```
 //! A decision is made first and applied then, so that a refusal changes nothing.
 
-use shared_msgs::{error::ErrorKind, id::Id, plan::State, snapshot::PausedBy};
+use shared_msgs::{
+    error::ErrorKind,
+    id::Id,
+    plan::{Plan, State},
+    snapshot::PausedBy,
+};
 
 use super::failure::{Failure, Level};
 use crate::{
@@ -86,15 +91,15 @@ fn named_state(record: &Record, name: &str) -> Result<State, ErrorKind> {
 }
 
 fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
-    let missing = match &record.sector {
+    let missing = match record.has_job() {
         _ if target == record.state => return Ok(Decision::GoOn(target)),
-        // A thread without a sector has nothing to give up.
-        None if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GoOn(record.state)),
-        None => vec!["sector".to_owned()],
-        Some(_) if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GiveUp),
+        // A thread without a job has nothing to give up.
+        false if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GoOn(record.state)),
+        false => vec!["sector".to_owned()],
+        true if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GiveUp),
         // Its end is being reported and its files may be gone: there is no way back.
-        Some(_) if matches!(record.state, State::Aborted | State::Finished) => vec!["files any more".to_owned()],
-        Some(sector) => inputs::missing(record.plan, target, sector),
+        true if matches!(record.state, State::Aborted | State::Finished) => vec!["files any more".to_owned()],
+        true => inputs::missing(record.plan, target, record),
     };
     if missing.is_empty() {
         Ok(Decision::GoOn(target))
@@ -126,10 +131,9 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
                 record.request_id = Id::generate();
             }
             record.last_err = None;
-            if let Some(sector) = &mut record.sector
-                && record.state != *state
-            {
-                inputs::forget_later(record.plan, *state, sector);
+            if record.state != *state {
+                inputs::forget_later(record.plan, *state, record);
+                record.went_back |= !inputs::later(record.plan, *state).is_empty();
             }
             record.state = *state;
         }
@@ -172,11 +176,20 @@ pub fn apply_step(record: &mut Record, now_ms: u64) {
     record.deaths = 0;
     record.retry = 0;
     record.last_err = None;
+    record.went_back = false;
     record.request_id = Id::generate();
     record.revision += 1;
     if record.pause_pending {
         pause(record, PausedBy::Operator, now_ms);
     }
+}
+
+/// What another plan does to the record of a thread without a job.
+pub fn apply_plan(record: &mut Record, plan: Plan) {
+    record.plan = plan;
+    // Another question than the one that may have been sent.
+    record.request_id = Id::generate();
+    record.revision += 1;
 }
 
 /// What a restart of the process does to the record: an operator's pause stays, a pending one takes effect, an error's
@@ -208,8 +221,12 @@ pub fn give_up(record: &mut Record, reason: &str) {
     record.deaths = 0;
     record.running = None;
     record.request_id = Id::generate();
+    record.went_back = false;
     if let Some(sector) = &mut record.sector {
         sector.abort_reason = Some(reason.to_owned());
+    }
+    if let Some(wdpost) = &mut record.wdpost {
+        wdpost.abort_reason = Some(reason.to_owned());
     }
 }
 

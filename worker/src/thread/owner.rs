@@ -19,8 +19,7 @@ use std::{
 use shared_msgs::{
     command::{CommandReply, Outcome, PauseRequest, ResumeRequest},
     error::ErrorKind,
-    plan::{Plan, State},
-    sealer::SectorId,
+    plan::State,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -36,7 +35,7 @@ use super::{
     view::{Shown, ThreadView},
 };
 use crate::{
-    config::Sealing,
+    config::{Sealing, ThreadConfig, hot::HotConfig},
     failpoint,
     plan::driver::{Moved, Step, heavy_stage},
     stage::Shared,
@@ -53,10 +52,10 @@ pub enum Message {
     Pause(PauseRequest, Reply),
     /// A command of an operator.
     Resume(ResumeRequest, Reply),
-    /// The sector manager has ended this sector.
+    /// The sector manager has ended this job.
     Ended {
-        /// The sector.
-        sector: SectorId,
+        /// See [`Record::job_name`].
+        job: String,
         /// Why.
         reason: String,
     },
@@ -71,7 +70,12 @@ pub struct Owner {
     location: Location,
     store: Store,
     record: Record,
+    hot: HotConfig,
     sealing: Sealing,
+    /// What is wrong with the thread's own configuration file.
+    warning: Option<String>,
+    /// A question for a job was cut off: its answer may be a job, so the same question is asked again.
+    question_open: bool,
     shared: Arc<Shared>,
     reports: Reports,
     mailbox: mpsc::Receiver<Message>,
@@ -80,8 +84,8 @@ pub struct Owner {
     changed: Arc<Notify>,
     /// Before this moment no step begins.
     hold_off: Option<HoldOff>,
-    /// The sector manager has ended the sector: it is given up as soon as nothing runs.
-    ended: Option<(SectorId, String)>,
+    /// The sector manager has ended the job: it is given up as soon as nothing runs.
+    ended: Option<(String, String)>,
     paused_since: Instant,
 }
 
@@ -133,14 +137,13 @@ impl Owner {
         index: u32,
         location: Location,
         store: Store,
-        plan: Plan,
-        sealing: Sealing,
+        config: ThreadConfig,
         surroundings: Surroundings,
     ) -> Result<(Owner, ThreadHandle), StoreError> {
         let now_ms = unix_ms();
         let mut record = match store.load()? {
             Some(record) => record,
-            None => Record::new(plan),
+            None => Record::new(config.plan),
         };
         control::apply_restart(&mut record, now_ms);
         // Also stores the request id of a new thread: it must be there before it is sent.
@@ -152,6 +155,7 @@ impl Owner {
             location: location.path().to_owned(),
             record: record.clone(),
             doing: shown(&record, paused_since, None),
+            warning: None,
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
@@ -161,7 +165,10 @@ impl Owner {
             location,
             store,
             record,
-            sealing,
+            hot: config.hot,
+            sealing: config.sealing,
+            warning: None,
+            question_open: false,
             shared,
             reports,
             mailbox,
@@ -223,10 +230,15 @@ impl Owner {
     }
 
     async fn step(&mut self, stop: &mut watch::Receiver<Stop>) -> Flow {
+        if let Err(failure) = self.read_config().await {
+            self.fail(failure).await;
+            return Flow::GoOn;
+        }
         if let Err(failure) = self.mark_running().await {
             self.fail(failure).await;
             return Flow::GoOn;
         }
+        self.question_open = self.record.state == State::Empty;
         let activity = Activity::begin();
         let mut activity_changes = activity.watch();
         let (record, location, store) = (self.record.clone(), self.location.clone(), self.store.clone());
@@ -262,6 +274,7 @@ impl Owner {
                 return Flow::GoOn;
             }
         };
+        self.question_open = false;
         match outcome {
             Ok(Some(moved)) => self.commit_step(moved).await,
             Ok(None) => self.hold_off = Some(hold_off("sector", self.sealing.seal_interval)),
@@ -280,6 +293,38 @@ impl Owner {
         }
     }
 
+    // Before each new job. A file that cannot be used changes nothing, and is shown until it can.
+    async fn read_config(&mut self) -> Result<(), Failure> {
+        if self.record.state != State::Empty || self.question_open {
+            return Ok(());
+        }
+        let (hot, location) = (self.hot.clone(), self.location.path().to_owned());
+        let read = tokio::task::spawn_blocking(move || hot.read(&location)).await.map_err(Failure::critical)?;
+        let (plan, sealing) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                if self.warning.as_deref() != Some(&format!("warning: {error}")) {
+                    warn!(thread = self.index, "{error}; the old configuration stays");
+                }
+                self.warning = Some(format!("warning: {error}"));
+                return Ok(());
+            }
+        };
+        self.warning = None;
+        if sealing != self.sealing {
+            info!(thread = self.index, "its configuration has changed");
+            self.sealing = sealing;
+        }
+        if plan != self.record.plan {
+            let mut after = self.record.clone();
+            control::apply_plan(&mut after, plan);
+            self.store.commit(&after, vec![]).await?;
+            info!(thread = self.index, from = %self.record.plan, %plan, "its plan has changed");
+            self.adopt(after);
+        }
+        Ok(())
+    }
+
     // Records that a heavy stage runs, so that a process that dies in it again and again is noticed.
     async fn mark_running(&mut self) -> Result<(), Failure> {
         let stage = heavy_stage(self.record.plan, self.record.state);
@@ -296,6 +341,7 @@ impl Owner {
         control::apply_step(&mut after, unix_ms());
         after.state = moved.state;
         after.sector = moved.sector;
+        after.wdpost = moved.wdpost;
         if after.paused.is_none() {
             // Spares the next step its own commit.
             after.running = heavy_stage(after.plan, after.state);
@@ -310,7 +356,7 @@ impl Owner {
             // A sector that failed for good: sectors must not be burnt one after another.
             self.hold_off = Some(hold_off("next sector", self.sealing.seal_interval));
         }
-        let sector = after.sector.as_ref().or(before.sector.as_ref()).map(|sector| sector.allocated.id.to_string());
+        let sector = after.job_name().or(before.job_name());
         info!(thread = self.index, sector, from = %before.state, state = %after.state, "moved");
         self.adopt(after);
         if let Some(event) = moved.event {
@@ -321,7 +367,7 @@ impl Owner {
     async fn fail(&mut self, failure: Failure) {
         let mut after = self.record.clone();
         let failure = control::apply_failure(&mut after, failure, self.sealing.max_retries, unix_ms());
-        let sector = after.sector.as_ref().map(|sector| sector.allocated.id.to_string());
+        let sector = after.job_name();
         warn!(thread = self.index, sector, state = %self.record.state, level = failure.level.name(), retry = after.retry, "{}", failure.message);
         if let Err(error) = self.store.commit(&after, vec![]).await {
             // Nothing can be kept: the thread stops here, and says so for as long as the process lives.
@@ -352,7 +398,7 @@ impl Owner {
                 let answer = self.carry_out(decision, "resume", request.by, request.reason).await;
                 reply.send(answer).ok();
             }
-            Message::Ended { sector, reason } => self.ended = Some((sector, reason)),
+            Message::Ended { job, reason } => self.ended = Some((job, reason)),
         }
     }
 
@@ -381,14 +427,14 @@ impl Owner {
             Decision::GoOn(state) => resumed(state),
             Decision::GiveUp => resumed(State::Aborted),
         };
-        let sector_id = before.sector.as_ref().map(|sector| sector.allocated.id.to_string());
+        let sector_id = before.job_name();
         Ok(CommandReply { index: self.index, sector_id, revision: self.record.revision, outcome })
     }
 
-    // Gives the sector up that the sector manager has ended, if it is still in hand. Returns whether it did.
+    // Gives the job up that the sector manager has ended, if it is still in hand. Returns whether it did.
     async fn give_up_ended(&mut self) -> bool {
-        let Some((sector, reason)) = self.ended.take() else { return false };
-        let in_hand = self.record.sector.as_ref().is_some_and(|held| held.allocated.id == sector);
+        let Some((job, reason)) = self.ended.take() else { return false };
+        let in_hand = self.record.job_name().is_some_and(|held| held == job);
         if !in_hand || matches!(self.record.state, State::Finished | State::Aborted) {
             return false;
         }
@@ -410,6 +456,7 @@ impl Owner {
         self.view.send_modify(|view| {
             view.record.clone_from(&self.record);
             view.doing = doing;
+            view.warning.clone_from(&self.warning);
         });
         self.changed.notify_one();
     }

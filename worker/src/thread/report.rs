@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use shared_msgs::{
     plan::State,
-    sealer::{ReportState, ReportedFailure, SectorId, StateChange, WorkerPlace},
+    sealer::{ReportState, ReportStateReply, ReportedFailure, SectorId, StateChange, WorkerPlace},
 };
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -74,12 +74,13 @@ async fn send_all(worker: String, sector_manager: Arc<dyn SectorManager>, mut in
                 continue;
             }
         };
-        let reason = match reply.abort_reason {
-            Some(reason) => reason,
-            None if reply.finalized => "it is finalized".into(),
-            None => continue,
-        };
+        let Some(reason) = ended_by(reply) else { continue };
         // A thread that has ended needs no telling.
-        report.thread.send(Message::Ended { sector: report.sector, reason }).await.ok();
+        report.thread.send(Message::Ended { job: report.sector.to_string(), reason }).await.ok();
     }
+}
+
+/// Why the sector manager has ended the sector, if it has.
+pub(super) fn ended_by(reply: ReportStateReply) -> Option<String> {
+    reply.abort_reason.or_else(|| reply.finalized.then(|| "it is finalized".into()))
 }

@@ -18,6 +18,8 @@ pub struct ThreadView {
     pub record: Record,
     /// What it is doing.
     pub doing: Shown,
+    /// What is wrong with it beside its job, e.g. with its configuration file.
+    pub warning: Option<String>,
 }
 
 /// What a thread is doing, as it is shown.
@@ -60,13 +62,13 @@ impl ThreadView {
             index: self.index,
             location: self.location.display().to_string(),
             plan: record.plan.name().to_owned(),
-            sector_id: record.sector.as_ref().map(|sector| sector.allocated.id.to_string()),
+            sector_id: record.job_name(),
             state: record.state.name().to_owned(),
             stage: record.plan.stage(record.state).map(|stage| stage.name().to_owned()),
             status: self.status(),
             revision: record.revision,
             retry: record.retry,
-            last_err: record.last_err.clone(),
+            last_err: record.last_err.clone().or_else(|| self.warning.clone()),
         }
     }
 }

@@ -1,0 +1,88 @@
+//! `config.toml` in a thread's location: read again before each new job, so that a thread can be given another plan or other
+//! options without a restart.
+
+use std::{io, path::Path};
+
+use serde::Deserialize;
+use shared_msgs::{
+    config::{KnownKey, parse},
+    plan::Plan,
+};
+use toml::Table;
+
+use super::{KNOWN_KEYS, sealing::Sealing};
+
+/// The file's name.
+pub const FILE_NAME: &str = "config.toml";
+const PREFIX: &str = "sealing_thread[].";
+
+/// What the worker's configuration file says of a thread; the thread's own file stands in for parts of it.
+#[derive(Clone, Debug)]
+pub struct HotConfig {
+    pub(super) plan: Plan,
+    pub(super) common: Table,
+    pub(super) own: Table,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    plan: Option<Plan>,
+    sealing: Table,
+}
+
+impl HotConfig {
+    /// The plan and the options as they are now. An error names the file, and what to do about it.
+    pub fn read(&self, location: &Path) -> Result<(Plan, Sealing), String> {
+        let path = location.join(FILE_NAME);
+        let shown = path.display().to_string();
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let (file, warnings) = parse::<File>(&text, &shown, &known_keys()).map_err(|error| error.to_string())?;
+                warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
+                file
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => File::default(),
+            Err(error) => return Err(format!("cannot read configuration file {shown}: {error}")),
+        };
+        let mut own = self.own.clone();
+        own.extend(file.sealing);
+        let sealing = Sealing::merged(&self.common, &own).map_err(|error| format!("configuration file {shown}: {error}"))?;
+        Ok((file.plan.unwrap_or(self.plan), sealing))
+    }
+}
+
+// Those of `[[sealing_thread]]`, without the location.
+fn known_keys() -> Vec<KnownKey> {
+    let of_thread = KNOWN_KEYS.iter().filter_map(|(key, effect)| Some((key.strip_prefix(PREFIX)?, *effect)));
+    of_thread.filter(|(key, _)| *key != "location").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_stands_in_for_what_it_names_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let own: Table = "max_retries = 3".parse().unwrap();
+        let hot = HotConfig { plan: Plan::Sealer, common: "seal_interval = '7s'".parse().unwrap(), own };
+        let write = |text: &str| std::fs::write(directory.path().join(FILE_NAME), text).unwrap();
+        let (plan, sealing) = hot.read(directory.path()).unwrap();
+        assert_eq!((plan, sealing.max_retries, sealing.seal_interval.as_secs()), (Plan::Sealer, 3, 7));
+        write("plan = 'snapup'\nsealing.max_retries = 1");
+        let (plan, sealing) = hot.read(directory.path()).unwrap();
+        assert_eq!((plan, sealing.max_retries, sealing.seal_interval.as_secs()), (Plan::Snapup, 1, 7));
+        for (broken, sign) in [
+            ("plan = 'seal'", "config.toml"),
+            ("location = 'x'", "unknown key `location`"),
+            ("sealing.max_retrys = 1", "did you mean `sealing.max_retries`"),
+            ("sealing.allowed_sizes = ['3KiB']", "is no sector size"),
+            ("[", "config.toml"),
+        ] {
+            write(broken);
+            let error = hot.read(directory.path()).unwrap_err();
+            assert!(error.contains(sign) && error.contains("config.toml"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! How a thread seals: `[sealing]`, with what `sealing.*` of the thread says in its place.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared_msgs::{
+    plan::Plan,
+    sealer::{AcquireDealsSpec, AllocateSectorSpec, SealProofType},
+};
+use toml::Table;
+
+/// The options of `[sealing]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Sealing {
+    /// Actor ids of the miners to seal for; all if absent.
+    pub allowed_miners: Option<Vec<u64>>,
+    /// Sector sizes to seal, e.g. `32GiB`; all if absent.
+    pub allowed_sizes: Option<Vec<String>>,
+    /// Ask for deals to put into new sectors.
+    pub enable_deals: bool,
+    /// Seal no sector without deals: wait for some.
+    pub disable_cc: bool,
+    /// At most so many deals in a sector; the sector manager's limit if absent.
+    pub max_deals: Option<u32>,
+    /// At least so much of a sector is to be deals, e.g. `8GiB`.
+    pub min_deal_space: Option<String>,
+    /// Retries of a stage after temporary failures.
+    pub max_retries: u32,
+    /// Time between two questions for a job while there is none.
+    #[serde(with = "humantime_serde")]
+    pub seal_interval: Duration,
+    /// Time before a retry.
+    #[serde(with = "humantime_serde")]
+    pub recover_interval: Duration,
+    /// Time between two questions for what became of a message on chain.
+    #[serde(with = "humantime_serde")]
+    pub rpc_polling_interval: Duration,
+    /// Go on with a proof that was not verified.
+    pub ignore_proof_check: bool,
+    /// Make a new replica's vanilla proofs once, to see that it can be proven.
+    pub verify_after_pc2: bool,
+}
+
+impl Default for Sealing {
+    fn default() -> Self {
+        Sealing {
+            allowed_miners: None,
+            allowed_sizes: None,
+            enable_deals: false,
+            disable_cc: false,
+            max_deals: None,
+            min_deal_space: None,
+            max_retries: 5,
+            seal_interval: Duration::from_secs(30),
+            recover_interval: Duration::from_secs(60),
+            rpc_polling_interval: Duration::from_secs(180),
+            ignore_proof_check: false,
+            verify_after_pc2: false,
+        }
+    }
+}
+
+impl Sealing {
+    /// Reads the options of a thread: its own in place of the common ones.
+    pub fn merged(common: &Table, own: &Table) -> Result<Sealing, String> {
+        let mut merged = common.clone();
+        merged.extend(own.clone());
+        let sealing: Sealing = merged.try_into().map_err(|error: toml::de::Error| format!("sealing: {}", error.message()))?;
+        for size in sealing.allowed_sizes.iter().flatten() {
+            if proof_of_size(size).is_none() {
+                return Err(format!("sealing.allowed_sizes: {size:?} is no sector size; they are 2KiB, 8MiB, 512MiB, 32GiB and 64GiB"));
+            }
+        }
+        if let Some(space) = &sealing.min_deal_space
+            && bytes_of(space).is_none()
+        {
+            return Err(format!("sealing.min_deal_space: {space:?} is no size; write it as 8GiB"));
+        }
+        if sealing.disable_cc && !sealing.enable_deals {
+            return Err("sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true".into());
+        }
+        Ok(sealing)
+    }
+
+    /// Which sectors a plan asks for: new ones as it can seal them, known ones however they were sealed.
+    pub fn allocation(&self, plan: Plan) -> AllocateSectorSpec {
+        const ALL_SIZES: [SealProofType; 5] = [SealProofType(5), SealProofType(6), SealProofType(7), SealProofType(8), SealProofType(9)];
+        let sizes = self.allowed_sizes.as_ref().map(|sizes| sizes.iter().filter_map(|size| proof_of_size(size)).collect::<Vec<_>>());
+        let variants =
+            |sizes: Vec<SealProofType>, of_size: fn(SealProofType) -> Vec<SealProofType>| sizes.into_iter().flat_map(of_size).collect();
+        let allowed_proof_types = match plan {
+            Plan::Niporep => Some(variants(sizes.unwrap_or(ALL_SIZES.into()), |size| vec![size.non_interactive()])),
+            Plan::Sealer => sizes.map(|sizes| variants(sizes, |size| vec![size, size.synthetic()])),
+            _ => sizes.map(|sizes| variants(sizes, |size| vec![size, size.synthetic(), size.non_interactive()])),
+        };
+        AllocateSectorSpec { allowed_miners: self.allowed_miners.clone(), allowed_proof_types }
+    }
+
+    /// Which deals to ask for.
+    pub fn deals(&self) -> AcquireDealsSpec {
+        AcquireDealsSpec { max_deals: self.max_deals, min_used_space: self.min_deal_space.as_deref().and_then(bytes_of) }
+    }
+
+    /// Names of the window-PoSt proof types to ask for.
+    pub fn window_post_types(&self) -> Option<Vec<String>> {
+        let sizes = self.allowed_sizes.as_ref()?;
+        Some(sizes.iter().filter_map(|size| proof_of_size(size)?.window_post_name()).collect())
+    }
+}
+
+/// Bytes of a size like `32GiB`.
+pub(super) fn bytes_of(text: &str) -> Option<u64> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let unit: u64 = match &text[digits..] {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(unit)
+}
+
+fn proof_of_size(text: &str) -> Option<SealProofType> {
+    SealProofType::of_sector_size(bytes_of(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealing(text: &str) -> Result<Sealing, String> {
+        Sealing::merged(&Table::new(), &text.parse().unwrap())
+    }
+
+    #[test]
+    fn each_plan_asks_for_the_sectors_that_it_can_work_on() {
+        let numbers = |text: &str, plan| {
+            let allowed = sealing(text).unwrap().allocation(plan).allowed_proof_types;
+            allowed.map(|types| types.into_iter().map(|proof| proof.0).collect::<Vec<_>>())
+        };
+        let small = "allowed_sizes = ['2KiB']";
+        assert_eq!(numbers(small, Plan::Sealer), Some(vec![5, 10]));
+        assert_eq!(numbers(small, Plan::Niporep), Some(vec![15]));
+        assert_eq!(numbers(small, Plan::Rebuild), Some(vec![5, 10, 15]));
+        assert_eq!(numbers("", Plan::Sealer), None);
+        assert_eq!(numbers("", Plan::Niporep), Some(vec![15, 16, 17, 18, 19]));
+        assert_eq!(sealing(small).unwrap().window_post_types().unwrap(), ["StackedDrgWindow2KiBV1_2"]);
+    }
+
+    #[test]
+    fn deals_are_asked_for_as_configured() {
+        let spec = sealing("enable_deals = true\nmax_deals = 3\nmin_deal_space = '8GiB'").unwrap().deals();
+        assert_eq!((spec.max_deals, spec.min_used_space), (Some(3), Some(8 << 30)));
+        assert!(sealing("min_deal_space = '8 apples'").unwrap_err().contains("write it as 8GiB"));
+        assert!(sealing("disable_cc = true").unwrap_err().contains("enable_deals"));
+    }
+}

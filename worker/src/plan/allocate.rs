@@ -1,0 +1,135 @@
+//! Asking the sector manager for a job, as each plan does.
+
+use shared_msgs::{
+    plan::{Event, Plan, State},
+    sealer::{
+        AllocateRebuildSector, AllocateSector, AllocateSnapupSector, AllocateUnsealSector, AllocateWdpostJob, AllocatedSector,
+        PrivateReplica, PublicReplica, piece_commitment,
+    },
+};
+
+use super::driver::{Moved, Step, next};
+use crate::{
+    store::record::{Sector, UnsealPiece, Upgrade, Wdpost},
+    thread::failure::Failure,
+};
+
+impl Step<'_> {
+    /// Asks for a job; `None` when there is none.
+    pub(super) async fn allocate(&self) -> Result<Option<Moved>, Failure> {
+        let plan = self.record.plan;
+        let allocated = match plan {
+            Plan::Sealer | Plan::Niporep => self.allocate_sector().await?.map(|sector| (Event::Allocate, sector)),
+            Plan::Snapup => self.allocate_snapup().await?.map(|sector| (Event::AllocatedSnapUpSector, sector)),
+            Plan::Rebuild => self.allocate_rebuild().await?.map(|sector| (Event::AllocatedRebuildSector, sector)),
+            Plan::Unseal => self.allocate_unseal().await?.map(|sector| (Event::AllocatedUnsealSector, sector)),
+            Plan::Wdpost => return self.allocate_wdpost().await,
+        };
+        let Some((event, sector)) = allocated else { return Ok(None) };
+        let proof = sector.allocated.proof_type;
+        if proof.sector_size().is_none() {
+            return Err(Failure::temporary(format!("the sector manager allocated seal proof type {}, which does not exist", proof.0)));
+        }
+        let state = next(plan, State::Empty, event)?;
+        Ok(Some(Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs: vec![] }))
+    }
+
+    async fn allocate_sector(&self) -> Result<Option<Sector>, Failure> {
+        let request = AllocateSector { request_id: self.record.request_id, spec: self.sealing.allocation(self.record.plan) };
+        let Some(allocated) = self.ask(&request).await? else { return Ok(None) };
+        if self.record.plan == Plan::Niporep && !allocated.proof_type.is_non_interactive() {
+            return Err(Failure::temporary(format!(
+                "the sector manager allocated seal proof type {}, plan niporep seals with a non-interactive one",
+                allocated.proof_type.0
+            )));
+        }
+        Ok(Some(Sector::new(allocated)))
+    }
+
+    async fn allocate_snapup(&self) -> Result<Option<Sector>, Failure> {
+        let request = AllocateSnapupSector {
+            request_id: self.record.request_id,
+            sector: self.sealing.allocation(self.record.plan),
+            deals: self.sealing.deals(),
+        };
+        let Some(found) = self.ask(&request).await? else { return Ok(None) };
+        let PrivateReplica { access_instance } = found.private;
+        Ok(Some(Sector {
+            deals: Some(found.pieces),
+            comm_r: Some(found.public.comm_r),
+            upgrade: Some(Upgrade { source: Some(access_instance), ..Upgrade::default() }),
+            ..Sector::new(found.sector)
+        }))
+    }
+
+    async fn allocate_rebuild(&self) -> Result<Option<Sector>, Failure> {
+        let request = AllocateRebuildSector { request_id: self.record.request_id, spec: self.sealing.allocation(self.record.plan) };
+        let Some(found) = self.ask(&request).await? else { return Ok(None) };
+        let known_comm_r = found.upgrade_public.map(|PublicReplica { comm_r }| comm_r);
+        Ok(Some(Sector {
+            deals: Some(found.pieces_v2.or(found.pieces).unwrap_or_default()),
+            ticket: Some(found.ticket),
+            upgrade: found.is_snap_up.then(|| Upgrade { known_comm_r, ..Upgrade::default() }),
+            ..Sector::new(found.sector)
+        }))
+    }
+
+    async fn allocate_unseal(&self) -> Result<Option<Sector>, Failure> {
+        let request = AllocateUnsealSector { request_id: self.record.request_id, spec: self.sealing.allocation(self.record.plan) };
+        let Some(found) = self.ask(&request).await? else { return Ok(None) };
+        check_range(found.sector, found.offset, found.size)?;
+        // It becomes the name of a file.
+        piece_commitment(&found.piece_cid)
+            .map_err(|error| Failure::temporary(format!("sector manager, allocate_unseal_sector: {error}")))?;
+        let piece = UnsealPiece {
+            piece_cid: found.piece_cid,
+            comm_d: found.comm_d,
+            offset: found.offset,
+            size: found.size,
+            store: found.private_info.access_instance,
+            done: false,
+        };
+        Ok(Some(Sector { ticket: Some(found.ticket), unseal: Some(piece), ..Sector::new(found.sector) }))
+    }
+
+    async fn allocate_wdpost(&self) -> Result<Option<Moved>, Failure> {
+        let request = AllocateWdpostJob {
+            request_id: self.record.request_id,
+            allowed_miners: self.sealing.allowed_miners.clone(),
+            allowed_proof_types: self.sealing.window_post_types(),
+            count: 1,
+            worker: self.shared.worker.clone(),
+        };
+        let Some(job) = self.ask(&request).await?.into_iter().next() else { return Ok(None) };
+        let state = next(Plan::Wdpost, State::Empty, Event::Allocated)?;
+        let wdpost = Some(Wdpost { job, output: None, abort_reason: None });
+        Ok(Some(Moved { state, event: Some(Event::Allocated), sector: None, wdpost, outputs: vec![] }))
+    }
+}
+
+// Whole 127-byte units of the sector: what fr32 padding and the proofs library work in.
+fn check_range(sector: AllocatedSector, offset: u64, size: u64) -> Result<(), Failure> {
+    let unpadded = sector.proof_type.sector_size().unwrap_or_default() / 128 * 127;
+    let inside = size > 0 && offset.checked_add(size).is_some_and(|end| end <= unpadded);
+    if inside && offset % 127 == 0 && size % 127 == 0 {
+        return Ok(());
+    }
+    let refused = format!("sector manager, allocate_unseal_sector: no piece of {} has {size} bytes at {offset}", sector.id);
+    Err(Failure::temporary(refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_msgs::sealer::{SealProofType, SectorId};
+
+    use super::*;
+
+    #[test]
+    fn a_piece_lies_in_its_sector() {
+        let sector = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
+        assert!(check_range(sector, 0, 2032).is_ok() && check_range(sector, 1016, 1016).is_ok());
+        for (offset, size) in [(0, 0), (0, 2159), (1016, 1143), (1, 127), (0, 128), (u64::MAX - 126, 127)] {
+            assert!(check_range(sector, offset, size).is_err(), "{offset} {size}");
+        }
+    }
+}

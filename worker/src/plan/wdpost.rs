@@ -1,0 +1,8 @@
+//! Plan `wdpost`: proves that the sectors of a partition are still there.
+
+use shared_msgs::plan::State;
+
+use super::inputs::Input;
+
+/// What each state needs beyond what the states before it need.
+pub const INPUTS: &[(State, &[Input])] = &[(State::Allocated, &[]), (State::Generated, &[Input::WindowProofs]), (State::Finished, &[])];

@@ -1,0 +1,167 @@
+//! Upgrades (FIP-0019): PrepareForSnapup, SnapEncode, SnapProve and SubmitSnapupProof.
+
+use std::fs;
+
+use shared_msgs::{
+    plan::{Event, Plan},
+    sealer::{Base64Bytes, Commitment, SubmitResult, SubmitSnapupProof},
+};
+
+use super::{Done, Job, add_pieces, field, on_disk, submission::accepted};
+use crate::{
+    processor::task::{SnapEncode, SnapProve},
+    store::{
+        attached::{Kind, ReplicaFiles},
+        location::{at, fresh_dir, remove_path},
+    },
+    thread::failure::Failure,
+};
+
+/// Adds the new pieces to a sector that is sealed again, if it had got any.
+pub(super) async fn prepare(job: &Job<'_>) -> Result<Done, Failure> {
+    match job.sector.upgrade {
+        None => job.done(Event::SkipSnap, |_| {}),
+        Some(_) => add_pieces::run(job).await,
+    }
+}
+
+/// Makes the new replica from the old one and the new data.
+pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
+    let (old, new) = (job.old_replica().await?, job.local(Kind::Update));
+    // The new replica, the data's tree and tree-r-last.
+    job.require_sectors(4).await?;
+    let size = job.sector_size()?;
+    on_disk({
+        let new = new.clone();
+        move || {
+            fresh_dir(&new.cache)?;
+            remove_path(&new.replica)?;
+            fs::File::create(&new.replica).and_then(|file| file.set_len(size)).map_err(|error| at(&new.replica, error))
+        }
+    })
+    .await?;
+    let task = SnapEncode {
+        registered_proof: job.update_proof_name()?,
+        new_replica_path: new.replica,
+        new_cache_path: new.cache,
+        sector_path: old.replica,
+        sector_cache_path: old.cache,
+        staged_data_path: job.files.update_unsealed.clone(),
+        piece_infos: job.piece_infos()?,
+    };
+    let encoded = job.shared.processors.run(task, job.activity).await?;
+    let upgrade = job.upgrade()?;
+    if encoded.comm_d_new != *field(&upgrade.comm_d, "commD of the upgrade")? {
+        return Err(Failure::permanent("the encoded data's commD is not that of tree-d"));
+    }
+    if let Some(known) = upgrade.known_comm_r.filter(|known| *known != encoded.comm_r_new) {
+        let (known, found) = (hex(&known), hex(&encoded.comm_r_new));
+        return Err(Failure::permanent(format!("the upgraded replica has commR {found}, the chain knows {known}")));
+    }
+    job.done(Event::SnapEncode, |sector| {
+        if let Some(upgrade) = &mut sector.upgrade {
+            upgrade.comm_r = Some(encoded.comm_r_new);
+        }
+    })
+}
+
+/// Proves the upgrade. A rebuild only checks that it could: the chain has the proof.
+pub(super) async fn prove(job: &Job<'_>) -> Result<Done, Failure> {
+    let vannilla_proofs = vanilla_proofs(job).await?;
+    if job.plan == Plan::Rebuild {
+        return job.done(Event::SnapProve, |_| {});
+    }
+    let (comm_r_old, comm_r_new, comm_d_new) = job.update_commitments()?;
+    let registered_proof = job.update_proof_name()?;
+    let task = SnapProve { registered_proof: registered_proof.clone(), vannilla_proofs, comm_r_old, comm_r_new, comm_d_new };
+    let proof = job.shared.processors.run(task, job.activity).await?;
+    if !job.sealing.ignore_proof_check {
+        verify(job, registered_proof, proof.clone()).await?;
+    }
+    job.done(Event::SnapProve, |sector| {
+        if let Some(upgrade) = &mut sector.upgrade {
+            upgrade.proof = Some(Base64Bytes(proof));
+        }
+    })
+}
+
+/// Hands the proof in.
+pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
+    let upgrade = job.upgrade()?;
+    let (_, comm_r, comm_d) = job.update_commitments()?;
+    let deals = job.sector.deals.iter().flatten();
+    let request = SubmitSnapupProof {
+        request_id: job.request_id,
+        sector: job.id(),
+        comm_r,
+        comm_d,
+        access_instance: field(&job.sector.persisted, "store")?.clone(),
+        pieces: deals.filter(|piece| piece.deal_info.is_some()).map(|piece| piece.piece.piece_cid.clone()).collect(),
+        proof: field(&upgrade.proof, "proof of the upgrade")?.clone(),
+    };
+    let reply = job.ask(&request).await?;
+    if reply.res == SubmitResult::FilesMissed {
+        tracing::warn!(sector = %job.id(), reason = reply.desc, "the sector manager misses files: they are persisted again");
+        job.poll_later("the files to be persisted again").await;
+        return job.done(Event::RePersist, |_| {});
+    }
+    accepted("proof of the upgrade", reply)?;
+    job.done(Event::Finish, |_| {})
+}
+
+impl Job<'_> {
+    fn update_proof_name(&self) -> Result<String, Failure> {
+        let proof = self.sector.allocated.proof_type;
+        proof.update_name().ok_or_else(|| Failure::permanent(format!("seal proof type {} has no update proof", proof.0)))
+    }
+
+    // Of the old replica, the new one, and the new data.
+    fn update_commitments(&self) -> Result<(Commitment, Commitment, Commitment), Failure> {
+        let upgrade = self.upgrade()?;
+        let old = *field(&self.sector.comm_r, "commR")?;
+        Ok((old, *field(&upgrade.comm_r, "commR of the upgrade")?, *field(&upgrade.comm_d, "commD of the upgrade")?))
+    }
+
+    // In its store, or just sealed again.
+    async fn old_replica(&self) -> Result<ReplicaFiles, Failure> {
+        match &self.upgrade()?.source {
+            Some(name) => Ok(self.store_named(name).await?.files(self.id(), Kind::Sealed)),
+            None => Ok(self.local(Kind::Sealed)),
+        }
+    }
+}
+
+fn hex(commitment: &Commitment) -> String {
+    commitment.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(feature = "builtin-proofs")]
+async fn vanilla_proofs(job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
+    use crate::processor::builtin;
+    let (old, new) = (job.old_replica().await?, job.local(Kind::Update));
+    let (proof, commitments) = (job.update_proof_name()?, job.update_commitments()?);
+    let made = tokio::task::spawn_blocking(move || builtin::update_vanilla_proofs(&proof, commitments, &old, &new)).await;
+    Ok(made.map_err(Failure::critical)??)
+}
+
+#[cfg(feature = "builtin-proofs")]
+async fn verify(job: &Job<'_>, proof_type: String, proof: Vec<u8>) -> Result<(), Failure> {
+    let commitments = job.update_commitments()?;
+    let verified = tokio::task::spawn_blocking(move || crate::processor::builtin::verify_update(&proof_type, &proof, commitments)).await;
+    match verified.map_err(Failure::critical)? {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::temporary("the proof of the upgrade does not verify")),
+        Err(error) => Err(Failure::permanent(format!("the proof of the upgrade cannot be verified: {error}"))),
+    }
+}
+
+#[cfg(not(feature = "builtin-proofs"))]
+async fn vanilla_proofs(_job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
+    Err(Failure::critical("this worker was built without the proofs, which make the vanilla proofs of an upgrade"))
+}
+
+// Refused at start-up unless `ignore_proof_check` is set, see `config`.
+#[cfg(not(feature = "builtin-proofs"))]
+async fn verify(_job: &Job<'_>, _proof_type: String, _proof: Vec<u8>) -> Result<(), Failure> {
+    Err(Failure::critical("this worker was built without the proofs and cannot verify: set sealing.ignore_proof_check"))
+}

@@ -1,0 +1,45 @@
+//! Going back: what the later stages left behind is removed before the sector goes on.
+
+use std::path::PathBuf;
+
+use super::{Job, on_disk};
+use crate::{
+    plan::{end::persisted_kind, inputs, inputs::Input},
+    store::{location::remove_path, record::Sector},
+    thread::failure::Failure,
+};
+
+/// Removes it, and returns the sector as it is then. Safe to repeat.
+pub(crate) async fn remove_later(job: &Job<'_>) -> Result<Sector, Failure> {
+    let later = inputs::later(job.plan, job.state);
+    let paths: Vec<PathBuf> = later.iter().flat_map(|input| local_files(job, *input)).collect();
+    on_disk(move || paths.iter().try_for_each(|path| remove_path(path))).await?;
+    let mut sector = job.sector.clone();
+    if let Some(name) = &job.sector.persisted
+        && later.contains(&Input::PersistedFiles)
+    {
+        let store = job.store_named(name).await?;
+        let (id, kind) = (job.id(), persisted_kind(job.sector));
+        on_disk(move || store.remove(id, kind)).await?;
+        sector.persisted = None;
+    }
+    Ok(sector)
+}
+
+fn local_files(job: &Job<'_>, input: Input) -> Vec<PathBuf> {
+    let files = &job.files;
+    let paths: &[&PathBuf] = match input {
+        Input::Pieces => &[&files.unsealed],
+        Input::CommD => &[&files.tree_d],
+        // The trees in the cache are made anew by PC2, which needs the layers beside them.
+        Input::CommR => &[&files.sealed],
+        Input::Pc1Out => &[&files.cache],
+        Input::UpgradePieces => &[&files.update_unsealed],
+        Input::UpgradeCommD => &[&files.update_tree_d],
+        Input::UpgradeCommR => &[&files.update, &files.update_cache],
+        Input::UnsealedPiece => &[&files.piece, &files.unseal_cache],
+        Input::Deals | Input::Ticket | Input::Seed | Input::SyntheticProofType | Input::CheckedReplica | Input::PersistedFiles => &[],
+        Input::PreCommit | Input::C1Out | Input::Proof | Input::SubmittedProof | Input::UpgradeProof | Input::WindowProofs => &[],
+    };
+    paths.iter().map(|path| (*path).clone()).collect()
+}

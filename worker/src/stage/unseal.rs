@@ -1,0 +1,235 @@
+//! Unseal and UploadPiece: gets a piece's bytes out of a replica, and brings them where they are wanted.
+
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use shared_msgs::{
+    plan::Event,
+    sealer::{AcquireUnsealDest, piece_cid, piece_commitment},
+};
+
+use super::{Done, Job, field, on_disk};
+use crate::{
+    processor::{
+        piece_reader,
+        task::{Unseal, prover_id},
+        transfer,
+    },
+    store::{
+        attached::Kind,
+        location::{fresh_dir, remove_path},
+        record::UnsealPiece,
+    },
+    thread::failure::Failure,
+};
+
+pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
+    let piece = job.unseal_piece()?.clone();
+    let store = job.store_named(&piece.store).await?;
+    let (sealed, updated) = (store.files(job.id(), Kind::Sealed), store.files(job.id(), Kind::Update));
+    let (out, scratch) = (job.files.piece.clone(), job.files.unseal_cache.clone());
+    let is_updated = on_disk({
+        let (out, scratch, update) = (out.clone(), scratch.clone(), updated.replica.clone());
+        move || {
+            fresh_dir(&scratch)?;
+            remove_path(&out)?;
+            Ok(update.is_file())
+        }
+    })
+    .await?;
+    // The piece, and the layers that are made again; of an upgraded sector the whole data.
+    job.require_sectors(3).await?;
+    if is_updated {
+        decode_update(job, &piece, sealed, updated, scratch.join("data"), out.clone()).await?;
+    } else {
+        let task = Unseal {
+            registered_proof: job.proof_name()?,
+            prover_id: prover_id(job.id().miner),
+            sector_id: job.id().number,
+            comm_d: piece.comm_d,
+            ticket: field(&job.sector.ticket, "ticket")?.ticket.0,
+            cache_dir: scratch.clone(),
+            sealed_file: sealed.replica,
+            unsealed_output: out.clone(),
+            offset: piece.offset,
+            num_bytes: piece.size,
+        };
+        let size = job.shared.processors.run(task, job.activity).await?;
+        if size != piece.size {
+            return Err(Failure::temporary(format!("{size} bytes were unsealed of {}", piece.size)));
+        }
+    }
+    check_piece(job, &piece, out).await?;
+    on_disk(move || remove_path(&scratch)).await?;
+    job.done(Event::UnsealDone, |sector| sector.unseal.iter_mut().for_each(|piece| piece.done = true))
+}
+
+pub(super) async fn upload(job: &Job<'_>) -> Result<Done, Failure> {
+    let piece = job.unseal_piece()?;
+    let request = AcquireUnsealDest { sector: job.id(), piece_cid: piece.piece_cid.clone() };
+    let mut wanted = job.ask(&request).await?;
+    let directories = &job.shared.local_pieces_dirs;
+    if wanted.is_empty() {
+        let first = directories.first().ok_or_else(|| {
+            Failure::permanent(
+                "nobody says where the piece is to go: give --dest to the command that asks for it, or set worker.local_pieces_dirs",
+            )
+        })?;
+        wanted.push(format!("file://{}", first.join(&piece.piece_cid).display()));
+    }
+    for destination in wanted {
+        let from = job.files.piece.clone();
+        match Destination::parse(&destination, directories).map_err(Failure::permanent)? {
+            Destination::File(to) => on_disk(move || copy_piece(&from, &to)).await?,
+            Destination::Http(url) => {
+                let sent = tokio::task::spawn_blocking(move || piece_reader::upload(&from, &url)).await;
+                sent.map_err(Failure::critical)?.map_err(Failure::temporary)?;
+            }
+        }
+    }
+    job.done(Event::UploadPieceDone, |_| {})
+}
+
+/// Where a piece goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Destination {
+    File(PathBuf),
+    Http(String),
+}
+
+impl Destination {
+    // A message from the bus must not have any file of this machine written: only those of the directories for pieces.
+    fn parse(text: &str, directories: &[PathBuf]) -> Result<Self, String> {
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(Destination::Http(text.to_owned()));
+        }
+        let path = text.strip_prefix("file://").map(PathBuf::from);
+        let Some(path) = path.filter(|path| path.is_absolute()) else {
+            return Err(format!("destination {text:?} is neither file:///… nor http://…"));
+        };
+        let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        let inside = |directory: &PathBuf| path.strip_prefix(directory).is_ok_and(|rest| rest.components().next().is_some());
+        if plain && directories.iter().any(inside) {
+            return Ok(Destination::File(path));
+        }
+        let allowed: Vec<_> = directories.iter().map(|directory| directory.display().to_string()).collect();
+        let allowed = if allowed.is_empty() { "there is none".into() } else { allowed.join(", ") };
+        Err(format!("{} is in no directory of worker.local_pieces_dirs ({allowed}): add its directory there", path.display()))
+    }
+}
+
+// A file that is there already is never replaced by another one.
+fn copy_piece(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::metadata(to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => transfer::copy_file(from, to),
+        Err(error) => Err(error),
+        Ok(_) if same_content(from, to)? => Ok(()),
+        Ok(_) => {
+            let exists = format!("{}: another file is there already: remove it, or ask for another destination", to.display());
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, exists))
+        }
+    }
+}
+
+fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    use io::Read;
+    let (one, other) = (fs::File::open(one)?, fs::File::open(other)?);
+    if !other.metadata()?.is_file() || one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (io::BufReader::new(one).bytes(), io::BufReader::new(other).bytes());
+    loop {
+        match (one.next().transpose()?, other.next().transpose()?) {
+            (None, None) => return Ok(true),
+            (left, right) if left == right => {}
+            _ => return Ok(false),
+        }
+    }
+}
+
+impl Job<'_> {
+    fn unseal_piece(&self) -> Result<&UnsealPiece, Failure> {
+        field(&self.sector.unseal, "piece to unseal")
+    }
+}
+
+#[cfg(feature = "builtin-proofs")]
+async fn decode_update(
+    job: &Job<'_>,
+    piece: &UnsealPiece,
+    sealed: crate::store::attached::ReplicaFiles,
+    updated: crate::store::attached::ReplicaFiles,
+    data: PathBuf,
+    out: PathBuf,
+) -> Result<(), Failure> {
+    use crate::processor::builtin;
+    let proof = job.sector.allocated.proof_type.update_name();
+    let proof = proof.ok_or_else(|| Failure::permanent("the sector's seal proof type has no update proof"))?;
+    let (comm_d, offset, size) = (piece.comm_d, piece.offset, piece.size);
+    let decoding = tokio::task::spawn_blocking(move || {
+        builtin::decode_update(&proof, &sealed, &updated, comm_d, &data)?;
+        builtin::remove_padding(&data, &out, offset, size)
+    });
+    Ok(decoding.await.map_err(Failure::critical)??)
+}
+
+#[cfg(feature = "builtin-proofs")]
+async fn check_piece(job: &Job<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
+    let (proof, size) = (job.proof_name()?, piece.size);
+    let found = tokio::task::spawn_blocking(move || crate::processor::builtin::piece_commitment(&proof, &out, size)).await;
+    let found = found.map_err(Failure::critical)??;
+    if piece_commitment(&piece.piece_cid).is_ok_and(|expected| expected == found) {
+        return Ok(());
+    }
+    let (wanted, found, sector) = (&piece.piece_cid, piece_cid(&found), job.id());
+    Err(Failure::permanent(format!("the bytes at {} of {sector} are piece {found}, not {wanted}", piece.offset)))
+}
+
+#[cfg(not(feature = "builtin-proofs"))]
+async fn decode_update(
+    _job: &Job<'_>,
+    _piece: &UnsealPiece,
+    _sealed: crate::store::attached::ReplicaFiles,
+    _updated: crate::store::attached::ReplicaFiles,
+    _data: PathBuf,
+    _out: PathBuf,
+) -> Result<(), Failure> {
+    Err(Failure::critical("this worker was built without the proofs, which decode an upgraded sector"))
+}
+
+// Whoever takes the piece can check it: its CID is its name.
+#[cfg(not(feature = "builtin-proofs"))]
+async fn check_piece(_job: &Job<'_>, _piece: &UnsealPiece, _out: PathBuf) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_goes_to_a_directory_for_pieces_or_to_a_server() {
+        let directories = ["/pieces".into(), "/more".into()];
+        let parse = |text| Destination::parse(text, &directories);
+        assert_eq!(parse("file:///pieces/a/b"), Ok(Destination::File("/pieces/a/b".into())));
+        assert_eq!(parse("http://x/y"), Ok(Destination::Http("http://x/y".into())));
+        for refused in ["file:///etc/passwd", "file:///pieces", "file:///pieces/../x", "file://pieces/x", "/pieces/x", "ftp://x", ""] {
+            assert!(parse(refused).is_err(), "{refused}");
+        }
+        assert!(Destination::parse("file:///a/b", &[]).unwrap_err().contains("local_pieces_dirs (there is none)"));
+    }
+
+    #[test]
+    fn another_file_is_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        fs::write(&from, "bytes").unwrap();
+        copy_piece(&from, &to).unwrap();
+        copy_piece(&from, &to).unwrap();
+        fs::write(&to, "other").unwrap();
+        assert_eq!(copy_piece(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"other");
+    }
+}

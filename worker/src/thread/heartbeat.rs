@@ -1,0 +1,92 @@
+//! Telling the sector manager that a job is still in hand: one that a worker has died with can be given to another.
+
+use std::{sync::Arc, time::Duration};
+
+use shared_msgs::{
+    plan::Plan,
+    sealer::{ReportState, StateChange, WdpostHeartbeat, WorkerPlace},
+    snapshot::PausedBy,
+};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::debug;
+
+use super::{
+    owner::{Message, ThreadHandle},
+    report::ended_by,
+    view::ThreadView,
+};
+use crate::{
+    sector_manager::{SectorManager, ask_once},
+    thread::failure::Level,
+};
+
+/// The longest time between two heartbeats.
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
+
+enum Beat {
+    Sector(ReportState),
+    Wdpost(WdpostHeartbeat),
+}
+
+/// Sends heartbeats for ever, as often as the worker reports, and at least every 10 s.
+pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: Arc<dyn SectorManager>, threads: Vec<ThreadHandle>) {
+    let mut ticks = interval(ping_interval.min(MAX_INTERVAL));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for thread in &threads {
+            let (beat, job) = {
+                let view = thread.view.borrow();
+                (beat_of(&worker, &view), view.record.job_name())
+            };
+            let (Some(beat), Some(job)) = (beat, job) else { continue };
+            if let Some(reason) = send(&sector_manager, &beat).await {
+                // A thread that has ended needs no telling.
+                thread.mailbox.send(Message::Ended { job, reason }).await.ok();
+            }
+        }
+    }
+}
+
+// Of the plans whose jobs can be given to another worker.
+fn beat_of(worker: &str, view: &ThreadView) -> Option<Beat> {
+    let record = &view.record;
+    match record.plan {
+        Plan::Rebuild | Plan::Unseal => {
+            let state = record.state.name().to_owned();
+            Some(Beat::Sector(ReportState {
+                sector: record.sector.as_ref()?.allocated.id,
+                worker: WorkerPlace { instance: worker.to_owned(), location: view.location.display().to_string() },
+                state_change: StateChange { prev: state.clone(), next: state, event: "Heartbeat".into() },
+                failure: None,
+            }))
+        }
+        // A proof that an error holds up is wanted within minutes: another worker may be able to make it.
+        Plan::Wdpost if record.paused.is_some_and(|paused| paused.by == PausedBy::Error) => None,
+        Plan::Wdpost => {
+            let job = record.wdpost.as_ref()?.job.id.clone();
+            Some(Beat::Wdpost(WdpostHeartbeat { jobs: vec![job], worker: worker.to_owned() }))
+        }
+        Plan::Sealer | Plan::Snapup | Plan::Niporep => None,
+    }
+}
+
+// Why the job is not ours any more, if it is not.
+async fn send(sector_manager: &Arc<dyn SectorManager>, beat: &Beat) -> Option<String> {
+    let answer = match beat {
+        Beat::Sector(request) => ask_once(sector_manager, request).await.map(|answer| answer.map(ended_by)),
+        Beat::Wdpost(request) => ask_once(sector_manager, request).await.map(|answer| answer.map(|()| None)),
+    };
+    match answer {
+        Ok(Ok(reason)) => reason,
+        Ok(Err(failure)) if failure.level == Level::Temporary => {
+            debug!(%failure, "a heartbeat was refused");
+            None
+        }
+        Ok(Err(failure)) => Some(failure.message),
+        Err(error) => {
+            debug!(%error, "a heartbeat was not answered");
+            None
+        }
+    }
+}
