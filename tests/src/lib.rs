@@ -6,6 +6,7 @@
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
 //!   what a test wants to hear
+//! - [`tmpfs`]: a disk that can be full
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
 //!   directory that stays when the test fails, and where the programs are
 //!
@@ -28,6 +29,7 @@ pub mod scratch;
 pub mod sealer_requests;
 pub mod state_watch;
 pub mod testbed;
+pub mod tmpfs;
 pub mod watchdog;
 pub mod worker;
 

@@ -24,6 +24,8 @@ use crate::{
 pub struct WorkerConfig {
     name: Option<String>,
     threads: usize,
+    plan: &'static str,
+    worker: BTreeMap<&'static str, String>,
     sealing: BTreeMap<&'static str, String>,
     c2: Option<Vec<String>>,
 }
@@ -38,7 +40,7 @@ impl WorkerConfig {
     pub fn unnamed() -> WorkerConfig {
         let short = [("seal_interval", "'50ms'"), ("recover_interval", "'50ms'"), ("rpc_polling_interval", "'50ms'")];
         let sealing = short.map(|(key, value)| (key, value.to_owned())).into();
-        WorkerConfig { name: None, threads: 1, sealing, c2: None }
+        WorkerConfig { name: None, threads: 1, plan: "sealer", worker: BTreeMap::new(), sealing, c2: None }
     }
 
     /// So many sealing threads.
@@ -50,6 +52,17 @@ impl WorkerConfig {
     pub fn sealing(mut self, key: &'static str, value: &str) -> WorkerConfig {
         self.sealing.insert(key, value.to_owned());
         self
+    }
+
+    /// A key of `[worker]`, with its value in TOML.
+    pub fn worker(mut self, key: &'static str, value: &str) -> WorkerConfig {
+        self.worker.insert(key, value.to_owned());
+        self
+    }
+
+    /// The plan of every thread.
+    pub fn plan(self, plan: &'static str) -> WorkerConfig {
+        WorkerConfig { plan, ..self }
     }
 
     /// C2 is done by the fixture processor with these arguments, so that sectors reach `Finished`.
@@ -74,12 +87,15 @@ impl WorkerConfig {
         if let Some(name) = &self.name {
             let _ = writeln!(text, "name = {}", quoted(name));
         }
+        for (key, value) in &self.worker {
+            let _ = writeln!(text, "{key} = {value}");
+        }
         text += "[sealing]\n";
         for (key, value) in &self.sealing {
             let _ = writeln!(text, "{key} = {value}");
         }
         for index in 0..self.threads {
-            let _ = writeln!(text, "[[sealing_thread]]\nlocation = {}", quoted_path(&location(directory, index)));
+            let _ = writeln!(text, "[[sealing_thread]]\nlocation = {}\nplan = '{}'", quoted_path(&location(directory, index)), self.plan);
         }
         let _ = writeln!(text, "[[attached]]\nname = 'remote'\nlocation = {}", quoted_path(&directory.join("remote")));
         if let Some(args) = &self.c2 {

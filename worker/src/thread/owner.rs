@@ -253,7 +253,10 @@ impl Owner {
                 // The step first: what it has yielded must not be dropped for a command that came at the same time.
                 biased;
                 outcome = &mut running => break outcome,
-                _ = activity_changes.changed() => self.show(Some(activity.now())),
+                _ = activity_changes.changed() => {
+                    self.note_running(activity.doing()).await;
+                    self.show(Some(activity.now()));
+                }
                 () = told(stop, |stop| stop != Stop::No), if !stopping => stopping = true,
                 () = told(&mut stop_now, |stop| stop == Stop::Now) => return Flow::Stop,
                 Some(message) = self.mailbox.recv() => {
@@ -333,6 +336,18 @@ impl Owner {
             self.store.commit(&self.record, vec![]).await?;
         }
         Ok(())
+    }
+
+    // A thread that waits, for a slot or a processor, is not what a process dies of.
+    async fn note_running(&mut self, doing: Doing) {
+        let stage = heavy_stage(self.record.plan, self.record.state).filter(|_| doing == Doing::InStage);
+        if self.record.paused.is_some() || self.record.running == stage {
+            return;
+        }
+        self.record.running = stage;
+        if let Err(error) = self.store.commit(&self.record, vec![]).await {
+            warn!(thread = self.index, %error, "it could not be recorded what runs");
+        }
     }
 
     async fn commit_step(&mut self, moved: Moved) {

@@ -1,0 +1,244 @@
+//! Causes of failures, and what follows from each: nothing is lost, nothing half-written is taken for whole, and the last
+//! error names the cause and the path.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use damocles_worker::processor::builtin;
+use e2e::{
+    fake_sector_manager::{FakeSectorManager, result},
+    state_watch::{is_paused, is_stuck},
+    testbed::{Testbed, sector},
+    tmpfs::Tmpfs,
+    worker::{Worker, WorkerConfig},
+};
+use serde_json::{Value, json};
+use shared_msgs::{
+    sealer::{ReportAborted, piece_cid},
+    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
+};
+
+const RANDOMNESS: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+type Overrides = Arc<Mutex<HashMap<&'static str, Value>>>;
+
+// A sector manager with sector after sector, on whose chain all goes well; what a test puts into the overrides it says
+// instead.
+async fn sector_manager(bed: &Testbed) -> (FakeSectorManager, Overrides) {
+    let overrides = Overrides::default();
+    let said = overrides.clone();
+    let mut allocated: Vec<Value> = vec![];
+    let manager = bed.fake_sector_manager(move |method, body| {
+        if let Some(said) = said.lock().ok().and_then(|said| said.get(method).cloned()) {
+            return result(said);
+        }
+        result(match method {
+            "allocate_sector" => {
+                let request = body["request_id"].clone();
+                let known = allocated.iter().position(|known| *known == request);
+                let number = known.unwrap_or_else(|| {
+                    allocated.push(request);
+                    allocated.len() - 1
+                });
+                json!({"id": {"miner": 10000, "number": number + 1}, "proof_type": 5})
+            }
+            "assign_ticket" => json!({"ticket": RANDOMNESS, "epoch": 1}),
+            "wait_seed" => json!({"should_wait": false, "delay": 0, "seed": {"seed": RANDOMNESS, "epoch": 151}}),
+            "submit_pre_commit" | "submit_proof" => json!({"res": "accepted"}),
+            "poll_pre_commit_state" | "poll_proof_state" => json!({"state": "landed"}),
+            "submit_persisted" => json!(true),
+            "report_state" => json!({"id": body["sector"]}),
+            _ => Value::Null,
+        })
+    });
+    (manager.await, overrides)
+}
+
+fn say(overrides: &Overrides, method: &'static str, reply: Value) {
+    overrides.lock().unwrap().insert(method, reply);
+}
+
+async fn until_failed(bed: &mut Testbed, after: u64) -> (ThreadSnapshot, String) {
+    let failed = |thread: &ThreadSnapshot| is_paused(thread, PausedBy::Error) && thread.revision > after;
+    let thread = bed.states.until_thread("w1", 0, "paused by an error", failed).await;
+    let error = thread.last_err.clone().unwrap();
+    (thread, error)
+}
+
+async fn until_stuck_again(bed: &mut Testbed, after: u64) -> ThreadSnapshot {
+    bed.states.until_thread("w1", 0, "at C1Done", |thread| is_stuck(thread) && thread.revision > after).await
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_up_each_stage_that_writes_and_nothing_is_lost() {
+    let mut bed = Testbed::start().await;
+    let (_manager, _) = sector_manager(&bed).await;
+    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").sealing("max_retries", "0"));
+    let data = worker.location(0).join("data");
+    let Some(tmpfs) = Tmpfs::mount(&data, 512) else { return };
+    tmpfs.fill();
+    worker.start();
+    let (mut thread, mut error) = until_failed(&mut bed, 0).await;
+    for (state, next) in [
+        ("DealsAcquired", Some("PieceAdded")),
+        ("PieceAdded", Some("TicketAssigned")),
+        ("TicketAssigned", Some("PC1Done")),
+        ("PC1Done", None),
+    ] {
+        assert_eq!(thread.state, state);
+        assert!(error.contains("No space left on device") && error.contains(data.to_str().unwrap()), "{state}: {error}");
+        tmpfs.free();
+        bed.bus.resume("w1", 0, None).await.unwrap();
+        thread = until_stuck_again(&mut bed, thread.revision).await;
+        assert_eq!(thread.sector_id.as_deref(), Some("s-t010000-1"));
+        if let Some(next) = next {
+            tmpfs.fill();
+            bed.bus.resume("w1", 0, Some(next)).await.unwrap();
+            (thread, error) = until_failed(&mut bed, thread.revision).await;
+        }
+    }
+    assert!(worker.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_full_store_keeps_the_sector_where_it_is_and_leaves_nothing_half_written() {
+    let mut bed = Testbed::start().await;
+    let (_manager, _) = sector_manager(&bed).await;
+    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").sealing("max_retries", "0"));
+    let store = worker.attached();
+    let Some(tmpfs) = Tmpfs::mount(&store, 256) else { return };
+    tmpfs.fill();
+    worker.start();
+    let (thread, error) = until_failed(&mut bed, 0).await;
+    assert_eq!(thread.state, "PCLanded");
+    assert!(error.contains("No space left on device") && error.contains(store.to_str().unwrap()), "{error}");
+    assert_eq!(fs::read_dir(store.join("sealed")).unwrap().count(), 0);
+    tmpfs.free();
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    until_stuck_again(&mut bed, thread.revision).await;
+    assert!(worker.persisted().contains(&1));
+    assert!(worker.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_waited_for_and_not_made_anew() {
+    let mut bed = Testbed::start().await;
+    let (_manager, overrides) = sector_manager(&bed).await;
+    say(&overrides, "poll_pre_commit_state", json!({"state": "pending"}));
+    let worker = bed.worker(&WorkerConfig::new("w1").sealing("max_retries", "100000"));
+    bed.states.until_thread("w1", 0, "its pre-commit is not on chain", |thread| thread.state == "PCSubmitted").await;
+    let (store, away) = (worker.attached(), bed.scratch.path().join("away"));
+    fs::rename(&store, &away).unwrap();
+    say(&overrides, "poll_pre_commit_state", json!({"state": "landed"}));
+
+    let waits = |thread: &ThreadSnapshot| thread.state == "PCLanded" && matches!(thread.status, ThreadStatus::Waiting { .. });
+    let thread = bed.states.until_thread("w1", 0, "it waits for its store", |thread| waits(thread) && thread.retry > 1).await;
+    let error = thread.last_err.unwrap();
+    assert!(error.starts_with("temporary: ") && error.contains(store.to_str().unwrap()) && error.contains("is gone"), "{error}");
+    assert!(!store.exists(), "the mount point was filled");
+    fs::rename(&away, &store).unwrap();
+    until_stuck_again(&mut bed, 0).await;
+    assert!(worker.persisted().contains(&1));
+}
+
+fn deal(directory: &Path, bytes: &[u8]) -> (Value, std::path::PathBuf) {
+    let mut whole = bytes.to_vec();
+    whole.resize(1016, 0);
+    let padded = directory.join("padded");
+    fs::write(&padded, &whole).unwrap();
+    let commitment = builtin::piece_commitment("StackedDrg2KiBV1_1", &padded, 1016).unwrap();
+    let cid = piece_cid(&commitment);
+    let deal = json!({"piece": {"size": 1024, "piece_cid": cid}, "deal_info": {"deal_id": 1, "payload_size": bytes.len()}});
+    (deal, directory.join("pieces").join(cid))
+}
+
+async fn with_deal(bed: &Testbed, bytes: &[u8]) -> (FakeSectorManager, Worker, std::path::PathBuf) {
+    let (manager, overrides) = sector_manager(bed).await;
+    let (deal, path) = deal(bed.scratch.path(), bytes);
+    let pieces = bed.scratch.directory("pieces");
+    say(&overrides, "acquire_deals", json!([deal]));
+    let config = WorkerConfig::new("w1").sealing("enable_deals", "true").sealing("max_retries", "1");
+    let worker = bed.prepare_worker("worker", &config.worker("local_pieces_dirs", &format!("[{:?}]", pieces.to_str().unwrap())));
+    (manager, worker, path)
+}
+
+#[tokio::test]
+async fn a_piece_that_is_missing_is_waited_for_and_named() {
+    let mut bed = Testbed::start().await;
+    let (_manager, mut worker, piece) = with_deal(&bed, b"the client's data").await;
+    worker.start();
+    let (thread, error) = until_failed(&mut bed, 0).await;
+    assert_eq!((thread.state.as_str(), thread.retry), ("DealsAcquired", 1));
+    let cid = piece.file_name().unwrap().to_str().unwrap();
+    assert!(error.contains(cid) && error.contains("is missing") && error.contains("local_pieces_dirs"), "{error}");
+    fs::write(&piece, b"the client's data").unwrap();
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    until_stuck_again(&mut bed, thread.revision).await;
+}
+
+#[tokio::test]
+async fn a_corrupt_piece_goes_into_no_sector() {
+    let mut bed = Testbed::start().await;
+    let (_manager, mut worker, piece) = with_deal(&bed, b"the client's data").await;
+    fs::write(&piece, b"the client's dada").unwrap();
+    worker.start();
+    let (thread, error) = until_failed(&mut bed, 0).await;
+    assert_eq!((thread.state.as_str(), thread.retry), ("DealsAcquired", 0));
+    assert!(error.starts_with("permanent: ") && error.contains("is corrupt") && error.contains(piece.to_str().unwrap()), "{error}");
+    // Cut off, it is not what the deal says either.
+    fs::write(&piece, b"the client's").unwrap();
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    let (thread, error) = until_failed(&mut bed, thread.revision).await;
+    assert!(error.contains("ends after 12 of the 17 bytes"), "{error}");
+    fs::write(&piece, b"the client's data").unwrap();
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    until_stuck_again(&mut bed, thread.revision).await;
+}
+
+#[tokio::test]
+async fn a_rejected_pre_commit_gives_the_sector_up_and_the_next_one_is_sealed() {
+    let mut bed = Testbed::start().await;
+    let (_manager, overrides) = sector_manager(&bed).await;
+    say(&overrides, "submit_pre_commit", json!({"res": "rejected", "desc": "the sector number is taken"}));
+    let worker = bed.worker(&WorkerConfig::new("w1").sealing("seal_interval", "'1s'"));
+    let aborted = bed.requests.until::<ReportAborted>("of the first sector", |request| request.sector == sector(1)).await;
+    assert!(aborted.reason.contains("rejected: the sector number is taken"), "{}", aborted.reason);
+    say(&overrides, "submit_pre_commit", json!({"res": "accepted"}));
+    let thread = until_stuck_again(&mut bed, 0).await;
+    assert_ne!(thread.sector_id.as_deref(), Some("s-t010000-1"));
+    assert!(worker.files_of(0, "s-t010000-1").is_empty());
+}
+
+#[tokio::test]
+async fn a_mismatched_pre_commit_pauses_the_thread_until_an_operator_resumes_it() {
+    let mut bed = Testbed::start().await;
+    let (_manager, overrides) = sector_manager(&bed).await;
+    say(&overrides, "submit_pre_commit", json!({"res": "mismatched_submission", "desc": "commR differs"}));
+    let _worker = bed.worker(&WorkerConfig::new("w1"));
+    let (thread, error) = until_failed(&mut bed, 0).await;
+    assert_eq!((thread.state.as_str(), error.as_str()), ("PC2Done", "permanent: pre-commit: mismatched submission: commR differs"));
+    say(&overrides, "submit_pre_commit", json!({"res": "accepted"}));
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    until_stuck_again(&mut bed, thread.revision).await;
+}
+
+#[tokio::test]
+async fn going_back_removes_what_the_later_stages_left_behind() {
+    let mut bed = Testbed::start().await;
+    let (_manager, overrides) = sector_manager(&bed).await;
+    let worker = bed.worker(&WorkerConfig::new("w1"));
+    let thread = until_stuck_again(&mut bed, 0).await;
+    assert_eq!(worker.files_of(0, "s-t010000-1").len(), 6);
+    say(&overrides, "assign_ticket", Value::Null);
+    bed.bus.resume("w1", 0, Some("TreeDBuilt")).await.unwrap();
+    // It has no ticket to go on with.
+    let waits = |now: &ThreadSnapshot| now.state == "TreeDBuilt" && now.last_err.is_some() && now.revision > thread.revision;
+    bed.states.until_thread("w1", 0, "without a ticket", waits).await;
+    let left: Vec<_> =
+        worker.files_of(0, "s-t010000-1").into_iter().map(|path| path.parent().unwrap().file_name().unwrap().to_owned()).collect();
+    assert_eq!(left, ["unsealed", "tree-d"]);
+}
