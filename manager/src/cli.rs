@@ -10,8 +10,12 @@ pub mod decode;
 mod info;
 mod list;
 mod pause;
+pub mod proving;
 mod remove;
 mod resume;
+pub mod sealer;
+pub mod sectors;
+pub mod wdpost;
 pub mod worker;
 
 /// Sees all workers over NATS, and steers them
@@ -39,11 +43,15 @@ Example:
   damocles-manager daemon -s nats://127.0.0.1:4222")]
     Daemon,
     /// Run a manager and a mock sector manager, which hands out sectors of no real chain
-    #[command(after_help = "Any number of them can run; they never hand out a sector number twice. It needs JetStream.
+    #[command(after_help = "Any number of them can run; they never hand out a sector number twice. It needs JetStream, and keeps all
+it knows there. With --pieces each file is a deal, given to one sector; two files with the same bytes are one deal. Workers
+find a piece in a directory of their own, or get it from the manager by HTTP. Managers beside each other need the same
+pieces: any of them may be asked for deals.
 
 Examples:
   damocles-manager mock --miner 10000 --sector-size 2KiB
-  damocles-manager mock --miner 10000 --miner 10001 --sector-size 8MiB")]
+  damocles-manager mock --miner 10000 --miner 10001 --sector-size 8MiB
+  damocles-manager mock --miner 10000 --pieces ./deals --http-listen 0.0.0.0:8080 --http-url http://10.0.0.5:8080")]
     Mock(daemon::MockArgs),
     /// Tools for operators
     #[command(subcommand)]
@@ -56,6 +64,9 @@ pub enum Util {
     /// See and steer the workers
     #[command(subcommand)]
     Worker(worker::Verb),
+    /// See the sectors of the mock sector manager, and have something done with them
+    #[command(subcommand)]
+    Sealer(sealer::Sealer),
     /// Print one payload, MessagePack or JSON, as JSON
     #[command(after_help = "Reads standard input to its end.
 
@@ -79,6 +90,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Daemon => daemon::run(&settings()?, None).await,
         Command::Mock(args) => daemon::run(&settings()?, Some(args.into())).await,
         Command::Util(Util::Decode(args)) => decode::run(&args),
+        Command::Util(Util::Sealer(verb)) => sealer::run(settings()?, verb).await,
         Command::Util(Util::Worker(verb)) => worker::run(settings()?, verb).await,
     }
 }
@@ -109,6 +121,14 @@ mod tests {
             "mock --miner 10000 --sector-size 3KiB",
             "mock --miner t010000",
             "util worker list -o yaml",
+            "util sealer sectors rebuild t010000-2",
+            "util sealer sectors unseal s-t010000-2 --dest /tmp/x",
+            "util sealer sectors unseal s-t010000-2 --piece ../x",
+            "util sealer proving simulate-wdpost",
+            "util worker wdpost reset",
+            "util worker wdpost remove j --all",
+            "mock --miner 10000 --http-listen 127.0.0.1:80",
+            "mock --miner 10000 --pieces . --http-url 10.0.0.5",
         ] {
             let words = std::iter::once("damocles-manager").chain(line.split_whitespace());
             assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");

@@ -5,7 +5,7 @@
 //!   (waits for NATS)                (or: no JetStream)
 //! ```
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, connection::State};
 use futures::FutureExt;
@@ -14,12 +14,12 @@ use shared_msgs::{
     connect::{Link, NatsSettings},
     subject::{API_QUEUE, Prefix, SEALER_QUEUE},
 };
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
 use crate::{
     bus::{SharedRegistry, api::Api, ingest::Ingest, responder},
-    mock::{Mock, Offer},
+    mock::{Mock, Offer, PiecesOffer, http, pieces::PieceFiles},
 };
 
 // For the connection to drain.
@@ -27,6 +27,10 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs a manager until `shutdown`; with an offer, a mock sector manager beside.
 pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl Future<Output = ()>) -> Result<(), CliError> {
+    let served = match offer.as_ref().and_then(|offer| offer.pieces.as_ref()) {
+        Some(pieces) => Some(offer_pieces(pieces).await?),
+        None => None,
+    };
     let (client, link) = settings.connect_daemon("damocles-manager").await?;
     let prefix = &settings.prefix;
     let registry = SharedRegistry::new(prefix.clone());
@@ -35,7 +39,7 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
     let (loaded_sender, loaded) = watch::channel(false);
 
     let ingesting = async { tokio::join!(ingest.live(states), ingest.stored(&client, link.clone(), loaded_sender)) };
-    let serving = serve(&client, prefix, registry, offer, loaded, shutdown);
+    let serving = serve(&client, prefix, registry, offer.zip(Some(served)), loaded, shutdown);
     tokio::select! {
         served = serving => served?,
         _ = ingesting => return Err(closed("it was closed")),
@@ -44,11 +48,28 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
     Ok(())
 }
 
+type ServedPieces = (TcpListener, Arc<PieceFiles>);
+
+// The address is taken before anybody can hear of it.
+async fn offer_pieces(offer: &PiecesOffer) -> Result<ServedPieces, CliError> {
+    let PiecesOffer { directory, listen, url } = offer;
+    let failed = |what: String, error: std::io::Error| CliError::new(Exit::Failed, format!("{what}: {error}"));
+    std::fs::read_dir(directory).map_err(|error| {
+        failed(format!("the directory of pieces {} cannot be read", directory.display()), error).hint("name another one with --pieces")
+    })?;
+    let (listener, bound) = http::bind(*listen)
+        .await
+        .map_err(|error| failed(format!("pieces cannot be served on {listen}"), error).hint("name another address with --http-listen"))?;
+    let url = url.clone().unwrap_or_else(|| format!("http://{bound}"));
+    info!(directory = %directory.display(), address = %bound, url, "pieces");
+    Ok((listener, Arc::new(PieceFiles::new(directory.clone(), url))))
+}
+
 async fn serve(
     client: &Client,
     prefix: &Prefix,
     registry: SharedRegistry,
-    offer: Option<Offer>,
+    offer: Option<(Offer, Option<ServedPieces>)>,
     mut loaded: watch::Receiver<bool>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), CliError> {
@@ -60,16 +81,23 @@ async fn serve(
     let api = Api::new(client.clone(), prefix.clone(), registry);
     let requests = client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
     let answering = responder::serve(client, requests, stop.clone(), async |verb: &str, body| api.handle(verb, body).await);
-    let Some(offer) = offer else {
+    let Some((offer, served)) = offer else {
         info!(%prefix, "ready");
         answering.await;
         return Ok(());
     };
     let requests = client.queue_subscribe(prefix.sealer("*"), SEALER_QUEUE.into()).await.map_err(closed)?;
     info!(%prefix, miners = ?offer.miners, "ready, with a mock sector manager");
-    let mock = Mock::new(client.clone(), prefix.clone(), offer);
-    let offering = responder::serve(client, requests, stop, async |method: &str, body| mock.handle(method, body).await);
-    tokio::join!(answering, offering);
+    let files = served.as_ref().map(|(_, files)| files.clone());
+    let mock = Mock::new(client.clone(), prefix.clone(), offer, files);
+    let offering = responder::serve(client, requests, stop.clone(), async |method: &str, body| mock.handle(method, body).await);
+    let serving_pieces = async {
+        if let Some((listener, files)) = served {
+            // So that the first one who asks need not wait for it.
+            tokio::join!(http::serve(listener, files.clone(), stop), files.scan());
+        }
+    };
+    tokio::join!(answering, offering, serving_pieces);
     Ok(())
 }
 

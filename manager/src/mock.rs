@@ -3,28 +3,72 @@
 //! ```text
 //!  allocate_sector ──▶ [`allocation`]  numbers from JetStream, the same for every mock manager
 //!  assign_ticket, wait_seed ──▶ [`chain`]  randomness that any of them would hand out
-//!  everything else ──▶ [`methods`]  accepted, landed, nothing to do
+//!  reports, submissions ──▶ [`record`]  what is known of a sector, kept by [`records`]
+//!  acquire_deals ──▶ [`deals`] ◀── [`pieces`]  files, by their commitments ([`commp`]); [`http`] serves their bytes
+//!  jobs on finished sectors ──▶ [`jobs`] hands out, [`job`] says what becomes of them; [`wdpost`] has its own
+//!  an operator's wishes ──▶ [`operator`]
 //! ```
-//! It keeps no state of its own, so any number of them can run, stop and answer for each other.
+//! All of its state is in JetStream ([`kv`]), so any number of them can run, stop and answer for each other.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::Client;
-use shared_msgs::{
-    error::ErrorKind,
-    sealer::{SealProofType, SectorId},
-    subject::Prefix,
-};
+use shared_msgs::{sealer::SealProofType, subject::Prefix};
+
+use self::pieces::PieceFiles;
 
 pub mod allocation;
 pub mod chain;
+pub mod commp;
+pub mod deals;
+pub mod http;
+pub mod job;
+pub mod jobs;
+pub mod kv;
 pub mod methods;
+pub mod operator;
+pub mod pieces;
+pub mod record;
+pub mod records;
+pub mod wdpost;
+
+/// A worker that has been silent for so long has lost its job.
+pub const JOB_EXPIRATION: Duration = Duration::from_secs(60);
 
 /// What the mock sector manager has to offer.
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// Actor ids of the miners that it allocates sectors for.
     pub miners: Vec<u64>,
-    /// How all of their sectors are sealed.
-    pub proof_type: SealProofType,
+    /// How their sectors can be sealed; a worker that takes any gets the first.
+    pub proof_types: Vec<SealProofType>,
+    /// The files that it offers as deals.
+    pub pieces: Option<PiecesOffer>,
+    /// After what silence a job is handed out again.
+    pub job_expiration: Duration,
+}
+
+/// Files that are offered as deals.
+#[derive(Clone, Debug)]
+pub struct PiecesOffer {
+    /// Their directory.
+    pub directory: PathBuf,
+    /// Where they are served by HTTP.
+    pub listen: SocketAddr,
+    /// The URL that workers are told instead of that address.
+    pub url: Option<String>,
+}
+
+impl Offer {
+    /// An offer for no miner yet: every proof of the size of this one.
+    pub fn of_proof(proof_type: SealProofType, synthetic_first: bool) -> Offer {
+        let (plain, synthetic, non_interactive) = (proof_type, proof_type.synthetic(), proof_type.non_interactive());
+        let proof_types = match synthetic_first {
+            false => vec![plain, synthetic, non_interactive],
+            true => vec![synthetic, plain, non_interactive],
+        };
+        Offer { miners: vec![], proof_types, pieces: None, job_expiration: JOB_EXPIRATION }
+    }
 }
 
 /// A mock sector manager.
@@ -32,18 +76,12 @@ pub struct Mock {
     client: Client,
     prefix: Prefix,
     offer: Offer,
+    pieces: Option<Arc<PieceFiles>>,
 }
 
 impl Mock {
-    /// Offers sectors.
-    pub fn new(client: Client, prefix: Prefix, offer: Offer) -> Self {
-        Mock { client, prefix, offer }
-    }
-
-    fn check(&self, sector: SectorId) -> Result<(), ErrorKind> {
-        match self.offer.miners.contains(&sector.miner) {
-            true => Ok(()),
-            false => Err(ErrorKind::SectorNotFound { sector: sector.to_string() }),
-        }
+    /// Offers sectors, and the files as deals.
+    pub fn new(client: Client, prefix: Prefix, offer: Offer, pieces: Option<Arc<PieceFiles>>) -> Self {
+        Mock { client, prefix, offer, pieces }
     }
 }

@@ -72,6 +72,7 @@ impl From<CallError> for CliError {
         let exit = match &error {
             CallError::Refused(body) => match body.kind {
                 ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
+                ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => Exit::NotFound,
                 ErrorKind::Internal { .. } => Exit::Failed,
                 _ => Exit::Refused,
             },

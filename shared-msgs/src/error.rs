@@ -90,6 +90,46 @@ pub enum ErrorKind {
         /// The sector asked for.
         sector: String,
     },
+    /// Only a finished sector can be worked on again.
+    #[error("sector {sector} is not finished, it is {state}")]
+    SectorNotFinished {
+        /// The sector.
+        sector: String,
+        /// Its state.
+        state: String,
+    },
+    /// A finished sector cannot be given up.
+    #[error("sector {sector} is {state} already")]
+    SectorEnded {
+        /// The sector.
+        sector: String,
+        /// `Finished` or `Aborted`.
+        state: String,
+    },
+    /// The sector has an open job already.
+    #[error("sector {sector} has an open job already: {job}")]
+    SectorBusy {
+        /// The sector.
+        sector: String,
+        /// Which job.
+        job: String,
+    },
+    /// The sector has no such deal, or several, of which none was named.
+    #[error("{}", piece_refusal(sector, piece.as_deref(), deals))]
+    PieceNotFound {
+        /// The sector.
+        sector: String,
+        /// The piece asked for.
+        piece: Option<String>,
+        /// The pieces of its deals.
+        deals: Vec<String>,
+    },
+    /// The sector manager does not know the job.
+    #[error("no job {job:?} is known")]
+    JobNotFound {
+        /// The job asked for.
+        job: String,
+    },
     /// The request cannot be understood or asks for what is not offered.
     #[error("bad request: {detail}")]
     BadRequest {
@@ -110,6 +150,14 @@ pub enum ErrorKind {
     Other,
 }
 
+fn piece_refusal(sector: &str, piece: Option<&str>, deals: &[String]) -> String {
+    match (piece, deals) {
+        (_, []) => format!("sector {sector} has no deal"),
+        (Some(piece), deals) => format!("sector {sector} has no deal for piece {piece}; its deals are for {}", deals.join(", ")),
+        (None, deals) => format!("sector {sector} has {} deals; name one: {}", deals.len(), deals.join(", ")),
+    }
+}
+
 impl ErrorKind {
     /// A request that cannot be understood.
     pub fn bad_request(detail: impl ToString) -> Self {
@@ -126,7 +174,9 @@ impl ErrorKind {
         match self {
             ErrorKind::BadRequest { .. } | ErrorKind::InvalidState { .. } => 400,
             ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => 404,
+            ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => 404,
             ErrorKind::NotPaused { .. } | ErrorKind::StateUnreachable { .. } | ErrorKind::WorkerReports { .. } => 409,
+            ErrorKind::SectorNotFinished { .. } | ErrorKind::SectorEnded { .. } | ErrorKind::SectorBusy { .. } => 409,
             ErrorKind::RevisionMismatch { .. } => 412,
             ErrorKind::Internal { .. } | ErrorKind::Other => 500,
         }
@@ -157,6 +207,11 @@ mod tests {
             (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
             (ErrorKind::WorkerReports { worker: text(), last_ping_ms: 1 }, "worker_reports"),
             (ErrorKind::SectorNotFound { sector: text() }, "sector_not_found"),
+            (ErrorKind::SectorNotFinished { sector: text(), state: text() }, "sector_not_finished"),
+            (ErrorKind::SectorEnded { sector: text(), state: text() }, "sector_ended"),
+            (ErrorKind::SectorBusy { sector: text(), job: text() }, "sector_busy"),
+            (ErrorKind::PieceNotFound { sector: text(), piece: None, deals: vec![text()] }, "piece_not_found"),
+            (ErrorKind::JobNotFound { job: text() }, "job_not_found"),
             (ErrorKind::bad_request("x"), "bad_request"),
             (ErrorKind::internal("x"), "internal"),
         ]

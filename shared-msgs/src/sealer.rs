@@ -12,9 +12,10 @@ use crate::id::Id;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 mod base64_bytes;
+pub mod operator;
 mod piece_cid;
 pub use base64_bytes::{Base64Bytes, Randomness};
-pub use piece_cid::{piece_cid, piece_commitment};
+pub use piece_cid::{piece_cid, piece_commitment, replica_cid};
 
 /// A request to the sector manager, with its method's name and the type of its result.
 pub trait SealerRequest: Serialize + DeserializeOwned + Send + Sync {

@@ -101,6 +101,26 @@ impl Prefix {
         format!("{}_SECTOR_REQUESTS", self.upper())
     }
 
+    /// The bucket with what mock sector managers know of each sector.
+    pub fn sector_records_bucket(&self) -> String {
+        format!("{}_SECTOR_RECORDS", self.upper())
+    }
+
+    /// The bucket in which mock sector managers agree on what a request for a job got.
+    pub fn job_requests_bucket(&self) -> String {
+        format!("{}_JOB_REQUESTS", self.upper())
+    }
+
+    /// The bucket in which mock sector managers agree on the sector of each deal.
+    pub fn deals_bucket(&self) -> String {
+        format!("{}_DEALS", self.upper())
+    }
+
+    /// The bucket with the window-PoSt jobs of mock sector managers.
+    pub fn wdpost_jobs_bucket(&self) -> String {
+        format!("{}_WDPOST_JOBS", self.upper())
+    }
+
     // Injective, because a prefix holds neither upper-case letters nor '_'.
     fn upper(&self) -> String {
         self.0.to_ascii_uppercase().replace('.', "_")

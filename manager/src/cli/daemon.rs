@@ -1,10 +1,12 @@
 //! `daemon` and `mock`: run until SIGINT or SIGTERM.
 
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
 use clap::{Args, ValueEnum};
 use shared_msgs::{cli::CliError, connect::NatsSettings, sealer::SealProofType};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::mock::Offer;
+use crate::mock::{JOB_EXPIRATION, Offer, PiecesOffer};
 
 /// What the mock sector manager offers.
 #[derive(Args, Debug)]
@@ -15,6 +17,29 @@ pub struct MockArgs {
     /// Size of the sectors
     #[arg(long, value_enum, ignore_case = true, default_value_t = SectorSize::S2KiB)]
     pub sector_size: SectorSize,
+    /// Prefer synthetic proofs for workers that take several kinds
+    #[arg(long)]
+    pub synthetic: bool,
+    /// Offer each file in this directory as a deal, once; put files there by renaming, so that they are whole
+    #[arg(long, value_name = "DIR")]
+    pub pieces: Option<PathBuf>,
+    /// Where the pieces are served by HTTP; a worker that fetches one after this manager was restarted needs a fixed port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", requires = "pieces")]
+    pub http_listen: SocketAddr,
+    /// The URL of that address as workers on other machines reach it [default: http://<address>]
+    #[arg(long, value_name = "URL", requires = "pieces", value_parser = base_url)]
+    pub http_url: Option<String>,
+    /// After what silence of its worker a job is handed out again
+    #[arg(long, hide = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub job_expiration: Option<Duration>,
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host.is_some_and(|host| !host.is_empty()) && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err("it begins with http:// or https:// and has no blanks, e.g. http://10.0.0.5:8080".into()),
+    }
 }
 
 /// A sector size that Filecoin has.
@@ -48,7 +73,10 @@ impl SectorSize {
 
 impl From<MockArgs> for Offer {
     fn from(args: MockArgs) -> Offer {
-        Offer { miners: args.miners, proof_type: args.sector_size.proof_type() }
+        let MockArgs { miners, sector_size, synthetic, pieces, http_listen, http_url, job_expiration } = args;
+        let pieces = pieces.map(|directory| PiecesOffer { directory, listen: http_listen, url: http_url });
+        let job_expiration = job_expiration.unwrap_or(JOB_EXPIRATION);
+        Offer { miners, pieces, job_expiration, ..Offer::of_proof(sector_size.proof_type(), synthetic) }
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  list, remove           ──▶ any manager
 //!  info, pause, resume    ──▶ the worker itself: no manager need run
+//!  wdpost                 ──▶ any mock sector manager
 //! ```
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -16,7 +17,7 @@ use shared_msgs::{
     worker_client::{WorkerClient, sentence},
 };
 
-use super::{info, list, pause, remove, resume};
+use super::{info, list, pause, remove, resume, wdpost};
 
 /// What to do with the workers.
 #[derive(Subcommand, Debug)]
@@ -54,6 +55,9 @@ Examples:
 Example:
   damocles-manager util worker remove 127.0.0.1")]
     Remove(remove::RemoveArgs),
+    /// The window-PoSt jobs that the sector manager hands out
+    #[command(subcommand)]
+    Wdpost(wdpost::Verb),
 }
 
 /// Which worker.
@@ -78,24 +82,30 @@ pub enum ReplyOutput {
 
 /// A connection for commands.
 pub(super) struct Session {
-    client: async_nats::Client,
-    settings: NatsSettings,
+    pub(super) client: async_nats::Client,
+    pub(super) settings: NatsSettings,
 }
 
 /// Runs a verb.
 pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
-    let client = settings.connect_once("damocles-manager util").await?;
-    let session = Session { client, settings };
+    let session = Session::connect(settings).await?;
     match verb {
         Verb::List(args) => list::run(&session, &args).await,
         Verb::Info(args) => info::run(&session.worker(&args.target)?, args.output).await,
         Verb::Pause(args) => pause::run(&session.worker(&args.target)?, args).await,
         Verb::Resume(args) => resume::run(&session.worker(&args.target)?, args).await,
         Verb::Remove(args) => remove::run(&session, &args).await,
+        Verb::Wdpost(verb) => wdpost::run(&session, verb).await,
     }
 }
 
 impl Session {
+    /// Connects.
+    pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
+        let client = settings.connect_once("damocles-manager util").await?;
+        Ok(Session { client, settings })
+    }
+
     fn worker(&self, target: &Target) -> Result<WorkerClient, CliError> {
         let Session { client, settings } = self;
         let worker = settings.prefix.worker_named(&target.worker).map_err(|error| CliError::new(Exit::Usage, error))?;

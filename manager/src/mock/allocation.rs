@@ -9,108 +9,71 @@
 //! a counter and without gaps. The decision has a bucket of its own because managers may offer different miners; a
 //! crash between the two steps is made good by the next one who is asked.
 
-use std::time::Duration;
-
-use async_nats::jetstream::{
-    self,
-    kv::{Config, CreateErrorKind, Operation, Store},
-};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared_msgs::{
-    codec::{Encoding, decode},
     error::ErrorKind,
     id::Id,
     sealer::{AllocateSector, AllocateSectorSpec, AllocatedSector, SealProofType, SectorId},
 };
 use tracing::info;
 
-use super::{Mock, Offer};
-
-// For JetStream to answer all of it.
-const PATIENCE: Duration = Duration::from_secs(4);
+use super::{
+    Mock, Offer,
+    kv::{Bucket, Created, Stored},
+};
 
 // What both buckets keep of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Decision {
-    miner: u64,
-    proof_type: SealProofType,
+pub(super) struct Decision {
+    pub(super) miner: u64,
+    pub(super) proof_type: SealProofType,
 }
 
 impl Offer {
     // Which miner gets the sector: of those that will do, the same one for a request in whatever order they are named.
     fn decide(&self, spec: &AllocateSectorSpec, request: Id) -> Option<Decision> {
-        // As in damocles an empty list means what an absent one means.
-        fn allows<T: PartialEq>(allowed: &Option<Vec<T>>, given: &T) -> bool {
-            allowed.as_ref().is_none_or(|list| list.is_empty() || list.contains(given))
-        }
-        if !allows(&spec.allowed_proof_types, &self.proof_type) {
-            return None;
-        }
+        let proof_type = self.proof_types.iter().copied().find(|proof_type| allows(&spec.allowed_proof_types, proof_type))?;
         let weight = |miner: &u64| {
             let hash = Sha256::new().chain_update(request.to_string()).chain_update(miner.to_be_bytes());
             <[u8; 32]>::from(hash.finalize())
         };
         let fitting = self.miners.iter().copied().filter(|miner| allows(&spec.allowed_miners, miner));
-        fitting.max_by_key(weight).map(|miner| Decision { miner, proof_type: self.proof_type })
+        fitting.max_by_key(weight).map(|miner| Decision { miner, proof_type })
     }
+}
+
+/// Whether a list of what is allowed allows this. As in damocles an empty list means what an absent one means.
+pub(super) fn allows<T: PartialEq>(allowed: &Option<Vec<T>>, given: &T) -> bool {
+    allowed.as_ref().is_none_or(|list| list.is_empty() || list.contains(given))
 }
 
 impl Mock {
     /// The sector of a request; `None` when no miner of ours will do and nobody else has given it one.
     pub(super) async fn allocate(&self, request: &AllocateSector) -> Result<Option<AllocatedSector>, ErrorKind> {
-        let allocated = tokio::time::timeout(PATIENCE, self.allocate_from_buckets(request)).await;
-        let allocated = allocated.unwrap_or_else(|_| Err("JetStream does not answer".into()));
-        allocated.map_err(|error| ErrorKind::internal(format!("the mock sector manager allocates sectors from JetStream: {error}")))
-    }
-
-    async fn allocate_from_buckets(&self, request: &AllocateSector) -> Result<Option<AllocatedSector>, String> {
-        let requests = self.bucket(self.prefix.sector_requests_bucket()).await?;
+        let requests = Bucket::open(&self.client, self.prefix.sector_requests_bucket()).await?;
         let key = request.request_id.to_string();
         let decision = match self.offer.decide(&request.spec, request.request_id) {
             Some(decision) => create_or_read(&requests, &key, decision).await?.1,
-            None => match read(&requests, &key).await? {
-                Some((_, decision)) => decision,
+            None => match requests.read(&key).await? {
+                Some(Stored { value, .. }) => value,
                 None => return Ok(None),
             },
         };
-        let sectors = self.bucket(self.prefix.sectors_bucket(decision.miner)).await?;
+        let sectors = Bucket::open(&self.client, self.prefix.sectors_bucket(decision.miner)).await?;
         let (number, Decision { miner, proof_type }) = create_or_read(&sectors, &key, decision).await?;
         let id = SectorId { miner, number };
         info!(sector = %id, request = key, "allocated");
         Ok(Some(AllocatedSector { id, proof_type }))
     }
-
-    async fn bucket(&self, bucket: String) -> Result<Store, String> {
-        let jetstream = jetstream::new(self.client.clone());
-        if let Ok(store) = jetstream.get_key_value(&bucket).await {
-            return Ok(store);
-        }
-        let config = Config { bucket, description: "mock sector manager".into(), history: 1, ..Config::default() };
-        jetstream.create_key_value(config).await.map_err(|error| error.to_string())
-    }
 }
 
 // The first one to create the key decides; everybody gets that revision and value.
-async fn create_or_read(store: &Store, key: &str, decision: Decision) -> Result<(u64, Decision), String> {
-    let value = Encoding::Json.encode(&decision).map_err(|error| error.to_string())?;
-    match store.create(key, Bytes::from(value)).await {
-        Ok(revision) => Ok((revision, decision)),
-        Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
-            read(store, key).await?.ok_or_else(|| format!("{key} was there and is gone in {}", store.name))
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-async fn read(store: &Store, key: &str) -> Result<Option<(u64, Decision)>, String> {
-    let entry = store.entry(key).await.map_err(|error| error.to_string())?;
-    let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
-        return Ok(None);
-    };
-    let decision = decode(&entry.value).map_err(|error| format!("{key} in {}: {error}", store.name))?;
-    Ok(Some((entry.revision, decision)))
+async fn create_or_read(bucket: &Bucket, key: &str, decision: Decision) -> Result<(u64, Decision), ErrorKind> {
+    Ok(match bucket.create(key, &decision).await? {
+        Created::New(revision) => (revision, decision),
+        Created::Exists(Stored { revision, value, .. }) => (revision, value),
+    })
 }
 
 #[cfg(test)]
@@ -120,7 +83,7 @@ mod tests {
     const PROOF: SealProofType = SealProofType(5);
 
     fn offer(miners: &[u64]) -> Offer {
-        Offer { miners: miners.to_vec(), proof_type: PROOF }
+        Offer { miners: miners.to_vec(), ..Offer::of_proof(PROOF, false) }
     }
 
     fn miner(miners: &[u64], spec: &AllocateSectorSpec, request: Id) -> Option<u64> {
@@ -153,7 +116,23 @@ mod tests {
         let given = |spec| miner(&[10000, 10001], &spec, Id::NIL);
         assert_eq!(given(miners(&[10001, 7])), Some(10001));
         assert_eq!(given(miners(&[7])), None);
-        assert_eq!(given(proofs(&[0, 10])), None);
+        assert_eq!(given(proofs(&[0, 11])), None);
         assert!(given(proofs(&[5])).is_some() && given(proofs(&[])).is_some() && given(miners(&[])).is_some());
+    }
+
+    #[test]
+    fn the_first_proof_that_a_thread_takes_is_chosen() {
+        let chosen = |synthetic, allowed: Option<&[i64]>| {
+            let spec = AllocateSectorSpec {
+                allowed_proof_types: allowed.map(|allowed| allowed.iter().copied().map(SealProofType).collect()),
+                ..Default::default()
+            };
+            let offer = Offer { miners: vec![10000], ..Offer::of_proof(PROOF, synthetic) };
+            offer.decide(&spec, Id::NIL).map(|decision| decision.proof_type.0)
+        };
+        assert_eq!((chosen(false, None), chosen(true, None), chosen(false, Some(&[]))), (Some(5), Some(10), Some(5)));
+        assert_eq!((chosen(false, Some(&[10, 5])), chosen(true, Some(&[10, 5]))), (Some(5), Some(10)));
+        assert_eq!((chosen(false, Some(&[10])), chosen(true, Some(&[5])), chosen(true, Some(&[15]))), (Some(10), Some(5), Some(15)));
+        assert_eq!(chosen(false, Some(&[6, 16])), None);
     }
 }

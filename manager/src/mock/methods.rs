@@ -1,69 +1,133 @@
 //! Every method of the mock sector manager, one arm each.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use shared_msgs::{error::ErrorKind, sealer::*};
+use shared_msgs::{
+    codec::Encoding,
+    error::ErrorKind,
+    sealer::{operator::*, *},
+};
 use tracing::info;
 
-use super::{Mock, chain};
+use super::{Mock, chain, jobs::check_store, kv::failed};
 use crate::bus::responder::answer;
+
+// For JetStream to answer all of it, and for a look at the files.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 impl Mock {
     /// Answers one request.
     pub async fn handle(&self, method: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
+        let handled = tokio::time::timeout(PATIENCE, self.handle_in_time(method, &payload)).await;
+        handled.unwrap_or_else(|_| Err(failed("it does not answer")))
+    }
+
+    async fn handle_in_time(&self, method: &str, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
         match method {
-            AllocateSector::METHOD => {
-                answer(&payload, async |request: AllocateSector, _| Ok(SealerReply { result: self.allocate(&request).await? })).await
+            AllocateSector::METHOD => reply(payload, async |r: AllocateSector| self.allocate(&r).await).await,
+            AcquireDeals::METHOD => reply(payload, async |r: AcquireDeals| self.acquire_deals(&r).await).await,
+            AssignTicket::METHOD => reply(payload, async |r: AssignTicket| Ok(chain::ticket(self.sector(r.sector).await?.id))).await,
+            SubmitPreCommit::METHOD => {
+                let submit = async |r: SubmitPreCommit| Ok(self.update_sector(r.sector.id, |s| Ok(s.pre_commit(&r.info))).await?.1);
+                reply(payload, submit).await
             }
-            // Every sector is a committed-capacity sector.
-            AcquireDeals::METHOD => self.of_sector(&payload, |r: &AcquireDeals| r.sector, |_| None).await,
-            AssignTicket::METHOD => self.of_sector(&payload, |r: &AssignTicket| r.sector, |r| chain::ticket(r.sector)).await,
-            SubmitPreCommit::METHOD => self.of_sector(&payload, |r: &SubmitPreCommit| r.sector.id, |_| accepted()).await,
-            PollPreCommitState::METHOD => self.of_sector(&payload, |r: &PollPreCommitState| r.sector, |_| landed()).await,
-            SubmitPersisted::METHOD => self.of_sector(&payload, |r: &SubmitPersisted| r.sector, |_| true).await,
+            PollPreCommitState::METHOD => reply(payload, async |r: PollPreCommitState| self.sector(r.sector).await.map(|_| landed())).await,
+            SubmitPersisted::METHOD => reply(payload, async |r: SubmitPersisted| self.persisted(&r).await).await,
             WaitSeed::METHOD => {
-                let seed = |r: WaitSeed| WaitSeedReply { should_wait: false, delay: 0, seed: Some(chain::seed(r.sector)) };
-                self.of_sector(&payload, |r| r.sector, seed).await
+                let seed = async |r: WaitSeed| {
+                    let seed = chain::seed(self.sector(r.sector).await?.id);
+                    Ok(WaitSeedReply { should_wait: false, delay: 0, seed: Some(seed) })
+                };
+                reply(payload, seed).await
             }
-            SubmitProof::METHOD => self.of_sector(&payload, |r: &SubmitProof| r.sector, |_| accepted()).await,
-            PollProofState::METHOD => self.of_sector(&payload, |r: &PollProofState| r.sector, |_| landed()).await,
-            ReportState::METHOD => self.of_sector(&payload, |r: &ReportState| r.sector, reported).await,
-            ReportFinalized::METHOD => {
-                self.of_sector(&payload, |r: &ReportFinalized| r.sector, |r| info!(sector = %r.sector, "finalized")).await
-            }
-            ReportAborted::METHOD => {
-                let said = |r: ReportAborted| info!(sector = %r.sector, reason = r.reason, "aborted");
-                self.of_sector(&payload, |r| r.sector, said).await
-            }
-            // It has no old sectors, no pieces, no deadlines and no stores to offer.
-            AllocateSnapupSector::METHOD => constant::<AllocateSnapupSector>(&payload, None).await,
-            AllocateRebuildSector::METHOD => constant::<AllocateRebuildSector>(&payload, None).await,
-            AllocateUnsealSector::METHOD => constant::<AllocateUnsealSector>(&payload, None).await,
-            AllocateWdpostJob::METHOD => constant::<AllocateWdpostJob>(&payload, vec![]).await,
-            StoreReserveSpace::METHOD => constant::<StoreReserveSpace>(&payload, None).await,
-            GetStoreBasicInfo::METHOD => constant::<GetStoreBasicInfo>(&payload, None).await,
+            SubmitProof::METHOD => reply(payload, async |r: SubmitProof| self.sector(r.sector).await.map(|_| accepted())).await,
+            PollProofState::METHOD => reply(payload, async |r: PollProofState| self.sector(r.sector).await.map(|_| landed())).await,
+            ReportState::METHOD => reply(payload, async |r: ReportState| self.reported(r).await).await,
+            ReportFinalized::METHOD => reply(payload, async |r: ReportFinalized| self.finalized(r).await).await,
+            ReportAborted::METHOD => reply(payload, async |r: ReportAborted| self.given_up(r).await).await,
+            AllocateSnapupSector::METHOD => reply(payload, async |r: AllocateSnapupSector| self.allocate_snapup(&r).await).await,
+            SubmitSnapupProof::METHOD => reply(payload, async |r: SubmitSnapupProof| self.submit_snapup(r).await).await,
+            AllocateRebuildSector::METHOD => reply(payload, async |r: AllocateRebuildSector| self.allocate_rebuild(&r).await).await,
+            AllocateUnsealSector::METHOD => reply(payload, async |r: AllocateUnsealSector| self.allocate_unseal(&r).await).await,
+            AchieveUnsealSector::METHOD => reply(payload, async |r: AchieveUnsealSector| self.unsealed(r).await).await,
+            AcquireUnsealDest::METHOD => reply(payload, async |r: AcquireUnsealDest| self.unseal_dest(&r).await).await,
+            AllocateWdpostJob::METHOD => reply(payload, async |r: AllocateWdpostJob| self.allocate_wdpost(&r).await).await,
+            WdpostHeartbeat::METHOD => reply(payload, async |r: WdpostHeartbeat| self.wdpost_heartbeat(&r).await).await,
+            WdpostFinish::METHOD => reply(payload, async |r: WdpostFinish| self.finish_wdpost(&r).await).await,
+            StoreReserveSpace::METHOD => reply(payload, async |r: StoreReserveSpace| reserve(r)).await,
+            GetStoreBasicInfo::METHOD => reply(payload, async |r: GetStoreBasicInfo| self.store_info(r).await).await,
+            _ => self.handle_operator(method, payload).await,
+        }
+    }
+
+    async fn handle_operator(&self, method: &str, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+        match method {
+            ListSectors::METHOD => list(payload, async |r: ListSectors, encoding| self.list_sectors(&r, encoding).await).await,
+            RebuildSector::METHOD => reply(payload, async |r: RebuildSector| self.rebuild_sector(&r).await).await,
+            UnsealPiece::METHOD => reply(payload, async |r: UnsealPiece| self.unseal_piece(&r).await).await,
+            AbortSector::METHOD => reply(payload, async |r: AbortSector| self.abort_sector(&r).await).await,
+            SimulateWdpost::METHOD => reply(payload, async |r: SimulateWdpost| self.simulate_wdpost(&r).await).await,
+            ListWdpostJobs::METHOD => list(payload, async |r: ListWdpostJobs, encoding| self.list_wdpost(&r, encoding).await).await,
+            ResetWdpostJobs::METHOD => reply(payload, async |r: ResetWdpostJobs| self.reset_wdpost(&r).await).await,
+            RemoveWdpostJobs::METHOD => reply(payload, async |r: RemoveWdpostJobs| self.remove_wdpost(&r).await).await,
             known if METHODS.contains(&known) => Err(ErrorKind::bad_request(format!("the mock sector manager does not serve {known}"))),
             unknown => Err(ErrorKind::bad_request(format!("a sector manager has no method {unknown:?}"))),
         }
     }
 
-    // A method about a sector, which must be one of our miners'.
-    async fn of_sector<R: SealerRequest>(
-        &self,
-        payload: &[u8],
-        sector: impl FnOnce(&R) -> SectorId,
-        act: impl FnOnce(R) -> R::Reply,
-    ) -> Result<Vec<u8>, ErrorKind> {
-        let act = async |request: R, _| {
-            self.check(sector(&request))?;
-            Ok(SealerReply { result: act(request) })
-        };
-        answer(payload, act).await
+    async fn persisted(&self, request: &SubmitPersisted) -> Result<bool, ErrorKind> {
+        check_store(&request.store)?;
+        self.update_sector(request.sector, |record| Ok(record.persisted(&request.store, request.is_upgrade))).await?;
+        Ok(true)
+    }
+
+    async fn reported(&self, report: ReportState) -> Result<ReportStateReply, ErrorKind> {
+        let (_, abort_reason) = self.update_sector(report.sector, |record| Ok(record.reported(&report))).await?;
+        let StateChange { prev, next, event } = report.state_change;
+        let failure = report.failure.map(|failure| format!("{}: {}", failure.level, failure.desc));
+        info!(sector = %report.sector, worker = report.worker.instance, prev, next, event, failure, abort_reason, "state");
+        Ok(ReportStateReply { id: report.sector, finalized: false, abort_reason })
+    }
+
+    async fn finalized(&self, request: ReportFinalized) -> Result<(), ErrorKind> {
+        self.update_sector(request.sector, |record| Ok(record.finish())).await?;
+        info!(sector = %request.sector, "finalized");
+        Ok(())
+    }
+
+    async fn given_up(&self, request: ReportAborted) -> Result<(), ErrorKind> {
+        let (record, frees) = self.update_sector(request.sector, |record| Ok(record.give_up(&request.reason))).await?;
+        info!(sector = %request.sector, reason = request.reason, "aborted");
+        if frees { self.free_deals(&record).await } else { Ok(()) }
+    }
+
+    async fn unsealed(&self, request: AchieveUnsealSector) -> Result<(), ErrorKind> {
+        let AchieveUnsealSector { sector, piece_cid, error } = request;
+        self.update_sector(sector, |record| Ok(record.unsealed(&piece_cid, &error))).await?;
+        info!(%sector, piece = piece_cid, error, "unsealed");
+        Ok(())
+    }
+
+    // It knows stores by the names that workers told, and no paths.
+    async fn store_info(&self, request: GetStoreBasicInfo) -> Result<Option<StoreBasicInfo>, ErrorKind> {
+        let all = self.all_sectors(&self.records().await?).await?;
+        let name = Some(request.name.as_str());
+        let known = all.iter().any(|stored| stored.value.store.as_deref() == name || stored.value.newest_store() == name);
+        Ok(known.then(|| store(request.name)))
     }
 }
 
-// A method that always answers the same.
-async fn constant<R: SealerRequest>(payload: &[u8], result: R::Reply) -> Result<Vec<u8>, ErrorKind> {
-    answer(payload, async |_: R, _| Ok(SealerReply { result })).await
+async fn reply<R: SealerRequest>(payload: &[u8], act: impl AsyncFnOnce(R) -> Result<R::Reply, ErrorKind>) -> Result<Vec<u8>, ErrorKind> {
+    list(payload, async |request, _| act(request).await).await
+}
+
+// A method whose answer must fit into a message, which depends on the encoding.
+async fn list<R: SealerRequest>(
+    payload: &[u8],
+    act: impl AsyncFnOnce(R, Encoding) -> Result<R::Reply, ErrorKind>,
+) -> Result<Vec<u8>, ErrorKind> {
+    answer(payload, async |request: R, encoding| Ok(SealerReply { result: act(request, encoding).await? })).await
 }
 
 fn accepted() -> SubmitReply {
@@ -74,9 +138,11 @@ fn landed() -> PollReply {
     PollReply { state: OnChainState::Landed, desc: None }
 }
 
-fn reported(report: ReportState) -> ReportStateReply {
-    let StateChange { prev, next, event } = report.state_change;
-    let failure = report.failure.map(|failure| format!("{}: {}", failure.level, failure.desc));
-    info!(sector = %report.sector, worker = report.worker.instance, prev, next, event, failure, "state");
-    ReportStateReply { id: report.sector, finalized: false, abort_reason: None }
+// Any of the worker's candidates has room.
+fn reserve(request: StoreReserveSpace) -> Result<Option<StoreBasicInfo>, ErrorKind> {
+    Ok(request.candidates.into_iter().next().map(store))
+}
+
+fn store(name: String) -> StoreBasicInfo {
+    StoreBasicInfo { name, path: String::new(), meta: None }
 }

@@ -1,4 +1,5 @@
-//! Piece commitments as CIDs: `baga…` (multicodec `fil-commitment-unsealed`, multihash `sha2-256-trunc254-padded`).
+//! Commitments as CIDs: of data `baga…` (multicodec `fil-commitment-unsealed`, multihash `sha2-256-trunc254-padded`), of
+//! replicas `bagboea4b5abc…` (`fil-commitment-sealed`, `poseidon-bls12_381-a2-fc1`).
 
 use cid::{Cid, multihash::Multihash};
 
@@ -6,12 +7,20 @@ use super::Commitment;
 
 const FIL_COMMITMENT_UNSEALED: u64 = 0xf101;
 const SHA2_256_TRUNC254_PADDED: u64 = 0x1012;
+const FIL_COMMITMENT_SEALED: u64 = 0xf102;
+const POSEIDON_BLS12_381_A2_FC1: u64 = 0xb401;
 
 /// The CID of a piece's commitment.
 pub fn piece_cid(commitment: &Commitment) -> String {
     // 32 bytes fit: the multihash has room for 64.
     let hash = Multihash::wrap(SHA2_256_TRUNC254_PADDED, commitment).unwrap_or_default();
     Cid::new_v1(FIL_COMMITMENT_UNSEALED, hash).to_string()
+}
+
+/// The CID of a replica's commitment.
+pub fn replica_cid(commitment: &Commitment) -> String {
+    let hash = Multihash::wrap(POSEIDON_BLS12_381_A2_FC1, commitment).unwrap_or_default();
+    Cid::new_v1(FIL_COMMITMENT_SEALED, hash).to_string()
 }
 
 /// The commitment that a piece's CID stands for.
@@ -37,6 +46,13 @@ mod tests {
         let commitment = piece_commitment(ZERO_2KIB).unwrap();
         assert_eq!(commitment[..4], [0xfc, 0x7e, 0x92, 0x82]);
         assert_eq!(piece_cid(&commitment), ZERO_2KIB);
+    }
+
+    #[test]
+    fn a_replicas_cid_is_no_pieces() {
+        let cid = replica_cid(&[7; 32]);
+        assert!(cid.starts_with("bagboea4b5abc") && piece_commitment(&cid).is_err(), "{cid}");
+        assert_ne!(cid, replica_cid(&[8; 32]));
     }
 
     #[test]

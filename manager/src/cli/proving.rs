@@ -1,0 +1,53 @@
+//! `util sealer proving`.
+
+use clap::{Args, Subcommand};
+use shared_msgs::{
+    cli::{CliError, Exit, note},
+    id::Id,
+    sealer::{SectorId, operator::SimulateWdpost},
+};
+
+use super::worker::{ReplyOutput, Session, print_done};
+
+/// What to prove.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Queue a window-PoSt job for threads of plan wdpost, as a deadline would
+    #[command(
+        after_help = "Without a SECTOR it proves all finished sectors of the miner whose replica's commitment is known; that of a sector of
+plan niporep is not, as it has no pre-commit. `damocles-manager util worker wdpost list` shows what becomes of the job.
+
+Examples:
+  damocles-manager util sealer proving simulate-wdpost --miner 10000
+  damocles-manager util sealer proving simulate-wdpost --miner 10000 s-t010000-2 s-t010000-3"
+    )]
+    SimulateWdpost(SimulateArgs),
+}
+
+/// What to prove.
+#[derive(Args, Debug)]
+pub struct SimulateArgs {
+    /// The miner's actor id, e.g. 10000 for t010000
+    #[arg(long, value_name = "ACTOR_ID")]
+    pub miner: u64,
+    /// The sectors, e.g. s-t010000-2 [default: all that can be proven]
+    #[arg(value_name = "SECTOR")]
+    pub sectors: Vec<SectorId>,
+    /// How to print what was done
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ReplyOutput,
+}
+
+pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
+    let Verb::SimulateWdpost(SimulateArgs { miner, sectors, output }) = verb;
+    if let Some(other) = sectors.iter().find(|sector| sector.miner != miner) {
+        return Err(CliError::new(Exit::Usage, format!("{other} is no sector of miner t0{miner}")));
+    }
+    let request = SimulateWdpost { id: Id::generate(), miner, sectors: sectors.iter().map(|sector| sector.number).collect() };
+    let queued = session.ask_sealer(&request).await?;
+    print_done(&queued, format!("job {}: {} sectors to prove", queued.job, queued.sectors), output)?;
+    if queued.left_out > 0 {
+        note(&format!("{} finished sectors are left out: their replica's commitment is not known", queued.left_out));
+    }
+    Ok(())
+}

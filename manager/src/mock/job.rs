@@ -1,0 +1,218 @@
+//! A job on a finished sector: pure.
+//!
+//! ```text
+//!  Ready ──hand out──▶ Running ──▶ Finished | Failed
+//!                        └─ its worker is silent for too long: handed out again
+//! ```
+//! The request that got a job holds it. Which thread that is, the mock learns from the reports that it sends: its first step
+//! from `Empty`, or a heartbeat. A thread that lost its job is told when it reports, and says that it gave the sector up;
+//! that is not the end of the job, which another one has.
+
+use serde::{Deserialize, Serialize};
+use shared_msgs::{
+    id::Id,
+    plan::Plan,
+    sealer::{ReportState, SectorPiece, WorkerPlace},
+    snapshot::cut_text,
+};
+
+use super::record::MAX_NAME_BYTES;
+
+/// The event of a report that says only that its thread is at work.
+pub const HEARTBEAT: &str = "Heartbeat";
+// In the reason that a thread is given, and comes back in its `report_aborted`.
+const LOST: &str = "the job was handed out again after its worker was silent";
+// Of the threads that lost it, the newest ones.
+const MAX_FORMER: usize = 8;
+const MAX_PLACE_BYTES: usize = 256;
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// What is to be done.
+    pub work: Work,
+    /// How far it is.
+    pub status: Status,
+    /// The state that was last reported.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// The thread that has it, or had it last, once it has reported.
+    #[serde(default)]
+    pub place: Option<WorkerPlace>,
+    /// Threads that lost it.
+    #[serde(default)]
+    pub former: Vec<WorkerPlace>,
+    /// Why an operator wants it given up.
+    #[serde(default)]
+    pub abort_requested: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "plan", rename_all = "snake_case")]
+pub enum Work {
+    /// Put deals into the sector.
+    Snapup {
+        /// The pieces.
+        pieces: Vec<SectorPiece>,
+    },
+    /// Seal it again.
+    Rebuild,
+    /// Take a piece out.
+    Unseal {
+        /// The piece.
+        piece_cid: String,
+        /// Where it goes.
+        dest: Option<String>,
+    },
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Status {
+    /// Nobody has it.
+    Ready,
+    /// It was handed out.
+    Running {
+        /// To this request.
+        request_id: Id,
+    },
+    /// Done.
+    Finished,
+    /// It failed or was given up.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+/// What a thread is told that has no job on this sector any more.
+pub fn lost_reason() -> String {
+    format!("{LOST}; it is not this thread's any more")
+}
+
+/// Whether a reason to give a sector up is that the job was lost.
+pub fn is_lost(reason: &str) -> bool {
+    reason.contains(LOST)
+}
+
+impl Work {
+    /// The plan that does it.
+    pub fn plan(&self) -> Plan {
+        match self {
+            Work::Snapup { .. } => Plan::Snapup,
+            Work::Rebuild => Plan::Rebuild,
+            Work::Unseal { .. } => Plan::Unseal,
+        }
+    }
+
+    /// The pieces that it brings.
+    pub fn pieces(&self) -> &[SectorPiece] {
+        match self {
+            Work::Snapup { pieces } => pieces,
+            Work::Rebuild | Work::Unseal { .. } => &[],
+        }
+    }
+
+    /// Whether it leaves the sector's files as they are.
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Work::Unseal { .. })
+    }
+
+    /// Whether it takes this piece out.
+    pub fn is_unseal_of(&self, piece: &str) -> bool {
+        matches!(self, Work::Unseal { piece_cid, .. } if piece_cid == piece)
+    }
+
+    /// Whether both do the same to the sector.
+    pub fn is_like(&self, other: &Work) -> bool {
+        match (self, other) {
+            (Work::Unseal { piece_cid: one, .. }, Work::Unseal { piece_cid: other, .. }) => one == other,
+            (one, other) => one.plan() == other.plan(),
+        }
+    }
+}
+
+impl Job {
+    /// A job that nobody has.
+    pub fn new(work: Work) -> Self {
+        Job { work, status: Status::Ready, state: None, place: None, former: vec![], abort_requested: None }
+    }
+
+    /// Whether somebody has it.
+    pub fn is_running(&self) -> bool {
+        matches!(self.status, Status::Running { .. })
+    }
+
+    /// Whether it is still to be done.
+    pub fn is_open(&self) -> bool {
+        self.is_running() || self.status == Status::Ready
+    }
+
+    /// Whether this request has it.
+    pub fn is_held_by(&self, request: Id) -> bool {
+        self.status == Status::Running { request_id: request }
+    }
+
+    /// Hands it out.
+    pub fn hand_out(&mut self, request_id: Id) {
+        if let Some(former) = self.place.take() {
+            self.former.retain(|known| *known != former);
+            self.former.push(former);
+            self.former.drain(..self.former.len().saturating_sub(MAX_FORMER));
+        }
+        self.status = Status::Running { request_id };
+        self.state = None;
+    }
+
+    /// Takes it back from a request that got another one.
+    pub fn take_back(&mut self) {
+        self.status = Status::Ready;
+    }
+
+    /// It is done.
+    pub fn finish(&mut self) {
+        self.status = Status::Finished;
+        self.state = None;
+    }
+
+    /// It failed; says whether deals come free by it.
+    pub fn fail(&mut self, error: &str) -> bool {
+        self.status = Status::Failed { error: error.to_owned() };
+        self.state = None;
+        !self.work.pieces().is_empty()
+    }
+
+    /// Whether this thread has it, had it, or lost it.
+    pub fn was_of(&self, place: &WorkerPlace) -> bool {
+        self.place.as_ref() == Some(place) || self.former.contains(place)
+    }
+
+    /// Takes a report about the sector; the reason to give it up, if there is one.
+    pub fn reported(&mut self, report: &ReportState) -> Option<String> {
+        let change = &report.state_change;
+        let place = bounded(&report.worker);
+        // Its first step is a new start, wherever it was before.
+        if self.is_running() && change.prev == "Empty" {
+            self.former.retain(|former| *former != place);
+            self.place.get_or_insert_with(|| place.clone());
+        } else if self.is_running() && change.event == HEARTBEAT && !self.former.contains(&place) {
+            self.place.get_or_insert_with(|| place.clone());
+        }
+        if self.place.as_ref() == Some(&place) {
+            if self.is_running() {
+                self.state = Some(cut_text(&change.next, MAX_NAME_BYTES));
+            }
+            return self.abort_requested.clone().filter(|_| self.is_running());
+        }
+        // Nobody but the holder sends heartbeats for the sector.
+        let lost = self.former.contains(&place) || self.place.is_some() && change.event == HEARTBEAT;
+        lost.then(lost_reason)
+    }
+}
+
+fn bounded(place: &WorkerPlace) -> WorkerPlace {
+    let text = |text: &str| cut_text(text, MAX_PLACE_BYTES);
+    WorkerPlace { instance: text(&place.instance), location: text(&place.location) }
+}
