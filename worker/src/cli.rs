@@ -1,8 +1,9 @@
-//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`.
+//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`.
 
 pub mod daemon;
 pub mod list;
 pub mod pause;
+pub mod processor;
 pub mod resume;
 pub mod store;
 mod target;
@@ -34,6 +35,8 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Prepare directories
     Store(StoreArgs),
+    /// Compute a stage for a worker that has a [[processors.<stage>]] without bin: tasks on stdin, answers on stdout
+    Processor(processor::ProcessorArgs),
 }
 
 /// Which worker, and what to do with it.
@@ -81,6 +84,7 @@ pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
     match command {
         Command::Daemon(args) => daemon::run(nats, &args).await,
         Command::Store(args) => store::run(&args.kind),
+        Command::Processor(args) => processor::run(&args).await,
         Command::Worker(args) => {
             let worker = target::connect(nats, &args).await?;
             match &args.verb {

@@ -22,11 +22,10 @@ use toml::{Table, Value};
 
 pub use self::sealing::Sealing;
 use self::{hot::HotConfig, sealing::bytes_of};
-use crate::processor::external;
+use crate::processor::settings::ProcessorsConfig;
 
-/// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside the worker, which a
-/// build without proofs cannot.
-const EXTERNAL_STAGES: [&str; 7] = ["add_pieces", "tree_d", "pc1", "pc2", "synth_proof", "c1", "c2"];
+/// What every sector needs: a build without the proofs needs processors for it.
+const SEALING_STAGES: [&str; 6] = ["add_pieces", "tree_d", "pc1", "pc2", "c1", "c2"];
 
 /// Every key that damocles users have; [`KNOWN_NATS_KEYS`] come beside them.
 const KNOWN_KEYS: &[KnownKey] = &[
@@ -69,15 +68,10 @@ const KNOWN_KEYS: &[KnownKey] = &[
     ("attached[].name", Effect::Works),
     ("attached[].location", Effect::Works),
     ("attached[].readonly", Effect::Works),
-    ("processors.limitation", Effect::NotYet),
-    ("processors.ext_locks", Effect::NotYet),
+    ("processors.limitation.concurrent", Effect::Works),
+    ("processors.limitation.staggered", Effect::Works),
+    ("processors.ext_locks", Effect::Works),
     ("processors.static_tree_d.*", Effect::Works),
-    ("processors.snap_encode[]", Effect::NotYet),
-    ("processors.snap_prove[]", Effect::NotYet),
-    ("processors.unseal[]", Effect::NotYet),
-    ("processors.transfer[]", Effect::NotYet),
-    ("processors.window_post[]", Effect::NotYet),
-    ("processors.sealing_daemons[]", Effect::NotYet),
     ("processors.*[].bin", Effect::Works),
     ("processors.*[].args", Effect::Works),
     ("processors.*[].envs", Effect::Works),
@@ -85,9 +79,10 @@ const KNOWN_KEYS: &[KnownKey] = &[
     ("processors.*[].stable_wait", Effect::Works),
     ("processors.*[].auto_restart", Effect::Works),
     ("processors.*[].concurrent", Effect::Works),
-    ("processors.*[].locks", Effect::NotYet),
-    ("processors.*[].numa_preferred", Effect::NotYet),
-    ("processors.*[].cgroup", Effect::NotYet),
+    ("processors.*[].weight", Effect::Works),
+    ("processors.*[].locks", Effect::Works),
+    ("processors.*[].numa_preferred", Effect::Works),
+    ("processors.*[].cgroup.cpuset", Effect::Works),
 ];
 
 /// A worker's configuration, checked.
@@ -105,8 +100,8 @@ pub struct Config {
     pub local_pieces_dirs: Vec<PathBuf>,
     /// Files with tree-d of a sector of zeros, by sector size in bytes.
     pub static_tree_d: HashMap<u64, PathBuf>,
-    /// External processors by stage.
-    pub processors: HashMap<String, Vec<external::Settings>>,
+    /// Who computes the stages, and how much at once.
+    pub processors: ProcessorsConfig,
     /// How to reach NATS.
     pub nats: NatsSection,
 }
@@ -216,7 +211,7 @@ impl Config {
             ping_interval: file.worker.ping_interval,
             threads,
             attached: file.attached,
-            processors: processors(file.processors)?,
+            processors: ProcessorsConfig::check(file.processors)?,
             nats: file.nats,
         };
         config.check_whole()?;
@@ -233,8 +228,7 @@ impl Config {
         if cfg!(feature = "builtin-proofs") {
             return Ok(());
         }
-        let missing: Vec<_> =
-            EXTERNAL_STAGES.iter().filter(|stage| **stage != "synth_proof" && !self.processors.contains_key(**stage)).collect();
+        let missing: Vec<_> = SEALING_STAGES.iter().filter(|stage| !self.processors.stages.contains_key(**stage)).collect();
         if !missing.is_empty() && !self.threads.is_empty() {
             return Err(format!("this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"));
         }
@@ -270,33 +264,6 @@ fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> 
         Ok((bytes, path))
     });
     checked.collect()
-}
-
-fn processors(table: Table) -> Result<HashMap<String, Vec<external::Settings>>, String> {
-    let mut processors = HashMap::new();
-    for (stage, value) in table {
-        if !EXTERNAL_STAGES.contains(&stage.as_str()) {
-            // What has no effect yet was named in a warning; only arrays of processors get here otherwise.
-            if is_known_later(&stage) {
-                continue;
-            }
-            return Err(format!("processors.{stage} is no stage; the stages are {}", EXTERNAL_STAGES.join(", ")));
-        }
-        let Value::Array(_) = value else { return Err(format!("processors.{stage}: write it as [[processors.{stage}]]")) };
-        let settings: Vec<external::Settings> =
-            value.try_into().map_err(|error: toml::de::Error| format!("processors.{stage}: {}", error.message()))?;
-        if settings.iter().any(|settings| settings.concurrent == Some(0)) {
-            return Err(format!("processors.{stage}: concurrent must be at least 1"));
-        }
-        processors.insert(stage, settings);
-    }
-    Ok(processors)
-}
-
-fn is_known_later(stage: &str) -> bool {
-    KNOWN_KEYS.iter().any(|(key, effect)| {
-        *effect == Effect::NotYet && key.strip_prefix("processors.").is_some_and(|rest| rest.trim_end_matches("[]") == stage)
-    })
 }
 
 #[cfg(test)]
@@ -338,6 +305,8 @@ mod tests {
             location = './a'
             [[attached]]
             location = './remote'
+            [processors.static_tree_d]
+            32GiB = './tree-d'
             [processors.limitation.concurrent]
             pc1 = 2
             [[processors.c2]]
@@ -347,15 +316,8 @@ mod tests {
             bin = './unseal'
         ";
         let (config, warnings) = check(text).unwrap();
-        assert_eq!(config.processors.len(), 1);
-        for key in [
-            "worker.rpc_server",
-            "sector_manager",
-            "sealing.request_task_max_retries",
-            "processors.limitation",
-            "processors.c2.cgroup",
-            "processors.unseal",
-        ] {
+        assert_eq!(config.processors.stages.len(), 2);
+        for key in ["worker.rpc_server", "sector_manager", "sealing.request_task_max_retries"] {
             assert!(warnings.iter().any(|warning| warning.contains(&format!("`{key}`"))), "{key}: {warnings:?}");
         }
     }

@@ -163,6 +163,7 @@ impl Connected {
         worker.set_status(WorkerStatus::Stopping);
         stop_serving.send(()).ok();
         stop_all(threads, &stop_threads).await;
+        shared.processors.stop().await;
         worker.set_status(WorkerStatus::Stopped);
         bus.abort_all();
         leave(&publisher, &client, link, *role_seen.borrow()).await;

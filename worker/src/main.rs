@@ -15,7 +15,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let daemon = matches!(cli.command, Command::Daemon(_));
     // The proofs library is talkative, and the link's state is logged by us, once per outage.
-    let default = if daemon { "info,filecoin_proofs=warn,storage_proofs=warn,async_nats=off" } else { "warn,async_nats=off" };
+    let seals = daemon || matches!(cli.command, Command::Processor(_));
+    let default = if seals { "info,filecoin_proofs=warn,storage_proofs=warn,async_nats=off" } else { "warn,async_nats=off" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();

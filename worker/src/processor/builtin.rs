@@ -25,7 +25,10 @@ use super::{
         TreeD, Unseal, WindowPost, WindowPostOutput,
     },
 };
-use crate::{store::attached::ReplicaFiles, thread::failure::Failure};
+use crate::{
+    store::attached::ReplicaFiles,
+    thread::failure::{Failure, may_pass},
+};
 
 /// What went wrong, in the library's words with every cause on one line.
 #[derive(Debug)]
@@ -353,8 +356,6 @@ fn words(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    // The text, because some of the causes reach us as texts only.
-    let temporary = ["No space left on device", "Disk quota exceeded", "Stale file handle", "Input/output error"];
-    let temporary = temporary.iter().any(|sign| text.contains(sign));
+    let temporary = may_pass(&text);
     Error { message: text, temporary }
 }

@@ -1,301 +1,229 @@
-//! An external processor: a child process that speaks the line protocol, started with the worker, restarted when it
-//! dies. One task owns the child; requests reach it through a channel.
+//! One external processor: a child process that speaks the line protocol. One task owns it, starts it with the worker,
+//! and starts it again when it has died.
 //!
 //! ```text
-//!  start -> wait for the ready line -> serve -> (it dies: its requests fail) -> wait a little -> start …
+//!  start -> wait for the ready line -> serve -> it dies or breaks the protocol: what it has in hand fails
+//!    ^                                              |
+//!    +---------------- wait a little <--------------+        told to stop: its input ends, then TERM, then KILL
 //! ```
+//! A line that is no answer is the answer to something that it has in hand, but nobody knows to what. So it gets nothing
+//! more, answers what it can, and when nothing else is left the request is failed and the process started anew: a
+//! retry must not run beside what may still write the same files.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    process::Stdio,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
-use futures::StreamExt;
-use serde::Deserialize;
+use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
-use shared_msgs::snapshot::cut_text;
+use shared_msgs::{cli::human, snapshot::cut_text};
 use tokio::{
     io::AsyncWriteExt,
-    process::{Child, ChildStdin, ChildStdout, Command},
-    sync::{Semaphore, mpsc, oneshot, watch},
-    time::{sleep, timeout},
+    process::{Child, ChildStdin, ChildStdout},
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, timeout},
 };
-use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::codec::FramedRead;
 use tracing::{info, warn};
 
 use super::{
-    Task,
-    protocol::{MAX_LINE_BYTES, Request, Response, ready_line},
+    child::{self, Program},
+    desk::Condition,
+    lines::{BoundedLines, Line},
+    pool::{Answer, Ask, Incarnation, Place},
+    protocol::{Request, Response, max_line_bytes, ready_line},
 };
-use crate::thread::{activity::Activity, failure::Failure};
+use crate::thread::failure::Failure;
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
-const MAX_ERROR_BYTES: usize = 4096;
 
-/// One `[[processors.<stage>]]`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Settings {
-    /// The program.
-    pub bin: PathBuf,
-    /// Its arguments.
-    #[serde(default)]
-    pub args: Vec<String>,
-    /// Environment variables for it.
-    #[serde(default)]
-    pub envs: BTreeMap<String, String>,
-    /// Whether it gets the worker's environment too.
-    #[serde(default = "yes")]
-    pub inherit_envs: bool,
-    /// How long it may take to be ready.
-    #[serde(default = "five_seconds", with = "humantime_serde")]
-    pub stable_wait: Duration,
-    /// Whether it is started again when it dies.
-    #[serde(default = "yes")]
-    pub auto_restart: bool,
-    /// How many tasks it takes at once; any number if absent.
-    #[serde(default)]
-    pub concurrent: Option<usize>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn five_seconds() -> Duration {
-    Duration::from_secs(5)
-}
-
-type Answer = Result<Box<RawValue>, Failure>;
-
-struct Ask {
-    task: Box<RawValue>,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// Whether the processor takes tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Readiness {
-    Starting,
-    Ready { pid: u32 },
-    GaveUp,
-}
-
-/// The handle of one external processor.
-pub struct ExternalProcessor {
-    stage: String,
-    asks: mpsc::UnboundedSender<Ask>,
-    readiness: watch::Receiver<Readiness>,
-    slots: Option<Semaphore>,
-    load: Arc<AtomicUsize>,
-}
-
-impl ExternalProcessor {
-    /// Starts the process, and goes on starting it.
-    pub fn start(stage: &str, settings: Settings) -> Self {
-        let (asks, inbox) = mpsc::unbounded_channel();
-        let (ready, readiness) = watch::channel(Readiness::Starting);
-        let slots = settings.concurrent.map(Semaphore::new);
-        let owner = Owner { stage: stage.to_owned(), settings, inbox, ready };
-        tokio::spawn(owner.run());
-        ExternalProcessor { stage: stage.to_owned(), asks, readiness, slots, load: Arc::default() }
-    }
-
-    /// How many tasks it has or will have.
-    pub fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
-    }
-
-    /// Runs a task. Waiting for a slot or for the process to be ready can be interrupted.
-    pub async fn run<T: Task>(&self, task: &T, activity: &Activity) -> Result<T::Output, Failure> {
-        let _counted = Counted::new(&self.load);
-        let stage = &self.stage;
-        let task = serde_json::value::to_raw_value(task).map_err(Failure::critical)?;
-        let slot = async {
-            match &self.slots {
-                // The semaphore is never closed.
-                Some(slots) => slots.acquire().await.ok(),
-                None => None,
-            }
-        };
-        let _slot = activity.wait(format!("{stage} slot"), slot).await;
-        let mut readiness = self.readiness.clone();
-        let ready = activity.wait(format!("{stage} processor"), readiness.wait_for(|now| *now != Readiness::Starting)).await;
-        let pid = match ready.map(|now| *now) {
-            Ok(Readiness::Ready { pid }) => pid,
-            _ => return Err(Failure::permanent(format!("processor {stage} has died and is not restarted (auto_restart = false)"))),
-        };
-        let (answer, answered) = oneshot::channel();
-        let gone = || Failure::temporary(format!("processor {stage} is gone"));
-        self.asks.send(Ask { task, answer }).map_err(|_| gone())?;
-        let output = activity.in_processor(format!("{stage} (pid {pid})"), answered).await.map_err(|_| gone())??;
-        serde_json::from_str(output.get())
-            .map_err(|error| Failure::temporary(format!("processor {stage} answered with an unfitting output: {error}")))
-    }
-}
-
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(load: &Arc<AtomicUsize>) -> Self {
-        load.fetch_add(1, Ordering::Relaxed);
-        Counted(load.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-// The task that owns the child.
-struct Owner {
-    stage: String,
-    settings: Settings,
-    inbox: mpsc::UnboundedReceiver<Ask>,
-    ready: watch::Sender<Readiness>,
+/// The task that owns the child.
+pub(super) struct Owner {
+    pub(super) stage: String,
+    pub(super) program: Program,
+    pub(super) stable_wait: Duration,
+    pub(super) auto_restart: bool,
+    pub(super) place: Place,
 }
 
 struct Running {
     child: Child,
     stdin: ChildStdin,
-    lines: FramedRead<ChildStdout, LinesCodec>,
+    lines: Lines,
     pid: u32,
 }
 
+type Lines = FramedRead<ChildStdout, BoundedLines>;
+
+/// How a child's life ended.
+enum End {
+    Died { was_of_use: bool },
+    Stopped,
+}
+
+/// What a child has in hand.
+#[derive(Default)]
+struct InHand {
+    answers: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Lines that were the answers to some of them.
+    lost: usize,
+}
+
 impl Owner {
-    async fn run(mut self) {
+    pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut delay = FIRST_RESTART_DELAY;
         loop {
-            match self.start().await {
-                Ok(running) => {
-                    delay = FIRST_RESTART_DELAY;
-                    self.ready.send_replace(Readiness::Ready { pid: running.pid });
-                    info!(stage = self.stage, pid = running.pid, "processor ready");
-                    if self.serve(running).await.is_none() {
-                        return;
-                    }
-                    self.ready.send_replace(Readiness::Starting);
-                }
-                Err(error) => warn!(stage = self.stage, bin = %self.settings.bin.display(), error, "processor does not start"),
+            let began = Instant::now();
+            let started = tokio::select! {
+                started = self.start() => started,
+                () = stopped(&mut stop) => return,
+            };
+            match started {
+                Ok(running) => match self.serve(running, &mut stop).await {
+                    End::Stopped => return,
+                    End::Died { was_of_use } if was_of_use || began.elapsed() > LAST_RESTART_DELAY => delay = FIRST_RESTART_DELAY,
+                    End::Died { .. } => {}
+                },
+                Err(error) => warn!(stage = self.stage, bin = self.program.bin(), error, "processor does not start"),
             }
-            if !self.settings.auto_restart {
-                warn!(stage = self.stage, "processor is not restarted (auto_restart = false)");
-                self.ready.send_replace(Readiness::GaveUp);
+            if !self.auto_restart {
+                warn!(stage = self.stage, bin = self.program.bin(), "processor is not restarted (auto_restart = false)");
+                self.place.set(Condition::Gone);
                 return;
             }
-            sleep(delay).await;
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = stopped(&mut stop) => return,
+            }
             delay = (delay * 2).min(LAST_RESTART_DELAY);
         }
     }
 
     async fn start(&self) -> Result<Running, String> {
-        let settings = &self.settings;
-        let mut command = Command::new(&settings.bin);
-        if !settings.inherit_envs {
-            command.env_clear();
-        }
-        command.args(&settings.args).envs(&settings.envs);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let mut child = self.program.start().map_err(|error| error.to_string())?;
         let pid = child.id().unwrap_or_default();
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
             return Err("its pipes are missing".into());
         };
-        tokio::spawn(log_lines(self.stage.clone(), pid, FramedRead::new(stderr, LinesCodec::new_with_max_length(MAX_ERROR_BYTES))));
-        let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(MAX_LINE_BYTES));
-        let expected = ready_line(&self.stage);
-        match timeout(settings.stable_wait, lines.next()).await {
-            Ok(Some(Ok(line))) if line.trim() == expected => Ok(Running { child, stdin, lines, pid }),
-            Ok(Some(Ok(line))) => Err(format!("it printed {:?} and not {expected:?}", cut_text(&line, 200))),
-            Ok(_) => Err("it ended before it was ready".into()),
-            Err(_) => Err(format!("it was not ready within {} (stable_wait)", shared_msgs::cli::human(settings.stable_wait))),
-        }
+        tokio::spawn(child::log_lines(self.stage.clone(), pid, stderr));
+        let mut lines = FramedRead::new(stdout, BoundedLines::of(max_line_bytes(&self.stage)));
+        let failed = match timeout(self.stable_wait, self.until_ready(&mut lines, pid)).await {
+            Ok(true) => return Ok(Running { child, stdin, lines, pid }),
+            Ok(false) => "it ended before it was ready".to_owned(),
+            Err(_) => format!("it did not print {:?} within {} (stable_wait)", ready_line(&self.stage), human(self.stable_wait)),
+        };
+        let status = child::kill(&mut child).await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        Err(format!("{failed} ({status})"))
     }
 
-    // `None` when the worker is gone; otherwise the process has died.
-    async fn serve(&mut self, mut running: Running) -> Option<()> {
-        let mut pending: HashMap<u64, oneshot::Sender<Answer>> = HashMap::new();
+    // Some programs greet before.
+    async fn until_ready(&self, lines: &mut Lines, pid: u32) -> bool {
+        let expected = ready_line(&self.stage);
+        while let Some(Ok(line)) = lines.next().await {
+            match line {
+                Ok(line) if line.trim() == expected => return true,
+                Ok(line) => info!(stage = self.stage, pid, "before it was ready: {}", cut_text(&line, 200)),
+                Err(error) => info!(stage = self.stage, pid, %error, "before it was ready: a line that is not shown"),
+            }
+        }
+        false
+    }
+
+    async fn serve(&self, running: Running, stop: &mut watch::Receiver<bool>) -> End {
+        let Running { mut child, stdin, mut lines, pid } = running;
+        let (asks, mut inbox) = mpsc::unbounded_channel();
+        // A task of its own: a child that does not read must not keep its answers from being read.
+        let (input, tasks) = mpsc::unbounded_channel();
+        let mut writer = tokio::spawn(write_all(stdin, tasks)).fuse();
+        let mut in_hand = InHand::default();
         let mut next_id = 0;
-        let why = loop {
+        let mut was_of_use = false;
+        info!(stage = self.stage, pid, "processor ready");
+        self.place.set(Condition::Ready(Incarnation { pid, asks }));
+        let (why, by_itself) = loop {
             tokio::select! {
-                ask = self.inbox.recv() => {
-                    let Ask { task, answer } = ask?;
-                    let mut line = match serde_json::to_vec(&Request { id: next_id, task: &task }) {
-                        Ok(line) => line,
-                        Err(error) => {
-                            answer.send(Err(Failure::critical(error))).ok();
-                            continue;
+                Some(Ask { task, answer }) = inbox.recv() => {
+                    match request_line(next_id, &task) {
+                        Ok(line) => {
+                            in_hand.answers.insert(next_id, answer);
+                            next_id += 1;
+                            // A writer that has ended says so below.
+                            input.send(line).ok();
                         }
-                    };
-                    line.push(b'\n');
-                    pending.insert(next_id, answer);
-                    next_id += 1;
-                    if let Err(error) = write(&mut running.stdin, &line).await {
-                        break format!("takes no more tasks: {error}");
+                        Err(failure) => drop(answer.send(Err(failure))),
                     }
                 }
-                line = running.lines.next() => match line {
-                    Some(Ok(line)) => self.take_answer(&line, &mut pending),
-                    Some(Err(error)) => break format!("cannot be read: {error}"),
-                    None => break "has ended".to_owned(),
+                line = lines.next() => match line {
+                    Some(Ok(line)) => was_of_use |= self.take_line(line, pid, &mut in_hand),
+                    Some(Err(error)) => break (format!("cannot be read: {error}"), false),
+                    None => break ("has ended".to_owned(), true),
                 },
+                Ok(Err(error)) = &mut writer => break (format!("takes no more tasks: {error}"), true),
+                () = stopped(stop) => break ("is stopped with the worker".to_owned(), true),
+            }
+            if in_hand.lost > 0 {
+                self.place.set(Condition::Away);
+                if in_hand.answers.len() <= in_hand.lost {
+                    break ("printed a line that is no answer".to_owned(), false);
+                }
             }
         };
-        running.child.kill().await.ok();
-        let status = running.child.wait().await.map(|status| status.to_string()).unwrap_or_else(|error| error.to_string());
-        let message = format!("processor {} (pid {}) {why} ({status})", self.stage, running.pid);
-        warn!(stage = self.stage, pid = running.pid, why, status, "processor died");
-        for (_, answer) in pending {
-            answer.send(Err(Failure::temporary(&message))).ok();
+        self.place.set(Condition::Away);
+        drop(input);
+        let ended = if by_itself { child::end(&mut child).await } else { child::kill(&mut child).await };
+        let stopping = *stop.borrow();
+        let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+        if !stopping {
+            warn!(stage = self.stage, pid, why, status, in_hand = in_hand.answers.len(), "processor died");
         }
-        Some(())
+        let failure = Failure::temporary(format!("processor {} (pid {pid}) {why} ({status})", self.stage));
+        inbox.close();
+        let asked = std::iter::from_fn(|| inbox.try_recv().ok()).map(|ask| ask.answer);
+        for answer in in_hand.answers.into_values().chain(asked) {
+            answer.send(Err(failure.clone())).ok();
+        }
+        if stopping { End::Stopped } else { End::Died { was_of_use } }
     }
 
-    fn take_answer(&self, line: &str, pending: &mut HashMap<u64, oneshot::Sender<Answer>>) {
-        let response: Response = match serde_json::from_str(line) {
+    // Returns whether it was an answer.
+    fn take_line(&self, line: Line, pid: u32, in_hand: &mut InHand) -> bool {
+        let stage = &self.stage;
+        let read = line.map_err(|error| (error.to_string(), String::new())).and_then(|line| {
+            serde_json::from_str::<Response<Box<RawValue>>>(&line).map_err(|error| (error.to_string(), cut_text(&line, 200).into()))
+        });
+        let response = match read {
             Ok(response) => response,
-            Err(error) => {
-                warn!(stage = self.stage, %error, line = cut_text(line, 200), "processor printed a line that is no answer");
-                return;
+            Err((error, line)) => {
+                warn!(stage, pid, error, line, in_hand = in_hand.answers.len(), "processor printed a line that is no answer");
+                // While it has nothing to do it has nothing to answer either.
+                in_hand.lost += usize::from(!in_hand.answers.is_empty());
+                return false;
             }
         };
-        let Some(answer) = pending.remove(&response.id) else {
-            warn!(stage = self.stage, id = response.id, "processor answered what was not asked");
-            return;
-        };
-        let result = match (response.err_msg, response.output) {
-            (Some(message), _) => Err(Failure::permanent(cut_text(&message, MAX_ERROR_BYTES))),
-            (None, Some(output)) => Ok(output),
-            (None, None) => Err(Failure::temporary(format!("processor {} answered with neither output nor error", self.stage))),
+        let Some(answer) = in_hand.answers.remove(&response.id) else {
+            warn!(stage, pid, id = response.id, "processor answered what it was not asked, or has answered before");
+            return false;
         };
         // A thread that was told to stop waiting no longer listens.
-        answer.send(result).ok();
+        answer.send(response.into_result(stage)).ok();
+        true
     }
 }
 
-async fn write(stdin: &mut ChildStdin, line: &[u8]) -> std::io::Result<()> {
-    stdin.write_all(line).await?;
-    stdin.flush().await
+fn request_line(id: u64, task: &RawValue) -> Result<Vec<u8>, Failure> {
+    let mut line = serde_json::to_vec(&Request { id, task }).map_err(Failure::critical)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
-async fn log_lines(stage: String, pid: u32, mut lines: FramedRead<tokio::process::ChildStderr, LinesCodec>) {
-    while let Some(line) = lines.next().await {
-        match line {
-            Ok(line) => info!(stage, pid, "{line}"),
-            Err(error) => {
-                warn!(stage, pid, %error, "processor's stderr is not logged any more");
-                break;
-            }
-        }
+async fn write_all(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>) -> std::io::Result<()> {
+    while let Some(line) = lines.recv().await {
+        stdin.write_all(&line).await?;
+        stdin.flush().await?;
     }
-    // A full pipe would stop the processor.
-    tokio::io::copy(lines.get_mut(), &mut tokio::io::sink()).await.ok();
+    Ok(())
+}
+
+/// A worker that is gone without a word has stopped too.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    stop.wait_for(|stop| *stop).await.map(drop).ok();
 }

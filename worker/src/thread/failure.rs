@@ -47,6 +47,12 @@ impl Failure {
         Failure { level: Level::Permanent, message: message.to_string() }
     }
 
+    /// A failure of which only the words are known.
+    pub fn told(message: impl ToString) -> Self {
+        let message = message.to_string();
+        if may_pass(&message) { Failure::temporary(message) } else { Failure::permanent(message) }
+    }
+
     /// The sector is lost.
     pub fn abort(message: impl ToString) -> Self {
         Failure { level: Level::Abort, message: message.to_string() }
@@ -56,6 +62,12 @@ impl Failure {
     pub fn critical(message: impl ToString) -> Self {
         Failure { level: Level::Critical, message: message.to_string() }
     }
+}
+
+/// Whether trying again may help, by the system's words for it: some causes reach us as texts only.
+pub fn may_pass(message: &str) -> bool {
+    let signs = ["No space left on device", "Disk quota exceeded", "Stale file handle", "Input/output error"];
+    signs.iter().any(|sign| message.contains(sign))
 }
 
 impl fmt::Display for Failure {

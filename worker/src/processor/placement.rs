@@ -1,0 +1,137 @@
+//! Where a child process runs: on which CPUs (`cgroup.cpuset`), and near which memory (`numa_preferred`). What the
+//! host does not allow is said once, and the child runs without it.
+//!
+//! ```text
+//!  cpuset:  a control group, if one can be made -> else `taskset` -> else a warning
+//!  numa:    `numactl`, if it is installed -> else a warning
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tracing::{info, warn};
+
+use super::{cgroup::Cgroup, settings::Settings};
+
+/// Where processors built with damocles's `vc-processors` look for their node.
+const NUMA_VARIABLE: &str = "VENUS_WORKER_NUMA_PREFERRED";
+const NODES: &str = "/sys/devices/system/node";
+/// More CPUs than any machine has.
+const MAX_CPUS: usize = 1 << 16;
+
+/// Where one child process runs, over all its restarts.
+#[derive(Debug, Default)]
+pub struct Placement {
+    /// Programs that set something up and then become the one named after them.
+    pub wrappers: Vec<String>,
+    /// Environment variables.
+    pub envs: BTreeMap<String, String>,
+    /// The control group to put it into.
+    pub cgroup: Option<Cgroup>,
+}
+
+impl Placement {
+    /// Prepares what the settings ask for. `name` is unique in this worker.
+    pub fn prepare(settings: &Settings, name: &str) -> Self {
+        let mut placement = Placement::default();
+        if let Some(node) = settings.numa_preferred {
+            placement.prefer_node(node, name);
+        }
+        if let Some(cpus) = &settings.cgroup.cpuset {
+            placement.confine(cpus, name);
+        }
+        placement
+    }
+
+    fn prefer_node(&mut self, node: u32, name: &str) {
+        if !Path::new(NODES).join(format!("node{node}")).exists() {
+            warn!(processor = name, node, "numa_preferred has no effect: this host has no such NUMA node");
+            return;
+        }
+        self.envs.insert(NUMA_VARIABLE.into(), node.to_string());
+        if is_installed("numactl") {
+            self.wrappers.extend(["numactl".into(), format!("--preferred={node}")]);
+        } else {
+            warn!(processor = name, node, "numa_preferred has no effect unless the processor follows {NUMA_VARIABLE}: install numactl");
+        }
+    }
+
+    fn confine(&mut self, cpus: &str, name: &str) {
+        let refused = match Cgroup::create(name, cpus) {
+            Ok(cgroup) => {
+                info!(processor = name, cpus, cgroup = %cgroup.path().display(), "runs in a control group");
+                self.cgroup = Some(cgroup);
+                return;
+            }
+            Err(error) => error,
+        };
+        if let Err(error) = allowed(cpus) {
+            warn!(processor = name, cpus, error, "cgroup.cpuset has no effect: it runs on all CPUs");
+        } else if is_installed("taskset") {
+            warn!(processor = name, cpus, error = refused, "no control group can be made for cgroup.cpuset: pinned with taskset instead");
+            self.wrappers.extend(["taskset".into(), "--cpu-list".into(), cpus.into()]);
+        } else {
+            warn!(
+                processor = name,
+                cpus,
+                error = refused,
+                "cgroup.cpuset has no effect: no control group can be made, taskset is not installed"
+            );
+        }
+    }
+}
+
+/// The CPUs of a list like `0-3,7`.
+pub fn parse_cpus(text: &str) -> Result<BTreeSet<usize>, String> {
+    let number = |text: &str| match text.trim().parse::<usize>() {
+        Ok(number) if number < MAX_CPUS => Ok(number),
+        _ => Err(format!("{text:?} is no CPU's number")),
+    };
+    let mut cpus = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(format!("{part:?} ends before it begins"));
+        }
+        cpus.extend(first..=last);
+    }
+    Ok(cpus)
+}
+
+// A list without any CPU of this worker would keep the child from starting.
+fn allowed(cpus: &str) -> Result<(), String> {
+    let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+    let Some(own) = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")) else { return Ok(()) };
+    if parse_cpus(cpus)?.is_disjoint(&parse_cpus(own)?) { Err(format!("this worker may only use CPUs {}", own.trim())) } else { Ok(()) }
+}
+
+fn is_installed(program: &str) -> bool {
+    let found = |directory: PathBuf| directory.join(program).is_file();
+    env::split_paths(env::var_os("PATH").as_deref().unwrap_or(OsStr::new(""))).any(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_are_those_of_the_kernel() {
+        assert_eq!(parse_cpus("0-3,7").unwrap(), [0, 1, 2, 3, 7].into());
+        assert_eq!(parse_cpus("5").unwrap(), [5].into());
+        for wrong in ["", "a", "1-", "-1", "3-1", "1,,2", "99999999", "0-3:1/2", "1\n2"] {
+            assert!(parse_cpus(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn cpus_that_the_worker_cannot_have_are_refused() {
+        assert!(allowed(&format!("{}", MAX_CPUS - 1)).unwrap_err().contains("may only use"));
+        assert!(allowed(&format!("0-{}", MAX_CPUS - 1)).is_ok());
+    }
+}

@@ -1,0 +1,130 @@
+//! All external processors of a worker: their processes, and the queue before them.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    Task,
+    child::Program,
+    desk::{self, Condition, Desk, Standing},
+    external::Owner,
+    settings::ProcessorsConfig,
+};
+use crate::thread::{activity::Activity, failure::Failure};
+
+/// What came of a task.
+pub(super) type Answer = Result<Box<RawValue>, Failure>;
+
+/// A task for a process.
+pub(super) struct Ask {
+    pub(super) task: Box<RawValue>,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// One life of a processor: the way to its process.
+#[derive(Clone, Debug)]
+pub(super) struct Incarnation {
+    pub(super) pid: u32,
+    pub(super) asks: mpsc::UnboundedSender<Ask>,
+}
+
+type SharedDesk = Arc<watch::Sender<Desk<Incarnation>>>;
+
+/// A processor's own place at the desk.
+pub(super) struct Place {
+    desk: SharedDesk,
+    index: usize,
+}
+
+impl Place {
+    pub(super) fn set(&self, condition: Condition<Incarnation>) {
+        self.desk.send_modify(|desk| desk.set(self.index, condition));
+    }
+}
+
+/// The external processors.
+pub struct Pool {
+    desk: SharedDesk,
+}
+
+impl Pool {
+    /// Starts them. They end when `stop` says so; until then each holds its receiver.
+    pub fn start(config: &ProcessorsConfig, own_bin: &str, stop: &watch::Receiver<bool>) -> Self {
+        let all = || {
+            config
+                .stages
+                .iter()
+                .flat_map(|(stage, processors)| processors.iter().enumerate().map(move |(n, settings)| (stage, n, settings)))
+        };
+        let places =
+            all().map(|(stage, _, settings)| desk::Place::new(stage, settings.concurrent, settings.weight, settings.locks.0.clone()));
+        let desk = Arc::new(watch::Sender::new(Desk::new(places.collect(), config.ext_locks.clone())));
+        for (index, (stage, n, settings)) in all().enumerate() {
+            let own = (own_bin.to_owned(), vec!["processor".to_owned(), stage.clone()]);
+            let owner = Owner {
+                stage: stage.clone(),
+                program: Program::new(settings, &format!("{stage}-{n}"), own),
+                stable_wait: settings.stable_wait,
+                auto_restart: settings.auto_restart,
+                place: Place { desk: desk.clone(), index },
+            };
+            tokio::spawn(owner.run(stop.clone()));
+        }
+        Pool { desk }
+    }
+
+    /// Whether a stage has processors.
+    pub fn serves(&self, stage: &str) -> bool {
+        self.desk.borrow().serves(stage)
+    }
+
+    /// Waits, in order of arrival, for a processor of a stage with all that it needs. Can be interrupted.
+    pub async fn take(&self, stage: &str, activity: &Activity) -> Result<Seat, Failure> {
+        let mut request = 0;
+        self.desk.send_modify(|desk| request = desk.arrive(stage));
+        let seat = Seat { desk: self.desk.clone(), request };
+        let mut changes = self.desk.subscribe();
+        loop {
+            let standing = changes.borrow_and_update().standing(request);
+            match &standing {
+                Standing::Granted => return Ok(seat),
+                Standing::Waits(reason) => {
+                    let changed = changes.wait_for(|desk| desk.standing(request) != standing);
+                    activity.wait(reason.clone(), async { changed.await.map(drop).ok() }).await;
+                }
+                Standing::Hopeless => {
+                    return Err(Failure::permanent(format!("processor {stage} has died and is not restarted (auto_restart = false)")));
+                }
+            }
+        }
+    }
+}
+
+/// A request at the desk; it leaves when this is dropped.
+pub struct Seat {
+    desk: SharedDesk,
+    request: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.desk.send_modify(|desk| desk.leave(self.request));
+    }
+}
+
+impl Seat {
+    /// Runs a task in the processor that was granted.
+    pub async fn run<T: Task>(self, task: &T, activity: &Activity) -> Result<T::Output, Failure> {
+        let stage = T::STAGE;
+        let gone = || Failure::temporary(format!("processor {stage} died before it took the task"));
+        let task = serde_json::value::to_raw_value(task).map_err(Failure::critical)?;
+        let Incarnation { pid, asks } = self.desk.borrow().line(self.request).ok_or_else(gone)?;
+        let (answer, answered) = oneshot::channel();
+        asks.send(Ask { task, answer }).map_err(|_| gone())?;
+        let output = activity.in_processor(format!("{stage} (pid {pid})"), answered).await.map_err(|_| gone())??;
+        serde_json::from_str(output.get())
+            .map_err(|error| Failure::temporary(format!("processor {stage} answered with an unfitting output: {error}")))
+    }
+}
