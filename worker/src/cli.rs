@@ -1,6 +1,7 @@
-//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`.
+//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `generator …`.
 
 pub mod daemon;
+pub mod generator;
 pub mod list;
 pub mod pause;
 pub mod resume;
@@ -34,6 +35,8 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Prepare directories
     Store(StoreArgs),
+    /// Make what proofs need in development
+    Generator(GeneratorArgs),
 }
 
 /// Which worker, and what to do with it.
@@ -76,11 +79,20 @@ pub struct StoreArgs {
     pub kind: store::StoreCommand,
 }
 
+/// What to make.
+#[derive(Args, Debug)]
+pub struct GeneratorArgs {
+    /// The kind of thing.
+    #[command(subcommand)]
+    pub kind: generator::GeneratorCommand,
+}
+
 /// Runs a command that ends by itself.
 pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
     match command {
         Command::Daemon(args) => daemon::run(nats, &args).await,
         Command::Store(args) => store::run(&args.kind),
+        Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {
             let worker = target::connect(nats, &args).await?;
             match &args.verb {
