@@ -24,7 +24,7 @@ const PARTIAL: &str = ".partial";
 pub enum Found {
     /// All of it.
     Whole,
-    /// The parameters, but not the small files that are derived from them.
+    /// The parameters, but not the verifying key, which is derived from them.
     KeyMissing,
     /// Nothing.
     Missing,
@@ -51,7 +51,8 @@ impl GrothFiles {
         let parameters = directory.join(&self.parameters);
         let Some(file) = open(&parameters)? else { return Ok(Found::Missing) };
         let Ok(key) = key_of_whole(file) else { return Ok(Found::Broken(parameters)) };
-        let complete = contents(&directory.join(&self.key))? == Some(key) && contents(&directory.join(&self.metadata))?.is_some();
+        // The metadata are for other programs' eyes; whoever downloads parameters gets none.
+        let complete = contents(&directory.join(&self.key))? == Some(key);
         Ok(if complete { Found::Whole } else { Found::KeyMissing })
     }
 
@@ -206,4 +207,125 @@ fn write_and_sync(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io:
 
 fn at(path: &Path, error: io::Error) -> String {
     format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use bellperson::{Circuit, ConstraintSystem, LinearCombination, SynthesisError};
+    use blstrs::Scalar;
+    use rand::rngs::OsRng;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    // Knows a square root of its input.
+    struct Square;
+
+    impl Circuit<Scalar> for Square {
+        fn synthesize<CS: ConstraintSystem<Scalar>>(self, cs: &mut CS) -> Result<(), SynthesisError> {
+            let root = cs.alloc(|| "root", || Ok(Scalar::from(3)))?;
+            let square = cs.alloc_input(|| "square", || Ok(Scalar::from(9)))?;
+            let term = |variable| move |lc: LinearCombination<Scalar>| lc + variable;
+            cs.enforce(|| "squared", term(root), term(root), term(square));
+            Ok(())
+        }
+    }
+
+    fn names() -> GrothFiles {
+        let name = |extension| format!("v{VERSION}-square.{extension}");
+        GrothFiles { parameters: name("params"), key: name("vk"), metadata: name("meta"), sector_size: 2048 }
+    }
+
+    fn parameters() -> groth16::Parameters<Bls12> {
+        groth16::generate_random_parameters(Square, &mut OsRng).unwrap()
+    }
+
+    fn kept() -> (TempDir, GrothFiles) {
+        let (directory, files) = (TempDir::new().unwrap(), names());
+        assert_eq!(files.find(directory.path()), Ok(Found::Missing));
+        files.keep(directory.path(), &parameters()).unwrap();
+        (directory, files)
+    }
+
+    #[test]
+    fn what_is_kept_is_whole_and_the_proofs_library_reads_it() {
+        let (directory, files) = kept();
+        let directory = directory.path();
+        assert_eq!(files.find(directory), Ok(Found::Whole));
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 3);
+        let mapped = groth16::Parameters::<Bls12>::build_mapped_parameters(directory.join(&files.parameters), true).unwrap();
+        let key = VerifyingKey::<Bls12>::read(File::open(directory.join(&files.key)).unwrap()).unwrap();
+        assert!(mapped.vk == key);
+        assert_eq!(fs::read_to_string(directory.join(&files.metadata)).unwrap(), r#"{"sector_size":2048}"#);
+    }
+
+    #[test]
+    fn parameters_of_any_other_length_are_broken() {
+        let (directory, files) = kept();
+        let path = directory.path().join(&files.parameters);
+        let bytes = fs::read(&path).unwrap();
+        for length in [0, 1, 500, bytes.len() / 2, bytes.len() - 192, bytes.len() - 1] {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert_eq!(files.find(directory.path()), Ok(Found::Broken(path.clone())), "{length} bytes");
+        }
+        fs::write(&path, [&bytes[..], b"x"].concat()).unwrap();
+        assert_eq!(files.find(directory.path()), Ok(Found::Broken(path.clone())));
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(files.find(directory.path()), Ok(Found::Whole));
+    }
+
+    #[test]
+    fn a_key_that_is_not_the_one_of_the_parameters_is_derived_again() {
+        let (directory, files) = kept();
+        let key = directory.path().join(&files.key);
+        let bytes = fs::read(&key).unwrap();
+        let breaks: [&dyn Fn(); 3] = [&|| fs::remove_file(&key).unwrap(), &|| fs::write(&key, &bytes[..bytes.len() / 2]).unwrap(), &|| {
+            parameters().vk.write(File::create(&key).unwrap()).unwrap()
+        }];
+        for break_it in breaks {
+            break_it();
+            assert_eq!(files.find(directory.path()), Ok(Found::KeyMissing));
+            files.complete(directory.path()).unwrap();
+            assert_eq!(files.find(directory.path()), Ok(Found::Whole));
+            assert_eq!(fs::read(&key).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_key_for_aggregation_is_whole_if_it_is_long_enough() {
+        let directory = TempDir::new().unwrap();
+        let directory = directory.path();
+        assert_eq!(find_srs(directory, 4), Ok(Found::Missing));
+        keep_srs(directory, &groth16::aggregate::setup_fake_srs(&mut OsRng, 4)).unwrap();
+        assert_eq!(find_srs(directory, 4), Ok(Found::Whole));
+        assert_eq!(find_srs(directory, 8), Ok(Found::Broken(srs(directory))));
+        let bytes = fs::read(srs(directory)).unwrap();
+        fs::write(srs(directory), &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(find_srs(directory, 4), Ok(Found::Broken(srs(directory))));
+    }
+
+    #[test]
+    fn a_claim_is_for_one_and_clears_what_a_killed_generator_left() {
+        let directory = TempDir::new().unwrap();
+        let directory = directory.path().join("made");
+        let claim = Claim::try_take(&directory).unwrap();
+        assert!(claim.is_some());
+        let (left, foreign) = (partial(&directory.join(names().parameters)), directory.join(".mine.partial"));
+        fs::write(&left, "half").unwrap();
+        fs::write(&foreign, "").unwrap();
+        assert!(Claim::try_take(&directory).unwrap().is_none());
+        assert!(left.exists());
+        drop(claim);
+        assert!(Claim::try_take(&directory).unwrap().is_some());
+        assert!(!left.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_behind_and_names_the_file() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("file");
+        let error = write(&path, |out| out.write_all(b"half").and(Err(io::Error::other("disk full")))).unwrap_err();
+        assert!(error.contains("/file: disk full"), "{error}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }

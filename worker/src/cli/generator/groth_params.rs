@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use indicatif::HumanBytes;
 use shared_msgs::cli::{CliError, Exit, human_secs, note};
 use storage_proofs_core::parameter_cache::parameter_cache_dir;
 use tokio::{task::spawn_blocking, time::interval};
@@ -58,7 +59,7 @@ async fn provide(part: Part, size: DevelopmentSize, shown: SectorSize, directory
     progress.say("writing");
     let bytes = made.keep(directory).map_err(failed)?;
     progress.end();
-    line(&format!("{name}: {} MiB in {shown_directory}, made in {}", bytes.div_ceil(1 << 20), human_secs(started.elapsed())));
+    line(&format!("{name}: made in {}, {} in {shown_directory}", human_secs(started.elapsed()), HumanBytes(bytes)));
     Ok(())
 }
 

@@ -32,7 +32,7 @@ impl Progress {
     pub fn start(name: &str) -> Progress {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner().with_prefix(printable(name));
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed}") {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed_precise}") {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(100));
