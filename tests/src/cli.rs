@@ -55,7 +55,13 @@ fn columns(line: &str) -> Vec<&str> {
 /// Runs a program with `stdin` as its input. Without a `--timeout` it waits for its answer as long as a test does.
 pub async fn run(program: &Path, args: &[&str], nats_url: &str, stdin: &[u8]) -> CliOutput {
     let mut command = Command::new(program);
-    command.args(args).env("NATS_URL", nats_url).env("NATS_TIMEOUT", format!("{}s", DEADLINE.as_secs())).stdin(Stdio::piped());
+    command
+        .args(args)
+        .env("NATS_URL", nats_url)
+        .env("NATS_TIMEOUT", format!("{}s", DEADLINE.as_secs()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     finish(command, stdin).await
 }
 
@@ -67,7 +73,6 @@ pub async fn finish(command: Command, stdin: &[u8]) -> CliOutput {
 /// Like [`finish`], for a command that has more to do.
 pub async fn finish_within(patience: Duration, mut command: Command, stdin: &[u8]) -> CliOutput {
     clean_environment(&mut command);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let shown = format!("{command:?}");
     let mut command = tokio::process::Command::from(command);
     let running = async {

@@ -40,7 +40,7 @@ impl NatsClient {
     /// Runs it to its end.
     pub async fn run(&self, args: &[&str]) -> CliOutput {
         let mut command = self.command(args);
-        command.stdin(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         cli::finish(command, b"").await
     }
 

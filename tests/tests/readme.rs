@@ -41,7 +41,7 @@ async fn succeeds(bed: &Testbed, command: &str) {
     let paused = async { while bed.bus.list("127.0.0.1").await.summary.paused < 3 {} };
     assert!(tokio::time::timeout(e2e::DEADLINE, paused).await.is_ok(), "not every thread is paused before `{command}`");
     let mut shell = shell(bed, command);
-    shell.stdin(Stdio::null());
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = cli::finish(shell, b"").await.expect(0);
     assert!(!output.stdout.is_empty(), "`{command}` printed nothing:\n{}", output.stderr);
 }

@@ -6,28 +6,17 @@ use damocles_worker::processor::{
     task::{Pc2Output, Replica, prover_id},
 };
 use e2e::{
-    bus::Bus,
     parameters::{self, PATIENCE},
     testbed::{Testbed, sector},
     worker::WorkerConfig,
 };
 use shared_msgs::{
-    client::call,
-    codec::Encoding,
     plan::State,
-    sealer::{AllocatedSector, ReportState, SealerRequest, SectorId, SubmitPreCommit, SubmitProof, WaitSeed, WaitSeedReply},
+    sealer::{AllocatedSector, ReportState, SectorId, SubmitPreCommit, SubmitProof, WaitSeed},
 };
 
 fn real_worker() -> WorkerConfig {
     WorkerConfig::new("w1").parameters(parameters::all())
-}
-
-// Asks the sector manager again for the seed that it gave the worker.
-async fn seed(bus: &Bus, sector: &AllocatedSector) -> [u8; 32] {
-    let request = WaitSeed { sector: sector.id, proof_type: sector.proof_type };
-    let subject = bus.prefix.sealer(WaitSeed::METHOD);
-    let reply: WaitSeedReply = call(&bus.client, &subject, Encoding::Json, &request, e2e::DEADLINE).await.unwrap();
-    reply.seed.unwrap().seed.0
 }
 
 // What verifying needs of a sealed sector; its files are not looked at.
@@ -39,7 +28,7 @@ fn sealed(pre_commit: &SubmitPreCommit) -> Replica {
         prover_id: prover_id(sector.id.miner),
         sector_id: sector.id.number,
         ticket: info.ticket.ticket.0,
-        pre_commit: Pc2Output { registered_proof: sector.proof_type.name().unwrap(), comm_r: info.comm_r, comm_d: info.comm_d },
+        pre_commit: Pc2Output { registered_proof: sector.proof_type.name().unwrap_or_default(), comm_r: info.comm_r, comm_d: info.comm_d },
         piece_infos: vec![],
     }
 }
@@ -57,7 +46,10 @@ async fn sealed_and_proven(bed: &mut Testbed, proof_type: &str) {
     let submitted = bed.requests.until("", |_: &SubmitProof| true).await;
     bed.requests.until_finalized(sector(1)).await;
 
-    let (seed, replica) = (seed(&bed.bus, &pre_commit.sector).await, sealed(&pre_commit));
+    // The sector manager says the same again.
+    let AllocatedSector { id, proof_type } = pre_commit.sector;
+    let seed = bed.bus.ask_sealer(&WaitSeed { sector: id, proof_type }).await.seed.map(|seed| seed.seed.0).unwrap_or_default();
+    let replica = sealed(&pre_commit);
     assert!(builtin::verify(&replica, seed, &submitted.proof.0).is_ok_and(|valid| valid));
     let other_seed = [7; 32];
     assert!(!builtin::verify(&replica, other_seed, &submitted.proof.0).is_ok_and(|valid| valid));

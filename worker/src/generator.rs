@@ -65,7 +65,7 @@ impl DevelopmentSize {
 pub struct Made(Content);
 
 enum Content {
-    Groth { parameters: groth16::Parameters<Bls12>, files: GrothFiles },
+    Groth(Box<groth16::Parameters<Bls12>>, GrothFiles),
     Srs(GenericSRS<Bls12>),
 }
 
@@ -102,7 +102,7 @@ impl Part {
     /// Makes it. The processor is busy for minutes.
     pub fn make(self, size: DevelopmentSize) -> Result<Made, String> {
         Ok(Made(match Public::of(self, size)? {
-            Some(public) => Content::Groth { files: public.files(), parameters: public.generate()? },
+            Some(public) => Content::Groth(Box::new(public.generate()?), public.files()),
             None => Content::Srs(groth16::aggregate::setup_fake_srs(&mut OsRng, AGGREGATED_PROOFS)),
         }))
     }
@@ -117,7 +117,7 @@ impl Made {
     /// Writes it into the directory; says how many bytes that are.
     pub fn keep(self, directory: &Path) -> Result<u64, String> {
         match self.0 {
-            Content::Groth { parameters, files } => files.keep(directory, &parameters),
+            Content::Groth(parameters, files) => files.keep(directory, &parameters),
             Content::Srs(key) => files::keep_srs(directory, &key),
         }
     }
