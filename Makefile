@@ -9,17 +9,23 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/debug
 WORKSPACE := --workspace --features damocles-worker/failpoints
 NO_PROOFS := -p damocles-worker --no-default-features
+# Paths of tests start from their own crate.
+PARAMETERS := $(abspath $(or $(FIL_PROOFS_PARAMETER_CACHE),$(TARGET)/parameters))
 CLIPPY_FLAGS := --all-targets -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test lint build no-proofs demo bench nats nats-server nats-client
+.PHONY: help test test-proofs lint build no-proofs demo bench nats nats-server nats-client
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: nats-server nats-client lint no-proofs build ## check format and lints, build with and without proofs, run all tests
 	$(CARGO) test $(WORKSPACE)
+
+test-proofs: nats-server build ## run the tests of real proofs; the first time, about 20 minutes for their parameters
+	$(PROGRAMS)/damocles-worker generator groth-params --sector-size 2KiB --path $(PARAMETERS)
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) $(CARGO) test $(WORKSPACE) --test real_proofs -- --ignored --test-threads=1
 
 lint: ## check format and lints, for every set of features
 	$(CARGO) fmt --all --check

@@ -11,6 +11,7 @@ use shared_msgs::{
     command::{CommandReply, ListWorkersReply, ListWorkersRequest, PauseRequest, ResumeRequest, WorkerView, verb},
     error::ErrorKind,
     name::WorkerName,
+    sealer::{SealerReply, SealerRequest},
     snapshot::WorkerSnapshot,
     subject::Prefix,
 };
@@ -49,6 +50,13 @@ impl Bus {
     /// Asks a worker, with a typed request and answer.
     pub async fn ask<R: DeserializeOwned>(&self, worker: &str, verb: &str, request: &impl Serialize) -> Result<R, CallError> {
         client::call(&self.client, &self.command(worker, verb), Encoding::Json, request, DEADLINE).await
+    }
+
+    /// Asks the sector manager, as a worker does; the test fails if there is no result.
+    pub async fn ask_sealer<R: SealerRequest>(&self, request: &R) -> R::Reply {
+        let subject = self.prefix.sealer(R::METHOD);
+        let reply: SealerReply<R::Reply> = client::call(&self.client, &subject, Encoding::Json, request, DEADLINE).await.unwrap();
+        reply.result
     }
 
     /// The worker's state, taken now.

@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use tokio::{io::AsyncWriteExt, time::timeout};
@@ -65,7 +66,12 @@ pub async fn run(program: &Path, args: &[&str], nats_url: &str, stdin: &[u8]) ->
 }
 
 /// Runs a prepared command with `stdin` as its input.
-pub async fn finish(mut command: Command, stdin: &[u8]) -> CliOutput {
+pub async fn finish(command: Command, stdin: &[u8]) -> CliOutput {
+    finish_within(DEADLINE, command, stdin).await
+}
+
+/// Like [`finish`], for a command that has more to do.
+pub async fn finish_within(patience: Duration, mut command: Command, stdin: &[u8]) -> CliOutput {
     clean_environment(&mut command);
     let shown = format!("{command:?}");
     let mut command = tokio::process::Command::from(command);
@@ -77,7 +83,7 @@ pub async fn finish(mut command: Command, stdin: &[u8]) -> CliOutput {
         }
         child.wait_with_output().await
     };
-    match timeout(DEADLINE, running).await {
+    match timeout(patience, running).await {
         Ok(Ok(output)) => CliOutput {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -85,6 +91,6 @@ pub async fn finish(mut command: Command, stdin: &[u8]) -> CliOutput {
             shown,
         },
         Ok(Err(error)) => panic!("cannot run {shown}: {error}"),
-        Err(_) => panic!("{shown} did not end within {DEADLINE:?}"),
+        Err(_) => panic!("{shown} did not end within {patience:?}"),
     }
 }

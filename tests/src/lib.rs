@@ -3,6 +3,7 @@
 //! - [`testbed`]: a test's own NATS server, directory and connection; everything else is started from it
 //! - [`nats_server`], [`worker`], [`manager`]: the programs under test, started, stopped, killed and frozen
 //! - [`state_watch`], [`sealer_requests`]: waiting for what the bus says; [`bus`]: asking over it
+//! - [`parameters`]: for proofs that are real
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
 //!   what a test wants to hear
@@ -24,6 +25,7 @@ pub mod log;
 pub mod manager;
 pub mod nats_client;
 pub mod nats_server;
+pub mod parameters;
 pub mod process;
 pub mod scratch;
 pub mod sealer_requests;

@@ -14,14 +14,16 @@ use crate::{binaries, bus::Bus, process::Process, testbed::MINER};
 pub struct Manager {
     nats_url: String,
     log_file: PathBuf,
+    args: Vec<String>,
     process: Process,
 }
 
 impl Manager {
-    /// Starts `damocles-manager mock` for miner 10000 and 2 KiB sectors.
-    pub fn start_mock(nats_url: String, log_file: PathBuf) -> Manager {
-        let process = run(&nats_url, &log_file);
-        Manager { nats_url, log_file, process }
+    /// Starts `damocles-manager mock` for miner 10000 and 2 KiB sectors, with further arguments.
+    pub fn start_mock(nats_url: String, log_file: PathBuf, args: &[&str]) -> Manager {
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let process = run(&nats_url, &log_file, &args);
+        Manager { nats_url, log_file, args, process }
     }
 
     /// Waits until a manager answers: this one, if it is the only one.
@@ -46,12 +48,12 @@ impl Manager {
 
     /// Starts it again, after its end.
     pub fn restart(&mut self) {
-        self.process = run(&self.nats_url, &self.log_file);
+        self.process = run(&self.nats_url, &self.log_file, &self.args);
     }
 }
 
-fn run(nats_url: &str, log_file: &std::path::Path) -> Process {
+fn run(nats_url: &str, log_file: &std::path::Path, args: &[String]) -> Process {
     let mut command = Command::new(binaries::manager());
-    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).env("NATS_URL", nats_url);
+    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).args(args).env("NATS_URL", nats_url);
     Process::spawn("damocles-manager", command, log_file)
 }

@@ -1,5 +1,7 @@
 //! Listening to what workers ask of the sector manager.
 
+use std::time::Duration;
+
 use async_nats::Subscriber;
 use futures::StreamExt;
 use shared_msgs::{
@@ -15,6 +17,7 @@ use crate::{DEADLINE, bus::Bus};
 pub struct SealerRequests {
     sent: Subscriber,
     seen: Vec<(String, Vec<u8>)>,
+    patience: Duration,
 }
 
 impl SealerRequests {
@@ -22,17 +25,22 @@ impl SealerRequests {
     pub async fn start(bus: &Bus) -> SealerRequests {
         let sent = bus.client.subscribe(bus.prefix.sealer("*")).await.unwrap();
         bus.client.flush().await.unwrap();
-        SealerRequests { sent, seen: Vec::new() }
+        SealerRequests { sent, seen: Vec::new(), patience: DEADLINE }
+    }
+
+    /// Waits for so long from now on.
+    pub fn wait_up_to(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Waits for a request of one kind of which `holds` is true, and returns it. Requests that an earlier wait has
     /// looked at do not count.
     pub async fn until<R: SealerRequest>(&mut self, what: &str, mut holds: impl FnMut(&R) -> bool) -> R {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + self.patience;
         loop {
             let Ok(Some(message)) = timeout_at(deadline, self.sent.next()).await else {
                 let methods: Vec<_> = self.seen.iter().rev().take(20).map(|(method, _)| method.as_str()).collect();
-                panic!("no {} ({what}) within {DEADLINE:?}. Newest requests first: {methods:?}", R::METHOD);
+                panic!("no {} ({what}) within {:?}. Newest requests first: {methods:?}", R::METHOD, self.patience);
             };
             let method = message.subject.rsplit('.').next().unwrap_or_default().to_owned();
             self.seen.push((method.clone(), message.payload.to_vec()));

@@ -1,6 +1,9 @@
 //! Waiting until a worker's state, as it publishes it, is what a test waits for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_nats::Subscriber;
 use futures::StreamExt;
@@ -20,6 +23,7 @@ pub struct StateWatch {
     published: Subscriber,
     seen: Vec<(String, WorkerSnapshot)>,
     last: BTreeMap<String, WorkerSnapshot>,
+    patience: Duration,
 }
 
 impl StateWatch {
@@ -27,7 +31,12 @@ impl StateWatch {
     pub async fn start(bus: &Bus) -> StateWatch {
         let published = bus.client.subscribe(bus.prefix.state_of_all()).await.unwrap();
         bus.client.flush().await.unwrap();
-        StateWatch { bus: bus.clone(), published, seen: Vec::new(), last: BTreeMap::new() }
+        StateWatch { bus: bus.clone(), published, seen: Vec::new(), last: BTreeMap::new(), patience: DEADLINE }
+    }
+
+    /// Waits for so long from now on.
+    pub fn wait_up_to(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Waits until a worker publishes a state of which `holds` is true, and returns it. The last one that was looked at
@@ -38,10 +47,10 @@ impl StateWatch {
         {
             return last.clone();
         }
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + self.patience;
         loop {
             let Ok(Some(message)) = timeout_at(deadline, self.published.next()).await else {
-                panic!("worker {worker}: {what}: not within {DEADLINE:?}. Last published:\n{:#?}", self.last.get(worker));
+                panic!("worker {worker}: {what}: not within {:?}. Last published:\n{:#?}", self.patience, self.last.get(worker));
             };
             let Some(name) = self.bus.prefix.worker_of_state(&message.subject) else { panic!("{} belongs to no worker", message.subject) };
             let snapshot: WorkerSnapshot = decode(&message.payload).unwrap();

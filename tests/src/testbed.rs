@@ -1,5 +1,7 @@
 //! What every scenario starts with: its own NATS server and directory, and a connection that listens.
 
+use std::time::Duration;
+
 use shared_msgs::{
     sealer::SectorId,
     snapshot::{WorkerSnapshot, WorkerStatus},
@@ -52,16 +54,27 @@ impl Testbed {
         Testbed { bus, states, requests, nats, scratch }
     }
 
+    /// Waits for states and requests up to so long, from now on.
+    pub fn wait_up_to(&mut self, patience: Duration) {
+        self.states.wait_up_to(patience);
+        self.requests.wait_up_to(patience);
+    }
+
     /// Starts a mock manager and waits until it answers.
     pub async fn mock_manager(&self) -> Manager {
-        let manager = self.start_mock_manager("manager");
+        self.mock_manager_with(&[]).await
+    }
+
+    /// Starts a mock manager with further arguments, and waits until it answers.
+    pub async fn mock_manager_with(&self, args: &[&str]) -> Manager {
+        let manager = Manager::start_mock(self.nats.url(), self.scratch.path().join("manager.log"), args);
         manager.answers(&self.bus).await;
         manager
     }
 
     /// Starts a mock manager; `name` is for its log.
     pub fn start_mock_manager(&self, name: &str) -> Manager {
-        Manager::start_mock(self.nats.url(), self.scratch.path().join(format!("{name}.log")))
+        Manager::start_mock(self.nats.url(), self.scratch.path().join(format!("{name}.log")), &[])
     }
 
     /// How many sectors the mock managers have allocated: the number of the newest one.

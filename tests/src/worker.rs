@@ -28,6 +28,7 @@ pub struct WorkerConfig {
     worker: BTreeMap<&'static str, String>,
     sealing: BTreeMap<&'static str, String>,
     c2: Option<Vec<String>>,
+    parameters: Option<PathBuf>,
 }
 
 impl WorkerConfig {
@@ -40,7 +41,7 @@ impl WorkerConfig {
     pub fn unnamed() -> WorkerConfig {
         let short = [("seal_interval", "'50ms'"), ("recover_interval", "'50ms'"), ("rpc_polling_interval", "'50ms'")];
         let sealing = short.map(|(key, value)| (key, value.to_owned())).into();
-        WorkerConfig { name: None, threads: 1, plan: "sealer", worker: BTreeMap::new(), sealing, c2: None }
+        WorkerConfig { name: None, threads: 1, plan: "sealer", worker: BTreeMap::new(), sealing, c2: None, parameters: None }
     }
 
     /// So many sealing threads.
@@ -74,6 +75,11 @@ impl WorkerConfig {
     /// C2 is done by the fixture processor as soon as the gate is open.
     pub fn held_c2(self, gate: &Gate) -> WorkerConfig {
         self.fixture_c2(&["--hold", gate.path().to_str().unwrap()])
+    }
+
+    /// Proofs are real: their parameters are in that directory.
+    pub fn parameters(self, directory: PathBuf) -> WorkerConfig {
+        WorkerConfig { parameters: Some(directory), ..self }
     }
 
     /// Finds no sector to seal, and waits for an hour before it asks again.
@@ -125,13 +131,15 @@ fn location(directory: &Path, index: usize) -> PathBuf {
 pub struct Worker {
     directory: PathBuf,
     nats_url: String,
+    parameters: PathBuf,
     process: Option<Process>,
 }
 
 impl Worker {
     /// Writes the configuration into `directory`; starts nothing.
     pub fn prepare(directory: PathBuf, nats_url: String, config: &WorkerConfig) -> Worker {
-        let worker = Worker { directory, nats_url, process: None };
+        let parameters = config.parameters.clone().unwrap_or_else(|| directory.join("no-parameters"));
+        let worker = Worker { directory, nats_url, parameters, process: None };
         worker.configure(config);
         worker
     }
@@ -177,9 +185,9 @@ impl Worker {
         names.filter_map(|name| Some(name.parse::<SectorId>().ok()?.number)).collect()
     }
 
-    /// Where the proofs library looks for parameters and finds none.
-    pub fn parameters(&self) -> PathBuf {
-        self.directory.join("no-parameters")
+    /// Where the proofs library looks for parameters, and finds none unless the first configuration named a directory.
+    pub fn parameters(&self) -> &Path {
+        &self.parameters
     }
 
     /// Starts the daemon.

@@ -1,6 +1,7 @@
-//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`.
+//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`, `generator …`.
 
 pub mod daemon;
+pub mod generator;
 pub mod list;
 pub mod pause;
 pub mod processor;
@@ -37,6 +38,8 @@ pub enum Command {
     Store(StoreArgs),
     /// Compute a stage for a worker that has a [[processors.<stage>]] without bin: tasks on stdin, answers on stdout
     Processor(processor::ProcessorArgs),
+    /// Make what proofs need in development
+    Generator(GeneratorArgs),
 }
 
 /// Which worker, and what to do with it.
@@ -79,12 +82,21 @@ pub struct StoreArgs {
     pub kind: store::StoreCommand,
 }
 
+/// What to make.
+#[derive(Args, Debug)]
+pub struct GeneratorArgs {
+    /// The kind of thing.
+    #[command(subcommand)]
+    pub kind: generator::GeneratorCommand,
+}
+
 /// Runs a command that ends by itself.
 pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
     match command {
         Command::Daemon(args) => daemon::run(nats, &args).await,
         Command::Store(args) => store::run(&args.kind),
         Command::Processor(args) => processor::run(&args).await,
+        Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {
             let worker = target::connect(nats, &args).await?;
             match &args.verb {

@@ -8,12 +8,15 @@
 //! - [`sector_manager`]: what asking means for a thread
 //! - [`processor`]: who does the heavy work: the proofs library, or an external process
 //! - [`store`]: what must not be lost
+//! - `generator`: parameters for development
 
 pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod failpoint;
+#[cfg(feature = "builtin-proofs")]
+pub mod generator;
 pub mod identity;
 pub mod plan;
 pub mod processor;

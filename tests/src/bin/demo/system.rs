@@ -21,7 +21,7 @@ impl System {
     /// Starts them, NATS on a free port.
     pub async fn start(place: &Place) -> System {
         let nats = NatsServer::start(place.own()).await;
-        let manager = Manager::start_mock(nats.url(), place.own().join("manager.log"));
+        let manager = Manager::start_mock(nats.url(), place.own().join("manager.log"), &[]);
         let mut worker = Command::new(binaries::worker());
         worker.args(["daemon", "-c", CONFIG]).current_dir(repository()).env("NATS_URL", nats.url());
         // An empty directory, or a machine that has parameters would go on past C1Done.

@@ -1,0 +1,89 @@
+//! `generator`: makes what proofs need in development. Progress is for people, and goes to stderr.
+
+#[cfg(feature = "builtin-proofs")]
+mod groth_params;
+#[cfg(feature = "builtin-proofs")]
+mod progress;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use shared_msgs::cli::CliError;
+
+/// What can be made.
+#[derive(Subcommand, Debug)]
+pub enum GeneratorCommand {
+    /// Make Groth16 parameters for development, never for mainnet
+    #[command(after_help = "They are drawn on this machine: good enough to try everything with small sectors, worth nothing on a real
+network, whose parameters are downloaded. What is there already is kept. 2KiB takes about 20 minutes on 2 cores,
+of which window-post is 8 seconds; the larger sizes take hours.
+
+Examples:
+  damocles-worker generator groth-params --sector-size 2KiB
+  damocles-worker generator groth-params --sector-size 2KiB --for window-post --path ./parameters
+  FIL_PROOFS_PARAMETER_CACHE=./parameters damocles-worker daemon -c worker.toml")]
+    GrothParams(GrothParamsArgs),
+}
+
+/// Which parameters, and where to.
+#[derive(Args, Debug)]
+pub struct GrothParamsArgs {
+    /// The sectors' size
+    #[arg(long, value_enum, ignore_case = true)]
+    pub sector_size: SectorSize,
+    /// Which proofs they are for; porep is for snapup too, which begins with a sealed sector
+    #[arg(long = "for", value_enum, default_value_t = Purpose::All)]
+    pub purpose: Purpose,
+    /// The directory [default: FIL_PROOFS_PARAMETER_CACHE, else the one of the proofs library]
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
+}
+
+/// A sector size that Filecoin has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SectorSize {
+    /// 2 KiB.
+    #[value(name = "2KiB")]
+    S2KiB,
+    /// 8 MiB.
+    #[value(name = "8MiB")]
+    S8MiB,
+    /// 512 MiB.
+    #[value(name = "512MiB")]
+    S512MiB,
+    /// 32 GiB, which is refused with the way out.
+    #[value(name = "32GiB", hide = true)]
+    S32GiB,
+    /// 64 GiB, which is refused with the way out.
+    #[value(name = "64GiB", hide = true)]
+    S64GiB,
+}
+
+/// What the parameters are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// Sealing, in all its forms
+    Porep,
+    /// Putting deals into sealed sectors
+    Update,
+    /// Proving that sectors are still there
+    WindowPost,
+    /// Everything
+    All,
+}
+
+/// Makes what the command names.
+#[cfg(feature = "builtin-proofs")]
+pub async fn run(GeneratorCommand::GrothParams(args): &GeneratorCommand) -> Result<(), CliError> {
+    groth_params::run(args).await
+}
+
+/// Says that it cannot.
+#[cfg(not(feature = "builtin-proofs"))]
+pub async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
+    use shared_msgs::cli::Exit;
+
+    let error =
+        CliError::new(Exit::Failed, "this damocles-worker is built without builtin-proofs: it knows no circuit to make parameters for");
+    Err(error.hint("build one with the default features; it can write the parameters for this one too"))
+}

@@ -1,0 +1,105 @@
+//! What people see of long work, and how they stop it: a spinner on a terminal, else lines.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use shared_msgs::cli::{CliError, Exit, human_secs, printable};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+// How often somebody who reads a log hears that it goes on.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// Says something on stderr.
+pub fn line(text: &str) {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+}
+
+/// What is being done.
+pub struct Progress {
+    name: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Begins; `name` is what it is about.
+    pub fn start(name: &str) -> Progress {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner().with_prefix(printable(name));
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed_precise}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Progress { name: name.to_owned(), bar }
+    }
+
+    /// Says what is being done now.
+    pub fn say(&self, what: &'static str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(what),
+            None => line(&format!("{}: {what}", self.name)),
+        }
+    }
+
+    /// Waits for work, unless it is to stop.
+    pub async fn wait<T>(&self, what: &'static str, work: impl Future<Output = T>, stop: &mut Stop) -> Result<T, CliError> {
+        self.say(what);
+        let started = Instant::now();
+        let mut reminder = interval(REMINDER);
+        reminder.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        reminder.reset();
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.asked() => {
+                    self.end();
+                    return Err(interrupted());
+                }
+                output = &mut work => return Ok(output),
+                _ = reminder.tick(), if self.bar.is_none() => {
+                    line(&format!("{}: {what}, {} so far", self.name, human_secs(started.elapsed())));
+                }
+            }
+        }
+    }
+
+    /// Takes the spinner away.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Ctrl-C, or somebody who asks the process to end.
+pub struct Stop {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl Stop {
+    /// Takes the signals from now on: they no longer end the process.
+    pub fn listen() -> Result<Stop, CliError> {
+        Ok(Stop { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+    }
+}
+
+fn interrupted() -> CliError {
+    CliError::new(Exit::Failed, "interrupted").hint("nothing half-made is left; what was finished is kept, and skipped next time")
+}
