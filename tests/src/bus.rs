@@ -11,6 +11,7 @@ use shared_msgs::{
     command::{CommandReply, ListWorkersReply, ListWorkersRequest, PauseRequest, ResumeRequest, WorkerView, verb},
     error::ErrorKind,
     name::WorkerName,
+    sealer::{SealerReply, SealerRequest},
     snapshot::WorkerSnapshot,
     subject::Prefix,
 };
@@ -64,6 +65,13 @@ impl Bus {
     /// Resumes a thread, from `state` if one is given.
     pub async fn resume(&self, worker: &str, index: u32, state: Option<&str>) -> Result<CommandReply, CallError> {
         self.ask(worker, verb::RESUME, &ResumeRequest { index, state: state.map(str::to_owned), ..ResumeRequest::default() }).await
+    }
+
+    /// Asks the sector manager, as a worker or an operator does.
+    pub async fn sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
+        let subject = self.prefix.sealer(R::METHOD);
+        let reply: SealerReply<R::Reply> = client::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
+        Ok(reply.result)
     }
 
     /// Sends bytes and returns the answer as it comes.

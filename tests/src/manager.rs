@@ -14,14 +14,21 @@ use crate::{binaries, bus::Bus, process::Process, testbed::MINER};
 pub struct Manager {
     nats_url: String,
     log_file: PathBuf,
+    options: Vec<String>,
     process: Process,
 }
 
 impl Manager {
     /// Starts `damocles-manager mock` for miner 10000 and 2 KiB sectors.
     pub fn start_mock(nats_url: String, log_file: PathBuf) -> Manager {
-        let process = run(&nats_url, &log_file);
-        Manager { nats_url, log_file, process }
+        Manager::start_mock_with(nats_url, log_file, &[])
+    }
+
+    /// Starts it with further options.
+    pub fn start_mock_with(nats_url: String, log_file: PathBuf, options: &[&str]) -> Manager {
+        let options: Vec<_> = options.iter().map(|option| option.to_string()).collect();
+        let process = run(&nats_url, &log_file, &options);
+        Manager { nats_url, log_file, options, process }
     }
 
     /// Waits until a manager answers: this one, if it is the only one.
@@ -46,12 +53,12 @@ impl Manager {
 
     /// Starts it again, after its end.
     pub fn restart(&mut self) {
-        self.process = run(&self.nats_url, &self.log_file);
+        self.process = run(&self.nats_url, &self.log_file, &self.options);
     }
 }
 
-fn run(nats_url: &str, log_file: &std::path::Path) -> Process {
+fn run(nats_url: &str, log_file: &std::path::Path, options: &[String]) -> Process {
     let mut command = Command::new(binaries::manager());
-    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).env("NATS_URL", nats_url);
+    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).args(options).env("NATS_URL", nats_url);
     Process::spawn("damocles-manager", command, log_file)
 }
