@@ -74,6 +74,13 @@ impl Bus {
         self.ask(worker, verb::RESUME, &ResumeRequest { index, state: state.map(str::to_owned), ..ResumeRequest::default() }).await
     }
 
+    /// Asks the sector manager, as a worker or an operator does.
+    pub async fn sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
+        let subject = self.prefix.sealer(R::METHOD);
+        let reply: SealerReply<R::Reply> = client::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
+        Ok(reply.result)
+    }
+
     /// Sends bytes and returns the answer as it comes.
     pub async fn raw(&self, subject: &str, body: impl Into<Bytes>) -> Message {
         within_deadline(subject, self.client.request(subject.to_owned(), body.into())).await.unwrap()

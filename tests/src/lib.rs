@@ -6,7 +6,7 @@
 //! - [`parameters`]: for proofs that are real
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
-//!   what a test wants to hear
+//!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager
 //! - [`tmpfs`]: a disk that can be full
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
 //!   directory that stays when the test fails, and where the programs are
@@ -26,6 +26,7 @@ pub mod manager;
 pub mod nats_client;
 pub mod nats_server;
 pub mod parameters;
+pub mod played_worker;
 pub mod process;
 pub mod scratch;
 pub mod sealer_requests;

@@ -14,16 +14,16 @@ use crate::{binaries, bus::Bus, process::Process, testbed::MINER};
 pub struct Manager {
     nats_url: String,
     log_file: PathBuf,
-    args: Vec<String>,
+    options: Vec<String>,
     process: Process,
 }
 
 impl Manager {
-    /// Starts `damocles-manager mock` for miner 10000 and 2 KiB sectors, with further arguments.
-    pub fn start_mock(nats_url: String, log_file: PathBuf, args: &[&str]) -> Manager {
-        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let process = run(&nats_url, &log_file, &args);
-        Manager { nats_url, log_file, args, process }
+    /// Starts `damocles-manager mock` for miner 10000 and 2 KiB sectors, with further options.
+    pub fn start_mock(nats_url: String, log_file: PathBuf, options: &[&str]) -> Manager {
+        let options: Vec<_> = options.iter().map(|option| option.to_string()).collect();
+        let process = run(&nats_url, &log_file, &options);
+        Manager { nats_url, log_file, options, process }
     }
 
     /// Waits until a manager answers: this one, if it is the only one.
@@ -48,12 +48,12 @@ impl Manager {
 
     /// Starts it again, after its end.
     pub fn restart(&mut self) {
-        self.process = run(&self.nats_url, &self.log_file, &self.args);
+        self.process = run(&self.nats_url, &self.log_file, &self.options);
     }
 }
 
-fn run(nats_url: &str, log_file: &std::path::Path, args: &[String]) -> Process {
+fn run(nats_url: &str, log_file: &std::path::Path, options: &[String]) -> Process {
     let mut command = Command::new(binaries::manager());
-    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).args(args).env("NATS_URL", nats_url);
+    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).args(options).env("NATS_URL", nats_url);
     Process::spawn("damocles-manager", command, log_file)
 }

@@ -65,16 +65,21 @@ impl Testbed {
         self.mock_manager_with(&[]).await
     }
 
-    /// Starts a mock manager with further arguments, and waits until it answers.
-    pub async fn mock_manager_with(&self, args: &[&str]) -> Manager {
-        let manager = Manager::start_mock(self.nats.url(), self.scratch.path().join("manager.log"), args);
+    /// Starts a mock manager with further options and waits until it answers.
+    pub async fn mock_manager_with(&self, options: &[&str]) -> Manager {
+        let manager = self.start_mock_manager_with("manager", options);
         manager.answers(&self.bus).await;
         manager
     }
 
+    /// Starts a mock manager with further options; `name` is for its log.
+    pub fn start_mock_manager_with(&self, name: &str, options: &[&str]) -> Manager {
+        Manager::start_mock(self.nats.url(), self.scratch.path().join(format!("{name}.log")), options)
+    }
+
     /// Starts a mock manager; `name` is for its log.
     pub fn start_mock_manager(&self, name: &str) -> Manager {
-        Manager::start_mock(self.nats.url(), self.scratch.path().join(format!("{name}.log")), &[])
+        self.start_mock_manager_with(name, &[])
     }
 
     /// How many sectors the mock managers have allocated: the number of the newest one.
@@ -128,7 +133,16 @@ impl Testbed {
 
     /// `damocles-manager util worker …`.
     pub async fn util_worker(&self, args: &[&str]) -> CliOutput {
-        let args: Vec<&str> = ["util", "worker"].into_iter().chain(args.iter().copied()).collect();
+        self.util("worker", args).await
+    }
+
+    /// `damocles-manager util sealer …`.
+    pub async fn util_sealer(&self, args: &[&str]) -> CliOutput {
+        self.util("sealer", args).await
+    }
+
+    async fn util(&self, tool: &str, args: &[&str]) -> CliOutput {
+        let args: Vec<&str> = ["util", tool].into_iter().chain(args.iter().copied()).collect();
         cli::run(binaries::manager(), &args, &self.nats.url(), b"").await
     }
 }
