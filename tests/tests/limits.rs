@@ -1,0 +1,81 @@
+//! Limits on how much of a stage runs at once: a thread that waits says for what, and waiting ends at once when it is
+//! told to.
+
+use e2e::{
+    state_watch::{is_in_c2, is_paused},
+    testbed::{Testbed, sector},
+    worker::WorkerConfig,
+};
+use shared_msgs::{
+    command::Outcome,
+    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot},
+};
+
+fn waits_for<'a>(reason: &'a str) -> impl Fn(&ThreadSnapshot) -> bool + 'a {
+    move |thread| matches!(&thread.status, ThreadStatus::Waiting { reason: shown, .. } if shown == reason)
+}
+
+// Waits until one thread waits for that, with the other as it should be; pauses and resumes it; returns its index.
+async fn one_waits(bed: &mut Testbed, reason: &str, other: impl Fn(&ThreadSnapshot) -> bool) -> u32 {
+    let waiting = |snapshot: &WorkerSnapshot| snapshot.threads.iter().position(waits_for(reason));
+    let stands = |snapshot: &WorkerSnapshot| waiting(snapshot).is_some_and(|index| other(&snapshot.threads[1 - index]));
+    let snapshot = bed.states.until("w1", reason, stands).await;
+    let index = waiting(&snapshot).unwrap() as u32;
+    assert_eq!(bed.bus.pause("w1", index).await.unwrap().outcome, Outcome::Paused);
+    assert!(is_paused(&bed.bus.list("w1").await.threads[index as usize], PausedBy::Operator));
+    bed.bus.resume("w1", index, None).await.unwrap();
+    bed.states.until_thread("w1", index as usize, "it waits again", waits_for(reason)).await;
+    index
+}
+
+async fn both_are_finished(bed: &mut Testbed) {
+    for number in 1..=2 {
+        bed.requests.until_finalized(sector(number)).await;
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_threads_run_a_stage() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let mut gate = bed.gate("c2");
+    let config = WorkerConfig::new("w1").threads(2).held_c2(&gate).raw("[processors.limitation.concurrent]\nc2 = 1");
+    let _worker = bed.worker(&config);
+    one_waits(&mut bed, "c2 slot", is_in_c2).await;
+    gate.open();
+    both_are_finished(&mut bed).await;
+}
+
+#[tokio::test]
+async fn a_lock_is_held_by_one_at_a_time() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let mut gate = bed.gate("c2");
+    let held = ["--hold", gate.path().to_str().unwrap()];
+    let config = WorkerConfig::new("w1").threads(2).raw("[processors.ext_locks]\ngpu = 1");
+    let config = config.fixture("c2", &held, "locks = ['gpu']").fixture("c2", &held, "locks = { gpu = 1 }");
+    let _worker = bed.worker(&config);
+    one_waits(&mut bed, "lock gpu", is_in_c2).await;
+    gate.open();
+    both_are_finished(&mut bed).await;
+}
+
+#[tokio::test]
+async fn starts_of_a_stage_are_apart_wherever_it_runs() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    // PC1 runs inside the worker here.
+    let config = WorkerConfig::new("w1").threads(2).raw("[processors.limitation.staggered]\npc1 = '1h'");
+    let _worker = bed.worker(&config);
+    one_waits(&mut bed, "pc1 stagger", |thread| thread.state == "C1Done").await;
+}
+
+#[tokio::test]
+async fn a_worker_does_not_start_with_a_lock_that_nobody_has() {
+    let bed = Testbed::start().await;
+    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture("c2", &[], "locks = { gpu = 1 }"));
+    worker.start();
+    assert!(!worker.process().ended().await.success());
+    let said = worker.log().to_end().await;
+    assert!(said.contains("processors.c2 #0") && said.contains("\"gpu\""), "{said}");
+}
