@@ -3,7 +3,7 @@
 
 use e2e::{
     state_watch::{is_in_c2, is_paused},
-    testbed::{Testbed, sector},
+    testbed::Testbed,
     worker::WorkerConfig,
 };
 use shared_msgs::{
@@ -28,12 +28,6 @@ async fn one_waits(bed: &mut Testbed, reason: &str, other: impl Fn(&ThreadSnapsh
     index
 }
 
-async fn both_are_finished(bed: &mut Testbed) {
-    for number in 1..=2 {
-        bed.requests.until_finalized(sector(number)).await;
-    }
-}
-
 #[tokio::test]
 async fn only_so_many_threads_run_a_stage() {
     let mut bed = Testbed::start().await;
@@ -43,7 +37,7 @@ async fn only_so_many_threads_run_a_stage() {
     let _worker = bed.worker(&config);
     one_waits(&mut bed, "c2 slot", is_in_c2).await;
     gate.open();
-    both_are_finished(&mut bed).await;
+    bed.requests.until_first_finalized(2).await;
 }
 
 #[tokio::test]
@@ -57,7 +51,7 @@ async fn a_lock_is_held_by_one_at_a_time() {
     let _worker = bed.worker(&config);
     one_waits(&mut bed, "lock gpu", is_in_c2).await;
     gate.open();
-    both_are_finished(&mut bed).await;
+    bed.requests.until_first_finalized(2).await;
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ fn field(line: &str, name: &str) -> String {
 }
 
 async fn ready(worker: &mut Worker, stage: &str) -> u32 {
-    let line = worker.log().line_with(&["processor ready", &format!("stage=\"{stage}\"")]).await;
+    let line = worker.log().line_with(&[&format!("processor ready stage=\"{stage}\"")]).await;
     field(&line, "pid").parse().unwrap()
 }
 
@@ -88,18 +88,19 @@ async fn the_workers_own_program_seals_a_sector_as_its_processors() {
 async fn a_request_that_its_processor_spoils_is_retried() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1"));
     for (misdeed, words) in [("die", "exit status: 3"), ("garbage", "no answer"), ("long-line", "no answer")] {
-        let count = bed.scratch.path().join(misdeed).display().to_string();
+        let count = bed.scratch.path().join(format!("{misdeed}.count")).display().to_string();
         let args = ["--misbehave", misdeed, "--misbehave-times", "1", "--count-file", &count];
-        worker.configure(&WorkerConfig::new("w1").fixture_c2(&args).sealing("recover_interval", "'1h'"));
+        let config = WorkerConfig::new(misdeed).fixture_c2(&args).sealing("recover_interval", "'1h'");
+        let mut worker = bed.prepare_worker(misdeed, &config);
         worker.start();
-        let thread = bed.states.until_thread("w1", 0, misdeed, is_retried).await;
+        let thread = bed.states.until_thread(misdeed, 0, "it waits for a retry", is_retried).await;
         let error = thread.last_err.unwrap();
         assert!(error.starts_with("temporary: processor c2 (pid ") && error.contains(words), "{misdeed}: {error}");
-        let newest = sector(bed.allocated().await);
-        bed.bus.resume("w1", 0, None).await.unwrap();
-        bed.requests.until_finalized(newest).await;
+        bed.bus.pause(misdeed, 0).await.unwrap();
+        bed.bus.resume(misdeed, 0, None).await.unwrap();
+        let next = |now: &ThreadSnapshot| now.sector_id.is_some() && now.sector_id != thread.sector_id;
+        bed.states.until_thread(misdeed, 0, "it has the next sector", next).await;
         assert!(worker.terminate().await.success());
     }
 }
@@ -130,14 +131,15 @@ async fn a_processor_that_does_not_start_is_waited_for_and_started_again() {
     drop(worker);
 
     for misdeed in ["hang-at-start", "die-at-start"] {
-        let count = bed.scratch.path().join(misdeed).display().to_string();
+        let count = bed.scratch.path().join(format!("{misdeed}.count")).display().to_string();
         let args = ["--misbehave", misdeed, "--misbehave-times", "1", "--count-file", &count];
         let mut worker = bed.prepare_worker(misdeed, &WorkerConfig::new(misdeed).fixture("c2", &args, "stable_wait = '2s'"));
         worker.start();
         worker.log().line_with(&["processor does not start", "fixture-processor"]).await;
         ready(&mut worker, "c2").await;
-        let newest = sector(bed.allocated().await.max(1));
-        bed.requests.until_finalized(newest).await;
+        let first = bed.states.until_thread(misdeed, 0, "it has a sector", |thread| thread.sector_id.is_some()).await.sector_id;
+        let next = |thread: &ThreadSnapshot| thread.sector_id.is_some() && thread.sector_id != first;
+        bed.states.until_thread(misdeed, 0, "it has the next one", next).await;
     }
 }
 
@@ -168,9 +170,7 @@ async fn two_processors_share_the_work_and_the_next_one_waits_for_a_slot() {
     let error = died.last_err.unwrap();
     assert!(error.starts_with("temporary: ") && error.contains(&format!("pid {}", pids[0])), "{error}");
     gate.open();
-    for number in 1..=3 {
-        bed.requests.until_finalized(sector(number)).await;
-    }
+    bed.requests.until_first_finalized(3).await;
 }
 
 #[tokio::test]

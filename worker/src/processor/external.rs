@@ -195,7 +195,7 @@ impl Owner {
     fn take_line(&self, line: Line, pid: u32, in_hand: &mut InHand) -> bool {
         let stage = &self.stage;
         let read = line.map_err(|error| (error.to_string(), String::new())).and_then(|line| {
-            serde_json::from_str::<Response<Box<RawValue>>>(&line).map_err(|error| (error.to_string(), cut_text(&line, 200).into()))
+            serde_json::from_str::<Response<Box<RawValue>>>(&line).map_err(|error| (error.to_string(), cut_text(&line, 200)))
         });
         let response = match read {
             Ok(response) => response,
