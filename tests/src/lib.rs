@@ -6,6 +6,7 @@
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
 //!   what a test wants to hear
+//! - [`children`]: the processes that a worker starts
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
 //!   directory that stays when the test fails, and where the programs are
 //!
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub mod binaries;
 pub mod bus;
+pub mod children;
 pub mod cli;
 pub mod fake_sector_manager;
 pub mod gate;

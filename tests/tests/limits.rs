@@ -1,32 +1,7 @@
 //! Limits on how much of a stage runs at once: a thread that waits says for what, and waiting ends at once when it is
 //! told to.
 
-use e2e::{
-    state_watch::{is_in_c2, is_paused},
-    testbed::Testbed,
-    worker::WorkerConfig,
-};
-use shared_msgs::{
-    command::Outcome,
-    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot},
-};
-
-fn waits_for<'a>(reason: &'a str) -> impl Fn(&ThreadSnapshot) -> bool + 'a {
-    move |thread| matches!(&thread.status, ThreadStatus::Waiting { reason: shown, .. } if shown == reason)
-}
-
-// Waits until one thread waits for that, with the other as it should be; pauses and resumes it; returns its index.
-async fn one_waits(bed: &mut Testbed, reason: &str, other: impl Fn(&ThreadSnapshot) -> bool) -> u32 {
-    let waiting = |snapshot: &WorkerSnapshot| snapshot.threads.iter().position(waits_for(reason));
-    let stands = |snapshot: &WorkerSnapshot| waiting(snapshot).is_some_and(|index| other(&snapshot.threads[1 - index]));
-    let snapshot = bed.states.until("w1", reason, stands).await;
-    let index = waiting(&snapshot).unwrap() as u32;
-    assert_eq!(bed.bus.pause("w1", index).await.unwrap().outcome, Outcome::Paused);
-    assert!(is_paused(&bed.bus.list("w1").await.threads[index as usize], PausedBy::Operator));
-    bed.bus.resume("w1", index, None).await.unwrap();
-    bed.states.until_thread("w1", index as usize, "it waits again", waits_for(reason)).await;
-    index
-}
+use e2e::{state_watch::is_in_c2, testbed::Testbed, worker::WorkerConfig};
 
 #[tokio::test]
 async fn only_so_many_threads_run_a_stage() {
@@ -35,7 +10,7 @@ async fn only_so_many_threads_run_a_stage() {
     let mut gate = bed.gate("c2");
     let config = WorkerConfig::new("w1").threads(2).held_c2(&gate).raw("[processors.limitation.concurrent]\nc2 = 1");
     let _worker = bed.worker(&config);
-    one_waits(&mut bed, "c2 slot", is_in_c2).await;
+    bed.one_of_two_waits("c2 slot", is_in_c2).await;
     gate.open();
     bed.requests.until_first_finalized(2).await;
 }
@@ -49,7 +24,7 @@ async fn a_lock_is_held_by_one_at_a_time() {
     let config = WorkerConfig::new("w1").threads(2).raw("[processors.ext_locks]\ngpu = 1");
     let config = config.fixture("c2", &held, "locks = ['gpu']").fixture("c2", &held, "locks = { gpu = 1 }");
     let _worker = bed.worker(&config);
-    one_waits(&mut bed, "lock gpu", is_in_c2).await;
+    bed.one_of_two_waits("lock gpu", is_in_c2).await;
     gate.open();
     bed.requests.until_first_finalized(2).await;
 }
@@ -61,7 +36,7 @@ async fn starts_of_a_stage_are_apart_wherever_it_runs() {
     // PC1 runs inside the worker here.
     let config = WorkerConfig::new("w1").threads(2).raw("[processors.limitation.staggered]\npc1 = '1h'");
     let _worker = bed.worker(&config);
-    one_waits(&mut bed, "pc1 stagger", |thread| thread.state == "C1Done").await;
+    bed.one_of_two_waits("pc1 stagger", |thread| thread.state == "C1Done").await;
 }
 
 #[tokio::test]

@@ -1,69 +1,22 @@
 //! External processors do the work of a worker, and what one of them does wrong harms nobody but its own request.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use e2e::{
-    state_watch::{is_in_c2, is_paused},
+    children::{cpus_of, ended, field, kill9, process, processor_pid, ready},
+    state_watch::{is_in_c2, is_paused, waits_for},
     testbed::{Testbed, sector},
-    worker::{Worker, WorkerConfig},
+    worker::WorkerConfig,
 };
-use rustix::process::{Pid, Signal, kill_process};
 use shared_msgs::{
     command::Outcome,
-    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
+    snapshot::{PausedBy, ThreadSnapshot},
 };
 
 const OWN_STAGES: [&str; 5] = ["add_pieces", "tree_d", "pc1", "pc2", "c1"];
-
-fn waits_for<'a>(reason: &'a str) -> impl Fn(&ThreadSnapshot) -> bool + 'a {
-    move |thread| matches!(&thread.status, ThreadStatus::Waiting { reason: shown, .. } if shown == reason)
-}
-
-fn is_retried(thread: &ThreadSnapshot) -> bool {
-    waits_for("retry 1 of 5")(thread)
-}
-
-// The process that runs a thread's stage.
-fn processor_pid(thread: &ThreadSnapshot) -> u32 {
-    match &thread.status {
-        ThreadStatus::Running { processor: Some(processor), .. } => {
-            processor.trim_end_matches(')').rsplit(' ').next().unwrap().parse().unwrap()
-        }
-        other => panic!("not in a processor: {other:?}"),
-    }
-}
-
-// The value of a field in a line of the log.
-fn field(line: &str, name: &str) -> String {
-    let (_, rest) = line.split_once(&format!("{name}=")).unwrap();
-    rest.split_whitespace().next().unwrap().trim_matches('"').to_owned()
-}
-
-async fn ready(worker: &mut Worker, stage: &str) -> u32 {
-    let line = worker.log().line_with(&[&format!("processor ready stage=\"{stage}\"")]).await;
-    field(&line, "pid").parse().unwrap()
-}
-
-fn process(pid: u32) -> PathBuf {
-    Path::new("/proc").join(pid.to_string())
-}
-
-fn kill9(pid: u32) {
-    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
-}
-
-// Waits for the end of a process that is nobody's child here.
-async fn ended(pid: u32) {
-    let gone = async {
-        while process(pid).exists() {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(e2e::DEADLINE, gone).await.is_ok(), "process {pid} still runs");
-}
 
 #[tokio::test]
 async fn the_workers_own_program_seals_a_sector_as_its_processors() {
@@ -94,7 +47,7 @@ async fn a_request_that_its_processor_spoils_is_retried() {
         let config = WorkerConfig::new(misdeed).fixture_c2(&args).sealing("recover_interval", "'1h'");
         let mut worker = bed.prepare_worker(misdeed, &config);
         worker.start();
-        let thread = bed.states.until_thread(misdeed, 0, "it waits for a retry", is_retried).await;
+        let thread = bed.states.until_thread(misdeed, 0, "it waits for a retry", waits_for("retry 1 of 5")).await;
         let error = thread.last_err.unwrap();
         assert!(error.starts_with("temporary: processor c2 (pid ") && error.contains(words), "{misdeed}: {error}");
         bed.bus.pause(misdeed, 0).await.unwrap();
@@ -205,11 +158,10 @@ async fn a_processor_runs_on_the_cpus_of_its_cpuset() {
     let config = WorkerConfig::new("w1").idle().processor("pc1", "cgroup.cpuset = '0'\nnuma_preferred = 4711");
     let mut worker = bed.worker(&config);
     let pid = ready(&mut worker, "pc1").await;
-    let status = std::fs::read_to_string(process(pid).join("status")).unwrap();
-    let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let cpus = cpus_of(pid);
     let log = worker.log().lines();
     // On hosts that allow neither a control group nor taskset there is only the warning.
-    assert!(cpus.trim() == "0" || log.iter().any(|line| line.contains("cgroup.cpuset has no effect")), "{cpus}");
+    assert!(cpus == "0" || log.iter().any(|line| line.contains("cgroup.cpuset has no effect")), "{cpus}");
     assert!(log.iter().any(|line| line.contains("numa_preferred has no effect") && line.contains("4711")));
     let group = log.iter().find(|line| line.contains("in a control group")).map(|line| field(line, "cgroup"));
     assert!(worker.terminate().await.success());
