@@ -8,6 +8,7 @@
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
 //!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager
 //! - [`tmpfs`]: a disk that can be full
+//! - [`children`]: the processes that a worker starts
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
 //!   directory that stays when the test fails, and where the programs are
 //!
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub mod binaries;
 pub mod bus;
+pub mod children;
 pub mod cli;
 pub mod fake_sector_manager;
 pub mod gate;

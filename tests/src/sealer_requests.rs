@@ -1,6 +1,6 @@
 //! Listening to what workers ask of the sector manager.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::Subscriber;
 use futures::StreamExt;
@@ -56,6 +56,17 @@ impl SealerRequests {
     /// Waits until a sector is reported finalized.
     pub async fn until_finalized(&mut self, sector: SectorId) {
         self.until::<ReportFinalized>(&format!("of {sector}"), |request| request.sector == sector).await;
+    }
+
+    /// Waits until the first sectors are reported finalized, in whatever order.
+    pub async fn until_first_finalized(&mut self, count: u64) {
+        let mut missing: BTreeSet<u64> = (1..=count).collect();
+        let what = format!("of all sectors up to {count}");
+        self.until::<ReportFinalized>(&what, |request| {
+            missing.remove(&request.sector.number);
+            missing.is_empty()
+        })
+        .await;
     }
 
     /// Every request of one kind that a wait has looked at.

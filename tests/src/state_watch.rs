@@ -109,3 +109,8 @@ pub fn is_stuck(thread: &ThreadSnapshot) -> bool {
 pub fn is_in_c2(thread: &ThreadSnapshot) -> bool {
     matches!(&thread.status, ThreadStatus::Running { processor: Some(_), .. }) && thread.stage.as_deref() == Some("C2")
 }
+
+/// Whether a thread waits for that.
+pub fn waits_for(reason: &str) -> impl Fn(&ThreadSnapshot) -> bool {
+    move |thread| matches!(&thread.status, ThreadStatus::Waiting { reason: shown, .. } if shown == reason)
+}

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use shared_msgs::{
+    command::Outcome,
     sealer::SectorId,
-    snapshot::{WorkerSnapshot, WorkerStatus},
+    snapshot::{PausedBy, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
 };
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     nats_server::NatsServer,
     scratch::Scratch,
     sealer_requests::SealerRequests,
-    state_watch::{StateWatch, in_hand},
+    state_watch::{StateWatch, in_hand, is_paused, waits_for},
     worker::{Worker, WorkerConfig},
 };
 
@@ -99,6 +100,18 @@ impl Testbed {
         // A thread that was stopped while it asked for a sector asks again with the same id, and gets the same sector.
         let asked_for = self.allocated().await - u64::from(last.summary.empty);
         (1..=asked_for).filter(|number| !persisted.contains(number) && !in_hand.contains(number)).collect()
+    }
+
+    /// Waits until one of worker `w1`'s two threads waits for that, with the other one as it should be; pauses and
+    /// resumes it meanwhile, which must not take longer than asking.
+    pub async fn one_of_two_waits(&mut self, reason: &str, other: impl Fn(&ThreadSnapshot) -> bool) {
+        let waiting = |snapshot: &WorkerSnapshot| snapshot.threads.iter().position(waits_for(reason));
+        let stands = |snapshot: &WorkerSnapshot| waiting(snapshot).is_some_and(|index| other(&snapshot.threads[1 - index]));
+        let index = waiting(&self.states.until("w1", reason, stands).await).unwrap();
+        assert_eq!(self.bus.pause("w1", index as u32).await.unwrap().outcome, Outcome::Paused);
+        assert!(is_paused(&self.bus.list("w1").await.threads[index], PausedBy::Operator));
+        self.bus.resume("w1", index as u32, None).await.unwrap();
+        self.states.until_thread("w1", index, "it waits again", waits_for(reason)).await;
     }
 
     /// Answers for the sector manager as the test says.

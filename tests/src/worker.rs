@@ -29,6 +29,7 @@ pub struct WorkerConfig {
     sealing: BTreeMap<&'static str, String>,
     c2: Option<Vec<String>>,
     parameters: Option<PathBuf>,
+    more: String,
 }
 
 impl WorkerConfig {
@@ -41,7 +42,16 @@ impl WorkerConfig {
     pub fn unnamed() -> WorkerConfig {
         let short = [("seal_interval", "'50ms'"), ("recover_interval", "'50ms'"), ("rpc_polling_interval", "'50ms'")];
         let sealing = short.map(|(key, value)| (key, value.to_owned())).into();
-        WorkerConfig { name: None, threads: 1, plan: "sealer", worker: BTreeMap::new(), sealing, c2: None, parameters: None }
+        WorkerConfig {
+            name: None,
+            threads: 1,
+            plan: "sealer",
+            worker: BTreeMap::new(),
+            sealing,
+            c2: None,
+            parameters: None,
+            more: String::new(),
+        }
     }
 
     /// So many sealing threads.
@@ -70,6 +80,25 @@ impl WorkerConfig {
     pub fn fixture_c2(self, args: &[&str]) -> WorkerConfig {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         WorkerConfig { c2: Some(args), ..self }.sealing("ignore_proof_check", "true")
+    }
+
+    /// One more external processor for a stage, with its keys in TOML; the worker's own program if they name none.
+    pub fn processor(self, stage: &str, toml: &str) -> WorkerConfig {
+        self.raw(&format!("[[processors.{stage}]]\n{toml}"))
+    }
+
+    /// One more fixture processor for a stage, with its arguments and other keys in TOML.
+    pub fn fixture(self, stage: &str, args: &[&str], toml: &str) -> WorkerConfig {
+        let args: Vec<_> = [stage].iter().chain(args).map(|arg| quoted(arg)).collect();
+        let (program, args) = (quoted_path(binaries::fixture_processor()), args.join(", "));
+        self.processor(stage, &format!("bin = {program}\nargs = [{args}]\n{toml}")).sealing("ignore_proof_check", "true")
+    }
+
+    /// More lines for the end of the file; they begin with a section.
+    pub fn raw(mut self, toml: &str) -> WorkerConfig {
+        self.more += toml;
+        self.more.push('\n');
+        self
     }
 
     /// C2 is done by the fixture processor as soon as the gate is open.
@@ -109,7 +138,7 @@ impl WorkerConfig {
             let (program, args) = (quoted_path(binaries::fixture_processor()), args.join(", "));
             let _ = writeln!(text, "[[processors.c2]]\nbin = {program}\nargs = [{args}]");
         }
-        text
+        text + &self.more
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::{
 
 use e2e::{
     fake_sector_manager::{refusal, result},
-    state_watch::is_paused,
+    state_watch::{is_paused, waits_for},
     testbed::Testbed,
     worker::WorkerConfig,
 };
 use serde_json::{Value, json};
-use shared_msgs::snapshot::{PausedBy, ThreadSnapshot, ThreadStatus};
+use shared_msgs::snapshot::PausedBy;
 
 // Allocates one sector without deals; has no ticket while `broken`, and nothing to say after that.
 fn answers(broken: Arc<AtomicBool>) -> impl FnMut(&str, Value) -> Value + Send + 'static {
@@ -25,10 +25,6 @@ fn answers(broken: Arc<AtomicBool>) -> impl FnMut(&str, Value) -> Value + Send +
         "report_state" => result(json!({"id": {"miner": 10000, "number": 1}})),
         _ => refusal("the chain is not reachable"),
     }
-}
-
-fn waits_for<'a>(reason: &'a str) -> impl FnMut(&ThreadSnapshot) -> bool + 'a {
-    move |thread| matches!(&thread.status, ThreadStatus::Waiting { reason: shown, .. } if shown == reason)
 }
 
 #[tokio::test]

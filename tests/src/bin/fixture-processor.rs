@@ -1,17 +1,18 @@
-//! `fixture-processor`: an external processor of the damocles line protocol whose answers a test chooses.
+//! `fixture-processor`: an external processor of the damocles line protocol whose answers, and misdeeds, a test chooses.
 //!
 //! ```text
 //!  > c2 processor ready
 //!  < {"id":1,"task":{…}}
 //!  > {"id":1,"err_msg":null,"output":{"proof":[0,0,…]}}
 //! ```
-//! The proof is no proof: a worker takes it with `sealing.ignore_proof_check`. At the end of its stdin it answers what it
-//! was asked, and ends; with `--hold` it ends at once.
+//! The outputs are of the right shape and nothing more: a worker takes the proofs with `sealing.ignore_proof_check`. At
+//! the end of its stdin it answers what it was asked, and ends; with `--hold` it ends at once.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, Write},
     path::{Path, PathBuf},
+    process,
     sync::mpsc,
     thread,
 };
@@ -21,6 +22,8 @@ use serde_json::{Value, json};
 
 /// Bytes of a Groth16 proof of a 2 KiB sector.
 const PROOF_BYTES: usize = 192;
+const LONG_LINE_BYTES: usize = 50 << 20;
+const FAILURE: i32 = 3;
 
 #[derive(Parser)]
 struct Args {
@@ -35,20 +38,65 @@ struct Args {
     /// Fails only so many times
     #[arg(long, requires_all = ["fail", "count_file"])]
     fail_times: Option<u64>,
-    /// Remembers the failures of earlier runs
+    /// Does this where it should do something better
+    #[arg(long)]
+    misbehave: Option<Misdeed>,
+    /// Misbehaves only so many times
+    #[arg(long, requires_all = ["misbehave", "count_file"], conflicts_with = "fail")]
+    misbehave_times: Option<u64>,
+    /// Remembers the failures and misdeeds of earlier runs
     #[arg(long)]
     count_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
 enum Stage {
+    AddPieces,
+    TreeD,
+    Pc1,
+    Pc2,
+    SynthProof,
+    C1,
     C2,
+    SnapEncode,
+    SnapProve,
+    Unseal,
+    Transfer,
+    WindowPost,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Misdeed {
+    /// Ends before it is ready
+    DieAtStart,
+    /// Is never ready
+    HangAtStart,
+    /// Ends as soon as it is ready
+    DieWhenReady,
+    /// Ends when it gets a task
+    Die,
+    /// Prints a line that is no answer
+    Garbage,
+    /// Prints a line of 50 MB that is no answer
+    LongLine,
+    /// Answers, and answers again
+    Twice,
+    /// Answers somebody else first
+    UnknownId,
 }
 
 fn main() -> io::Result<()> {
     let args = Args::parse();
-    let Stage::C2 = args.stage;
-    writeln!(io::stdout(), "c2 processor ready")?;
+    match args.misdeed(&[Misdeed::DieAtStart, Misdeed::HangAtStart])? {
+        Some(Misdeed::DieAtStart) => process::exit(FAILURE),
+        Some(_) => return io::copy(&mut io::stdin().lock(), &mut io::sink()).map(drop),
+        None => {}
+    }
+    writeln!(io::stdout(), "{} processor ready", args.stage.name())?;
+    if args.misdeed(&[Misdeed::DieWhenReady])?.is_some() {
+        process::exit(FAILURE);
+    }
     let (tasks, received) = mpsc::channel();
     let holds = args.hold.is_some();
     let answering = thread::spawn(move || answer_all(&args, &received));
@@ -68,11 +116,41 @@ fn answer_all(args: &Args, ids: &mpsc::Receiver<Value>) -> io::Result<()> {
         }
         let answer = match args.failure()? {
             Some(message) => json!({"id": id, "err_msg": message, "output": null}),
-            None => json!({"id": id, "err_msg": null, "output": {"proof": vec![0; PROOF_BYTES]}}),
+            None => json!({"id": id, "err_msg": null, "output": args.stage.output()}),
         };
-        writeln!(io::stdout(), "{answer}")?;
+        let mut stdout = io::stdout().lock();
+        let misdeeds = [Misdeed::Die, Misdeed::Garbage, Misdeed::LongLine, Misdeed::Twice, Misdeed::UnknownId];
+        match args.misdeed(&misdeeds)? {
+            Some(Misdeed::Die) => process::exit(FAILURE),
+            Some(Misdeed::Garbage) => writeln!(stdout, "no answer at all")?,
+            Some(Misdeed::LongLine) => writeln!(stdout, "{}", "x".repeat(LONG_LINE_BYTES))?,
+            Some(Misdeed::Twice) => writeln!(stdout, "{answer}\n{answer}")?,
+            Some(Misdeed::UnknownId) => writeln!(stdout, "{}\n{answer}", json!({"id": 4711, "err_msg": "not yours", "output": null}))?,
+            Some(Misdeed::DieAtStart | Misdeed::HangAtStart | Misdeed::DieWhenReady) | None => writeln!(stdout, "{answer}")?,
+        }
     }
     Ok(())
+}
+
+impl Stage {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    fn output(self) -> Value {
+        let (proof, commitment) = (vec![0; PROOF_BYTES], [0; 32]);
+        match self {
+            Stage::AddPieces => json!([]),
+            Stage::TreeD | Stage::SynthProof | Stage::Transfer => json!(true),
+            Stage::Pc1 | Stage::C1 => json!({}),
+            Stage::Pc2 => json!({"registered_proof": "StackedDrg2KiBV1_1", "comm_r": commitment, "comm_d": commitment}),
+            Stage::C2 => json!({"proof": proof}),
+            Stage::SnapEncode => json!({"comm_r_new": commitment, "comm_r_last_new": commitment, "comm_d_new": commitment}),
+            Stage::SnapProve => json!(proof),
+            Stage::Unseal => json!(0),
+            Stage::WindowPost => json!({"proofs": [proof], "faults": []}),
+        }
+    }
 }
 
 impl Args {
@@ -80,6 +158,15 @@ impl Args {
         match (&self.fail_times, &self.count_file) {
             (Some(times), Some(file)) => Ok(if count_one(file, *times)? { self.fail.as_deref() } else { None }),
             _ => Ok(self.fail.as_deref()),
+        }
+    }
+
+    // What it was told to do at this moment, if that is one of these, and not often enough done yet.
+    fn misdeed(&self, of: &[Misdeed]) -> io::Result<Option<Misdeed>> {
+        let told = self.misbehave.filter(|misdeed| of.contains(misdeed));
+        match (told, &self.misbehave_times, &self.count_file) {
+            (Some(_), Some(times), Some(file)) => Ok(if count_one(file, *times)? { told } else { None }),
+            _ => Ok(told),
         }
     }
 }

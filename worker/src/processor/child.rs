@@ -108,3 +108,33 @@ pub async fn log_lines(name: String, pid: u32, output: impl AsyncRead + Unpin) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processor::settings::ProcessorsConfig;
+
+    fn program(script: &str, wrappers: &[&str]) -> Program {
+        let section = toml::from_str(&format!("[[c2]]\nbin = 'sh'\nargs = ['-c', {}]", serde_json::Value::from(script)));
+        let mut config = ProcessorsConfig::check(section.unwrap()).unwrap();
+        let settings = config.stages.remove("c2").unwrap().remove(0);
+        let mut program = Program::new(&settings, "c2-0", Default::default());
+        program.placement.wrappers = wrappers.iter().map(|word| (*word).to_owned()).collect();
+        program
+    }
+
+    #[tokio::test]
+    async fn what_sets_something_up_becomes_the_program() {
+        let child = program("echo $A $$", &["env", "A=1"]).start().unwrap();
+        let pid = child.id().unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("1 {pid}\n"));
+    }
+
+    #[tokio::test]
+    async fn who_ends_with_its_input_is_not_killed() {
+        let mut child = program("cat; exit 7", &[]).start().unwrap();
+        drop(child.stdin.take());
+        assert_eq!(end(&mut child).await.unwrap().code(), Some(7));
+    }
+}

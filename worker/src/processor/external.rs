@@ -10,7 +10,7 @@
 //! more, answers what it can, and when nothing else is left the request is failed and the process started anew: a
 //! retry must not run beside what may still write the same files.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io, process::ExitStatus, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
@@ -106,13 +106,19 @@ impl Owner {
         };
         tokio::spawn(child::log_lines(self.stage.clone(), pid, stderr));
         let mut lines = FramedRead::new(stdout, BoundedLines::of(max_line_bytes(&self.stage)));
-        let failed = match timeout(self.stable_wait, self.until_ready(&mut lines, pid)).await {
+        let (why, ended) = match timeout(self.stable_wait, self.until_ready(&mut lines, pid)).await {
             Ok(true) => return Ok(Running { child, stdin, lines, pid }),
-            Ok(false) => "it ended before it was ready".to_owned(),
-            Err(_) => format!("it did not print {:?} within {} (stable_wait)", ready_line(&self.stage), human(self.stable_wait)),
+            Ok(false) => {
+                drop(stdin);
+                ("it ended before it was ready".to_owned(), child::end(&mut child).await)
+            }
+            Err(_) => {
+                let expected = ready_line(&self.stage);
+                let why = format!("it did not print {expected:?} within {} (stable_wait)", human(self.stable_wait));
+                (why, child::kill(&mut child).await)
+            }
         };
-        let status = child::kill(&mut child).await.map_or_else(|error| error.to_string(), |status| status.to_string());
-        Err(format!("{failed} ({status})"))
+        Err(format!("{why} ({})", words(ended)))
     }
 
     // Some programs greet before.
@@ -171,11 +177,12 @@ impl Owner {
         drop(input);
         let ended = if by_itself { child::end(&mut child).await } else { child::kill(&mut child).await };
         let stopping = *stop.borrow();
-        let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let status = words(ended);
         if !stopping {
             warn!(stage = self.stage, pid, why, status, in_hand = in_hand.answers.len(), "processor died");
         }
-        let failure = Failure::temporary(format!("processor {} (pid {pid}) {why} ({status})", self.stage));
+        let end = if by_itself { status } else { "so it was ended".to_owned() };
+        let failure = Failure::temporary(format!("processor {} (pid {pid}) {why} ({end})", self.stage));
         inbox.close();
         let asked = std::iter::from_fn(|| inbox.try_recv().ok()).map(|ask| ask.answer);
         for answer in in_hand.answers.into_values().chain(asked) {
@@ -188,7 +195,7 @@ impl Owner {
     fn take_line(&self, line: Line, pid: u32, in_hand: &mut InHand) -> bool {
         let stage = &self.stage;
         let read = line.map_err(|error| (error.to_string(), String::new())).and_then(|line| {
-            serde_json::from_str::<Response<Box<RawValue>>>(&line).map_err(|error| (error.to_string(), cut_text(&line, 200).into()))
+            serde_json::from_str::<Response<Box<RawValue>>>(&line).map_err(|error| (error.to_string(), cut_text(&line, 200)))
         });
         let response = match read {
             Ok(response) => response,
@@ -209,13 +216,17 @@ impl Owner {
     }
 }
 
+fn words(ended: io::Result<ExitStatus>) -> String {
+    ended.map_or_else(|error| error.to_string(), |status| status.to_string())
+}
+
 fn request_line(id: u64, task: &RawValue) -> Result<Vec<u8>, Failure> {
     let mut line = serde_json::to_vec(&Request { id, task }).map_err(Failure::critical)?;
     line.push(b'\n');
     Ok(line)
 }
 
-async fn write_all(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>) -> std::io::Result<()> {
+async fn write_all(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>) -> io::Result<()> {
     while let Some(line) = lines.recv().await {
         stdin.write_all(&line).await?;
         stdin.flush().await?;

@@ -49,7 +49,9 @@ mod tests {
         let mut text = b"first\n".to_vec();
         text.extend([b'x'; 100_000]);
         text.extend(b"\n\xFF\xFE\nlast");
-        let lines: Vec<_> = FramedRead::new(text.as_slice(), BoundedLines::of(10)).map(|line| line.unwrap().ok()).collect().await;
+        let mut reading = FramedRead::new(text.as_slice(), BoundedLines::of(10));
+        let lines: Vec<_> = reading.by_ref().map(|line| line.unwrap().ok()).collect().await;
+        assert!(reading.read_buffer().capacity() < 20_000);
         assert_eq!(lines, [Some("first".to_owned()), None, None, Some("last".to_owned())]);
     }
 }

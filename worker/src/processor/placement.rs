@@ -62,14 +62,17 @@ impl Placement {
     }
 
     fn confine(&mut self, cpus: &str, name: &str) {
-        let refused = match Cgroup::create(name, cpus) {
+        match Cgroup::create(name, cpus) {
             Ok(cgroup) => {
                 info!(processor = name, cpus, cgroup = %cgroup.path().display(), "runs in a control group");
                 self.cgroup = Some(cgroup);
-                return;
             }
-            Err(error) => error,
-        };
+            Err(error) => self.pin(cpus, name, &error),
+        }
+    }
+
+    // For hosts where no control group can be made.
+    fn pin(&mut self, cpus: &str, name: &str, refused: &str) {
         if let Err(error) = allowed(cpus) {
             warn!(processor = name, cpus, error, "cgroup.cpuset has no effect: it runs on all CPUs");
         } else if is_installed("taskset") {
@@ -88,7 +91,7 @@ impl Placement {
 
 /// The CPUs of a list like `0-3,7`.
 pub fn parse_cpus(text: &str) -> Result<BTreeSet<usize>, String> {
-    let number = |text: &str| match text.trim().parse::<usize>() {
+    let number = |text: &str| match text.parse::<usize>() {
         Ok(number) if number < MAX_CPUS => Ok(number),
         _ => Err(format!("{text:?} is no CPU's number")),
     };
@@ -108,7 +111,11 @@ pub fn parse_cpus(text: &str) -> Result<BTreeSet<usize>, String> {
 fn allowed(cpus: &str) -> Result<(), String> {
     let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
     let Some(own) = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")) else { return Ok(()) };
-    if parse_cpus(cpus)?.is_disjoint(&parse_cpus(own)?) { Err(format!("this worker may only use CPUs {}", own.trim())) } else { Ok(()) }
+    if parse_cpus(cpus)?.is_disjoint(&parse_cpus(own.trim())?) {
+        Err(format!("this worker may only use CPUs {}", own.trim()))
+    } else {
+        Ok(())
+    }
 }
 
 fn is_installed(program: &str) -> bool {
@@ -124,9 +131,16 @@ mod tests {
     fn cpu_lists_are_those_of_the_kernel() {
         assert_eq!(parse_cpus("0-3,7").unwrap(), [0, 1, 2, 3, 7].into());
         assert_eq!(parse_cpus("5").unwrap(), [5].into());
-        for wrong in ["", "a", "1-", "-1", "3-1", "1,,2", "99999999", "0-3:1/2", "1\n2"] {
+        for wrong in ["", "a", "1-", "-1", "3-1", "1,,2", "99999999", "0-3:1/2", "1\n2", "0 - 3"] {
             assert!(parse_cpus(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn without_a_control_group_taskset_does_it() {
+        let mut placement = Placement::default();
+        placement.pin("0-65535", "pc1-0", "read-only file system");
+        assert_eq!(placement.wrappers, if is_installed("taskset") { vec!["taskset", "--cpu-list", "0-65535"] } else { vec![] });
     }
 
     #[test]

@@ -128,3 +128,7 @@ impl Seat {
             .map_err(|error| Failure::temporary(format!("processor {stage} answered with an unfitting output: {error}")))
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;
