@@ -219,6 +219,11 @@ impl Worker {
         &self.parameters
     }
 
+    /// Where the proofs library looks for parameters from the next start on.
+    pub fn use_parameters(&mut self, directory: PathBuf) {
+        self.parameters = directory;
+    }
+
     /// Starts the daemon.
     pub fn start(&mut self) {
         self.start_with(&[]);

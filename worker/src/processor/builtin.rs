@@ -210,7 +210,7 @@ pub fn piece_commitment(proof: &str, file: &Path, size: u64) -> Result<[u8; 32]>
 pub fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
     let proof_type: RegisteredPoStProof = proof_named(&task.proof_type)?;
     let mut private = BTreeMap::new();
-    let mut public = BTreeMap::new();
+    let mut public = vec![];
     let mut faults = vec![];
     for replica in task.replicas {
         let id = SectorId::from(replica.sector_id);
@@ -218,7 +218,7 @@ pub fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
             faults.push(replica.sector_id);
             continue;
         }
-        public.insert(id, PublicReplicaInfo::new(proof_type, replica.comm_r));
+        public.push((replica.sector_id, replica.comm_r));
         private.insert(id, PrivateReplicaInfo::new(proof_type, replica.comm_r, replica.cache_dir, replica.sealed_file));
     }
     if !faults.is_empty() || private.is_empty() {
@@ -226,11 +226,19 @@ pub fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
     }
     let prover = super::task::prover_id(task.miner_id);
     let proofs = post::generate_window_post(&task.seed, &private, prover).map_err(words)?;
-    let borrowed: Vec<_> = proofs.iter().map(|(proof_type, proof)| (*proof_type, proof.as_slice())).collect();
-    if !post::verify_window_post(&task.seed, &borrowed, &public, prover).map_err(words)? {
+    let proofs: Vec<_> = proofs.into_iter().map(|(_, proof)| proof).collect();
+    if !verify_window_post(&task.proof_type, &task.seed, task.miner_id, &public, &proofs)? {
         return Err(permanent("the window-PoSt proof does not verify"));
     }
-    Ok(WindowPostOutput { proofs: proofs.into_iter().map(|(_, proof)| proof).collect(), faults })
+    Ok(WindowPostOutput { proofs, faults })
+}
+
+/// Whether the proofs are those of these sectors, given by their numbers and commitments.
+pub fn verify_window_post(proof_type: &str, seed: &[u8; 32], miner: u64, sectors: &[(u64, [u8; 32])], proofs: &[Vec<u8>]) -> Result<bool> {
+    let proof_type: RegisteredPoStProof = proof_named(proof_type)?;
+    let public = sectors.iter().map(|(number, comm_r)| (SectorId::from(*number), PublicReplicaInfo::new(proof_type, *comm_r)));
+    let proofs: Vec<_> = proofs.iter().map(|proof| (proof_type, proof.as_slice())).collect();
+    post::verify_window_post(seed, &proofs, &public.collect(), super::task::prover_id(miner)).map_err(words)
 }
 
 /// The data's commitment that follows from the pieces.

@@ -1,0 +1,313 @@
+//! Every plan on real sectors, with the mock sector manager and the operator's commands.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper says what went wrong by failing the test")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::put};
+use damocles_worker::processor::builtin;
+use e2e::{
+    binaries, parameters,
+    state_watch::{is_paused, is_stuck},
+    testbed::{MINER, Testbed, sector},
+    worker::{Worker, WorkerConfig},
+};
+use shared_msgs::{
+    plan::State,
+    sealer::{
+        AchieveUnsealSector, ReportFinalized, ReportState, SealProofType, SubmitPersisted, SubmitPreCommit, SubmitSnapupProof,
+        WdpostFinish, WdpostHeartbeat, piece_commitment,
+    },
+    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
+};
+use tokio::sync::mpsc;
+
+const DATA: usize = 1500;
+
+fn deal_data() -> Vec<u8> {
+    (0..DATA).map(|position| (position * position % 251) as u8).collect()
+}
+
+// A worker with a thread of each of these plans beside its sealer. Proofs that need large parameters are none.
+fn of_plans(plans: &[&str]) -> WorkerConfig {
+    let fixture = binaries::fixture_processor().display().to_string();
+    let mut config = WorkerConfig::new("w1").fixture_c2(&[]);
+    for plan in plans {
+        config = config.raw(&format!("[[sealing_thread]]\nlocation = './{plan}'\nplan = '{plan}'"));
+    }
+    config.raw(&format!("[[processors.snap_prove]]\nbin = {fixture:?}\nargs = ['snap_prove']"))
+}
+
+fn with_pieces(bed: &Testbed, config: WorkerConfig) -> WorkerConfig {
+    let found = bed.scratch.directory("found");
+    config.worker("local_pieces_dirs", &format!("[{:?}]", found.display().to_string()))
+}
+
+async fn manager_with_deal(bed: &Testbed) -> e2e::manager::Manager {
+    let pieces = bed.scratch.directory("pieces");
+    fs::write(pieces.join("client-data"), deal_data()).unwrap();
+    bed.mock_manager_with(&["--pieces", pieces.to_str().unwrap()]).await
+}
+
+async fn sealer(bed: &Testbed, args: &[&str]) -> e2e::cli::CliOutput {
+    bed.util_sealer(args).await.expect(0)
+}
+
+async fn listed(bed: &Testbed, id: &str) -> serde_json::Value {
+    let sectors = sealer(bed, &["sectors", "list", "-o", "json"]).await.json();
+    let sectors = sectors.as_array().unwrap();
+    sectors.iter().find(|sector| sector["id"] == id).unwrap_or_else(|| panic!("{id} is not in {sectors:?}")).clone()
+}
+
+// The unsealed bytes are the deal's, and zeros up to the piece's size.
+fn assert_is_the_deal(unsealed: &[u8]) {
+    assert_eq!(unsealed.len(), 2032);
+    assert!(unsealed[..DATA] == deal_data(), "other bytes came out");
+    assert!(unsealed[DATA..].iter().all(|byte| *byte == 0));
+}
+
+// What a store has of a sector, apart from `t_aux`, in which the paths of its making stand.
+fn kept(worker: &Worker, sector: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for kind in ["sealed", "cache", "update", "update-cache"] {
+        let path = worker.attached().join(kind).join(sector);
+        let inside = fs::read_dir(&path).map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or(vec![path]);
+        let files_of_kind = inside.into_iter().filter(|path| path.is_file() && !path.ends_with("t_aux"));
+        files.extend(files_of_kind.map(|path| (path.clone(), fs::read(path).unwrap())));
+    }
+    files
+}
+
+fn lose(worker: &Worker, sector: &str) {
+    for kind in ["sealed", "cache", "update", "update-cache"] {
+        let path = worker.attached().join(kind).join(sector);
+        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).ok().unwrap_or_default() }
+    }
+}
+
+#[tokio::test]
+async fn a_deal_is_sealed_unsealed_wherever_it_is_wanted_and_its_sector_rebuilt() {
+    let mut bed = Testbed::start().await;
+    let _manager = manager_with_deal(&bed).await;
+    let config = of_plans(&["unseal", "rebuild"]).sealing("enable_deals", "true").sealing("disable_cc", "true");
+    let worker = bed.worker(&with_pieces(&bed, config));
+    let pre_commit = bed.requests.until("", |_: &SubmitPreCommit| true).await;
+    bed.requests.until_finalized(sector(1)).await;
+    // There is no other deal, and sectors without any are not wanted.
+    let waits = |thread: &ThreadSnapshot| matches!(&thread.status, ThreadStatus::Waiting { reason, .. } if reason == "deals");
+    bed.states.until_thread("w1", 0, "it waits for deals", waits).await;
+    let first = listed(&bed, "s-t010000-1").await;
+    let cid = first["deals"][0]["piece_cid"].as_str().unwrap().to_owned();
+    assert_eq!((first["state"].as_str(), first["store"].as_str()), (Some("Finished"), Some("remote")));
+    assert_eq!(piece_commitment(&cid).unwrap(), pre_commit.info.comm_d, "the deal fills the sector");
+
+    sealer(&bed, &["sectors", "unseal", "s-t010000-1"]).await;
+    bed.requests.until("", |done: &AchieveUnsealSector| done.error.is_empty()).await;
+    let found = bed.scratch.path().join("found");
+    assert_is_the_deal(&fs::read(found.join(&cid)).unwrap());
+
+    let destination = format!("file://{}", found.join("again").display());
+    sealer(&bed, &["sectors", "unseal", "s-t010000-1", "--piece", &cid, "--dest", &destination]).await;
+    bed.requests.until("", |done: &AchieveUnsealSector| done.error.is_empty()).await;
+    assert_is_the_deal(&fs::read(found.join("again")).unwrap());
+
+    let (url, mut received) = http_sink().await;
+    sealer(&bed, &["sectors", "unseal", "s-t010000-1", "--dest", &url]).await;
+    assert_is_the_deal(&received.recv().await.unwrap());
+    bed.requests.until("", |done: &AchieveUnsealSector| done.error.is_empty()).await;
+
+    let before = kept(&worker, "s-t010000-1");
+    assert_eq!(before.len(), 3);
+    lose(&worker, "s-t010000-1");
+    sealer(&bed, &["sectors", "rebuild", "s-t010000-1"]).await;
+    bed.requests.until("of the rebuilt sector", |request: &SubmitPersisted| request.sector == sector(1)).await;
+    bed.requests.until_finalized(sector(1)).await;
+    assert!(kept(&worker, "s-t010000-1") == before, "another replica came out");
+}
+
+#[tokio::test]
+async fn a_destination_outside_of_the_directories_for_pieces_is_refused_and_can_be_aborted() {
+    let mut bed = Testbed::start().await;
+    let _manager = manager_with_deal(&bed).await;
+    let config = of_plans(&["unseal"]).sealing("enable_deals", "true").sealing("disable_cc", "true");
+    let _worker = bed.worker(&with_pieces(&bed, config));
+    bed.requests.until_finalized(sector(1)).await;
+    let outside = bed.scratch.path().join("outside");
+    sealer(&bed, &["sectors", "unseal", "s-t010000-1", "--dest", &format!("file://{}", outside.display())]).await;
+    let refused = |thread: &ThreadSnapshot| thread.state == "Unsealed" && is_paused(thread, PausedBy::Error);
+    let thread = bed.states.until_thread("w1", 1, "it refuses", refused).await;
+    let error = thread.last_err.unwrap();
+    assert!(error.contains(outside.to_str().unwrap()) && error.contains("worker.local_pieces_dirs"), "{error}");
+    assert!(!outside.exists());
+    bed.bus.resume("w1", 1, Some("Aborted")).await.unwrap();
+    let told = bed.requests.until("", |done: &AchieveUnsealSector| !done.error.is_empty()).await;
+    assert!(told.error.contains("aborted"), "{}", told.error);
+    assert_eq!(listed(&bed, "s-t010000-1").await["state"], "Finished");
+}
+
+#[tokio::test]
+async fn a_sector_without_deals_gets_one_and_can_be_unsealed_and_rebuilt_with_it() {
+    let mut bed = Testbed::start().await;
+    let _manager = manager_with_deal(&bed).await;
+    let worker = bed.worker(&with_pieces(&bed, of_plans(&["snapup", "unseal", "rebuild"])));
+    let upgraded = bed.requests.until("", |_: &SubmitSnapupProof| true).await;
+    let id = upgraded.sector.to_string();
+    bed.requests.until("of the upgrade", |request: &ReportFinalized| request.sector == upgraded.sector).await;
+    bed.bus.pause("w1", 0).await.unwrap();
+    let shown = listed(&bed, &id).await;
+    assert_eq!(shown["deals"].as_array().unwrap().len(), 1);
+
+    sealer(&bed, &["sectors", "unseal", &id]).await;
+    bed.requests.until("", |done: &AchieveUnsealSector| done.error.is_empty()).await;
+    let cid = shown["deals"][0]["piece_cid"].as_str().unwrap();
+    assert_is_the_deal(&fs::read(bed.scratch.path().join("found").join(cid)).unwrap());
+
+    let before = kept(&worker, &id);
+    assert_eq!(before.len(), 6);
+    lose(&worker, &id);
+    sealer(&bed, &["sectors", "rebuild", &id]).await;
+    let persisted = bed.requests.until("", |request: &SubmitPersisted| request.sector == upgraded.sector).await;
+    assert!(persisted.is_upgrade);
+    assert!(kept(&worker, &id) == before, "another replica came out");
+}
+
+#[tokio::test]
+async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager_with(&["--job-expiration", "4s"]).await;
+    let real = parameters::window_post().await;
+    let mut worker = bed.worker(&of_plans(&["wdpost"]).parameters(real.clone()));
+    let pre_commit = bed.requests.until("", |_: &SubmitPreCommit| true).await;
+    let proven = pre_commit.sector.id;
+    bed.requests.until_finalized(proven).await;
+    bed.bus.pause("w1", 0).await.unwrap();
+    let queue = ["proving", "simulate-wdpost", "--miner", "10000", &proven.to_string()];
+    sealer(&bed, &queue).await;
+    let finished = bed.requests.until("", |_: &WdpostFinish| true).await;
+    assert_eq!(finished.error, "");
+    let job = wdpost_job(&bed, &finished.job, "finished").await;
+    assert_eq!(job["worker"], "w1");
+    let proofs: Vec<_> = finished.output.unwrap().proofs.into_iter().map(|proof| proof.0).collect();
+    let seed: [u8; 32] = serde_json::from_value(job["seed"].clone()).unwrap();
+    let of_sector = |comm_r| {
+        let sectors = [(proven.number, comm_r)];
+        builtin::verify_window_post("StackedDrgWindow2KiBV1_2", &seed, MINER, &sectors, &proofs).is_ok_and(|valid| valid)
+    };
+    assert!(of_sector(pre_commit.info.comm_r) && !of_sector([7; 32]));
+
+    // The job's worker dies over it; another one with the same store takes it.
+    worker.terminate().await;
+    worker.configure(&of_plans(&["wdpost"]).sealing("max_retries", "100000").sealing("recover_interval", "'1h'"));
+    let shared_store = worker.attached();
+    let without = bed.scratch.directory("without-parameters");
+    worker.use_parameters(without);
+    worker.start();
+    sealer(&bed, &queue).await;
+    let taken = bed.requests.until("", |_: &WdpostHeartbeat| true).await;
+    worker.kill9().await;
+    let text = format!(
+        "worker.name = 'w2'\nworker.ping_interval = '1s'\nsealing.seal_interval = '50ms'\n\
+         [[sealing_thread]]\nlocation = './wdpost'\nplan = 'wdpost'\n[[attached]]\nname = 'remote'\nlocation = {:?}",
+        shared_store.display().to_string()
+    );
+    let mut other = bed.prepare_worker("other", &WorkerConfig::new("w2").parameters(real));
+    other.write_config(&text);
+    other.start();
+    let finished = bed.requests.until("by the other one", |finish: &WdpostFinish| taken.jobs.contains(&finish.job)).await;
+    assert_eq!(finished.error, "");
+    assert_eq!(wdpost_job(&bed, &finished.job, "finished").await["worker"], "w2");
+}
+
+async fn wdpost_job(bed: &Testbed, id: &str, status: &str) -> serde_json::Value {
+    let jobs = bed.util_worker(&["wdpost", "list", "-o", "json"]).await.expect(0).json();
+    let job = jobs.as_array().unwrap().iter().find(|job| job["id"] == id).unwrap().clone();
+    assert_eq!(job["status"], status, "{job}");
+    job
+}
+
+#[tokio::test]
+async fn a_sector_is_sealed_with_the_non_interactive_porep_up_to_its_proof() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let _worker = bed.worker(&WorkerConfig::new("w1").plan("niporep"));
+    let thread = bed.states.until_stuck("w1").await.threads[0].clone();
+    assert_eq!((thread.plan.as_str(), thread.stage.as_deref()), ("niporep", Some("C2")));
+    let reports = bed.requests.seen::<ReportState>();
+    assert!(!reports.iter().any(|report| report.state_change.next == State::PcSubmitted.name()));
+    let info = listed(&bed, &thread.sector_id.unwrap()).await;
+    assert_eq!(info["proof_type"], serde_json::json!(SealProofType(5).non_interactive()));
+}
+
+#[tokio::test]
+async fn synthetic_proofs_are_made_and_a_new_replica_is_tried() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager_with(&["--synthetic"]).await;
+    let worker = bed.worker(&WorkerConfig::new("w1").sealing("verify_after_pc2", "true"));
+    bed.states.until_stuck("w1").await;
+    bed.requests.until("", |report: &ReportState| report.state_change.next == State::SyntheticPoRepNeeded.name()).await;
+    assert!(worker.persisted().contains(&1));
+}
+
+#[tokio::test]
+async fn a_tree_of_zeros_that_was_made_before_is_taken() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let mut worker = bed.worker(&WorkerConfig::new("w1"));
+    bed.states.until_stuck("w1").await;
+    let tree = Path::new("tree-d/s-t010000-1/sc-02-data-tree-d.dat");
+    let made = bed.scratch.path().join("tree-of-zeros");
+    fs::copy(worker.location(0).join("data").join(tree), &made).unwrap();
+    worker.terminate().await;
+    let static_tree = format!("[processors.static_tree_d]\n'2KiB' = {:?}", made.display().to_string());
+    worker.configure(&WorkerConfig::new("w1").raw(&static_tree));
+    worker.start();
+    bed.states.until_stuck("w1").await;
+    let revision = bed.bus.list("w1").await.threads[0].revision;
+    bed.bus.resume("w1", 0, Some("PieceAdded")).await.unwrap();
+    let again = |thread: &ThreadSnapshot| is_stuck(thread) && thread.revision > revision;
+    bed.states.until_thread("w1", 0, "stuck again", again).await;
+    assert_eq!(fs::read_link(worker.location(0).join("data").join(tree)).unwrap(), made);
+}
+
+#[tokio::test]
+async fn a_threads_own_file_changes_its_plan_after_the_sector_in_hand() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let worker = bed.worker(&WorkerConfig::new("w1"));
+    let stuck = bed.states.until_stuck("w1").await.threads[0].clone();
+    let file = worker.location(0).join("config.toml");
+
+    fs::write(&file, "plan = 'snapup'\nsealing.seal_interval = '50ms'").unwrap();
+    let revision = bed.bus.resume("w1", 0, None).await.unwrap().revision;
+    let again = |thread: &ThreadSnapshot| is_stuck(thread) && thread.revision > revision;
+    let thread = bed.states.until_thread("w1", 0, "stuck again", again).await;
+    assert_eq!((thread.plan.as_str(), thread.sector_id), ("sealer", stuck.sector_id));
+
+    bed.bus.resume("w1", 0, Some("Aborted")).await.unwrap();
+    bed.states.until_thread("w1", 0, "the new plan", |thread| thread.plan == "snapup" && thread.state == "Empty").await;
+
+    fs::write(&file, "plan = 'snapdown'").unwrap();
+    let warned = |thread: &ThreadSnapshot| thread.last_err.as_ref().is_some_and(|error| error.starts_with("warning: "));
+    let thread = bed.states.until_thread("w1", 0, "a warning", warned).await;
+    let error = thread.last_err.unwrap();
+    assert!(error.contains(file.to_str().unwrap()) && error.contains("snapdown"), "{error}");
+    assert_eq!(thread.plan, "snapup");
+
+    fs::remove_file(&file).unwrap();
+    let back = |thread: &ThreadSnapshot| thread.plan == "sealer" && thread.last_err.is_none();
+    bed.states.until_thread("w1", 0, "what the worker's file says", back).await;
+}
+
+// A server that takes one upload after the other.
+async fn http_sink() -> (String, mpsc::UnboundedReceiver<Bytes>) {
+    let (uploads, received) = mpsc::unbounded_channel();
+    let take = move |body: Bytes| async move { uploads.send(body).map_or("gone", |()| "taken") };
+    let router = Router::new().route("/upload", put(take)).layer(DefaultBodyLimit::disable());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("no port: {error}"));
+    let address = listener.local_addr().unwrap_or_else(|error| panic!("no port: {error}"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}/upload"), received)
+}
