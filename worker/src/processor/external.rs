@@ -147,24 +147,24 @@ impl Owner {
         self.place.set(Condition::Ready(Incarnation { pid, asks }));
         let (why, by_itself) = loop {
             tokio::select! {
-                Some(Ask { task, answer }) = inbox.recv() => {
-                    match request_line(next_id, &task) {
-                        Ok(line) => {
-                            in_hand.answers.insert(next_id, answer);
-                            next_id += 1;
-                            // A writer that has ended says so below.
-                            input.send(line).ok();
-                        }
-                        Err(failure) => drop(answer.send(Err(failure))),
-                    }
-                }
+                // Lines before tasks: what was printed before a task cannot be about it.
+                biased;
+                () = stopped(stop) => break ("is stopped with the worker".to_owned(), true),
                 line = lines.next() => match line {
                     Some(Ok(line)) => was_of_use |= self.take_line(line, pid, &mut in_hand),
                     Some(Err(error)) => break (format!("cannot be read: {error}"), false),
                     None => break ("has ended".to_owned(), true),
                 },
                 Ok(Err(error)) = &mut writer => break (format!("takes no more tasks: {error}"), true),
-                () = stopped(stop) => break ("is stopped with the worker".to_owned(), true),
+                Some(Ask { task, answer }) = inbox.recv() => match request_line(next_id, &task) {
+                    Ok(line) => {
+                        in_hand.answers.insert(next_id, answer);
+                        next_id += 1;
+                        // A writer that has ended says so above.
+                        input.send(line).ok();
+                    }
+                    Err(failure) => drop(answer.send(Err(failure))),
+                },
             }
             if in_hand.lost > 0 {
                 self.place.set(Condition::Away);

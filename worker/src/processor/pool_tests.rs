@@ -105,7 +105,7 @@ async fn whatever_a_processor_does_instead_of_answering_only_its_request_fails()
 
 #[tokio::test]
 async fn what_a_processor_says_too_much_changes_nothing() {
-    let chatty = r#"echo hello; echo 'synth_proof processor ready'; echo noise; while read line; do
+    let chatty = r#"echo hello; echo 'synth_proof processor ready'; while read line; do
         echo '{"id":77,"output":true}'; echo "{\"id\":$((n)),\"output\":true}"; echo "{\"id\":$((n)),\"output\":false}"; n=$((n+1)); done"#;
     let bench = bench(&processor(chatty, "auto_restart = false"));
     for _ in 0..3 {
