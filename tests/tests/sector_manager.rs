@@ -417,7 +417,8 @@ async fn an_operator_gives_a_sector_up_and_its_worker_hears_of_it() {
 #[tokio::test]
 async fn without_a_sector_manager_the_operator_is_told_what_to_do() {
     let bed = Testbed::start().await;
-    for args in [&["sectors", "list"][..], &["sectors", "rebuild", "s-t010000-1"]] {
+    // Under the default prefix the test listens to all requests, and so does not count as nobody.
+    for args in [&["sectors", "list", "--prefix", "other"][..], &["sectors", "rebuild", "s-t010000-1", "--prefix", "other"]] {
         let silent = bed.util_sealer(args).await.expect(4);
         assert!(
             silent.stderr.contains("no sector manager is running") && silent.stderr.contains("damocles-manager mock"),
@@ -425,7 +426,9 @@ async fn without_a_sector_manager_the_operator_is_told_what_to_do() {
             silent.stderr
         );
     }
-    bed.util_worker(&["wdpost", "list"]).await.expect(4);
+    bed.util_worker(&["wdpost", "list", "--prefix", "other"]).await.expect(4);
+    let late = bed.util_sealer(&["sectors", "rebuild", "s-t010000-1", "--timeout", "100ms"]).await.expect(4);
+    assert!(late.stderr.contains("the outcome is unknown"), "{}", late.stderr);
 }
 
 #[tokio::test]

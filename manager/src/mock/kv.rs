@@ -90,6 +90,7 @@ impl Bucket {
         let config = OrderedConfig {
             deliver_subject: self.client.new_inbox(),
             deliver_policy: DeliverPolicy::LastPerSubject,
+            filter_subject: format!("{}>", self.store.prefix),
             ..OrderedConfig::default()
         };
         let consumer = self.store.stream.create_consumer(config).await.map_err(failed)?;
