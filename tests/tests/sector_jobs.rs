@@ -26,7 +26,9 @@ async fn a_sealed_sector_without_deals_gets_them_by_snapup() {
     let (one, other) = tokio::join!(worker.ask(&request), worker.ask(&request));
     let given = one.or(other).unwrap();
     assert_eq!((given.sector.id, given.public.comm_r, given.private.access_instance.as_str()), (old, comm_r(old), "remote"));
-    assert_eq!(worker.ask(&request).await.unwrap().pieces, given.pieces, "the same request, the same answer");
+    let again = worker.ask(&request).await.unwrap();
+    // Each manager names its own address.
+    assert_eq!((again.sector, deal_cids(&again.pieces)), (given.sector, deal_cids(&given.pieces)), "the same request, the same answer");
     assert_eq!(worker.ask(&snapup(Id::generate())).await, None, "given once");
 
     // Given up, both are free again; the sector is as it was.

@@ -241,6 +241,6 @@ async fn stores_are_known_by_the_names_that_workers_told() {
     };
     assert_eq!(worker.ask(&reserve(&["a", "b"])).await, Some(info("a")));
     assert_eq!(worker.ask(&reserve(&[])).await, None);
-    let odd = SubmitPersisted { request_id: Id::generate(), sector: id, store: "../x".into(), is_upgrade: false };
+    let odd = SubmitPersisted { request_id: Id::generate(), sector: id, store: "a\nb".into(), is_upgrade: false };
     assert!(matches!(refused(worker.try_ask(&odd).await), ErrorKind::BadRequest { .. }));
 }

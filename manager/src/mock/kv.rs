@@ -68,7 +68,8 @@ impl Bucket {
             Ok(store) => store,
             Err(_) => {
                 let config = Config { bucket: name, description: "mock sector manager".into(), history: 1, ..Config::default() };
-                jetstream.create_key_value(config).await.map_err(failed)?
+                let without = |error| failed(format!("{error}; the NATS server must have it enabled (nats-server -js)"));
+                jetstream.create_key_value(config).await.map_err(without)?
             }
         };
         Ok(Bucket { client: client.clone(), store })
