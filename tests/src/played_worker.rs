@@ -1,6 +1,6 @@
 //! A worker that only talks: it asks the sector manager what a real one would ask, and makes its commitments up.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use shared_msgs::{
     client::CallError,
@@ -112,6 +112,16 @@ impl PlayedWorker {
 /// The commitment that a played worker's replica has.
 pub fn comm_r(sector: SectorId) -> Commitment {
     [sector.number as u8; 32]
+}
+
+/// The bytes of a client's file of this length.
+pub fn bytes(length: usize) -> Vec<u8> {
+    (0..length).map(|position| (position * 7 + length) as u8).collect()
+}
+
+/// The CIDs of the pieces that are deals.
+pub fn deal_cids(pieces: &[SectorPiece]) -> BTreeSet<String> {
+    pieces.iter().filter(|piece| piece.deal_info.is_some()).map(|piece| piece.piece.piece_cid.clone()).collect()
 }
 
 /// `GET`s a URL of the loopback interface by hand: the status and the body.

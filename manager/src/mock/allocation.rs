@@ -21,6 +21,8 @@ use tracing::info;
 use super::{
     Mock, Offer,
     kv::{Bucket, Created, Stored},
+    record::SectorRecord,
+    records,
 };
 
 // What both buckets keep of a request.
@@ -63,6 +65,8 @@ impl Mock {
         let sectors = Bucket::open(&self.client, self.prefix.sectors_bucket(decision.miner)).await?;
         let (number, Decision { miner, proof_type }) = create_or_read(&sectors, &key, decision).await?;
         let id = SectorId { miner, number };
+        // So that it is listed before anybody speaks of it.
+        self.records().await?.create(&records::key(id), &SectorRecord::new(id, proof_type)).await?;
         info!(sector = %id, request = key, "allocated");
         Ok(Some(AllocatedSector { id, proof_type }))
     }

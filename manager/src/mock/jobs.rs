@@ -22,6 +22,8 @@ use super::{
     records::key,
 };
 
+const MAX_STORE_BYTES: usize = 1024;
+
 impl Mock {
     /// A finished sector without deals, and deals for it.
     pub(super) async fn allocate_snapup(&self, request: &AllocateSnapupSector) -> Result<Option<AllocatedSnapupSector>, ErrorKind> {
@@ -210,9 +212,9 @@ fn allocated(record: &SectorRecord) -> AllocatedSector {
     AllocatedSector { id: record.id, proof_type: record.proof_type }
 }
 
-/// Whether a text can be a store's name.
+/// Whether a text can be a store's name; a path is none that anybody opens, it is compared with names.
 pub(super) fn check_store(name: &str) -> Result<(), ErrorKind> {
-    match (1..=256).contains(&name.len()) && !name.contains('/') && !name.chars().any(char::is_control) {
+    match (1..=MAX_STORE_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) {
         true => Ok(()),
         false => Err(ErrorKind::bad_request(format!("{:?} is no store's name", shared_msgs::snapshot::cut_text(name, 100)))),
     }

@@ -68,7 +68,8 @@ impl Bucket {
             Ok(store) => store,
             Err(_) => {
                 let config = Config { bucket: name, description: "mock sector manager".into(), history: 1, ..Config::default() };
-                jetstream.create_key_value(config).await.map_err(failed)?
+                let without = |error| failed(format!("{error}; the NATS server must have it enabled (nats-server -js)"));
+                jetstream.create_key_value(config).await.map_err(without)?
             }
         };
         Ok(Bucket { client: client.clone(), store })
@@ -90,6 +91,7 @@ impl Bucket {
         let config = OrderedConfig {
             deliver_subject: self.client.new_inbox(),
             deliver_policy: DeliverPolicy::LastPerSubject,
+            filter_subject: format!("{}>", self.store.prefix),
             ..OrderedConfig::default()
         };
         let consumer = self.store.stream.create_consumer(config).await.map_err(failed)?;

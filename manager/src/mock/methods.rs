@@ -10,7 +10,7 @@ use shared_msgs::{
 };
 use tracing::info;
 
-use super::{Mock, chain, jobs::check_store, kv::failed};
+use super::{Mock, chain, jobs::check_store, kv::failed, record::SectorRecord};
 use crate::bus::responder::answer;
 
 // For JetStream to answer all of it, and for a look at the files.
@@ -78,7 +78,11 @@ impl Mock {
 
     async fn persisted(&self, request: &SubmitPersisted) -> Result<bool, ErrorKind> {
         check_store(&request.store)?;
-        self.update_sector(request.sector, |record| Ok(record.persisted(&request.store, request.is_upgrade))).await?;
+        let persisted = |record: &mut SectorRecord| {
+            record.persisted(&request.store, request.is_upgrade);
+            Ok(())
+        };
+        self.update_sector(request.sector, persisted).await?;
         Ok(true)
     }
 
@@ -91,7 +95,11 @@ impl Mock {
     }
 
     async fn finalized(&self, request: ReportFinalized) -> Result<(), ErrorKind> {
-        self.update_sector(request.sector, |record| Ok(record.finish())).await?;
+        let finish = |record: &mut SectorRecord| {
+            record.finish();
+            Ok(())
+        };
+        self.update_sector(request.sector, finish).await?;
         info!(sector = %request.sector, "finalized");
         Ok(())
     }
@@ -104,7 +112,11 @@ impl Mock {
 
     async fn unsealed(&self, request: AchieveUnsealSector) -> Result<(), ErrorKind> {
         let AchieveUnsealSector { sector, piece_cid, error } = request;
-        self.update_sector(sector, |record| Ok(record.unsealed(&piece_cid, &error))).await?;
+        let unsealed = |record: &mut SectorRecord| {
+            record.unsealed(&piece_cid, &error);
+            Ok(())
+        };
+        self.update_sector(sector, unsealed).await?;
         info!(%sector, piece = piece_cid, error, "unsealed");
         Ok(())
     }
