@@ -668,6 +668,9 @@ pub struct WdpostFinish {
     pub request_id: Id,
     /// The job's id.
     pub job: String,
+    /// The worker's name: whoever has lost the job does not end it.
+    #[serde(default)]
+    pub worker: Option<String>,
     /// The proofs; absent if it failed.
     #[serde(default)]
     pub output: Option<WdpostOutput>,

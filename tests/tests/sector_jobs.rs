@@ -188,7 +188,15 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
     assert!(matches!(refused(worker.try_ask(&heartbeat("w1")).await), ErrorKind::BadRequest { .. }));
     worker.ask(&heartbeat("w2")).await;
     let output = WdpostOutput { proofs: vec![Base64Bytes(vec![0; 192])], faults: vec![] };
-    let mut finish = WdpostFinish { request_id: Id::generate(), job: job.id.clone(), output: Some(output), error: String::new() };
+    let mut finish = WdpostFinish {
+        request_id: Id::generate(),
+        job: job.id.clone(),
+        worker: Some("w1".into()),
+        output: Some(output),
+        error: String::new(),
+    };
+    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::BadRequest { .. }), "w1 has lost it");
+    finish.worker = Some("w2".into());
     worker.ask(&finish).await;
     worker.ask(&finish).await;
     finish.request_id = Id::generate();

@@ -24,8 +24,16 @@ pub use self::sealing::Sealing;
 use self::{hot::HotConfig, sealing::bytes_of};
 use crate::processor::settings::ProcessorsConfig;
 
-/// What every sector needs: a build without the proofs needs processors for it.
-const SEALING_STAGES: [&str; 6] = ["add_pieces", "tree_d", "pc1", "pc2", "c1", "c2"];
+// What a build without the proofs needs processors for; `None` for a plan that it cannot run.
+fn processors_needed(plan: Plan) -> Option<&'static [&'static str]> {
+    match plan {
+        Plan::Sealer | Plan::Niporep => Some(&["add_pieces", "tree_d", "pc1", "pc2", "c1", "c2"]),
+        Plan::Unseal => Some(&["unseal"]),
+        Plan::Wdpost => Some(&["window_post"]),
+        // The vanilla proofs of an upgrade are made inside the worker.
+        Plan::Snapup | Plan::Rebuild => None,
+    }
+}
 
 /// Every key that damocles users have; [`KNOWN_NATS_KEYS`] come beside them.
 const KNOWN_KEYS: &[KnownKey] = &[
@@ -228,9 +236,13 @@ impl Config {
         if cfg!(feature = "builtin-proofs") {
             return Ok(());
         }
-        let missing: Vec<_> = SEALING_STAGES.iter().filter(|stage| !self.processors.stages.contains_key(**stage)).collect();
-        if !missing.is_empty() && !self.threads.is_empty() {
-            return Err(format!("this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"));
+        for ThreadConfig { plan, .. } in &self.threads {
+            let needed = processors_needed(*plan);
+            let needed = needed.ok_or_else(|| format!("this worker was built without the proofs, which plan {plan} needs"))?;
+            let missing: Vec<_> = needed.iter().filter(|stage| !self.processors.stages.contains_key(**stage)).collect();
+            if !missing.is_empty() {
+                return Err(format!("this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"));
+            }
         }
         if self.threads.iter().any(|thread| !thread.sealing.ignore_proof_check) {
             return Err("this worker was built without the proofs and cannot verify any: set sealing.ignore_proof_check".into());

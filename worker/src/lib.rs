@@ -6,17 +6,15 @@
 //! - [`thread`]: one task owns each sealing thread; what commands and failures mean for it
 //! - [`plan`]: one step of a plan at a time; [`stage`]: what is done in each state
 //! - [`sector_manager`]: what asking means for a thread
-//! - [`processor`]: who does the heavy work: the proofs library, or an external process
+//! - [`processor`]: who does the heavy work: the proofs library (crate `sealing-proofs`), or an external
+//!   process
 //! - [`store`]: what must not be lost
-//! - `generator`: parameters for development
 
 pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod failpoint;
-#[cfg(feature = "builtin-proofs")]
-pub mod generator;
 pub mod identity;
 pub mod plan;
 pub mod processor;

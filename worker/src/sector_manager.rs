@@ -69,6 +69,10 @@ fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, Failure> {
         }
         // It was removed, or given to another worker.
         Some(ErrorBody { kind: ErrorKind::JobNotFound { .. }, message }) => Err(Failure::abort(format!("sector manager: {message}"))),
+        // The same question gets the same answer.
+        Some(ErrorBody { kind: ErrorKind::BadRequest { .. }, message }) => {
+            Err(Failure::permanent(format!("sector manager, {}: {message}", Q::METHOD)))
+        }
         Some(ErrorBody { message, .. }) => Err(Failure::temporary(format!("sector manager, {}: {message}", Q::METHOD))),
     }
 }
@@ -85,6 +89,7 @@ mod tests {
         let level = |bytes: &[u8]| read_answer::<PollProofState>(bytes).unwrap_err().level;
         let refusal = |kind| serde_json::to_vec(&ErrorReply::from(kind)).unwrap();
         assert_eq!(level(&refusal(ErrorKind::SectorNotFound { sector: "s-t01-1".into() })), Level::Permanent);
+        assert_eq!(level(&refusal(ErrorKind::bad_request("x"))), Level::Permanent);
         assert_eq!(level(&refusal(ErrorKind::JobNotFound { job: "x".into() })), Level::Abort);
         assert_eq!(level(&refusal(ErrorKind::internal("x"))), Level::Temporary);
         assert_eq!(level(b"garbage"), Level::Temporary);

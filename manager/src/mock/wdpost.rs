@@ -72,6 +72,7 @@ impl WdpostRecord {
 
     fn finish(&mut self, job: &str, finish: &WdpostFinish, now_ms: i64) -> Result<(), ErrorKind> {
         match &self.status {
+            Status::Running { worker, .. } if finish.worker.as_ref().is_some_and(|from| from != worker) => Err(not_yours(job)),
             Status::Running { worker, since_ms, .. } => {
                 let error = match (&finish.output, finish.error.as_str()) {
                     (Some(_), "") => None,
@@ -103,6 +104,8 @@ impl WdpostRecord {
         let mut view = WdpostJobView {
             id: id.to_owned(),
             miner: self.input.miner_id,
+            proof_type: self.input.proof_type.clone(),
+            seed: self.input.seed,
             sectors: self.input.sectors.len() as u64,
             status: JobStatus::Ready,
             worker: None,

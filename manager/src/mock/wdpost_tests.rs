@@ -29,7 +29,7 @@ fn job() -> WdpostRecord {
 }
 
 fn finish(output: Option<WdpostOutput>, error: &str) -> WdpostFinish {
-    WdpostFinish { request_id: Id::generate(), job: "j".into(), output, error: error.into() }
+    WdpostFinish { request_id: Id::generate(), job: "j".into(), worker: None, output, error: error.into() }
 }
 
 #[test]

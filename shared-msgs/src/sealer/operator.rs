@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SealProofType, SealerRequest, SectorId, WdpostOutput};
+use super::{Commitment, SealProofType, SealerRequest, SectorId, WdpostOutput};
 use crate::id::Id;
 
 /// Asks for the sectors, sorted by miner and number.
@@ -237,6 +237,12 @@ pub struct WdpostJobView {
     pub id: String,
     /// The miner's actor id.
     pub miner: u64,
+    /// The name of the window-PoSt proof type.
+    #[serde(default)]
+    pub proof_type: String,
+    /// The chain's randomness.
+    #[serde(default)]
+    pub seed: Commitment,
     /// How many sectors it proves.
     pub sectors: u64,
     /// How far it is.

@@ -46,6 +46,7 @@ impl Step<'_> {
         let request = WdpostFinish {
             request_id: self.record.request_id,
             job: wdpost.job.id.clone(),
+            worker: Some(self.shared.worker.clone()),
             output: None,
             error: format!("aborted: {reason}"),
         };

@@ -1,4 +1,4 @@
-//! The real Filecoin proofs (`filecoin-proofs-api`). Blocking and heavy: called on blocking threads only. Errors are the
+//! The real Filecoin proofs (crate `sealing-proofs`). Blocking and heavy: called on blocking threads only. Errors are the
 //! library's own words.
 
 use std::{
@@ -8,15 +8,14 @@ use std::{
     path::Path,
 };
 
-use filecoin_proofs::{DefaultPieceHasher, StoreConfig};
-use filecoin_proofs_api::{
+use sealing_proofs::api::{
     PartitionProofBytes, PieceInfo as ProofsPieceInfo, PrivateReplicaInfo, PublicReplicaInfo, RegisteredPoStProof, RegisteredSealProof,
     RegisteredUpdateProof, SectorId, UnpaddedByteIndex, UnpaddedBytesAmount, post,
     seal::{self, SealCommitPhase1Output, SealPreCommitPhase1Output, SealPreCommitPhase2Output},
     update,
 };
+use sealing_proofs::replica::{self, Files, Identity};
 use serde::{Serialize, de::DeserializeOwned};
-use storage_proofs_core::{cache_key::CacheKey, merkle::BinaryMerkleTree, util::NODE_SIZE};
 
 use super::{
     piece_reader,
@@ -62,9 +61,9 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
     let mut infos = Vec::with_capacity(task.pieces.len());
     for piece in &task.pieces {
         let size = UnpaddedBytesAmount(piece.piece_size);
-        let source = piece_reader::open(piece).map_err(|failure| Error { message: failure, temporary: true })?;
-        let added = seal::add_piece(proof, source, &mut staged, size, &lengths);
-        let (info, _) = added.map_err(|error| words(error).near(path))?;
+        let mut source = piece_reader::open(piece).map_err(|failure| Error { message: failure, temporary: true })?;
+        let added = replica::add_piece(proof, &mut *source, &mut staged, size, &lengths);
+        let info = added.map_err(|error| words(error).near(path))?;
         lengths.push(size);
         infos.push(PieceInfo { commitment: info.commitment, size: info.size.0 });
     }
@@ -79,7 +78,7 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
 }
 
 /// Builds the tree of the unsealed file, which is read as a stream: a sector may be larger than the memory.
-pub fn tree_d(task: TreeD) -> Result<bool> {
+pub fn tree_d(task: TreeD) -> Result<Opaque> {
     let path = &task.staged_file;
     let file = File::open(path).map_err(|error| at(path, error))?;
     let size = file.metadata().map_err(|error| at(path, error))?.len();
@@ -87,30 +86,18 @@ pub fn tree_d(task: TreeD) -> Result<bool> {
     if size != sector_size {
         return Err(permanent(format!("{}: {size} bytes, a sector has {sector_size}", path.display())));
     }
-    let mut reader = std::io::BufReader::with_capacity(1 << 20, file);
-    let leaves = (0..size as usize / NODE_SIZE).map(|_| {
-        let mut node = [0; NODE_SIZE];
-        reader.read_exact(&mut node)?;
-        Ok(node.into())
-    });
-    let config = StoreConfig::new(&task.cache_dir, CacheKey::CommDTree.to_string(), 0);
-    BinaryMerkleTree::<DefaultPieceHasher>::try_from_iter_with_config(leaves, config).map_err(words)?;
-    Ok(true)
+    replica::build_tree_d(path, &task.cache_dir).map_err(|error| words(error).near(&task.cache_dir))?;
+    opaque(&true)
 }
 
 /// Encodes new data into a replica.
 pub fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
-    let encoded = update::empty_sector_update_encode_into(
-        proof_named(&task.registered_proof)?,
-        &task.new_replica_path,
-        &task.new_cache_path,
-        &task.sector_path,
-        &task.sector_cache_path,
-        &task.staged_data_path,
-        &piece_infos(&task.piece_infos)?,
-    );
-    let encoded = encoded.map_err(|error| words(error).near(&task.new_replica_path))?;
-    Ok(SnapEncodeOutput { comm_r_new: encoded.comm_r_new, comm_r_last_new: encoded.comm_r_last_new, comm_d_new: encoded.comm_d_new })
+    let old = Files { replica: &task.sector_path, cache: &task.sector_cache_path };
+    let new = Files { replica: &task.new_replica_path, cache: &task.new_cache_path };
+    let (proof, pieces) = (proof_named(&task.registered_proof)?, piece_infos(&task.piece_infos)?);
+    let encoded = replica::encode_update(proof, old, new, &task.staged_data_path, &pieces);
+    let [comm_r_new, comm_r_last_new, comm_d_new] = encoded.map_err(|error| words(error).near(new.replica))?;
+    Ok(SnapEncodeOutput { comm_r_new, comm_r_last_new, comm_d_new })
 }
 
 /// The vanilla proofs of an update, one for each partition; checked. The commitments are those of the old replica, the
@@ -122,16 +109,7 @@ pub fn update_vanilla_proofs(
     new_files: &ReplicaFiles,
 ) -> Result<Vec<Vec<u8>>> {
     let proof: RegisteredUpdateProof = proof_named(proof_type)?;
-    let proofs = update::generate_partition_proofs(
-        proof,
-        old,
-        new,
-        data,
-        &old_files.replica,
-        &old_files.cache,
-        &new_files.replica,
-        &new_files.cache,
-    );
+    let proofs = replica::update_vanilla_proofs(proof, [old, new, data], files_of(old_files), files_of(new_files));
     let proofs = proofs.map_err(|error| words(error).near(&new_files.cache))?;
     if !update::verify_partition_proofs(proof, &proofs, old, new, data).map_err(words)? {
         return Err(permanent("the vanilla proofs of the update do not verify"));
@@ -156,8 +134,12 @@ pub fn verify_update(proof_type: &str, proof: &[u8], (old, new, data): ([u8; 32]
 pub fn decode_update(proof_type: &str, old: &ReplicaFiles, new: &ReplicaFiles, comm_d: [u8; 32], out: &Path) -> Result<()> {
     let size = std::fs::metadata(&old.replica).map_err(|error| at(&old.replica, error))?.len();
     File::create(out).and_then(|file| file.set_len(size)).map_err(|error| at(out, error))?;
-    update::empty_sector_update_decode_from(proof_named(proof_type)?, out, &new.replica, &old.replica, &old.cache, comm_d)
+    replica::decode_update(proof_named(proof_type)?, files_of(old), &new.replica, comm_d, out)
         .map_err(|error| words(error).near(&new.replica))
+}
+
+fn files_of(files: &ReplicaFiles) -> Files<'_> {
+    Files { replica: &files.replica, cache: &files.cache }
 }
 
 /// Takes the fr32 padding out of a range, given in unpadded bytes.
@@ -169,25 +151,18 @@ pub fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Resu
     let mut unit = [0; 128];
     for _ in 0..size / 127 {
         source.read_exact(&mut unit).map_err(|error| at(padded, error))?;
-        filecoin_proofs_api::fr32::write_unpadded(&unit, &mut target, 0, 127).map_err(|error| at(out, error))?;
+        replica::unpad_unit(&unit, &mut target).map_err(|error| at(out, error))?;
     }
     target.into_inner().map_err(|error| at(out, error.into_error()))?.sync_all().map_err(|error| at(out, error))
 }
 
 /// Decodes a range of a replica.
 pub fn unseal(task: Unseal) -> Result<u64> {
-    let decoded = seal::get_unsealed_range(
-        proof_named(&task.registered_proof)?,
-        &task.cache_dir,
-        &task.sealed_file,
-        &task.unsealed_output,
-        task.prover_id,
-        SectorId::from(task.sector_id),
-        task.comm_d,
-        task.ticket,
-        UnpaddedByteIndex(task.offset),
-        UnpaddedBytesAmount(task.num_bytes),
-    );
+    let files = Files { replica: &task.sealed_file, cache: &task.cache_dir };
+    let identity = Identity { prover: task.prover_id, sector: task.sector_id, ticket: task.ticket };
+    let (offset, size) = (UnpaddedByteIndex(task.offset), UnpaddedBytesAmount(task.num_bytes));
+    let proof = proof_named(&task.registered_proof)?;
+    let decoded = replica::unseal(proof, files, &task.unsealed_output, &identity, task.comm_d, offset, size);
     let decoded = decoded.map_err(|error| words(error).near(&task.sealed_file))?.0;
     // See `add_pieces`.
     let out = &task.unsealed_output;
@@ -201,9 +176,8 @@ pub fn unseal(task: Unseal) -> Result<u64> {
 
 /// The commitment of a piece's bytes.
 pub fn piece_commitment(proof: &str, file: &Path, size: u64) -> Result<[u8; 32]> {
-    let source = File::open(file).map_err(|error| at(file, error))?;
-    let info = seal::generate_piece_commitment(proof_named(proof)?, source, UnpaddedBytesAmount(size)).map_err(words)?;
-    Ok(info.commitment)
+    let mut source = File::open(file).map_err(|error| at(file, error))?;
+    replica::piece_commitment(proof_named(proof)?, &mut source, UnpaddedBytesAmount(size)).map_err(|error| words(error).near(file))
 }
 
 /// Proves that sectors are still there, and checks the proof.
@@ -249,51 +223,33 @@ pub fn comm_d_of(proof: &str, pieces: &[PieceInfo]) -> Result<[u8; 32]> {
 /// Makes the layers.
 pub fn pc1(task: Pc1) -> Result<Opaque> {
     File::create(&task.out_path).map_err(|error| at(&task.out_path, error))?;
-    let output = seal::seal_pre_commit_phase1(
-        proof_named(&task.registered_proof)?,
-        &task.cache_path,
-        &task.in_path,
-        &task.out_path,
-        task.prover_id,
-        SectorId::from(task.sector_id),
-        task.ticket,
-        &piece_infos(&task.piece_infos)?,
-    );
+    let files = Files { replica: &task.out_path, cache: &task.cache_path };
+    let identity = Identity { prover: task.prover_id, sector: task.sector_id, ticket: task.ticket };
+    let (proof, pieces) = (proof_named(&task.registered_proof)?, piece_infos(&task.piece_infos)?);
+    let output = replica::pre_commit_phase1(proof, &task.in_path, files, &identity, &pieces);
     opaque(&output.map_err(words)?)
 }
 
 /// Makes the trees and the replica.
 pub fn pc2(task: Pc2) -> Result<Pc2Output> {
     let phase1: SealPreCommitPhase1Output = transparent(&task.pc1out)?;
-    let output = seal::seal_pre_commit_phase2(phase1, &task.cache_dir, &task.sealed_file).map_err(words)?;
+    let files = Files { replica: &task.sealed_file, cache: &task.cache_dir };
+    let output = replica::pre_commit_phase2(phase1, files).map_err(|error| words(error).near(&task.sealed_file))?;
     Ok(Pc2Output { registered_proof: name_of(output.registered_proof)?, comm_r: output.comm_r, comm_d: output.comm_d })
 }
 
 /// Makes the synthetic proofs.
 pub fn synth_proof(task: SynthProof) -> Result<bool> {
-    let replica = task.replica;
-    let (pre_commit, pieces) = proofs_view(&replica)?;
-    let (cache, sealed) = (&replica.cache_path, &replica.replica_path);
-    let sector = SectorId::from(replica.sector_id);
-    seal::generate_synth_proofs(cache, sealed, replica.prover_id, sector, replica.ticket, pre_commit, &pieces).map_err(words)?;
+    let (files, identity, pre_commit, pieces) = proofs_view(&task.replica)?;
+    replica::synthetic_proofs(files, &identity, pre_commit, &pieces).map_err(|error| words(error).near(files.cache))?;
     Ok(true)
 }
 
 /// Makes the vanilla proofs.
 pub fn c1(task: C1) -> Result<Opaque> {
-    let replica = task.replica;
-    let (pre_commit, pieces) = proofs_view(&replica)?;
-    let output = seal::seal_commit_phase1(
-        &replica.cache_path,
-        &replica.replica_path,
-        replica.prover_id,
-        SectorId::from(replica.sector_id),
-        replica.ticket,
-        task.seed,
-        pre_commit,
-        &pieces,
-    );
-    opaque(&output.map_err(words)?)
+    let (files, identity, pre_commit, pieces) = proofs_view(&task.replica)?;
+    let output = replica::commit_phase1(files, &identity, task.seed, pre_commit, &pieces);
+    opaque(&output.map_err(|error| words(error).near(files.cache))?)
 }
 
 /// Makes the proof.
@@ -312,11 +268,15 @@ pub fn verify(replica: &Replica, seed: [u8; 32], proof: &[u8]) -> Result<bool> {
         .map_err(words)
 }
 
-fn proofs_view(replica: &Replica) -> Result<(SealPreCommitPhase2Output, Vec<ProofsPieceInfo>)> {
+type ProofsView<'a> = (Files<'a>, Identity, SealPreCommitPhase2Output, Vec<ProofsPieceInfo>);
+
+fn proofs_view(replica: &Replica) -> Result<ProofsView<'_>> {
     let pre_commit = &replica.pre_commit;
     let registered_proof = proof_named(&pre_commit.registered_proof)?;
     let output = SealPreCommitPhase2Output { registered_proof, comm_r: pre_commit.comm_r, comm_d: pre_commit.comm_d };
-    Ok((output, piece_infos(&replica.piece_infos)?))
+    let files = Files { replica: &replica.replica_path, cache: &replica.cache_path };
+    let identity = Identity { prover: replica.prover_id, sector: replica.sector_id, ticket: replica.ticket };
+    Ok((files, identity, output, piece_infos(&replica.piece_infos)?))
 }
 
 fn piece_infos(pieces: &[PieceInfo]) -> Result<Vec<ProofsPieceInfo>> {

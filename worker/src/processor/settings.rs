@@ -8,8 +8,6 @@ use toml::{Table, Value};
 use super::{STAGES, placement::parse_cpus};
 
 const DAEMONS: &str = "sealing_daemons";
-// Read by the stage that it is for.
-const STATIC_TREE_D: &str = "static_tree_d";
 // What a build without the proofs can do itself.
 const WITHOUT_PROOFS: &str = "transfer";
 
@@ -119,7 +117,6 @@ fn five_seconds() -> Duration {
 impl ProcessorsConfig {
     /// Reads and checks the section.
     pub fn check(mut section: Table) -> Result<Self, String> {
-        section.remove(STATIC_TREE_D);
         let limitation: Limitation = take(&mut section, "limitation")?;
         let ext_locks = take(&mut section, "ext_locks")?;
         let daemons = take(&mut section, DAEMONS)?;

@@ -56,7 +56,7 @@ pub struct PieceInfo {
     pub size: u64,
 }
 
-/// Builds the data's Merkle tree.
+/// Builds the data's Merkle tree. What it yields differs between versions of `vc-processors`; the tree itself counts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TreeD {
     /// The proof type's name.
@@ -357,7 +357,7 @@ macro_rules! tasks {
 
 tasks! {
     AddPieces, "add_pieces", Vec<PieceInfo>, add_pieces;
-    TreeD, "tree_d", bool, tree_d;
+    TreeD, "tree_d", Opaque, tree_d;
     Pc1, "pc1", Opaque, pc1;
     Pc2, "pc2", Pc2Output, pc2;
     SynthProof, "synth_proof", bool, synth_proof;

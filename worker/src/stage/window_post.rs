@@ -7,7 +7,7 @@ use crate::{
     plan::driver::Step,
     processor::task::{PostReplica, WindowPost},
     store::{attached, record::Wdpost},
-    thread::failure::Failure,
+    thread::failure::{Failure, Level},
 };
 
 // Sectors of a 32 GiB partition (Filecoin actors, `WindowPoStPartitionSectors`), the largest there is.
@@ -41,7 +41,10 @@ pub(crate) async fn submit(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost, F
         [] => String::new(),
         faults => format!("sectors whose files are missing: {faults:?}"),
     };
-    let request = WdpostFinish { request_id: step.record.request_id, job: wdpost.job.id.clone(), output: Some(output), error };
-    step.ask(&request).await?;
+    let worker = Some(step.shared.worker.clone());
+    let request = WdpostFinish { request_id: step.record.request_id, job: wdpost.job.id.clone(), worker, output: Some(output), error };
+    let submitted = step.ask(&request).await;
+    // Another worker has the job by now, or nobody wants it any more.
+    submitted.map_err(|failure| if failure.level == Level::Permanent { Failure::abort(failure.message) } else { failure })?;
     Ok(wdpost.clone())
 }

@@ -7,16 +7,16 @@ use std::{
 
 use indicatif::HumanBytes;
 use shared_msgs::cli::{CliError, Exit, human_secs, note};
-use storage_proofs_core::parameter_cache::parameter_cache_dir;
 use tokio::{task::spawn_blocking, time::interval};
 
 use super::{
     GrothParamsArgs, Purpose, SectorSize,
     progress::{Progress, Stop, line},
 };
-use crate::generator::{
+use sealing_proofs::parameters::{
     DevelopmentSize, Part,
     files::{Claim, Found},
+    parameter_cache_dir,
 };
 
 /// Makes what is missing.

@@ -10,6 +10,8 @@
 
 pub mod files;
 
+pub use storage_proofs_core::parameter_cache::parameter_cache_dir;
+
 use std::path::Path;
 
 use bellperson::{
