@@ -27,6 +27,8 @@ built! {
     manager = "damocles-manager",
     /// The external processor of `src/bin/fixture-processor.rs`.
     fixture_processor = "fixture-processor",
+    /// The verifier of `src/bin/verify-window-post.rs`.
+    verify_window_post = "verify-window-post",
     /// The helper of [`crate::watchdog`].
     watchdog = "watchdog",
 }

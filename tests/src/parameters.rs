@@ -23,6 +23,15 @@ pub async fn window_post() -> PathBuf {
     directory
 }
 
+/// Whether window-PoSt proofs are those of sectors, given by number and commitment; see `src/bin/verify-window-post.rs`.
+pub async fn verify_window_post(claim: &serde_json::Value) -> bool {
+    let mut command = Command::new(binaries::verify_window_post());
+    command.env("FIL_PROOFS_PARAMETER_CACHE", window_post().await);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = cli::finish_within(PATIENCE, command, claim.to_string().as_bytes()).await.expect(0);
+    output.json().as_bool().unwrap()
+}
+
 /// A test's own copy of them.
 pub async fn copy_of_window_post(scratch: &Scratch) -> PathBuf {
     let (shared, copy) = (window_post().await, scratch.directory("parameters"));

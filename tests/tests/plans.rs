@@ -8,18 +8,18 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::put};
-use damocles_worker::processor::builtin;
 use e2e::{
     binaries, parameters,
     state_watch::{is_paused, is_stuck},
     testbed::{MINER, Testbed, sector},
     worker::{Worker, WorkerConfig},
 };
+use serde_json::json;
 use shared_msgs::{
     plan::State,
     sealer::{
         AchieveUnsealSector, ReportFinalized, ReportState, SealProofType, SubmitPersisted, SubmitPreCommit, SubmitSnapupProof,
-        WdpostFinish, WdpostHeartbeat, piece_commitment,
+        WdpostFinish, piece_commitment,
     },
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
 };
@@ -191,22 +191,22 @@ async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another
     let job = wdpost_job(&bed, &finished.job, "finished").await;
     assert_eq!(job["worker"], "w1");
     let proofs: Vec<_> = finished.output.unwrap().proofs.into_iter().map(|proof| proof.0).collect();
-    let seed: [u8; 32] = serde_json::from_value(job["seed"].clone()).unwrap();
-    let of_sector = |comm_r| {
+    for (comm_r, valid) in [(pre_commit.info.comm_r, true), ([7; 32], false)] {
         let sectors = [(proven.number, comm_r)];
-        builtin::verify_window_post("StackedDrgWindow2KiBV1_2", &seed, MINER, &sectors, &proofs).is_ok_and(|valid| valid)
-    };
-    assert!(of_sector(pre_commit.info.comm_r) && !of_sector([7; 32]));
+        let claim = json!({"proof_type": job["proof_type"], "seed": job["seed"], "miner": MINER, "sectors": sectors, "proofs": proofs});
+        assert_eq!(parameters::verify_window_post(&claim).await, valid);
+    }
 
     // The job's worker dies over it; another one with the same store takes it.
     worker.terminate().await;
-    worker.configure(&of_plans(&["wdpost"]).sealing("max_retries", "100000").sealing("recover_interval", "'1h'"));
+    worker.configure(&of_plans(&["wdpost"]));
     let shared_store = worker.attached();
     let without = bed.scratch.directory("without-parameters");
     worker.use_parameters(without);
     worker.start();
     sealer(&bed, &queue).await;
-    let taken = bed.requests.until("", |_: &WdpostHeartbeat| true).await;
+    let failed = |thread: &ThreadSnapshot| thread.plan == "wdpost" && is_paused(thread, PausedBy::Error);
+    let taken = bed.states.until_thread("w1", 1, "it cannot do the job", failed).await.sector_id;
     worker.kill9().await;
     let text = format!(
         "worker.name = 'w2'\nworker.ping_interval = '1s'\nsealing.seal_interval = '50ms'\n\
@@ -216,7 +216,7 @@ async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another
     let mut other = bed.prepare_worker("other", &WorkerConfig::new("w2").parameters(real));
     other.write_config(&text);
     other.start();
-    let finished = bed.requests.until("by the other one", |finish: &WdpostFinish| taken.jobs.contains(&finish.job)).await;
+    let finished = bed.requests.until("by the other one", |finish: &WdpostFinish| taken.as_ref() == Some(&finish.job)).await;
     assert_eq!(finished.error, "");
     assert_eq!(wdpost_job(&bed, &finished.job, "finished").await["worker"], "w2");
 }
@@ -238,7 +238,7 @@ async fn a_sector_is_sealed_with_the_non_interactive_porep_up_to_its_proof() {
     let reports = bed.requests.seen::<ReportState>();
     assert!(!reports.iter().any(|report| report.state_change.next == State::PcSubmitted.name()));
     let info = listed(&bed, &thread.sector_id.unwrap()).await;
-    assert_eq!(info["proof_type"], serde_json::json!(SealProofType(5).non_interactive()));
+    assert_eq!(info["proof_type"], json!(SealProofType(5).non_interactive()));
 }
 
 #[tokio::test]
@@ -264,8 +264,9 @@ async fn a_tree_of_zeros_that_was_made_before_is_taken() {
     let static_tree = format!("[processors.static_tree_d]\n'2KiB' = {:?}", made.display().to_string());
     worker.configure(&WorkerConfig::new("w1").raw(&static_tree));
     worker.start();
-    bed.states.until_stuck("w1").await;
-    let revision = bed.bus.list("w1").await.threads[0].revision;
+    let pid = worker.pid();
+    let stuck = bed.states.until("w1", "stuck again", |now| now.pid == pid && now.threads.iter().all(is_stuck)).await;
+    let revision = stuck.threads[0].revision;
     bed.bus.resume("w1", 0, Some("PieceAdded")).await.unwrap();
     let again = |thread: &ThreadSnapshot| is_stuck(thread) && thread.revision > revision;
     bed.states.until_thread("w1", 0, "stuck again", again).await;
