@@ -312,3 +312,16 @@ async fn http_sink() -> (String, mpsc::UnboundedReceiver<Bytes>) {
     tokio::spawn(async move { axum::serve(listener, router).await });
     (format!("http://{address}/upload"), received)
 }
+
+#[tokio::test]
+async fn an_operator_of_the_sector_manager_can_give_up_a_sector_that_an_error_holds_up() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let worker = bed.worker(&WorkerConfig::new("w1"));
+    bed.states.until_stuck("w1").await;
+    sealer(&bed, &["sectors", "abort", "s-t010000-1", "--reason", "bad disk"]).await;
+    let next = |thread: &ThreadSnapshot| is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2");
+    bed.states.until_thread("w1", 0, "the next sector", next).await;
+    assert_eq!(listed(&bed, "s-t010000-1").await["state"], "Aborted");
+    assert!(worker.files_of(0, "s-t010000-1").is_empty());
+}

@@ -318,7 +318,7 @@ mod tests {
             [[attached]]
             location = './remote'
             [processors.static_tree_d]
-            32GiB = './tree-d'
+            32GiB = './Cargo.toml'
             [processors.limitation.concurrent]
             pc1 = 2
             [[processors.c2]]

@@ -8,9 +8,9 @@ use shared_msgs::{
     error::ErrorKind,
     sealer::{operator::*, *},
 };
-use tracing::info;
+use tracing::{debug, info};
 
-use super::{Mock, chain, jobs::check_store, kv::failed, record::SectorRecord};
+use super::{Mock, chain, job::HEARTBEAT, jobs::check_store, kv::failed, record::SectorRecord};
 use crate::bus::responder::answer;
 
 // For JetStream to answer all of it, and for a look at the files.
@@ -90,7 +90,11 @@ impl Mock {
         let (_, abort_reason) = self.update_sector(report.sector, |record| Ok(record.reported(&report))).await?;
         let StateChange { prev, next, event } = report.state_change;
         let failure = report.failure.map(|failure| format!("{}: {}", failure.level, failure.desc));
-        info!(sector = %report.sector, worker = report.worker.instance, prev, next, event, failure, abort_reason, "state");
+        if event == HEARTBEAT && abort_reason.is_none() {
+            debug!(sector = %report.sector, worker = report.worker.instance, state = next, "heartbeat");
+        } else {
+            info!(sector = %report.sector, worker = report.worker.instance, prev, next, event, failure, abort_reason, "state");
+        }
         Ok(ReportStateReply { id: report.sector, finalized: false, abort_reason })
     }
 

@@ -161,7 +161,11 @@ pub fn apply_failure(record: &mut Record, failure: Failure, max_retries: u32, no
     match failure.level {
         Level::Temporary => record.retry += 1,
         Level::Permanent | Level::Critical => pause(record, PausedBy::Error, now_ms),
-        Level::Abort => give_up(record, &failure.message),
+        Level::Abort => {
+            give_up(record, &failure.message);
+            // What an error held up is over; what an operator holds up is not.
+            record.paused = record.paused.filter(|paused| paused.by == PausedBy::Operator);
+        }
     }
     if pause_pending {
         pause(record, PausedBy::Operator, now_ms);

@@ -20,8 +20,11 @@ use crate::{
     thread::failure::Level,
 };
 
-/// The longest time between two heartbeats.
+/// The longest time between two heartbeats of a job that can be given to another worker.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
+/// A sector that is sealed stays with its thread: each so many heartbeats will do, for the answer's sake. Even a thread
+/// that an error has paused learns so that its sector was given up.
+const SEALING_EVERY: u32 = 6;
 
 enum Beat {
     Sector(ReportState),
@@ -32,12 +35,12 @@ enum Beat {
 pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: Arc<dyn SectorManager>, threads: Vec<ThreadHandle>) {
     let mut ticks = interval(ping_interval.min(MAX_INTERVAL));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for count in 0_u32.. {
         ticks.tick().await;
         for thread in &threads {
             let (beat, job) = {
                 let view = thread.view.borrow();
-                (beat_of(&worker, &view), view.record.job_name())
+                (beat_of(&worker, &view, count % SEALING_EVERY == 0), view.record.job_name())
             };
             let (Some(beat), Some(job)) = (beat, job) else { continue };
             if let Some(reason) = send(&sector_manager, &beat).await {
@@ -48,11 +51,11 @@ pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: A
     }
 }
 
-// Of the plans whose jobs can be given to another worker.
-fn beat_of(worker: &str, view: &ThreadView) -> Option<Beat> {
+fn beat_of(worker: &str, view: &ThreadView, sealing_too: bool) -> Option<Beat> {
     let record = &view.record;
     match record.plan {
-        Plan::Rebuild | Plan::Unseal => {
+        Plan::Sealer | Plan::Snapup | Plan::Niporep if !sealing_too => None,
+        Plan::Sealer | Plan::Snapup | Plan::Niporep | Plan::Rebuild | Plan::Unseal => {
             let state = record.state.name().to_owned();
             Some(Beat::Sector(ReportState {
                 sector: record.sector.as_ref()?.allocated.id,
@@ -67,7 +70,6 @@ fn beat_of(worker: &str, view: &ThreadView) -> Option<Beat> {
             let job = record.wdpost.as_ref()?.job.id.clone();
             Some(Beat::Wdpost(WdpostHeartbeat { jobs: vec![job], worker: worker.to_owned() }))
         }
-        Plan::Sealer | Plan::Snapup | Plan::Niporep => None,
     }
 }
 

@@ -186,10 +186,10 @@ impl Owner {
     pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
         loop {
             self.show(None);
-            let flow = if self.record.paused.is_some() {
-                self.rest(None, &mut stop).await
-            } else if self.give_up_ended().await {
+            let flow = if self.give_up_ended().await {
                 Flow::GoOn
+            } else if self.record.paused.is_some() {
+                self.rest(None, &mut stop).await
             } else if let Some((until, now)) = self.pending_hold_off() {
                 self.show(Some(now));
                 self.rest(Some(until), &mut stop).await
