@@ -5,7 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e::{binaries, cli, nats_client::NatsClient, process::Process, repository, testbed::Testbed, worker::WorkerConfig};
+use e2e::{
+    binaries, cli, nats_client::NatsClient, played_worker::PlayedWorker, process::Process, repository, testbed::Testbed,
+    worker::WorkerConfig,
+};
 
 // What a README's code blocks hold: each command once, without the prompt and the comment behind it.
 fn commands(readme: &str) -> Vec<String> {
@@ -69,6 +72,33 @@ async fn the_tools_of_the_readme_do_what_it_says() {
     bed.states.until_stuck("127.0.0.1").await;
     for command in of("damocles-").into_iter().filter(|command| command.contains(" worker ")) {
         succeeds(&bed, &command).await;
+    }
+}
+
+#[tokio::test]
+async fn the_sector_commands_of_the_readme_do_what_it_says() {
+    let bed = Testbed::start().await;
+    let pieces = bed.scratch.directory("deals");
+    std::fs::write(pieces.join("client-data"), "a client's data").unwrap();
+    let _manager = bed.mock_manager_with(&["--pieces", pieces.to_str().unwrap()]).await;
+    let worker = PlayedWorker::new(&bed.bus, "w1");
+    // One with a deal, one without, and one that is not finished.
+    for number in 1..=3 {
+        let sector = worker.allocate().await;
+        assert_eq!(sector.id.number, number);
+        if number == 1 {
+            worker.deals(sector.id).await.unwrap();
+        }
+        if number < 3 {
+            worker.seal(sector, [1; 32]).await;
+        }
+    }
+    let commands: Vec<_> = of("damocles-manager util sealer");
+    assert!(commands.len() >= 5);
+    for command in commands {
+        let mut shell = shell(&bed, &command);
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        assert!(!cli::finish(shell, b"").await.expect(0).stdout.is_empty(), "{command}");
     }
 }
 

@@ -111,7 +111,7 @@ impl Step<'_> {
 fn check_range(sector: AllocatedSector, offset: u64, size: u64) -> Result<(), Failure> {
     let unpadded = sector.proof_type.sector_size().unwrap_or_default() / 128 * 127;
     let inside = size > 0 && offset.checked_add(size).is_some_and(|end| end <= unpadded);
-    if inside && offset % 127 == 0 && size % 127 == 0 {
+    if inside && offset.is_multiple_of(127) && size.is_multiple_of(127) {
         return Ok(());
     }
     let refused = format!("sector manager, allocate_unseal_sector: no piece of {} has {size} bytes at {offset}", sector.id);

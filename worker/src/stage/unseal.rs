@@ -5,10 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use shared_msgs::{
-    plan::Event,
-    sealer::{AcquireUnsealDest, piece_cid, piece_commitment},
-};
+use shared_msgs::{plan::Event, sealer::AcquireUnsealDest};
 
 use super::{Done, Job, field, on_disk};
 use crate::{
@@ -177,6 +174,7 @@ async fn decode_update(
 
 #[cfg(feature = "builtin-proofs")]
 async fn check_piece(job: &Job<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
+    use shared_msgs::sealer::{piece_cid, piece_commitment};
     let (proof, size) = (job.proof_name()?, piece.size);
     let found = tokio::task::spawn_blocking(move || crate::processor::builtin::piece_commitment(&proof, &out, size)).await;
     let found = found.map_err(Failure::critical)??;

@@ -40,7 +40,7 @@ pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: A
         for thread in &threads {
             let (beat, job) = {
                 let view = thread.view.borrow();
-                (beat_of(&worker, &view, count % SEALING_EVERY == 0), view.record.job_name())
+                (beat_of(&worker, &view, count.is_multiple_of(SEALING_EVERY)), view.record.job_name())
             };
             let (Some(beat), Some(job)) = (beat, job) else { continue };
             if let Some(reason) = send(&sector_manager, &beat).await {
