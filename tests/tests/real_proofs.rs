@@ -9,14 +9,14 @@ use damocles_worker::processor::{
 };
 use e2e::{
     parameters::{self, PATIENCE},
-    testbed::{Testbed, sector},
+    testbed::{MINER, Testbed, sector},
     worker::{Worker, WorkerConfig},
 };
 use shared_msgs::{
     plan::State,
     sealer::{
-        AchieveUnsealSector, AllocatedSector, ReportState, SectorId, SubmitPersisted, SubmitPreCommit, SubmitProof, SubmitSnapupProof,
-        WaitSeed, WdpostFinish, piece_commitment,
+        AchieveUnsealSector, AllocatedSector, Commitment, ReportState, SectorId, SubmitPersisted, SubmitPreCommit, SubmitProof,
+        SubmitSnapupProof, WaitSeed, WdpostFinish, piece_commitment,
     },
 };
 
@@ -101,13 +101,20 @@ async fn rebuild(bed: &mut Testbed, worker: &Worker, kinds: &[&str]) {
     assert!(read() == before, "another replica came out");
 }
 
-// Proves that the first sector is still there; the worker refuses to hand in a proof that does not verify.
-async fn window_post(bed: &mut Testbed) {
+// Has it proven that the first sector's replica is still there, and verifies that.
+async fn window_post(bed: &mut Testbed, comm_r: Commitment) {
     bed.util_sealer(&["proving", "simulate-wdpost", "--miner", "10000", "s-t010000-1"]).await.expect(0);
     let finished = bed.requests.until("", |_: &WdpostFinish| true).await;
     assert_eq!(finished.error, "");
-    let lengths = finished.output.iter().flat_map(|output| &output.proofs).map(|proof| proof.0.len());
-    assert_eq!(lengths.collect::<Vec<_>>(), [192]);
+    let proofs: Vec<_> = finished.output.into_iter().flat_map(|output| output.proofs).map(|proof| proof.0).collect();
+    let job = bed.util_worker(&["wdpost", "list", "-o", "json"]).await.expect(0).json()[0].clone();
+    assert_eq!((&job["id"], &job["status"]), (&finished.job.into(), &"finished".into()));
+    let seed: [u8; 32] = serde_json::from_value(job["seed"].clone()).unwrap_or_default();
+    let verifies = |comm_r| {
+        let sectors = [(1, comm_r)];
+        builtin::verify_window_post("StackedDrgWindow2KiBV1_2", &seed, MINER, &sectors, &proofs).is_ok_and(|valid| valid)
+    };
+    assert!(verifies(comm_r) && !verifies([7; 32]));
 }
 
 #[tokio::test]
@@ -131,7 +138,7 @@ async fn a_sector_without_deals_is_sealed_upgraded_unsealed_rebuilt_and_window_p
 
     unseal(&mut bed, &found).await;
     rebuild(&mut bed, &worker, &["sealed", "update"]).await;
-    window_post(&mut bed).await;
+    window_post(&mut bed, upgrade.comm_r).await;
 }
 
 #[tokio::test]
@@ -144,13 +151,13 @@ async fn a_sector_with_a_deal_and_synthetic_proofs_is_sealed_unsealed_rebuilt_an
     let _manager = bed.mock_manager_with(&["--synthetic", "--pieces", pieces.to_str().unwrap()]).await;
     let config = of_plans(&["unseal", "rebuild", "wdpost"], &found).sealing("enable_deals", "true").sealing("disable_cc", "true");
     let worker = bed.worker(&config);
-    sealed_and_proven(&mut bed, &worker, "StackedDrg2KiBV1_1_Feat_SyntheticPoRep").await;
+    let pre_commit = sealed_and_proven(&mut bed, &worker, "StackedDrg2KiBV1_1_Feat_SyntheticPoRep").await;
     let states = states_of(&bed, sector(1));
     assert!(states.iter().any(|state| state == State::SyntheticPoRepNeeded.name()), "{states:?}");
 
     unseal(&mut bed, &found).await;
     rebuild(&mut bed, &worker, &["sealed"]).await;
-    window_post(&mut bed).await;
+    window_post(&mut bed, pre_commit.info.comm_r).await;
 }
 
 #[tokio::test]
