@@ -325,3 +325,50 @@ async fn an_operator_of_the_sector_manager_can_give_up_a_sector_that_an_error_ho
     assert_eq!(listed(&bed, "s-t010000-1").await["state"], "Aborted");
     assert!(worker.files_of(0, "s-t010000-1").is_empty());
 }
+
+#[tokio::test]
+async fn a_worker_that_is_killed_anywhere_in_an_upgrade_or_a_rebuild_goes_on_and_loses_nothing() {
+    let mut bed = Testbed::start().await;
+    let _manager = manager_with_deal(&bed).await;
+    let sealing = with_pieces(&bed, of_plans(&[]));
+    let mut worker = bed.worker(&sealing);
+    let sealed = bed.requests.until("of any sector", |_: &ReportFinalized| true).await.sector;
+    worker.terminate().await;
+
+    worker.configure(&with_pieces(&bed, of_plans(&["snapup", "unseal", "rebuild"])));
+    let points = ["before-commit:SnapEncoded", "after-commit:SnapEncoded", "before-commit:SnapProved", "after-commit:SnapProved"];
+    dies_at(&mut worker, &points).await;
+    worker.start();
+    let upgraded = bed.requests.until("", |_: &SubmitSnapupProof| true).await.sector;
+    assert!(upgraded.number <= sealed.number + 1);
+    bed.requests.until("of the upgrade", |request: &ReportFinalized| request.sector == upgraded).await;
+    let id = upgraded.to_string();
+    let before = kept(&worker, &id);
+    assert_eq!(before.len(), 6);
+
+    worker.terminate().await;
+    sealer(&bed, &["sectors", "unseal", &id]).await;
+    dies_at(&mut worker, &["before-commit:Unsealed", "after-commit:Unsealed"]).await;
+    worker.start();
+    bed.requests.until("", |done: &AchieveUnsealSector| done.error.is_empty()).await;
+    let cid = listed(&bed, &id).await["deals"][0]["piece_cid"].as_str().unwrap().to_owned();
+    assert_is_the_deal(&fs::read(bed.scratch.path().join("found").join(cid)).unwrap());
+
+    worker.terminate().await;
+    lose(&worker, &id);
+    sealer(&bed, &["sectors", "rebuild", &id]).await;
+    let points =
+        ["before-commit:SealedChecked", "after-commit:SealedChecked", "before-commit:SnapPieceAdded", "after-commit:SnapTreeDBuilt"];
+    dies_at(&mut worker, &points).await;
+    dies_at(&mut worker, &["before-commit:SnapDone", "after-commit:SnapDone"]).await;
+    worker.start();
+    bed.requests.until("", |request: &SubmitPersisted| request.sector == upgraded && request.is_upgrade).await;
+    assert!(kept(&worker, &id) == before, "another replica came out");
+}
+
+async fn dies_at(worker: &mut Worker, points: &[&str]) {
+    for point in points {
+        worker.start_to_die_at(point);
+        worker.died_at_failpoint().await;
+    }
+}

@@ -12,6 +12,9 @@ use super::task::{Piece, PieceFile};
 // A server may need long for a whole piece, but not for its first byte.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+// Slower than this, a transfer hangs.
+const MIN_BYTES_PER_SECOND: u64 = 1 << 20;
+const LEAST_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The piece's bytes, filled up to its size. Data that is shorter than its deal, or longer than
 /// its piece, is an error at its end.
@@ -22,7 +25,7 @@ pub fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
     let (source, name): (Box<dyn Read + Send>, String) = match &piece.piece_file {
         PieceFile::Pledge => return Ok(Box::new(io::repeat(0).take(piece.piece_size))),
         PieceFile::Local(path) => (Box::new(open_file(path)?), path.display().to_string()),
-        PieceFile::Url(url) => (fetch(url)?, url.clone()),
+        PieceFile::Url(url) => (fetch(url, piece.piece_size)?, url.clone()),
     };
     let data = Bounded { source, name, read: 0, at_least: piece.payload_size, at_most: piece.piece_size };
     Ok(Box::new(data.chain(io::repeat(0)).take(piece.piece_size)))
@@ -31,7 +34,8 @@ pub fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
 /// Sends a file's bytes to a server with PUT, as damocles does.
 pub fn upload(path: &Path, url: &str) -> Result<(), String> {
     let file = open_file(path)?;
-    let answer = agent().put(url).content_type("application/octet-stream").send(file);
+    let size = file.metadata().map_err(|error| format!("piece {}: {error}", path.display()))?.len();
+    let answer = agent(size).put(url).content_type("application/octet-stream").send(file);
     answer.map(drop).map_err(|error| format!("{url}: {error}"))
 }
 
@@ -39,14 +43,15 @@ fn open_file(path: &Path) -> Result<File, String> {
     File::open(path).map_err(|error| format!("piece {}: {error}", path.display()))
 }
 
-fn fetch(url: &str) -> Result<Box<dyn Read + Send>, String> {
-    let response = agent().get(url).call().map_err(|error| format!("piece {url}: {error}"))?;
+fn fetch(url: &str, size: u64) -> Result<Box<dyn Read + Send>, String> {
+    let response = agent(size).get(url).call().map_err(|error| format!("piece {url}: {error}"))?;
     Ok(Box::new(response.into_body().into_reader()))
 }
 
-fn agent() -> ureq::Agent {
+fn agent(size: u64) -> ureq::Agent {
+    let transfer = LEAST_TRANSFER_TIMEOUT + Duration::from_secs(size / MIN_BYTES_PER_SECOND);
     let config = ureq::Agent::config_builder().timeout_connect(Some(CONNECT_TIMEOUT)).timeout_recv_response(Some(FIRST_BYTE_TIMEOUT));
-    config.max_redirects(3).build().into()
+    config.timeout_send_body(Some(transfer)).timeout_recv_body(Some(transfer)).max_redirects(3).build().into()
 }
 
 // What follows the data of a deal may be there, for a piece that was unsealed is whole; the commitment tells whether it

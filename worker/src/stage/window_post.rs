@@ -6,7 +6,10 @@ use super::on_disk;
 use crate::{
     plan::driver::Step,
     processor::task::{PostReplica, WindowPost},
-    store::{attached, record::Wdpost},
+    store::{
+        attached::{self, AttachedStore},
+        record::Wdpost,
+    },
     thread::failure::{Failure, Level},
 };
 
@@ -20,14 +23,16 @@ pub(crate) async fn generate(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost,
     if count == 0 || count > MAX_SECTORS {
         return Err(Failure::permanent(format!("job {job} has {count} sectors: a partition has 1 to {MAX_SECTORS}")));
     }
-    let stores = step.shared.attached.clone();
-    on_disk(move || stores.iter().try_for_each(|store| store.check_present())).await?;
     let resolve = |access: &str| attached::resolve(&step.shared.attached, access).map_err(Failure::permanent);
     let replicas = input.sectors.iter().map(|sector| {
         let (cache_dir, sealed_file) = (resolve(&sector.accesses.cache_dir)?, resolve(&sector.accesses.sealed_file)?);
         Ok(PostReplica { sector_id: sector.sector_id, comm_r: sector.comm_r, cache_dir, sealed_file })
     });
-    let replicas = replicas.collect::<Result<Vec<_>, Failure>>()?;
+    let replicas = replicas.collect::<Result<Vec<PostReplica>, Failure>>()?;
+    // A store that is not mounted must not make faults of all its sectors.
+    let used = |store: &&AttachedStore| replicas.iter().any(|replica| replica.sealed_file.starts_with(&store.path));
+    let stores: Vec<_> = step.shared.attached.iter().filter(used).cloned().collect();
+    on_disk(move || stores.iter().try_for_each(AttachedStore::check_present)).await?;
     let task = WindowPost { miner_id: input.miner_id, proof_type: input.proof_type.clone(), replicas, seed: input.seed };
     let output = step.shared.processors.run(task, step.activity).await?;
     let output = WdpostOutput { proofs: output.proofs.into_iter().map(Base64Bytes).collect(), faults: output.faults };
