@@ -32,10 +32,11 @@ use super::{
     activity::{Activity, Kind, Now},
     control::{self, Decision, Doing},
     failure::{Failure, Level},
+    own_config::OwnConfig,
     view::{Shown, ThreadView},
 };
 use crate::{
-    config::{Sealing, ThreadConfig, hot::HotConfig},
+    config::ThreadConfig,
     failpoint,
     plan::driver::{Moved, Step, heavy_stage},
     stage::Shared,
@@ -70,10 +71,7 @@ pub struct Owner {
     location: Location,
     store: Store,
     record: Record,
-    hot: HotConfig,
-    sealing: Sealing,
-    /// What is wrong with the thread's own configuration file.
-    warning: Option<String>,
+    config: OwnConfig,
     /// A question for a job was cut off: its answer may be a job, so the same question is asked again.
     question_open: bool,
     shared: Arc<Shared>,
@@ -165,9 +163,7 @@ impl Owner {
             location,
             store,
             record,
-            hot: config.hot,
-            sealing: config.sealing,
-            warning: None,
+            config: OwnConfig::new(index, config),
             question_open: false,
             shared,
             reports,
@@ -242,7 +238,7 @@ impl Owner {
         let activity = Activity::begin();
         let mut activity_changes = activity.watch();
         let (record, location, store) = (self.record.clone(), self.location.clone(), self.store.clone());
-        let (sealing, shared) = (self.sealing.clone(), self.shared.clone());
+        let (sealing, shared) = (self.config.sealing.clone(), self.shared.clone());
         let step = Step { record: &record, location: &location, store: &store, sealing: &sealing, shared: &shared, activity: &activity };
         let mut running = std::pin::pin!(step.run());
         self.show(Some(activity.now()));
@@ -280,7 +276,7 @@ impl Owner {
         self.question_open = false;
         match outcome {
             Ok(Some(moved)) => self.commit_step(moved).await,
-            Ok(None) => self.hold_off = Some(hold_off("sector", self.sealing.seal_interval)),
+            Ok(None) => self.hold_off = Some(hold_off("sector", self.config.sealing.seal_interval)),
             Err(failure) => self.fail(failure).await,
         }
         if stopping { Flow::Stop } else { Flow::GoOn }
@@ -296,28 +292,12 @@ impl Owner {
         }
     }
 
-    // Before each new job. A file that cannot be used changes nothing, and is shown until it can.
+    // Before each new job.
     async fn read_config(&mut self) -> Result<(), Failure> {
         if self.record.state != State::Empty || self.question_open {
             return Ok(());
         }
-        let (hot, location) = (self.hot.clone(), self.location.path().to_owned());
-        let read = tokio::task::spawn_blocking(move || hot.read(&location)).await.map_err(Failure::critical)?;
-        let (plan, sealing) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                if self.warning.as_deref() != Some(&format!("warning: {error}")) {
-                    warn!(thread = self.index, "{error}; the old configuration stays");
-                }
-                self.warning = Some(format!("warning: {error}"));
-                return Ok(());
-            }
-        };
-        self.warning = None;
-        if sealing != self.sealing {
-            info!(thread = self.index, "its configuration has changed");
-            self.sealing = sealing;
-        }
+        let Some(plan) = self.config.read(self.location.path()).await? else { return Ok(()) };
         if plan != self.record.plan {
             let mut after = self.record.clone();
             control::apply_plan(&mut after, plan);
@@ -369,7 +349,7 @@ impl Owner {
         failpoint::reach("after-commit", moved.state.name());
         if moved.state == State::Empty && before.last_err.is_some() {
             // A sector that failed for good: sectors must not be burnt one after another.
-            self.hold_off = Some(hold_off("next sector", self.sealing.seal_interval));
+            self.hold_off = Some(hold_off("next sector", self.config.sealing.seal_interval));
         }
         let sector = after.job_name().or(before.job_name());
         info!(thread = self.index, sector, from = %before.state, state = %after.state, "moved");
@@ -381,7 +361,7 @@ impl Owner {
 
     async fn fail(&mut self, failure: Failure) {
         let mut after = self.record.clone();
-        let failure = control::apply_failure(&mut after, failure, self.sealing.max_retries, unix_ms());
+        let failure = control::apply_failure(&mut after, failure, self.config.sealing.max_retries, unix_ms());
         let sector = after.job_name();
         warn!(thread = self.index, sector, state = %self.record.state, level = failure.level.name(), retry = after.retry, "{}", failure.message);
         if let Err(error) = self.store.commit(&after, vec![]).await {
@@ -391,8 +371,8 @@ impl Owner {
             control::apply_failure(&mut after, unrecorded, 0, unix_ms());
         }
         if failure.level == Level::Temporary {
-            let reason = format!("retry {} of {}", after.retry, self.sealing.max_retries);
-            self.hold_off = Some(hold_off(&reason, self.sealing.recover_interval));
+            let reason = format!("retry {} of {}", after.retry, self.config.sealing.max_retries);
+            self.hold_off = Some(hold_off(&reason, self.config.sealing.recover_interval));
         }
         let before = self.record.state;
         self.adopt(after);
@@ -471,7 +451,7 @@ impl Owner {
         self.view.send_modify(|view| {
             view.record.clone_from(&self.record);
             view.doing = doing;
-            view.warning.clone_from(&self.warning);
+            view.warning.clone_from(&self.config.warning);
         });
         self.changed.notify_one();
     }
