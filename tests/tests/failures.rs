@@ -11,6 +11,8 @@ use std::{
 
 use damocles_worker::processor::builtin;
 use e2e::{
+    binaries,
+    bus::refused,
     fake_sector_manager::{FakeSectorManager, result},
     state_watch::{is_paused, is_stuck},
     testbed::{Testbed, sector},
@@ -19,7 +21,8 @@ use e2e::{
 };
 use serde_json::{Value, json};
 use shared_msgs::{
-    sealer::{ReportAborted, piece_cid},
+    error::ErrorKind,
+    sealer::{ReportAborted, SubmitPreCommit, SubmitSnapupProof, piece_cid},
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
 };
 
@@ -242,4 +245,62 @@ async fn going_back_removes_what_the_later_stages_left_behind() {
     let left: Vec<_> =
         worker.files_of(0, "s-t010000-1").into_iter().map(|path| path.parent().unwrap().file_name().unwrap().to_owned()).collect();
     assert_eq!(left, ["unsealed", "tree-d"]);
+}
+
+// A sealer and a thread that upgrades sector 1, which is finished and has no deals. Its proofs are none.
+async fn upgrading(bed: &mut Testbed, overrides: &Overrides, snap_prove: &str) -> Worker {
+    let (deal, path) = deal(bed.scratch.path(), b"the client's data");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, b"the client's data").unwrap();
+    let pieces = format!("[{:?}]", path.parent().unwrap().to_str().unwrap());
+    let fixture = binaries::fixture_processor().display().to_string();
+    let config = WorkerConfig::new("w1").fixture_c2(&[]).worker("local_pieces_dirs", &pieces);
+    let config = config.raw("[[sealing_thread]]\nlocation = './snapup'\nplan = 'snapup'\nsealing.max_retries = 0");
+    let worker = bed.worker(&config.raw(&format!("[[processors.snap_prove]]\nbin = {fixture:?}\nargs = ['snap_prove'{snap_prove}]")));
+    let sealed = bed.requests.until("", |request: &SubmitPreCommit| request.sector.id == sector(1)).await;
+    bed.requests.until_finalized(sector(1)).await;
+    bed.bus.pause("w1", 0).await.unwrap();
+    let found = json!({
+        "sector": sealed.sector, "pieces": [deal],
+        "public": {"comm_r": sealed.info.comm_r}, "private": {"access_instance": "remote"},
+    });
+    say(overrides, "allocate_snapup_sector", found);
+    worker
+}
+
+#[tokio::test]
+async fn files_of_an_upgrade_that_the_sector_manager_misses_are_persisted_again() {
+    let mut bed = Testbed::start().await;
+    let (_manager, overrides) = sector_manager(&bed).await;
+    say(&overrides, "submit_snapup_proof", json!({"res": "files_missed", "desc": "no such file"}));
+    let worker = upgrading(&mut bed, &overrides, "").await;
+    bed.requests.until("the first time", |_: &SubmitSnapupProof| true).await;
+    let replica = worker.attached().join("update/s-t010000-1");
+    fs::remove_file(&replica).unwrap();
+    bed.requests.until("of replicas that are missed", |_: &SubmitSnapupProof| replica.exists()).await;
+    say(&overrides, "submit_snapup_proof", json!({"res": "accepted"}));
+    bed.requests.until_finalized(sector(1)).await;
+    assert!(replica.exists());
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_back_only_to_states_that_it_can_go_on_from() {
+    let mut bed = Testbed::start().await;
+    let (_manager, overrides) = sector_manager(&bed).await;
+    let worker = upgrading(&mut bed, &overrides, ", '--fail', 'no GPU'").await;
+    let failed = |thread: &ThreadSnapshot| thread.plan == "snapup" && is_paused(thread, PausedBy::Error);
+    let thread = bed.states.until_thread("w1", 1, "no proof", failed).await;
+    assert_eq!(thread.state, "SnapEncoded");
+    let ahead = refused(bed.bus.resume("w1", 1, Some("SnapProved")).await);
+    assert_eq!(ahead, ErrorKind::StateUnreachable { state: "SnapProved".into(), missing: vec!["proof of the upgrade".into()] });
+    let of_sealer = refused(bed.bus.resume("w1", 1, Some("PC1Done")).await);
+    assert!(matches!(of_sealer, ErrorKind::InvalidState { .. }));
+
+    let revision = bed.bus.resume("w1", 1, Some("PieceAdded")).await.unwrap().revision;
+    let again = |thread: &ThreadSnapshot| failed(thread) && thread.revision > revision;
+    let thread = bed.states.until_thread("w1", 1, "no proof again", again).await;
+    assert_eq!(thread.state, "SnapEncoded");
+    bed.bus.resume("w1", 1, Some("Aborted")).await.unwrap();
+    bed.requests.until("", |request: &ReportAborted| request.sector == sector(1)).await;
+    assert!(worker.persisted().contains(&1), "the sealed sector is none of the upgrade's");
 }
