@@ -379,26 +379,5 @@ impl Task for Transfer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_miner_is_proven_for_under_its_id_address() {
-        let mut expected = [0; 32];
-        expected[..2].copy_from_slice(&[0x90, 0x4E]);
-        assert_eq!(prover_id(10000), expected);
-        assert_eq!(prover_id(0), [0; 32]);
-        assert_eq!(prover_id(u64::MAX)[..11], [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 0]);
-    }
-
-    #[test]
-    fn a_c2_task_has_the_field_names_of_vc_processors() {
-        let c1out = RawValue::from_string(r#"{"comm_r":1}"#.into()).unwrap();
-        let task = C2 { c1out, prover_id: [0; 32], sector_id: 2, miner_id: 10000 };
-        let json = serde_json::to_value(&task).unwrap();
-        let mut keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        keys.sort();
-        assert_eq!(keys, ["c1out", "miner_id", "prover_id", "sector_id"]);
-        assert_eq!(json["c1out"]["comm_r"], 1);
-    }
-}
+#[path = "task_tests.rs"]
+mod tests;
