@@ -430,7 +430,8 @@ impl Owner {
     async fn give_up_ended(&mut self) -> bool {
         let Some((job, reason)) = self.ended.take() else { return false };
         let in_hand = self.record.job_name().is_some_and(|held| held == job);
-        if !in_hand || matches!(self.record.state, State::Finished | State::Aborted) {
+        // Its end is being reported, and the answer to that says more.
+        if !in_hand || matches!(self.record.state, State::Generated | State::Finished | State::Aborted) {
             return false;
         }
         self.fail(Failure::abort(format!("ended by the sector manager: {reason}"))).await;
