@@ -70,18 +70,20 @@ impl FromStr for SectorId {
 #[serde(transparent)]
 pub struct SealProofType(pub i64);
 
-/// Sector sizes in bytes, in the order in which the registered numbers of each proof version list them.
-const SECTOR_SIZES: [u64; 5] = [2 << 10, 8 << 20, 512 << 20, 32 << 30, 64 << 30];
+/// The sector sizes that Filecoin has, by name and in bytes, in the order in which the registered numbers of each proof
+/// version list them.
+pub const SECTOR_SIZES: [(&str, u64); 5] =
+    [("2KiB", 2 << 10), ("8MiB", 8 << 20), ("512MiB", 512 << 20), ("32GiB", 32 << 30), ("64GiB", 64 << 30)];
 
 impl SealProofType {
     /// The V1_1 proof of a sector size in bytes; `None` for a size that Filecoin does not have.
     pub fn of_sector_size(bytes: u64) -> Option<Self> {
-        SECTOR_SIZES.iter().position(|size| *size == bytes).map(|position| SealProofType(5 + position as i64))
+        SECTOR_SIZES.iter().position(|(_, size)| *size == bytes).map(|position| SealProofType(5 + position as i64))
     }
 
     /// The sector size in bytes; `None` for a number that is not registered.
     pub fn sector_size(self) -> Option<u64> {
-        (0..20).contains(&self.0).then(|| SECTOR_SIZES[self.0 as usize % 5])
+        (0..20).contains(&self.0).then(|| SECTOR_SIZES[self.0 as usize % 5].1)
     }
 
     /// The same size with synthetic proofs (FIP-0059).
@@ -110,8 +112,7 @@ impl SealProofType {
     }
 
     fn size_label(self) -> Option<&'static str> {
-        const LABELS: [&str; 5] = ["2KiB", "8MiB", "512MiB", "32GiB", "64GiB"];
-        (0..20).contains(&self.0).then(|| LABELS[self.0 as usize % 5])
+        (0..20).contains(&self.0).then(|| SECTOR_SIZES[self.0 as usize % 5].0)
     }
 
     /// Whether pre-commit phase 2 is followed by synthetic proofs (FIP-0059).

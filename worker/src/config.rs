@@ -121,9 +121,7 @@ pub struct ThreadConfig {
     pub location: PathBuf,
     /// What it does and how, as its own file has it at the moment.
     pub hot: HotConfig,
-    /// What it does, if its own file does not say otherwise.
-    pub plan: Plan,
-    /// How it does it, likewise.
+    /// How it does it, if its own file does not say otherwise.
     pub sealing: Sealing,
 }
 
@@ -236,8 +234,8 @@ impl Config {
         if cfg!(feature = "builtin-proofs") {
             return Ok(());
         }
-        for ThreadConfig { plan, .. } in &self.threads {
-            let needed = processors_needed(*plan);
+        for plan in self.threads.iter().map(|thread| thread.hot.plan) {
+            let needed = processors_needed(plan);
             let needed = needed.ok_or_else(|| format!("this worker was built without the proofs, which plan {plan} needs"))?;
             let missing: Vec<_> = needed.iter().filter(|stage| !self.processors.stages.contains_key(**stage)).collect();
             if !missing.is_empty() {
@@ -261,7 +259,7 @@ impl AttachedConfig {
 fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, String> {
     let ThreadSection { location, plan, sealing: own } = section;
     let sealing = Sealing::merged(common, &own)?;
-    Ok(ThreadConfig { location, plan, sealing, hot: HotConfig { plan, common: common.clone(), own } })
+    Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, common: common.clone(), own } })
 }
 
 fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> {

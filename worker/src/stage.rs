@@ -204,10 +204,15 @@ impl Job<'_> {
         on_disk(move || store.check_present().map(|()| store)).await
     }
 
-    // So many sectors' worth of space in the thread's location, and some for the directories and small files around.
-    async fn require_sectors(&self, sectors: u64) -> Result<(), Failure> {
+    // Space for so many sectors, and some for the directories and small files around.
+    fn bytes_of(&self, sectors: u64) -> Result<u64, Failure> {
         const SLACK: u64 = 64 << 10;
-        let (bytes, path) = (self.sector_size()? * sectors + SLACK, self.files.unsealed.parent().map(PathBuf::from));
+        Ok(self.sector_size()? * sectors + SLACK)
+    }
+
+    // Refuses a stage for which the thread's location has no room.
+    async fn require_sectors(&self, sectors: u64) -> Result<(), Failure> {
+        let (bytes, path) = (self.bytes_of(sectors)?, self.files.unsealed.parent().map(PathBuf::from));
         on_disk(move || path.map_or(Ok(()), |path| require_space(&path, bytes))).await
     }
 

@@ -3,8 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use shared_msgs::{cli::CliError, connect::NatsSettings, sealer::SealProofType};
-use tokio::signal::unix::{SignalKind, signal};
+use shared_msgs::{
+    cli::{CliError, Stop},
+    connect::NatsSettings,
+    sealer::SealProofType,
+};
 
 use crate::mock::{JOB_EXPIRATION, Offer, PiecesOffer};
 
@@ -61,13 +64,8 @@ pub enum SectorSize {
 impl SectorSize {
     // The V1_1 proofs (Filecoin actors, `RegisteredSealProof`).
     fn proof_type(self) -> SealProofType {
-        SealProofType(match self {
-            SectorSize::S2KiB => 5,
-            SectorSize::S8MiB => 6,
-            SectorSize::S512MiB => 7,
-            SectorSize::S32GiB => 8,
-            SectorSize::S64GiB => 9,
-        })
+        // Its variants stand in the order of the registered numbers.
+        SealProofType(5 + self as i64)
     }
 }
 
@@ -82,14 +80,8 @@ impl From<MockArgs> for Offer {
 
 /// Runs a manager.
 pub async fn run(settings: &NatsSettings, offer: Option<Offer>) -> Result<(), CliError> {
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut terminated = signal(SignalKind::terminate())?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-        }
-    };
+    let mut stop = Stop::listen()?;
+    let shutdown = async move { stop.asked().await };
     crate::daemon::run(settings, offer, shutdown).await
 }
 

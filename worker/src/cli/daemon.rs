@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use shared_msgs::{
-    cli::{CliError, Exit},
+    cli::{CliError, Exit, Stop},
     connect::{NatsArgs, NatsSettings},
 };
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 use crate::{
@@ -40,13 +39,7 @@ pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
     }
     let settings = NatsSettings::new(nats, &config.nats)?;
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut terminated = signal(SignalKind::terminate())?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-        }
-    };
+    let mut stop = Stop::listen()?;
+    let shutdown = async move { stop.asked().await };
     Ok(Opened::open(config)?.connect(name, settings).await?.run(shutdown).await?)
 }

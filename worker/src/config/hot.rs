@@ -19,7 +19,8 @@ const PREFIX: &str = "sealing_thread[].";
 /// What the worker's configuration file says of a thread; the thread's own file stands in for parts of it.
 #[derive(Clone, Debug)]
 pub struct HotConfig {
-    pub(super) plan: Plan,
+    /// What it does, if its own file does not say otherwise.
+    pub plan: Plan,
     pub(super) common: Table,
     pub(super) own: Table,
 }

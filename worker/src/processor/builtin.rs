@@ -68,12 +68,7 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
         infos.push(PieceInfo { commitment: info.commitment, size: info.size.0 });
     }
     staged.sync_all().map_err(|error| at(path, error))?;
-    // The library buffers its output and does not say when the last of it could not be written.
-    let (written, expected) = (staged.metadata().map_err(|error| at(path, error))?.len(), u64::from(proof.sector_size()));
-    if written != expected {
-        let message = format!("{}: {written} bytes were written of {expected}: is the disk full?", path.display());
-        return Err(Error { message, temporary: true });
-    }
+    check_written(path, &staged, u64::from(proof.sector_size()))?;
     Ok(infos)
 }
 
@@ -164,13 +159,9 @@ pub fn unseal(task: Unseal) -> Result<u64> {
     let proof = proof_named(&task.registered_proof)?;
     let decoded = replica::unseal(proof, files, &task.unsealed_output, &identity, task.comm_d, offset, size);
     let decoded = decoded.map_err(|error| words(error).near(&task.sealed_file))?.0;
-    // See `add_pieces`.
     let out = &task.unsealed_output;
-    let written = File::open(out).and_then(|file| file.sync_all().and(file.metadata())).map_err(|error| at(out, error))?.len();
-    if written != task.num_bytes {
-        let message = format!("{}: {written} bytes were written of {}: is the disk full?", out.display(), task.num_bytes);
-        return Err(Error { message, temporary: true });
-    }
+    let file = File::open(out).and_then(|file| file.sync_all().map(|()| file)).map_err(|error| at(out, error))?;
+    check_written(out, &file, task.num_bytes)?;
     Ok(decoded)
 }
 
@@ -301,6 +292,16 @@ fn transparent<T: DeserializeOwned>(json: &Opaque) -> Result<T> {
 
 fn permanent(message: impl ToString) -> Error {
     Error { message: message.to_string(), temporary: false }
+}
+
+// The library buffers its output and does not say when the last of it could not be written.
+fn check_written(path: &Path, file: &File, expected: u64) -> Result<()> {
+    let written = file.metadata().map_err(|error| at(path, error))?.len();
+    if written == expected {
+        return Ok(());
+    }
+    let message = format!("{}: {written} bytes were written of {expected}: is the disk full?", path.display());
+    Err(Error { message, temporary: true })
 }
 
 fn at(path: &Path, error: std::io::Error) -> Error {

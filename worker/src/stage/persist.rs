@@ -34,8 +34,7 @@ pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
 // A sector that was persisted before goes where it went, an upgrade where the sector is; others to the first store that
 // has room.
 async fn choose_store(job: &Job<'_>, replicas: u64) -> Result<AttachedStore, Failure> {
-    const SLACK: u64 = 64 << 10;
-    let bytes = job.sector_size()? * replicas + SLACK;
+    let bytes = job.bytes_of(replicas)?;
     let wanted = job.sector.persisted.as_ref().or(job.sector.upgrade.as_ref().and_then(|upgrade| upgrade.source.as_ref()));
     let mut stores: Vec<_> = job.shared.attached.iter().filter(|store| !store.readonly).cloned().collect();
     if stores.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use shared_msgs::{plan::Event, sealer::AcquireUnsealDest};
@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         attached::Kind,
-        location::{fresh_dir, remove_path},
+        location::{fresh_dir, is_inside, remove_path},
         record::UnsealPiece,
     },
     thread::failure::Failure,
@@ -106,9 +106,7 @@ impl Destination {
         let Some(path) = path.filter(|path| path.is_absolute()) else {
             return Err(format!("destination {text:?} is neither file:///… nor http://…"));
         };
-        let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        let inside = |directory: &PathBuf| path.strip_prefix(directory).is_ok_and(|rest| rest.components().next().is_some());
-        if plain && directories.iter().any(inside) {
+        if directories.iter().any(|directory| is_inside(&path, directory)) {
             return Ok(Destination::File(path));
         }
         let allowed: Vec<_> = directories.iter().map(|directory| directory.display().to_string()).collect();

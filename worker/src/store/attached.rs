@@ -8,12 +8,12 @@
 
 use std::{
     fs, io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use shared_msgs::sealer::SectorId;
 
-use super::location::{at, remove_path};
+use super::location::{at, is_inside, remove_path};
 use crate::processor::{
     task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo},
     transfer,
@@ -141,9 +141,7 @@ pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String
         }
         None => PathBuf::from(access),
     };
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    let inside = stores.iter().any(|store| path.strip_prefix(&store.path).is_ok_and(|rest| rest.components().next().is_some()));
-    if plain && inside { Ok(path) } else { Err(refused("is in none of the attached stores")) }
+    if stores.iter().any(|store| is_inside(&path, &store.path)) { Ok(path) } else { Err(refused("is in none of the attached stores")) }
 }
 
 #[cfg(test)]

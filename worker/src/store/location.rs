@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use shared_msgs::sealer::SectorId;
@@ -111,6 +111,12 @@ pub fn require_space(path: &Path, bytes: u64) -> io::Result<()> {
     }
     let short = format!("{}: No space left on device: {free} bytes are free, the stage needs {bytes}", path.display());
     Err(io::Error::new(io::ErrorKind::StorageFull, short))
+}
+
+/// Whether a path names something below a directory, without a way out of it (`..`).
+pub fn is_inside(path: &Path, directory: &Path) -> bool {
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    plain && path.strip_prefix(directory).is_ok_and(|rest| rest.components().next().is_some())
 }
 
 /// Names the path in an error.

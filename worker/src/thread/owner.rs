@@ -141,7 +141,7 @@ impl Owner {
         let now_ms = unix_ms();
         let mut record = match store.load()? {
             Some(record) => record,
-            None => Record::new(config.plan),
+            None => Record::new(config.hot.plan),
         };
         control::apply_restart(&mut record, now_ms);
         // Also stores the request id of a new thread: it must be there before it is sent.

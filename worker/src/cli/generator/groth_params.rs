@@ -6,12 +6,15 @@ use std::{
 };
 
 use indicatif::HumanBytes;
-use shared_msgs::cli::{CliError, Exit, human_secs, note};
+use shared_msgs::{
+    cli::{CliError, Exit, Stop, human_secs, note},
+    sealer::SECTOR_SIZES,
+};
 use tokio::{task::spawn_blocking, time::interval};
 
 use super::{
     GrothParamsArgs, Purpose, SectorSize,
-    progress::{Progress, Stop, line},
+    progress::{Progress, line},
 };
 use sealing_proofs::parameters::{
     DevelopmentSize, Part,
@@ -36,7 +39,7 @@ pub async fn run(args: &GrothParamsArgs) -> Result<(), CliError> {
 }
 
 async fn provide(part: Part, size: DevelopmentSize, shown: SectorSize, directory: &Path, stop: &mut Stop) -> Result<(), CliError> {
-    let name = format!("{} {}", shown.name(), part.name());
+    let name = format!("{} {}", shown.name_and_bytes().0, part.name());
     let shown_directory = directory.display();
     match part.find(size, directory).map_err(failed)? {
         Found::Whole => {
@@ -88,26 +91,14 @@ fn failed(error: impl ToString) -> CliError {
 }
 
 impl SectorSize {
-    fn name(self) -> &'static str {
-        match self {
-            SectorSize::S2KiB => "2KiB",
-            SectorSize::S8MiB => "8MiB",
-            SectorSize::S512MiB => "512MiB",
-            SectorSize::S32GiB => "32GiB",
-            SectorSize::S64GiB => "64GiB",
-        }
+    // Its variants stand in the table's order.
+    fn name_and_bytes(self) -> (&'static str, u64) {
+        SECTOR_SIZES[self as usize]
     }
 
     fn for_development(self) -> Result<DevelopmentSize, CliError> {
-        let bytes = match self {
-            SectorSize::S2KiB => 2 << 10,
-            SectorSize::S8MiB => 8 << 20,
-            SectorSize::S512MiB => 512 << 20,
-            SectorSize::S32GiB => 32 << 30,
-            SectorSize::S64GiB => 64 << 30,
-        };
+        let (name, bytes) = self.name_and_bytes();
         DevelopmentSize::of(bytes).ok_or_else(|| {
-            let name = self.name();
             let message = format!("parameters for {name} sectors cannot be made here: those of the network come from its trusted setup");
             CliError::new(Exit::Usage, message)
                 .hint(format!("download them into FIL_PROOFS_PARAMETER_CACHE, e.g. with `lotus fetch-params {name}`"))
@@ -124,5 +115,20 @@ impl Purpose {
             Purpose::WindowPost => &[Part::WindowPost],
             Purpose::All => &[Part::WindowPost, Part::Aggregation, Part::Update, Part::PoRep],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn the_sizes_stand_in_the_tables_order() {
+        for size in SectorSize::value_variants() {
+            assert_eq!(size.to_possible_value().unwrap().get_name(), size.name_and_bytes().0);
+        }
+        assert_eq!(SectorSize::value_variants().len(), SECTOR_SIZES.len());
     }
 }

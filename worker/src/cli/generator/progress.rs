@@ -6,11 +6,8 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use shared_msgs::cli::{CliError, Exit, human_secs, printable};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval},
-};
+use shared_msgs::cli::{CliError, Exit, Stop, human_secs, printable};
+use tokio::time::{MissedTickBehavior, interval};
 
 // How often somebody who reads a log hears that it goes on.
 const REMINDER: Duration = Duration::from_secs(60);
@@ -76,26 +73,6 @@ impl Progress {
     pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-        }
-    }
-}
-
-/// Ctrl-C, or somebody who asks the process to end.
-pub struct Stop {
-    interrupted: Signal,
-    terminated: Signal,
-}
-
-impl Stop {
-    /// Takes the signals from now on: they no longer end the process.
-    pub fn listen() -> Result<Stop, CliError> {
-        Ok(Stop { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupted.recv() => {}
-            _ = self.terminated.recv() => {}
         }
     }
 }
