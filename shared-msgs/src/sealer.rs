@@ -201,6 +201,12 @@ pub struct PieceInfo {
     pub piece_cid: String,
 }
 
+/// Bytes of data that so many padded bytes hold: fr32 padding puts 2 bits after every 254 (Filecoin spec, Piece: data
+/// representation).
+pub fn unpadded(padded: u64) -> u64 {
+    padded / 128 * 127
+}
+
 /// A piece's deal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -380,6 +386,9 @@ pub struct PollProofState {
     /// The sector.
     pub sector: SectorId,
 }
+
+/// The event of a [`ReportState`] that says only that the sector is still in hand; both states are the same then.
+pub const HEARTBEAT: &str = "Heartbeat";
 
 /// Tells the sector manager what a sector's thread did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
-use shared_msgs::sealer::{Commitment, SectorPiece, piece_commitment};
+use shared_msgs::sealer::{Commitment, SectorPiece, piece_commitment, unpadded};
 
 /// The smallest piece, in padded bytes.
 pub const MIN_PIECE_SIZE: u64 = 128;
@@ -24,11 +24,6 @@ const NODE_BITS: usize = 254;
 pub fn piece_size(payload: u64) -> Option<u64> {
     let padded = payload.div_ceil(UNPADDED_CHUNK as u64).checked_mul(MIN_PIECE_SIZE)?;
     padded.max(MIN_PIECE_SIZE).checked_next_power_of_two()
-}
-
-/// The bytes that fit into a piece of a padded size.
-pub fn unpadded(size: u64) -> u64 {
-    size / MIN_PIECE_SIZE * UNPADDED_CHUNK as u64
 }
 
 /// The commitment of a piece of zeros, of a padded size that is a power of two.

@@ -12,14 +12,12 @@ use serde::{Deserialize, Serialize};
 use shared_msgs::{
     id::Id,
     plan::Plan,
-    sealer::{ReportState, SectorPiece, WorkerPlace},
+    sealer::{HEARTBEAT, ReportState, SectorPiece, WorkerPlace},
     snapshot::cut_text,
 };
 
 use super::record::MAX_NAME_BYTES;
 
-/// The event of a report that says only that its thread is at work.
-pub const HEARTBEAT: &str = "Heartbeat";
 // In the reason that a thread is given, and comes back in its `report_aborted`.
 const LOST: &str = "the job was handed out again after its worker was silent";
 // Of the threads that lost it, the newest ones.

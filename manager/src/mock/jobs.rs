@@ -15,7 +15,7 @@ use tracing::info;
 use super::{
     Mock,
     allocation::allows,
-    chain, commp,
+    chain,
     job::{Job, Work},
     kv::{Bucket, Created, MAX_TRIES, Stored, contended},
     record::{SectorRecord, Upgrade},
@@ -90,8 +90,8 @@ impl Mock {
             sector: allocated(&record),
             comm_d: record.newest_comm_d().ok_or_else(|| lacks("data's commitment"))?,
             ticket: record.ticket.unwrap_or_else(|| chain::ticket(record.id)),
-            offset: commp::unpadded(record.offset_of(&piece_cid).ok_or_else(|| lacks("piece"))?),
-            size: commp::unpadded(piece.piece.size),
+            offset: unpadded(record.offset_of(&piece_cid).ok_or_else(|| lacks("piece"))?),
+            size: unpadded(piece.piece.size),
             private_info: PrivateReplica { access_instance: record.newest_store().ok_or_else(|| lacks("store"))?.to_owned() },
             piece_cid,
         }))

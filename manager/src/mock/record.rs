@@ -12,7 +12,9 @@ use shared_msgs::{
     error::ErrorKind,
     id::Id,
     plan::Plan,
-    sealer::{Commitment, PreCommitOnChainInfo, ReportState, SealProofType, SectorId, SectorPiece, SubmitReply, SubmitResult, Ticket},
+    sealer::{
+        Commitment, HEARTBEAT, PreCommitOnChainInfo, ReportState, SealProofType, SectorId, SectorPiece, SubmitReply, SubmitResult, Ticket,
+    },
     snapshot::cut_text,
 };
 
@@ -188,7 +190,7 @@ impl SectorRecord {
         let position = position.or_else(|| self.jobs.iter().position(|job| job.was_of(&report.worker)));
         match position {
             Some(position) => self.jobs[position].reported(report),
-            None => (report.state_change.event == job::HEARTBEAT).then(job::lost_reason),
+            None => (report.state_change.event == HEARTBEAT).then(job::lost_reason),
         }
     }
 

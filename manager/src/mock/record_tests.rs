@@ -44,7 +44,7 @@ fn report(worker: &str, prev: &str, next: &str, event: &str) -> ReportState {
 }
 
 fn heartbeat(worker: &str) -> ReportState {
-    report(worker, "PC1Done", "PC1Done", job::HEARTBEAT)
+    report(worker, "PC1Done", "PC1Done", HEARTBEAT)
 }
 
 fn begins(worker: &str) -> ReportState {

@@ -4,7 +4,7 @@ use shared_msgs::{
     plan::{Event, Plan, State},
     sealer::{
         AllocateRebuildSector, AllocateSector, AllocateSnapupSector, AllocateUnsealSector, AllocateWdpostJob, AllocatedSector,
-        PrivateReplica, PublicReplica, piece_commitment,
+        PrivateReplica, PublicReplica, piece_commitment, unpadded,
     },
 };
 
@@ -109,8 +109,8 @@ impl Step<'_> {
 
 // Whole 127-byte units of the sector: what fr32 padding and the proofs library work in.
 fn check_range(sector: AllocatedSector, offset: u64, size: u64) -> Result<(), Failure> {
-    let unpadded = sector.proof_type.sector_size().unwrap_or_default() / 128 * 127;
-    let inside = size > 0 && offset.checked_add(size).is_some_and(|end| end <= unpadded);
+    let sector_bytes = unpadded(sector.proof_type.sector_size().unwrap_or_default());
+    let inside = size > 0 && offset.checked_add(size).is_some_and(|end| end <= sector_bytes);
     if inside && offset.is_multiple_of(127) && size.is_multiple_of(127) {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use shared_msgs::{
     plan::{Event, Plan},
-    sealer::{Commitment, SectorPiece, piece_cid, piece_commitment},
+    sealer::{Commitment, SectorPiece, piece_cid, piece_commitment, unpadded},
 };
 
 use super::{Done, Job, on_disk};
@@ -58,11 +58,6 @@ struct Slot<'a> {
     deal: Option<&'a SectorPiece>,
     /// The commitment that the deal promises.
     commitment: Option<Commitment>,
-}
-
-// fr32 padding puts 2 bits after every 254 (Filecoin spec, Piece: data representation).
-fn unpadded(padded: u64) -> u64 {
-    padded / 128 * 127
 }
 
 // Every piece lies at a multiple of its size (Filecoin spec, Piece: data structure). What lies between them is filled

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared_msgs::{
     plan::Plan,
-    sealer::{ReportState, StateChange, WdpostHeartbeat, WorkerPlace},
+    sealer::{HEARTBEAT, ReportState, StateChange, WdpostHeartbeat, WorkerPlace},
     snapshot::PausedBy,
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -60,7 +60,7 @@ fn beat_of(worker: &str, view: &ThreadView, sealing_too: bool) -> Option<Beat> {
             Some(Beat::Sector(ReportState {
                 sector: record.sector.as_ref()?.allocated.id,
                 worker: WorkerPlace { instance: worker.to_owned(), location: view.location.display().to_string() },
-                state_change: StateChange { prev: state.clone(), next: state, event: "Heartbeat".into() },
+                state_change: StateChange { prev: state.clone(), next: state, event: HEARTBEAT.into() },
                 failure: None,
             }))
         }
