@@ -19,7 +19,7 @@ use std::{
 };
 
 use shared_msgs::{
-    command::{WorkerReport, WorkerView},
+    api::{WorkerReport, WorkerView},
     id::Id,
     name::WorkerName,
     snapshot::{WorkerSnapshot, WorkerStatus, cut_text},
@@ -207,6 +207,8 @@ impl Worker {
             name: name.to_string(),
             last_ping_ms: u64::try_from(now.saturating_sub(self.heard)).unwrap_or(0),
             duplicate: self.has_second_worker(now),
+            lost: false,
+            standing_by: vec![],
             report: self.report.clone(),
         }
     }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::{
     codec::Encoding,
     config::{Effect, KnownKey},
+    lease,
     subject::Prefix,
 };
 
@@ -74,6 +75,7 @@ pub const KNOWN_NATS_KEYS: &[KnownKey] = &[
     ("nats.timeout", Effect::Works),
     ("nats.prefix", Effect::Works),
     ("nats.encoding", Effect::Works),
+    ("nats.lease_ttl", Effect::Works),
 ];
 
 /// The `[nats]` section of a configuration file.
@@ -103,6 +105,10 @@ pub struct NatsSection {
     pub prefix: Option<Prefix>,
     /// How state is published; requests are answered in their own encoding.
     pub encoding: Encoding,
+    /// How long the lease of a worker's name lasts without being renewed, at least a second. For whoever makes the lease
+    /// bucket: one that is there already says itself.
+    #[serde(with = "humantime_serde")]
+    pub lease_ttl: Option<Duration>,
 }
 
 /// Everything needed to reach NATS.
@@ -121,6 +127,8 @@ pub struct NatsSettings {
     pub prefix: Prefix,
     /// How state is published.
     pub encoding: Encoding,
+    /// See [`NatsSection::lease_ttl`].
+    pub lease_ttl: Duration,
 }
 
 /// The state of a daemon's connection.
@@ -185,6 +193,10 @@ impl NatsSettings {
         if user.is_some() != password.is_some() {
             return Err(ConnectError::Settings("--user and --password go together".into()));
         }
+        let lease_ttl = file.lease_ttl.unwrap_or(lease::DEFAULT_TTL);
+        if lease_ttl < lease::MIN_TTL {
+            return Err(ConnectError::Settings("nats.lease_ttl must be at least 1s".into()));
+        }
         Ok(NatsSettings {
             servers,
             creds: pick(&args.creds, &file.creds),
@@ -196,6 +208,7 @@ impl NatsSettings {
             timeout: args.timeout.or(file.timeout).unwrap_or(DEFAULT_TIMEOUT),
             prefix: args.prefix.clone().or_else(|| file.prefix.clone()).unwrap_or_default(),
             encoding: file.encoding,
+            lease_ttl,
         })
     }
 

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::Id;
+
 /// The header with the refusal's text.
 pub const ERROR_HEADER: &str = "Nats-Service-Error";
 /// The header with the refusal's number.
@@ -69,6 +71,18 @@ pub enum ErrorKind {
         expected: u64,
         /// The thread's revision.
         actual: u64,
+    },
+    /// The thread was selected, and no longer fitted when it was to act.
+    #[error("the thread has changed and is no longer selected")]
+    NotSelected,
+    /// Another process may own the worker's name by now; the command was not carried out.
+    #[error("the worker cannot confirm that it still owns its name: nothing was done")]
+    LeaseUnconfirmed,
+    /// The id belongs to another command.
+    #[error("request_id {request_id} was used for another command: draw a new one")]
+    RequestIdReused {
+        /// The id.
+        request_id: Id,
     },
     /// No such worker is known.
     #[error("no worker {worker:?} is known")]
@@ -172,20 +186,27 @@ impl ErrorKind {
     /// The number in [`ERROR_CODE_HEADER`], after HTTP's.
     pub fn code(&self) -> u16 {
         match self {
-            ErrorKind::BadRequest { .. } | ErrorKind::InvalidState { .. } => 400,
+            ErrorKind::BadRequest { .. } | ErrorKind::InvalidState { .. } | ErrorKind::RequestIdReused { .. } => 400,
             ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => 404,
             ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => 404,
             ErrorKind::NotPaused { .. } | ErrorKind::StateUnreachable { .. } | ErrorKind::WorkerReports { .. } => 409,
             ErrorKind::SectorNotFinished { .. } | ErrorKind::SectorEnded { .. } | ErrorKind::SectorBusy { .. } => 409,
-            ErrorKind::RevisionMismatch { .. } => 412,
+            ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
+            ErrorKind::LeaseUnconfirmed => 503,
             ErrorKind::Internal { .. } | ErrorKind::Other => 500,
         }
     }
 }
 
+impl From<ErrorKind> for ErrorBody {
+    fn from(kind: ErrorKind) -> Self {
+        ErrorBody { message: kind.to_string(), kind }
+    }
+}
+
 impl From<ErrorKind> for ErrorReply {
     fn from(kind: ErrorKind) -> Self {
-        ErrorReply { error: ErrorBody { message: kind.to_string(), kind } }
+        ErrorReply { error: kind.into() }
     }
 }
 
@@ -204,6 +225,9 @@ mod tests {
             (ErrorKind::InvalidState { given: text(), plan: text(), allowed: vec![text()] }, "invalid_state"),
             (ErrorKind::StateUnreachable { state: text(), missing: vec![text()] }, "state_unreachable"),
             (ErrorKind::RevisionMismatch { expected: 1, actual: 2 }, "revision_mismatch"),
+            (ErrorKind::NotSelected, "not_selected"),
+            (ErrorKind::LeaseUnconfirmed, "lease_unconfirmed"),
+            (ErrorKind::RequestIdReused { request_id: Id::NIL }, "request_id_reused"),
             (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
             (ErrorKind::WorkerReports { worker: text(), last_ping_ms: 1 }, "worker_reports"),
             (ErrorKind::SectorNotFound { sector: text() }, "sector_not_found"),

@@ -2,14 +2,17 @@
 //!
 //! - [`name`], [`subject`]: worker names as subject tokens, and every subject, bucket and stream name
 //! - [`id`], [`codec`]: ids; payloads that say themselves whether they are JSON or MessagePack
-//! - [`snapshot`]: what a worker says about its threads; [`command`]: the verbs, their requests and replies;
-//!   [`error`]: what a refusal looks like; [`sealer`]: what a worker asks of the sector manager
+//! - [`snapshot`]: what a worker says about its threads; [`event`]: what happened to them; [`lease`]: which process owns
+//!   a worker's name
+//! - [`command`]: the verbs, their requests and replies; [`selector`]: which threads they are for; [`error`]: what a
+//!   refusal looks like; [`api`]: what managers answer; [`sealer`]: what a worker asks of the sector manager
 //! - [`plan`]: the plans with their states and stages, as data
-//! - [`connect`], [`client`]: reaching NATS, asking over it; [`worker_client`]: commanding one worker
+//! - [`connect`], [`client`], [`jetstream`]: reaching NATS, asking over it, whether it keeps anything; [`worker_client`]: commanding one worker
 //! - [`config`], [`cli`]: strict configuration files; exit codes and output of the command-line tools
 //!
 //! Nothing here depends on the worker or the manager.
 
+pub mod api;
 pub mod cli;
 pub mod client;
 pub mod codec;
@@ -17,10 +20,14 @@ pub mod command;
 pub mod config;
 pub mod connect;
 pub mod error;
+pub mod event;
 pub mod id;
+pub mod jetstream;
+pub mod lease;
 pub mod name;
 pub mod plan;
 pub mod sealer;
+pub mod selector;
 pub mod snapshot;
 pub mod subject;
 pub mod worker_client;

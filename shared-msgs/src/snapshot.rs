@@ -20,6 +20,10 @@ pub struct WorkerSnapshot {
     pub name: String,
     /// A new one for each start of the process.
     pub instance_id: Id,
+    /// The lease under which the process speaks for the name, see [`crate::lease`]; absent without JetStream. Of two
+    /// processes of one name, the one with the higher epoch is the newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Grows with every snapshot of one instance; see [`WorkerSnapshot::supersedes`].
     pub seq: u64,
     /// The worker's version.
@@ -90,6 +94,8 @@ pub struct Summary {
     pub waiting: u32,
     /// Threads with a `last_err`.
     pub errors: u32,
+    /// Threads that take no new sector.
+    pub cordoned: u32,
 }
 
 /// The state of one sealing thread.
@@ -112,6 +118,9 @@ pub struct ThreadSnapshot {
     /// What the thread does in that state, e.g. `C2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
+    /// It finishes what it has in hand and takes nothing new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cordoned: bool,
     /// Whether it runs, waits or is paused, and for how long.
     #[serde(default)]
     pub status: ThreadStatus,
@@ -198,6 +207,11 @@ impl ThreadStatus {
         }
     }
 
+    /// Whether the thread is paused.
+    pub fn is_paused(&self) -> bool {
+        matches!(self, ThreadStatus::Paused { .. })
+    }
+
     /// For how long the thread has been paused; `None` while it is not.
     pub fn paused_for(&self) -> Option<std::time::Duration> {
         match self {
@@ -218,6 +232,7 @@ impl Summary {
             running: count(|t| matches!(t.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. })),
             waiting: count(|t| matches!(t.status, ThreadStatus::Waiting { .. })),
             errors: count(|t| t.last_err.is_some()),
+            cordoned: count(|t| t.cordoned),
         }
     }
 }
@@ -274,6 +289,7 @@ mod tests {
             sector_id: Some("s-t010000-2".into()),
             state: "C1Done".into(),
             stage: Some("C2".into()),
+            cordoned: false,
             status,
             revision: 14,
             retry: 0,
@@ -285,6 +301,7 @@ mod tests {
         WorkerSnapshot {
             name: "w1".into(),
             instance_id: Id::NIL,
+            epoch: None,
             seq: 7,
             version: "0.1.0".into(),
             dest: "damocles.v1.cmd.w1".into(),
@@ -306,7 +323,7 @@ mod tests {
             "name": "w1", "instance_id": "00000000-0000-0000-0000-000000000000", "seq": 7, "version": "0.1.0",
             "dest": "damocles.v1.cmd.w1", "host": "h", "pid": 42, "started_at": 1, "taken_at": 2,
             "ping_interval_ms": 10000, "status": "running",
-            "summary": {"threads": 1, "empty": 0, "paused": 1, "running": 0, "waiting": 0, "errors": 0},
+            "summary": {"threads": 1, "empty": 0, "paused": 1, "running": 0, "waiting": 0, "errors": 0, "cordoned": 0},
             "threads": [{
                 "index": 0, "location": "/store0", "plan": "sealer", "sector_id": "s-t010000-2", "state": "C1Done",
                 "stage": "C2", "status": {"kind": "paused", "elapsed_ms": 17000, "by": "error"}, "revision": 14,
@@ -357,7 +374,8 @@ mod tests {
         ];
         threads[0].sector_id = None;
         threads[4].last_err = Some("x".into());
-        let expected = Summary { threads: 5, empty: 1, paused: 1, running: 2, waiting: 1, errors: 1 };
+        threads[1].cordoned = true;
+        let expected = Summary { threads: 5, empty: 1, paused: 1, running: 2, waiting: 1, errors: 1, cordoned: 1 };
         assert_eq!(Summary::of(&threads), expected);
     }
 

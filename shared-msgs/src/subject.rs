@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  <p>.v1.state.<w>        worker -> all        last value kept in the state bucket
+//!  <p>.v1.event.<w>.<kind> worker -> stream     one for each thing that happened
 //!  <p>.v1.cmd.<w>.<verb>   CLI -> worker        request-reply
+//!  <p>.v1.cmd_all.<verb>   CLI -> every worker  one request, a reply from each
 //!  <p>.v1.api.<verb>       CLI -> a manager     request-reply, queue group "mgr"
 //!  <p>.v1.sealer.<method>  worker -> a manager  request-reply, queue group "sealer"
 //! ```
@@ -12,7 +14,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::WorkerName;
+use crate::{event::EventKind, name::WorkerName};
 
 /// The queue group of the managers' `api.*` subscriptions: one of them answers a request.
 pub const API_QUEUE: &str = "mgr";
@@ -62,6 +64,32 @@ impl Prefix {
         format!("{}.{verb}", self.dest(worker))
     }
 
+    /// `<p>.v1.cmd_all.<verb>`: heard by every worker.
+    pub fn command_of_all(&self, verb: &str) -> String {
+        format!("{}.v1.cmd_all.{verb}", self.0)
+    }
+
+    /// `<p>.v1.event.<w>.<kind>`.
+    pub fn event(&self, worker: &WorkerName, kind: EventKind) -> String {
+        format!("{}.v1.event.{}.{}", self.0, worker.token(), kind.name())
+    }
+
+    /// `<p>.v1.event.<w>.>`: all events of one worker.
+    pub fn events_of(&self, worker: &WorkerName) -> String {
+        format!("{}.v1.event.{}.>", self.0, worker.token())
+    }
+
+    /// `<p>.v1.event.>`: all events.
+    pub fn events_of_all(&self) -> String {
+        format!("{}.v1.event.>", self.0)
+    }
+
+    /// The worker that an event's subject belongs to; `None` for any other subject.
+    pub fn worker_of_event(&self, subject: &str) -> Option<WorkerName> {
+        let (token, _kind) = subject.strip_prefix(self.0.as_str())?.strip_prefix(".v1.event.")?.split_once('.')?;
+        WorkerName::from_token(token).ok()
+    }
+
     /// `<p>.v1.api.<verb>`.
     pub fn api(&self, verb: &str) -> String {
         format!("{}.v1.api.{verb}", self.0)
@@ -89,6 +117,16 @@ impl Prefix {
     /// The stream under [`Prefix::state_bucket`].
     pub fn state_stream(&self) -> String {
         format!("KV_{}", self.state_bucket())
+    }
+
+    /// The bucket that says which process owns each worker's name, `DAMOCLES_LEASE` for the default prefix.
+    pub fn lease_bucket(&self) -> String {
+        format!("{}_LEASE", self.upper())
+    }
+
+    /// The stream with the events, `DAMOCLES_EVENTS` for the default prefix.
+    pub fn events_stream(&self) -> String {
+        format!("{}_EVENTS", self.upper())
     }
 
     /// The bucket with the sectors that the mock sector manager allocated for a miner.

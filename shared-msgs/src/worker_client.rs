@@ -16,7 +16,7 @@ use crate::{
     cli::{CliError, Exit, human},
     client::{CallError, LastReport, call, last_report},
     codec::Encoding,
-    command::{CommandReply, Outcome, PauseRequest, ResumeRequest, verb},
+    command::{CommandReply, CommandRequest, Outcome, verb},
     error::{ErrorBody, ErrorKind},
     name::WorkerName,
     snapshot::{WorkerSnapshot, WorkerStatus},
@@ -70,7 +70,7 @@ impl WorkerClient {
     }
 
     /// Pauses a thread.
-    pub async fn pause(&self, request: &PauseRequest) -> Result<CommandReply, CliError> {
+    pub async fn pause(&self, request: &CommandRequest) -> Result<CommandReply, CliError> {
         Ok(self.ask(verb::PAUSE, request, Request::Changes).await?)
     }
 
@@ -83,7 +83,8 @@ impl WorkerClient {
             let kind = ErrorKind::ThreadNotFound { index, threads: snapshot.threads.len() as u32 };
             return Err(self.refused(ErrorBody { message: kind.to_string(), kind }));
         };
-        let request = ResumeRequest { index, state, if_revision: Some(thread.revision), by: Some(caller()), reason };
+        let if_revision = Some(thread.revision);
+        let request = CommandRequest { state, if_revision, by: Some(caller()), reason, ..CommandRequest::to(index) };
         Ok(self.ask(verb::RESUME, &request, Request::Changes).await?)
     }
 
@@ -152,12 +153,19 @@ fn not_delivered(worker: &WorkerName, last: Result<Option<LastReport>, String>) 
 pub fn sentence(reply: &CommandReply) -> String {
     let outcome = match &reply.outcome {
         Outcome::Paused => "paused".to_owned(),
-        Outcome::PausePending { stage } if stage.is_empty() => "pause pending, it takes effect when its stage ends".into(),
-        Outcome::PausePending { stage } => format!("pause pending, it takes effect when {stage} ends"),
+        Outcome::PausePending { stage, why } => {
+            let stage = if stage.is_empty() { "its stage" } else { stage };
+            let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("pause pending, it takes effect when {stage} ends{why}")
+        }
         Outcome::AlreadyPaused => "already paused".into(),
         Outcome::Resumed { from, to } if from == to => format!("resumed in {to}"),
         Outcome::Resumed { from, to } => format!("resumed {from} -> {to}"),
         Outcome::PauseWithdrawn => "pause withdrawn before it took effect".into(),
+        Outcome::Cordoned => "cordoned, it takes no new sector".into(),
+        Outcome::AlreadyCordoned => "already cordoned".into(),
+        Outcome::Uncordoned => "uncordoned, it takes sectors again".into(),
+        Outcome::NotCordoned => "was not cordoned".into(),
         Outcome::Other => "done, in a way that only a newer version of this tool can name".into(),
     };
     match &reply.sector_id {
@@ -193,7 +201,7 @@ mod tests {
         let moved = |from: &str, to: &str| Outcome::Resumed { from: from.into(), to: to.into() };
         assert_eq!(reply(sector, Outcome::Paused), "#0 s-t010000-2: paused");
         assert_eq!(reply(None, Outcome::AlreadyPaused), "#0: already paused");
-        let pending = Outcome::PausePending { stage: "C2".into() };
+        let pending = Outcome::PausePending { stage: "C2".into(), why: None };
         assert_eq!(reply(sector, pending), "#0 s-t010000-2: pause pending, it takes effect when C2 ends");
         assert_eq!(reply(sector, moved("C1Done", "TreeDBuilt")), "#0 s-t010000-2: resumed C1Done -> TreeDBuilt");
         assert_eq!(reply(sector, moved("C1Done", "C1Done")), "#0 s-t010000-2: resumed in C1Done");

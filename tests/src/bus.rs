@@ -6,9 +6,10 @@ use async_nats::{Client, Message, client::RequestErrorKind};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
+    api::{ListWorkersReply, ListWorkersRequest, WorkerView},
     client::{self, CallError},
     codec::Encoding,
-    command::{CommandReply, ListWorkersReply, ListWorkersRequest, PauseRequest, ResumeRequest, WorkerView, verb},
+    command::{CommandReply, CommandRequest, Verb, verb},
     error::ErrorKind,
     name::WorkerName,
     sealer::{SealerReply, SealerRequest},
@@ -66,12 +67,17 @@ impl Bus {
 
     /// Pauses a thread.
     pub async fn pause(&self, worker: &str, index: u32) -> Result<CommandReply, CallError> {
-        self.ask(worker, verb::PAUSE, &PauseRequest { index, ..PauseRequest::default() }).await
+        self.order(worker, Verb::Pause, &CommandRequest::to(index)).await
     }
 
     /// Resumes a thread, from `state` if one is given.
     pub async fn resume(&self, worker: &str, index: u32, state: Option<&str>) -> Result<CommandReply, CallError> {
-        self.ask(worker, verb::RESUME, &ResumeRequest { index, state: state.map(str::to_owned), ..ResumeRequest::default() }).await
+        self.order(worker, Verb::Resume, &CommandRequest { state: state.map(str::to_owned), ..CommandRequest::to(index) }).await
+    }
+
+    /// Gives a command to one thread.
+    pub async fn order(&self, worker: &str, verb: Verb, request: &CommandRequest) -> Result<CommandReply, CallError> {
+        self.ask(worker, verb.name(), request).await
     }
 
     /// Asks the sector manager, as a worker or an operator does.

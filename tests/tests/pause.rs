@@ -52,7 +52,7 @@ async fn a_thread_in_a_stage_is_paused_when_the_stage_ends() {
     let (worker, mut gate) = worker_in_c2(&mut bed).await;
 
     let reply = bed.bus.pause("w1", 0).await.unwrap();
-    assert_eq!(reply.outcome, Outcome::PausePending { stage: "C2".into() });
+    assert_eq!(reply.outcome, Outcome::PausePending { stage: "C2".into(), why: None });
     let snapshot = bed.bus.list("w1").await;
     assert!(matches!(snapshot.threads[0].status, ThreadStatus::PausePending { .. }), "{snapshot:?}");
     assert_eq!((snapshot.summary.running, snapshot.summary.paused), (1, 0));

@@ -5,8 +5,8 @@ use async_nats::Message;
 use e2e::{testbed::Testbed, worker::WorkerConfig};
 use serde_json::{Value, json};
 use shared_msgs::{
+    api::ListWorkersReply,
     codec::{Encoding, decode},
-    command::ListWorkersReply,
     error::{ERROR_CODE_HEADER, ERROR_HEADER, ErrorKind, ErrorReply},
     snapshot::WorkerSnapshot,
 };

@@ -6,7 +6,7 @@ use e2e::{
     testbed::{Testbed, sector},
     worker::WorkerConfig,
 };
-use shared_msgs::{command::WorkerView, snapshot::WorkerStatus};
+use shared_msgs::{api::WorkerView, snapshot::WorkerStatus};
 
 #[tokio::test]
 async fn the_last_report_of_a_stopped_worker_says_so_and_is_kept() {

@@ -83,6 +83,7 @@ impl Worker {
         WorkerSnapshot {
             name: self.name.to_string(),
             instance_id: self.instance_id,
+            epoch: None,
             seq,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dest: self.dest(),

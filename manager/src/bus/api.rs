@@ -9,9 +9,9 @@ use async_nats::{
 use bytes::Bytes;
 use serde::Serialize;
 use shared_msgs::{
+    api::{ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerView, verb},
     client::last_report,
     codec::Encoding,
-    command::{ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerView, verb},
     error::ErrorKind,
     name::WorkerName,
     snapshot::WorkerStatus,

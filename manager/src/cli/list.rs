@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use shared_msgs::{
+    api::{ListWorkersReply, ListWorkersRequest, WorkerView, verb},
     cli::{CliError, Exit, Output, human, json, jsonl, note, print, table},
-    command::{ListWorkersReply, ListWorkersRequest, WorkerView, verb},
     snapshot::WorkerStatus,
 };
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use shared_msgs::{
     cli::CliError,
-    command::PauseRequest,
+    command::CommandRequest,
     worker_client::{WorkerClient, caller},
 };
 
@@ -26,6 +26,6 @@ pub struct PauseArgs {
 }
 
 pub(super) async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
-    let request = PauseRequest { index: args.index, if_revision: None, by: Some(caller()), reason: args.reason };
+    let request = CommandRequest { by: Some(caller()), reason: args.reason, ..CommandRequest::to(args.index) };
     print_reply(&worker.pause(&request).await?, args.output)
 }

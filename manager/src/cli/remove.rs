@@ -2,9 +2,9 @@
 
 use clap::Args;
 use shared_msgs::{
+    api::{RemoveReply, RemoveRequest, verb},
     cli::{CliError, human},
     client::CallError,
-    command::{RemoveReply, RemoveRequest, verb},
     error::ErrorKind,
 };
 

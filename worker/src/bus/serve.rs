@@ -10,7 +10,7 @@ use futures::{StreamExt, stream::select_all};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     codec::{Encoding, decode},
-    command::{CommandReply, PauseRequest, ResumeRequest, verb},
+    command::{CommandReply, CommandRequest, Verb, verb},
     connect::Link,
     error::{ERROR_CODE_HEADER, ERROR_HEADER, ErrorKind, ErrorReply},
     snapshot::cut_text,
@@ -116,8 +116,8 @@ async fn answer(worker: &Worker, verb: &'static str, request: &Request) {
     let encoding = Encoding::of(&message.payload).unwrap_or(Encoding::Json);
     let answered = match verb {
         verb::LIST => Ok(worker.snapshot()).and_then(|snapshot| encode(encoding, &snapshot)),
-        verb::PAUSE => pause(worker, &message.payload).await.and_then(|reply| encode(encoding, &reply)),
-        _ => resume(worker, &message.payload).await.and_then(|reply| encode(encoding, &reply)),
+        verb::PAUSE => command(worker, Verb::Pause, &message.payload).await.and_then(|reply| encode(encoding, &reply)),
+        _ => command(worker, Verb::Resume, &message.payload).await.and_then(|reply| encode(encoding, &reply)),
     };
     let mut headers = HeaderMap::new();
     let body = answered.or_else(|refusal| {
@@ -134,16 +134,12 @@ async fn answer(worker: &Worker, verb: &'static str, request: &Request) {
     }
 }
 
-async fn pause(worker: &Worker, payload: &[u8]) -> Result<CommandReply, ErrorKind> {
-    let mut request: PauseRequest = read(payload)?;
+async fn command(worker: &Worker, verb: Verb, payload: &[u8]) -> Result<CommandReply, ErrorKind> {
+    let mut request: CommandRequest = read(payload)?;
+    request.check(verb)?;
     bound(&mut request.by, &mut request.reason);
-    tell(worker, request.index, |reply| Message::Pause(request, reply)).await
-}
-
-async fn resume(worker: &Worker, payload: &[u8]) -> Result<CommandReply, ErrorKind> {
-    let mut request: ResumeRequest = read(payload)?;
-    bound(&mut request.by, &mut request.reason);
-    tell(worker, request.index, |reply| Message::Resume(request, reply)).await
+    let index = request.index.ok_or_else(|| ErrorKind::bad_request("no index"))?;
+    tell(worker, index, |reply| Message::Command(verb, request, reply)).await
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ErrorKind> {

@@ -96,6 +96,7 @@ mod tests {
             sector_id: Some("s-t010000-2".into()),
             state: "C1Done".into(),
             stage: Some("C2".into()),
+            cordoned: false,
             status: ThreadStatus::Paused { elapsed_ms: 17_250, by: PausedBy::Error },
             revision: 14,
             retry: 0,

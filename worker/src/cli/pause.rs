@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use shared_msgs::{
     cli::{CliError, json, jsonl, print},
-    command::{CommandReply, PauseRequest},
+    command::{CommandReply, CommandRequest},
     worker_client::{WorkerClient, caller, sentence},
 };
 
@@ -35,7 +35,7 @@ pub enum ReplyOutput {
 
 /// Pauses.
 pub async fn run(worker: &WorkerClient, args: &PauseArgs) -> Result<(), CliError> {
-    let request = PauseRequest { index: args.index, if_revision: None, by: Some(caller()), reason: args.reason.clone() };
+    let request = CommandRequest { by: Some(caller()), reason: args.reason.clone(), ..CommandRequest::to(args.index) };
     print_reply(&worker.pause(&request).await?, args.output)
 }
 

@@ -17,7 +17,7 @@ use std::{
 };
 
 use shared_msgs::{
-    command::{CommandReply, Outcome, PauseRequest, ResumeRequest},
+    command::{CommandReply, CommandRequest, Outcome, Verb},
     error::ErrorKind,
     plan::State,
 };
@@ -50,9 +50,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Message {
     /// A command of an operator.
-    Pause(PauseRequest, Reply),
-    /// A command of an operator.
-    Resume(ResumeRequest, Reply),
+    Command(Verb, CommandRequest, Reply),
     /// The sector manager has ended this job.
     Ended {
         /// See [`Record::job_name`].
@@ -382,15 +380,15 @@ impl Owner {
     // Handles one message. Messages are answered when what they did is durable.
     async fn handle(&mut self, message: Message, doing: Doing) {
         match message {
-            Message::Pause(request, reply) => {
-                let decision = control::decide_pause(&self.record, doing, request.if_revision);
-                let answer = self.carry_out(decision, "pause", request.by, request.reason).await;
-                reply.send(answer).ok();
-            }
-            Message::Resume(request, reply) => {
-                let status = self.view.borrow().status();
-                let decision = control::decide_resume(&self.record, request.state.as_deref(), request.if_revision, status.name());
-                let answer = self.carry_out(decision, "resume", request.by, request.reason).await;
+            Message::Command(verb, request, reply) => {
+                let decision = match verb {
+                    Verb::Pause => control::decide_pause(&self.record, doing, request.if_revision),
+                    _ => {
+                        let status = self.view.borrow().status();
+                        control::decide_resume(&self.record, request.state.as_deref(), request.if_revision, status.name())
+                    }
+                };
+                let answer = self.carry_out(decision, verb.name(), request.by, request.reason).await;
                 reply.send(answer).ok();
             }
             Message::Ended { job, reason } => self.ended = Some((job, reason)),
@@ -416,7 +414,7 @@ impl Owner {
         let resumed = |to: State| Outcome::Resumed { from: before.state.name().to_owned(), to: to.name().to_owned() };
         let outcome = match decision {
             Decision::Pause => Outcome::Paused,
-            Decision::PauseAfterStage | Decision::StillPending => Outcome::PausePending { stage: stage() },
+            Decision::PauseAfterStage | Decision::StillPending => Outcome::PausePending { stage: stage(), why: None },
             Decision::TakeOver => Outcome::AlreadyPaused,
             Decision::Withdraw => Outcome::PauseWithdrawn,
             Decision::GoOn(state) => resumed(state),

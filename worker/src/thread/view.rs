@@ -65,6 +65,7 @@ impl ThreadView {
             sector_id: record.job_name(),
             state: record.state.name().to_owned(),
             stage: record.plan.stage(record.state).map(|stage| stage.name().to_owned()),
+            cordoned: false,
             status: self.status(),
             revision: record.revision,
             retry: record.retry,

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use e2e::{binaries, bus::Bus, state_watch::is_stuck, testbed::Testbed, worker::WorkerConfig};
 use figure::{Figure, Samples};
 use shared_msgs::{
+    api::{ListWorkersReply, ListWorkersRequest, verb},
     client::call,
     codec::Encoding,
-    command::{ListWorkersReply, ListWorkersRequest, verb},
     snapshot::WorkerSnapshot,
 };
 

@@ -1,0 +1,147 @@
+//! What managers answer on `api.<verb>`: the workers they know, page by page, and forgetting one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::Id, lease::Lease, snapshot::WorkerSnapshot};
+
+/// The verbs of `api.<verb>`.
+pub mod verb {
+    /// Takes a [`super::ListWorkersRequest`].
+    pub const LIST: &str = "list";
+    /// Takes a [`super::RemoveRequest`].
+    pub const REMOVE: &str = "remove";
+}
+
+/// `api.list`: one page of the workers a manager knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListWorkersRequest {
+    /// Only workers whose name sorts after this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// At most so many workers, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// One page of workers, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ListWorkersReply {
+    /// The page.
+    pub workers: Vec<WorkerView>,
+    /// The `after` of the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A worker as a manager sees it, its threads counted and not listed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// The worker's name, from its subject.
+    pub name: String,
+    /// Age of the worker's newest report, in milliseconds.
+    pub last_ping_ms: u64,
+    /// Another process reports, or stands by, under the same name.
+    #[serde(default)]
+    pub duplicate: bool,
+    /// The worker's lease is gone, and it has not said that it stops.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+    /// Processes of the same name that stand by: they seal, and neither report nor take commands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standing_by: Vec<Lease>,
+    /// The newest report, `threads` left out.
+    #[serde(flatten)]
+    pub report: WorkerReport,
+}
+
+/// A [`WorkerSnapshot`] without its threads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// See [`WorkerSnapshot::instance_id`].
+    pub instance_id: Id,
+    /// See [`WorkerSnapshot::epoch`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// See [`WorkerSnapshot::version`].
+    #[serde(default)]
+    pub version: String,
+    /// The command subject without the verb, made from the worker's name.
+    #[serde(default)]
+    pub dest: String,
+    /// See [`WorkerSnapshot::host`].
+    #[serde(default)]
+    pub host: String,
+    /// See [`WorkerSnapshot::pid`].
+    #[serde(default)]
+    pub pid: u32,
+    /// See [`WorkerSnapshot::started_at`].
+    #[serde(default)]
+    pub started_at: u64,
+    /// See [`WorkerSnapshot::ping_interval_ms`].
+    pub ping_interval_ms: u64,
+    /// See [`WorkerSnapshot::status`].
+    #[serde(default)]
+    pub status: crate::snapshot::WorkerStatus,
+    /// See [`WorkerSnapshot::summary`].
+    #[serde(default)]
+    pub summary: crate::snapshot::Summary,
+}
+
+impl WorkerReport {
+    /// The report in a snapshot, with the Dest that belongs to the worker's identity.
+    pub fn new(snapshot: &WorkerSnapshot, dest: String) -> Self {
+        WorkerReport {
+            instance_id: snapshot.instance_id,
+            epoch: snapshot.epoch,
+            version: snapshot.version.clone(),
+            dest,
+            host: snapshot.host.clone(),
+            pid: snapshot.pid,
+            started_at: snapshot.started_at,
+            ping_interval_ms: snapshot.ping_interval_ms,
+            status: snapshot.status,
+            summary: snapshot.summary,
+        }
+    }
+}
+
+/// `api.remove`: forgets a worker that no longer reports.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RemoveRequest {
+    /// The worker's name or Dest.
+    pub worker: String,
+}
+
+/// The worker is forgotten until it speaks again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RemoveReply {
+    /// The worker's name.
+    pub removed: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::codec::{Encoding, decode};
+
+    #[test]
+    fn what_a_stream_acknowledges_is_no_reply() {
+        let ack = br#"{"stream":"S","seq":1}"#;
+        assert!(decode::<ListWorkersReply>(ack).is_err() && decode::<RemoveReply>(ack).is_err());
+    }
+
+    #[test]
+    fn a_worker_view_survives_both_encodings() {
+        let view = json!({
+            "workers": [{"name": "w1", "last_ping_ms": 5, "instance_id": Id::NIL, "ping_interval_ms": 10000}],
+            "next": "w1",
+        });
+        let reply: ListWorkersReply = serde_json::from_value(view).unwrap();
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            assert_eq!(decode::<ListWorkersReply>(&encoding.encode(&reply).unwrap()).unwrap(), reply);
+        }
+    }
+}

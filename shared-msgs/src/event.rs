@@ -1,0 +1,200 @@
+//! What happened to a worker and its threads: one [`Event`] each, kept in the stream of events, exactly once.
+//!
+//! An event is written in the transaction that makes it true, and published from there when the bus can be reached. So
+//! `at` is when it happened, not when it was stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{command::Outcome, id::Id};
+
+/// One thing that happened. The worker is the subject's: `<p>.v1.event.<w>.<kind>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Unique.
+    pub id: EventId,
+    /// When, Unix milliseconds by the worker's clock.
+    #[serde(default)]
+    pub at: u64,
+    /// What.
+    #[serde(default)]
+    pub kind: EventKind,
+    /// The lease under which it was published, see [`crate::lease`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The process that published it.
+    #[serde(default = "nil")]
+    pub instance_id: Id,
+    /// The thread; absent for what happened to the worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// The sector in hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sector_id: Option<String>,
+    /// The thread's state before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The thread's state after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The thread's revision after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// What failed, with its level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What a command did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Who gave the command, and from where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The command's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Id>,
+    /// How many events were given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
+}
+
+fn nil() -> Id {
+    Id::NIL
+}
+
+/// An event's identity. Under one `store` the numbers rise from 1 without gaps, apart from what
+/// [`EventKind::EventsDropped`] says is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EventId {
+    /// One opening of one thread's store.
+    pub store: Id,
+    /// Counts from 1.
+    pub n: u64,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A thread went from one state to another.
+    Transition,
+    /// A stage failed.
+    Failure,
+    /// A pending pause took effect.
+    Paused,
+    /// A thread was told to pause.
+    Pause,
+    /// A thread was told to go on.
+    Resume,
+    /// A thread was told to take nothing new.
+    Cordon,
+    /// A thread was told to take new work again.
+    Uncordon,
+    /// The worker's process began.
+    WorkerStarted,
+    /// The worker's process was asked to end, and did.
+    WorkerStopped,
+    /// The bus was away for so long that the oldest events were given up.
+    EventsDropped,
+    /// Something that a newer version knows.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+impl EventKind {
+    /// Its name, as in subjects.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventKind::Transition => "transition",
+            EventKind::Failure => "failure",
+            EventKind::Paused => "paused",
+            EventKind::Pause => "pause",
+            EventKind::Resume => "resume",
+            EventKind::Cordon => "cordon",
+            EventKind::Uncordon => "uncordon",
+            EventKind::WorkerStarted => "worker_started",
+            EventKind::WorkerStopped => "worker_stopped",
+            EventKind::EventsDropped => "events_dropped",
+            EventKind::Other => "other",
+        }
+    }
+}
+
+impl Event {
+    /// An event with nothing but its kind; whoever keeps it gives it its id.
+    pub fn new(kind: EventKind, at: u64) -> Self {
+        Event {
+            id: EventId { store: Id::NIL, n: 0 },
+            at,
+            kind,
+            epoch: None,
+            instance_id: Id::NIL,
+            index: None,
+            sector_id: None,
+            from: None,
+            to: None,
+            revision: None,
+            error: None,
+            outcome: None,
+            by: None,
+            reason: None,
+            request_id: None,
+            dropped: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_json_of_an_event_is_pinned() {
+        let event = Event {
+            id: EventId { store: Id::NIL, n: 7 },
+            epoch: Some(3),
+            index: Some(0),
+            sector_id: Some("s-t010000-2".into()),
+            from: Some("C1Done".into()),
+            to: Some("TreeDBuilt".into()),
+            revision: Some(15),
+            outcome: Some(Outcome::Resumed { from: "C1Done".into(), to: "TreeDBuilt".into() }),
+            by: Some("alice@h".into()),
+            reason: Some("parameters are there".into()),
+            request_id: Some(Id::NIL),
+            ..Event::new(EventKind::Resume, 5)
+        };
+        let expected = json!({
+            "id": {"store": Id::NIL, "n": 7}, "at": 5, "kind": "resume", "epoch": 3, "instance_id": Id::NIL, "index": 0,
+            "sector_id": "s-t010000-2", "from": "C1Done", "to": "TreeDBuilt", "revision": 15,
+            "outcome": {"kind": "resumed", "from": "C1Done", "to": "TreeDBuilt"},
+            "by": "alice@h", "reason": "parameters are there", "request_id": Id::NIL,
+        });
+        assert_eq!(serde_json::to_value(&event).unwrap(), expected);
+        assert_eq!(serde_json::from_value::<Event>(expected).unwrap(), event);
+    }
+
+    #[test]
+    fn kinds_are_named_alike_in_payloads_and_subjects_and_newer_ones_decode() {
+        for kind in [
+            EventKind::Transition,
+            EventKind::Failure,
+            EventKind::Paused,
+            EventKind::Pause,
+            EventKind::Resume,
+            EventKind::Cordon,
+            EventKind::Uncordon,
+            EventKind::WorkerStarted,
+            EventKind::WorkerStopped,
+            EventKind::EventsDropped,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+        let newer: Event = serde_json::from_value(json!({"id": {"store": Id::NIL, "n": 1}, "kind": "eclipse", "moon": 1})).unwrap();
+        assert_eq!(newer.kind, EventKind::Other);
+    }
+}

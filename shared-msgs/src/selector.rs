@@ -1,0 +1,185 @@
+//! Which threads a command is for. The same text selects at the tool, which lists what it would hit, and in the worker,
+//! where each thread asks again at the moment it acts.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::snapshot::ThreadSnapshot;
+
+// They come from the bus.
+const MAX_ITEMS: usize = 256;
+const MAX_ITEM_BYTES: usize = 1024;
+const MAX_COMPILED_BYTES: usize = 1 << 20;
+
+/// The names that [`Selector::status`] knows, see [`crate::snapshot::ThreadStatus::name`].
+pub const STATUSES: [&str; 5] = ["idle", "running", "waiting", "pause_pending", "paused"];
+
+/// The threads for which every given part holds; of a part with several values one has to. Something must be given:
+/// all threads of all workers are `all`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Selector {
+    /// No part is needed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// Globs (`*`, `?`, `[a-z]`, `{a,b}`) over the worker's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub worker: Vec<String>,
+    /// Indexes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub index: Vec<u32>,
+    /// States, e.g. `C1Done`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<String>,
+    /// Plans, e.g. `sealer`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+    /// Statuses, of [`STATUSES`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<String>,
+    /// A regular expression found in `last_err`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Sectors, e.g. `s-t010000-2`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sector: Vec<String>,
+}
+
+/// A selector that is known to make sense.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    selector: Selector,
+    workers: Option<GlobSet>,
+    error: Option<Regex>,
+}
+
+impl Selector {
+    /// Checks it. The error says which part is wrong.
+    pub fn compile(&self) -> Result<Selection, String> {
+        let Selector { all, worker, index, state, plan, status, error, sector } = self;
+        let texts = [worker, state, plan, status, sector];
+        let given = texts.iter().any(|texts| !texts.is_empty()) || !index.is_empty() || error.is_some();
+        if !all && !given {
+            return Err("the selector names no thread: give one of its parts, or all".into());
+        }
+        if texts.iter().map(|texts| texts.len()).chain([index.len()]).any(|items| items > MAX_ITEMS) {
+            return Err(format!("the selector has more than {MAX_ITEMS} values in one of its parts"));
+        }
+        if texts.iter().copied().flatten().chain(error).any(|text| text.len() > MAX_ITEM_BYTES) {
+            return Err(format!("the selector has a value of more than {MAX_ITEM_BYTES} bytes"));
+        }
+        if let Some(unknown) = status.iter().find(|status| !STATUSES.contains(&status.as_str())) {
+            return Err(format!("{unknown:?} is no status; there are {}", STATUSES.join(", ")));
+        }
+        let workers = (!worker.is_empty()).then(|| globs(worker)).transpose()?;
+        let error = error.as_deref().map(regex).transpose()?;
+        Ok(Selection { selector: self.clone(), workers, error })
+    }
+}
+
+fn globs(texts: &[String]) -> Result<GlobSet, String> {
+    let mut set = GlobSetBuilder::new();
+    for text in texts {
+        // A name is no path.
+        let glob = GlobBuilder::new(text).literal_separator(false).build();
+        set.add(glob.map_err(|error| format!("worker: {error}"))?);
+    }
+    set.build().map_err(|error| format!("worker: {error}"))
+}
+
+fn regex(text: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).dfa_size_limit(MAX_COMPILED_BYTES).build();
+    built.map_err(|error| format!("error is no regular expression: {error}"))
+}
+
+impl Selection {
+    /// Whether threads of this worker can be meant.
+    pub fn fits_worker(&self, name: &str) -> bool {
+        self.workers.as_ref().is_none_or(|workers| workers.is_match(name))
+    }
+
+    /// Whether this thread, of a worker that fits, is meant.
+    pub fn fits(&self, thread: &ThreadSnapshot) -> bool {
+        let Selector { index, state, plan, status, sector, .. } = &self.selector;
+        let one_of = |wanted: &[String], value: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == value);
+        (index.is_empty() || index.contains(&thread.index))
+            && one_of(state, &thread.state)
+            && one_of(plan, &thread.plan)
+            && one_of(status, thread.status.name())
+            && (sector.is_empty() || thread.sector_id.as_ref().is_some_and(|id| sector.contains(id)))
+            && self.error.as_ref().is_none_or(|error| thread.last_err.as_deref().is_some_and(|text| error.is_match(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn thread() -> ThreadSnapshot {
+        serde_json::from_value(json!({
+            "index": 1, "plan": "sealer", "sector_id": "s-t010000-2", "state": "C1Done", "status": {"kind": "paused", "by": "error"},
+            "last_err": "permanent: No cached parameters found for stacked",
+        }))
+        .unwrap()
+    }
+
+    fn fits(selector: serde_json::Value) -> bool {
+        let selection = serde_json::from_value::<Selector>(selector).unwrap().compile().unwrap();
+        selection.fits_worker("rack1/w-7") && selection.fits(&thread())
+    }
+
+    #[test]
+    fn every_part_has_to_hold_and_of_several_values_one() {
+        for selector in [
+            json!({"all": true}),
+            json!({"worker": ["rack1*"]}),
+            json!({"worker": ["x", "*w-[0-9]"]}),
+            json!({"index": [0, 1]}),
+            json!({"state": ["C1Done", "PC1Done"], "plan": ["sealer"], "status": ["paused"]}),
+            json!({"error": "No cached .* found"}),
+            json!({"sector": ["s-t010000-2"], "error": "^permanent"}),
+        ] {
+            assert!(fits(selector.clone()), "{selector}");
+        }
+        for selector in [
+            json!({"worker": ["rack2*"]}),
+            json!({"worker": ["rack1"]}),
+            json!({"all": true, "index": [0]}),
+            json!({"index": [1], "state": ["PC1Done"]}),
+            json!({"plan": ["snapup"]}),
+            json!({"status": ["running", "waiting"]}),
+            json!({"error": "disk"}),
+            json!({"sector": ["s-t010000-20"]}),
+        ] {
+            assert!(!fits(selector.clone()), "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_thread_without_error_or_sector_fits_no_wish_for_one() {
+        let empty = ThreadSnapshot { sector_id: None, last_err: None, ..thread() };
+        let selection = |selector: Selector| selector.compile().unwrap();
+        assert!(!selection(Selector { error: Some(".*".into()), ..Selector::default() }).fits(&empty));
+        assert!(!selection(Selector { sector: vec!["".into()], ..Selector::default() }).fits(&empty));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_and_named() {
+        for (selector, named) in [
+            (json!({}), "all"),
+            (json!({"all": false}), "all"),
+            (json!({"status": ["pausing"]}), "pause_pending"),
+            (json!({"error": "("}), "error"),
+            (json!({"error": "(a{1000}){1000}"}), "error"),
+            (json!({"worker": ["[a"]}), "worker"),
+            (json!({"worker": ["x".repeat(2000)]}), "1024"),
+            (json!({"index": (0..300).collect::<Vec<u32>>()}), "256"),
+        ] {
+            let refused = serde_json::from_value::<Selector>(selector.clone()).unwrap().compile().unwrap_err();
+            assert!(refused.contains(named), "{selector}: {refused}");
+        }
+    }
+}
