@@ -115,6 +115,17 @@ impl Bus {
         within_deadline(subject, publishing).await
     }
 
+    /// Waits until a stream has so many consumers.
+    pub async fn read_by(&self, stream: &str, consumers: usize) {
+        let jetstream = async_nats::jetstream::new(self.client.clone());
+        let asking = async {
+            while jetstream.get_stream(stream).await.unwrap().cached_info().state.consumer_count < consumers {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        within_deadline(stream, asking).await;
+    }
+
     /// Sends bytes and returns the answer as it comes.
     pub async fn raw(&self, subject: &str, body: impl Into<Bytes>) -> Message {
         within_deadline(subject, self.client.request(subject.to_owned(), body.into())).await.unwrap()

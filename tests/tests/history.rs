@@ -1,6 +1,6 @@
 //! The history is read from the stream of events, which has each of them once.
 
-use e2e::testbed::Testbed;
+use e2e::{testbed::Testbed, worker::WorkerConfig};
 use serde_json::Value;
 use shared_msgs::{
     command::Outcome,
@@ -20,7 +20,7 @@ fn step(index: u32, sector: &str, n: u64) -> Event {
     Event { index: Some(index), sector_id: Some(sector.into()), from, to, ..event(EventKind::Transition, n) }
 }
 
-// The sixth blank-separated word on is what happened.
+// Each line without its time, blanks squeezed.
 fn happened(stdout: &str) -> Vec<String> {
     stdout.lines().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")).collect()
 }
@@ -102,6 +102,7 @@ async fn following_goes_on_over_an_outage_with_no_gap_and_no_double() {
     // One that has nothing to show yet must not begin with what is too old.
     let mut fresh = bed.start_util_worker("fresh", &["history", "--follow", "--since", "0s", "-o", "jsonl"]);
     follow.log().line_with(&["s-t010000-1\""]).await;
+    bed.bus.read_by(&bed.bus.prefix.events_stream(), 2).await;
     for number in 2..5 {
         bed.nats.kill9().await;
         bed.nats.restart().await;
@@ -118,4 +119,28 @@ async fn following_goes_on_over_an_outage_with_no_gap_and_no_double() {
     assert_eq!(read(fresh.log().lines()), [2, 3, 4]);
     assert!(follow.interrupt().await.success());
     assert!(fresh.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_worker_writes_its_steps_its_failures_and_what_it_was_told_into_its_history() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    // Kept as soon as the stream is there.
+    bed.bus.record("other", &event(EventKind::WorkerStarted, 1)).await;
+    let follow = bed.start_util_worker("follow", &["history", "w1", "--follow"]);
+    let mut worker = bed.worker(&WorkerConfig::new("w1"));
+    bed.states.until_stuck("w1").await;
+    bed.util_worker(&["resume", "w1", "0", "TreeDBuilt", "--reason", "parameters are there"]).await.expect(0);
+    follow.log().line_with(&["#0  s-t010000-1  resume: C1Done -> TreeDBuilt, by ", ": parameters are there"]).await;
+    assert!(worker.terminate().await.success());
+    follow.log().line_with(&["worker stopped"]).await;
+
+    let history = bed.util_worker(&["history", "w1"]).await.expect(0);
+    let happened = happened(&history.stdout);
+    let position =
+        |what: &str| happened.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what:?} in {happened:#?}"));
+    let steps =
+        ["worker started", "#0 s-t010000-1 PC2Done -> ", "-> C1Done", "failed in C1Done: permanent: ", "resume: ", "worker stopped"];
+    let positions = steps.map(position);
+    assert!(positions.is_sorted() && positions[0] == 0, "{happened:#?}");
 }

@@ -11,7 +11,7 @@ use async_nats::{
     Client,
     datetime::from_nanos,
     jetstream::{
-        self, ErrorCode,
+        self, ErrorCode, Message,
         consumer::{
             DeliverPolicy,
             push::{Ordered, OrderedConfig, OrderedErrorKind},
@@ -122,65 +122,59 @@ async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progres
     let prefix = settings.prefix.clone();
     let worker = args.worker.as_deref().map(|worker| prefix.worker_named(worker)).transpose();
     let worker = worker.map_err(|error| CliError::new(Exit::Usage, error))?;
-    let mut lines = Lines::new(args.output);
     let opened = async {
         let stream = open(client, &prefix).await?;
         let from_ms = match args.since {
             None => None,
             Some(since) => Some(since_ms(client, &prefix, since).await?),
         };
-        let query = Query { prefix: prefix.clone(), worker, index: args.index, sector: args.sector.clone(), from_ms };
+        let query = Query { prefix, worker, index: args.index, sector: args.sector.clone(), from_ms };
         let end = stream.cached_info().state.last_sequence;
         let (messages, pending) = query.consume(client, &stream).await?;
-        Ok::<_, CliError>((query, messages, pending, end))
+        Ok::<_, CliError>((query, messages, if pending { end } else { 0 }))
     };
-    let (query, mut messages, pending, end) = in_time(settings.timeout, opened).await??;
-    let end = if args.follow { None } else { Some(if pending { end } else { 0 }) };
+    let (query, mut messages, end) = in_time(settings.timeout, opened).await??;
+    // Whoever follows waits as long as it takes.
+    let (end, patience) = if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout) };
+    let mut lines = Lines::new(args.output);
     lines.begin()?;
-    while end.is_none_or(|end| progress.sequence < end) {
-        let next = messages.next();
-        // Whoever follows waits as long as it takes.
-        let next = if end.is_some() { in_time(settings.timeout, next).await? } else { next.await };
-        let message = match next {
-            Some(Ok(message)) => message,
-            // The consumer goes on by itself, from where it was.
-            Some(Err(error)) if matches!(error.kind(), OrderedErrorKind::MissingHeartbeat) => continue,
-            Some(Err(error)) => return Err(CliError::new(Exit::Failed, format!("the stream of events cannot be read on: {error}"))),
-            None => return Err(CliError::new(Exit::Failed, "the stream of events cannot be read on: the connection was closed")),
-        };
+    let mut goes_on = end > 0;
+    while goes_on {
+        let message = in_time(patience, next(&mut messages)).await??;
         let info = message.info().map_err(|error| CliError::new(Exit::Failed, error))?;
-        let (sequence, stored_ms, is_last) =
-            (info.stream_sequence, (info.published.unix_timestamp_nanos() / 1_000_000) as i64, info.pending == 0);
+        let stored_at = (info.published.unix_timestamp_nanos() / 1_000_000) as i64;
         // A consumer that was made anew before its first message begins with the first of the stream.
-        let is_next = sequence > progress.sequence && query.from_ms.is_none_or(|from| stored_ms >= from);
-        if is_next && end.is_none_or(|end| sequence <= end) {
-            match query.read(&message.subject, &message.payload) {
-                Ok((worker, event)) if query.wants(&event) => {
-                    let recorded = Recorded { worker: worker.to_string(), stored_at: stored_ms, seq: sequence, event };
-                    progress.shown += 1;
-                    if !lines.print(&recorded, last_token(&message.subject))? {
-                        return Ok(());
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    if progress.unreadable == 0 {
-                        note(&format!("event {sequence} on {} cannot be read: {error}", message.subject));
-                    }
-                    progress.unreadable += 1;
+        let is_next = info.stream_sequence > progress.sequence && query.from_ms.is_none_or(|from| stored_at >= from);
+        if is_next && info.stream_sequence <= end {
+            progress.sequence = info.stream_sequence;
+            if let Some((worker, event)) = progress.read(&query, &message) {
+                let recorded = Recorded { worker: worker.to_string(), stored_at, seq: info.stream_sequence, event };
+                let kind = message.subject.rsplit('.').next().unwrap_or_default();
+                if !lines.print(&recorded, kind)? {
+                    return Ok(());
                 }
             }
         }
-        progress.sequence = progress.sequence.max(sequence);
-        if end.is_some() && is_last {
-            break;
-        }
+        goes_on = args.follow || (info.pending > 0 && info.stream_sequence < end);
     }
     lines.end()?;
     if progress.shown == 0 {
         note("no such event is kept");
     }
     Ok(())
+}
+
+async fn next(messages: &mut Ordered) -> Result<Message, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("the stream of events cannot be read on: {error}"));
+    loop {
+        match messages.next().await {
+            Some(Ok(message)) => return Ok(message),
+            // The consumer goes on by itself, from where it was.
+            Some(Err(error)) if matches!(error.kind(), OrderedErrorKind::MissingHeartbeat) => {}
+            Some(Err(error)) => return Err(failed(&error)),
+            None => return Err(failed(&"the connection was closed")),
+        }
+    }
 }
 
 async fn in_time<T>(patience: Duration, answer: impl Future<Output = T>) -> Result<T, CliError> {
@@ -211,8 +205,24 @@ async fn since_ms(client: &Client, prefix: &Prefix, since: Duration) -> Result<i
     Ok(now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).max(0))
 }
 
-fn last_token(subject: &str) -> &str {
-    subject.rsplit('.').next().unwrap_or_default()
+impl Progress {
+    // The event, if it can be read and is wanted.
+    fn read(&mut self, query: &Query, message: &Message) -> Option<(WorkerName, Event)> {
+        match query.read(&message.subject, &message.payload) {
+            Ok((worker, event)) => {
+                let wanted = query.wants(&event);
+                self.shown += u64::from(wanted);
+                wanted.then_some((worker, event))
+            }
+            Err(error) => {
+                if self.unreadable == 0 {
+                    note(&format!("event {} on {} cannot be read: {error}", self.sequence, message.subject));
+                }
+                self.unreadable += 1;
+                None
+            }
+        }
+    }
 }
 
 impl Query {
