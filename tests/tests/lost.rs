@@ -1,4 +1,5 @@
 //! What managers say of a worker by its lease: lost when it has run out without a word, and who else claims the name.
+#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! `--watch` shows what changes, as the bus tells it, and outlives managers and NATS.
+#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use e2e::{process::Process, testbed::Testbed};
 use serde_json::{Value, json};

@@ -124,10 +124,9 @@ fn drawn(frame: &Frame, rows: usize) -> String {
     text + "\x1b[J"
 }
 
-/// When the next frame may be shown: not sooner than [`PERIOD`] after the last one, and so that making one, which took
-/// so long, is not most of what happens.
-pub(super) async fn pace(began: Instant) {
-    let took = began.elapsed();
+/// Waits until the next frame may be made: not sooner than [`PERIOD`] after this one was begun, and so that making them,
+/// which `took` so long, is not most of what happens.
+pub(super) async fn pace(began: Instant, took: Duration) {
     sleep_until(began + PERIOD.max(took.saturating_mul(4))).await;
 }
 

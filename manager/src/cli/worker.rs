@@ -17,7 +17,7 @@ use shared_msgs::{
     connect::{Link, NatsSettings},
     worker_client::{WorkerClient, sentence},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{history, info, list, pause, remove, resume, wdpost};
 
@@ -131,7 +131,9 @@ impl Session {
     pub(super) async fn connect_to_stay(settings: NatsSettings) -> Result<(Session, watch::Receiver<Link>), CliError> {
         // What can never work is said at once, by a connection that does not try again.
         settings.connect_once("damocles-manager util").await?;
-        let (client, link) = settings.connect_daemon("damocles-manager util").await?;
+        let (client, mut link) = settings.connect_daemon("damocles-manager util").await?;
+        // If it takes longer, NATS has gone meanwhile, and whoever waits for it says so.
+        let _ = timeout(settings.timeout, link.wait_for(|link| matches!(link, Link::Up(_)))).await;
         Ok((Session { client, settings }, link))
     }
 

@@ -52,6 +52,7 @@ async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> 
         if !screen.show(&seen.frame(args.output, notes)?)? {
             return Ok(());
         }
+        let took = began.elapsed();
         tokio::select! {
             message = states.next() => {
                 let Some(message) = message else { return Err(CliError::new(Exit::Failed, "the connection to NATS was closed")) };
@@ -66,7 +67,7 @@ async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> 
                 }
             }
         }
-        pace(began).await;
+        pace(began, took).await;
         while let Some(message) = states.next().now_or_never().flatten() {
             seen.take(&message.payload);
         }

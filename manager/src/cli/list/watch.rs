@@ -54,12 +54,13 @@ async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> 
         if !screen.show(&frame)? {
             return Ok(());
         }
+        let took = began.elapsed();
         tokio::select! {
             () = async { states.next().await; } => {}
             () = sleep(TICK) => {}
             _ = link.changed() => continue,
         }
-        pace(began).await;
+        pace(began, took).await;
         // What was reported meanwhile is in the next list.
         while states.next().now_or_never().flatten().is_some() {}
     }
