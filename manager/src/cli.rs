@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use shared_msgs::{cli::CliError, connect::NatsArgs};
 
+mod bulk;
+mod cordon;
 pub mod daemon;
 pub mod decode;
 mod info;
@@ -15,6 +17,7 @@ mod remove;
 mod resume;
 pub mod sealer;
 pub mod sectors;
+mod selectors;
 pub mod wdpost;
 pub mod worker;
 
