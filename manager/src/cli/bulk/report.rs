@@ -198,7 +198,7 @@ impl Report {
             ([], _) => String::new(),
             (missing, true) => format!("; {} did not answer: {}", counted(missing.len(), "worker"), listed(missing)),
             (missing, false) => {
-                format!("; {} did not answer, what they did is unknown: {}", counted(missing.len(), "worker"), listed(missing))
+                format!("; {} did not answer, their outcome is unknown: {}", counted(missing.len(), "worker"), listed(missing))
             }
         };
         format!("{dry_run}{}{missing}", self.summary.text())
@@ -297,7 +297,7 @@ w2      0      s-t010000-2  resumed C1Done -> TreeDBuilt
         failed.missing.push("w5".parse().unwrap());
         let failed = report(failed);
         assert_eq!(failed.exit(), Some(Exit::Failed));
-        let expected = "4 threads on 3 workers: 2 resumed, 1 unchanged, 1 failed; 1 worker did not answer, what they did is unknown: w5";
+        let expected = "4 threads on 3 workers: 2 resumed, 1 unchanged, 1 failed; 1 worker did not answer, their outcome is unknown: w5";
         assert_eq!(failed.said(), expected);
 
         let refused = report(Gathered { refused: vec![("w4".parse().unwrap(), ErrorKind::LeaseUnconfirmed.into())], ..sample() });
