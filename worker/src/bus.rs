@@ -1,16 +1,133 @@
 //! The worker's edge to NATS; nothing else here knows the client's types.
 //!
-//! - [`role`]: whether this process is the one of its name
-//! - [`publish`]: the worker's snapshots; [`serve`]: its commands
+//! - [`lease`]: whether this process has its name; [`probe`]: the same without JetStream
+//! - [`publish`]: the worker's snapshots; [`events`]: what has happened; [`serve`]: its commands
 //! - [`sector_manager`]: asking the sector manager
 
+pub mod events;
+pub mod lease;
+mod probe;
 pub mod publish;
-pub mod role;
 pub mod sector_manager;
 pub mod serve;
 
-use shared_msgs::connect::Link;
-use tokio::sync::watch;
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Client;
+use shared_msgs::{connect::Link, id::Id, lease::Lease, subject::Prefix};
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use self::{events::NatsEvents, lease::NatsLease, publish::Publisher, serve::Server};
+use crate::{commands::Commands, identity::Worker, publishing::EventPublisher, tenure::Tenure};
+
+/// How long each step of leaving the bus may take.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// What a worker's side of the bus is made of.
+pub struct Bus {
+    /// Of snapshots.
+    pub publisher: Publisher,
+    /// Of events.
+    pub events: EventPublisher,
+    /// The worker.
+    pub worker: Arc<Worker>,
+    /// The connection.
+    pub client: Client,
+    /// First part of every subject.
+    pub prefix: Prefix,
+    /// The connection's state.
+    pub link: watch::Receiver<Link>,
+    /// How long a lease lasts, for a bucket that has to be made.
+    pub lease_ttl: Duration,
+    /// The same from one start of the worker to the next.
+    pub worker_id: Id,
+}
+
+/// A worker's side of the bus at work.
+pub struct Running {
+    stop_serving: oneshot::Sender<()>,
+    leaving: Leaving,
+}
+
+/// One that takes no commands any more.
+pub struct Leaving {
+    publisher: Arc<Publisher>,
+    events: Arc<EventPublisher>,
+    client: Client,
+    link: watch::Receiver<Link>,
+    tasks: JoinSet<()>,
+    lease: JoinHandle<()>,
+    release: oneshot::Sender<()>,
+}
+
+impl Bus {
+    /// Keeps the lease, serves, and publishes.
+    pub fn start(self, commands: Commands, tenure: watch::Sender<Tenure>, changed: Arc<Notify>) -> Running {
+        let Bus { publisher, events, worker, client, prefix, link, lease_ttl, worker_id } = self;
+        let (publisher, events) = (Arc::new(publisher), Arc::new(events));
+        let (stop_serving, serving_stopped) = oneshot::channel();
+        let (release, released) = oneshot::channel::<()>();
+        let (serving, seen_serving) = watch::channel(false);
+        let me = Lease { worker_id, instance_id: worker.instance_id, epoch: None, host: worker.host.clone(), pid: std::process::id() };
+        let stream = NatsEvents { client: client.clone(), prefix: prefix.clone(), worker: worker.name.clone() };
+        let server = Server { commands: Arc::new(commands), client: client.clone(), prefix: prefix.clone(), serving };
+        let keeper = NatsLease { client: client.clone(), prefix, ttl: lease_ttl };
+        let lease = tokio::spawn({
+            let link = link.clone();
+            async move { keeper.run(&worker, me, link, tenure, async { drop(released.await) }).await }
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
+            let link = link.clone();
+            async move { server.run(link, serving_stopped).await }
+        });
+        tasks.spawn({
+            let (publisher, link) = (publisher.clone(), link.clone());
+            async move { publisher.run(link, seen_serving, changed).await }
+        });
+        tasks.spawn({
+            let events = events.clone();
+            async move { events.run(&stream).await }
+        });
+        Running { stop_serving, leaving: Leaving { publisher, events, client, link, tasks, lease, release } }
+    }
+}
+
+impl Running {
+    /// Takes no commands from now on.
+    pub fn stop_serving(self) -> Leaving {
+        self.stop_serving.send(()).ok();
+        self.leaving
+    }
+}
+
+impl Leaving {
+    /// Publishes what is left to say, gives the name back, and closes the connection.
+    pub async fn leave(self) {
+        let Leaving { publisher, events, client, mut link, mut tasks, lease, release } = self;
+        let tenure = *publisher.tenure.borrow();
+        let up = matches!(*link.borrow(), Link::Up(_));
+        if up && tenure.epoch().is_some() && tenure.speaks() && timeout(LEAVE, events.all_published()).await.is_err() {
+            debug!("some events are published after the next start");
+        }
+        tasks.abort_all();
+        if up && tenure.speaks() {
+            publisher.publish_last(LEAVE).await;
+        }
+        release.send(()).ok();
+        if up && timeout(LEAVE, lease).await.is_err() {
+            debug!("the lease was not given back in time; it expires");
+        }
+        if up && client.drain().await.is_ok() && timeout(LEAVE, link.wait_for(|link| *link == Link::Closed)).await.is_err() {
+            warn!("the connection to NATS was not closed in time");
+        }
+    }
+}
 
 /// Waits until there is a connection; `false` when there will be none any more.
 async fn connected(link: &mut watch::Receiver<Link>) -> bool {

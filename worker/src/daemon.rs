@@ -9,27 +9,32 @@ use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
 use futures::future::try_join_all;
 use shared_msgs::{
     connect::{ConnectError, Link, NatsSettings},
+    event::EventKind,
     name::WorkerName,
     snapshot::WorkerStatus,
 };
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, watch},
     task::JoinSet,
     time::timeout,
 };
 use tracing::{info, warn};
 
 use crate::{
-    bus::{publish::Publisher, role::Role, sector_manager::NatsSectorManager, serve},
+    bus::{Bus, publish::Publisher, sector_manager::NatsSectorManager},
+    commands::Commands,
     config::{Config, ThreadConfig},
     identity::Worker,
+    plan::driver::Driver,
     processor::Processors,
+    publishing::EventPublisher,
     stage::Shared,
     store::{
         attached::AttachedStore,
+        database::{Outgoing, Store, StoreError},
         location::Location,
-        record::{Store, StoreError},
     },
+    tenure::Tenure,
     thread::{
         heartbeat,
         owner::{Owner, Stop, Surroundings},
@@ -39,8 +44,6 @@ use crate::{
 
 /// How long running stages may take to end when the worker is stopped.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long each step of leaving the bus may take.
-const LEAVE: Duration = Duration::from_secs(2);
 
 /// Why a worker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +86,7 @@ pub enum StartError {
 pub struct Opened {
     config: Config,
     locations: Vec<(Location, Store)>,
+    outgoing: Arc<Outgoing>,
     attached: Vec<AttachedStore>,
 }
 
@@ -94,8 +98,9 @@ impl Opened {
         }
         let attached = attach(&config)?;
         let locations = initialise(&config.threads)?;
-        let locations = open_stores(locations)?;
-        Ok(Opened { config, locations, attached })
+        let outgoing = Arc::<Outgoing>::default();
+        let locations = open_stores(locations, &outgoing)?;
+        Ok(Opened { config, locations, outgoing, attached })
     }
 
     /// Connects, now or as soon as NATS is there.
@@ -118,7 +123,7 @@ impl Connected {
     /// Seals until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
         let Connected { opened, name, settings, client, link } = self;
-        let Opened { config, locations, attached } = opened;
+        let Opened { config, locations, outgoing, attached } = opened;
         let prefix = settings.prefix.clone();
         let sector_manager =
             Arc::new(NatsSectorManager { client: client.clone(), link: link.clone(), prefix: prefix.clone(), timeout: settings.timeout });
@@ -134,39 +139,64 @@ impl Connected {
         });
         let changed = Arc::new(Notify::new());
         let (stop_threads, stop) = watch::channel(Stop::No);
+        let (tenure, seen_tenure) = watch::channel(Tenure::Unsettled);
+        let stores: Vec<_> = locations.iter().map(|(_, store)| store.clone()).collect();
+        // What concerns the whole worker is kept beside its first thread.
+        let own_store = stores[0].clone();
+        let worker_id = own_store.worker_id().await?;
 
         let opening = locations.into_iter().zip(config.threads).enumerate().map(|(index, ((location, store), thread))| {
-            let surroundings = Surroundings { shared: shared.clone(), reports: reports.clone(), changed: changed.clone() };
+            let surroundings = Surroundings {
+                shared: shared.clone(),
+                steps: Arc::new(Driver),
+                tenure: seen_tenure.clone(),
+                reports: reports.clone(),
+                changed: changed.clone(),
+            };
             Owner::open(index as u32, location, store, thread, surroundings)
         });
         let (owners, handles): (Vec<_>, Vec<_>) = try_join_all(opening).await?.into_iter().unzip();
         tokio::spawn(heartbeat::send_all(name.to_string(), config.ping_interval, shared.sector_manager.clone(), handles.clone()));
-        let worker = Arc::new(Worker::new(name, prefix, config.ping_interval, handles));
+        let worker = Arc::new(Worker::new(name, prefix.clone(), config.ping_interval, seen_tenure.clone(), handles));
+        own_store.note(worker.event(EventKind::WorkerStarted)).await?;
         let mut threads = JoinSet::new();
         for owner in owners {
             threads.spawn(owner.run(stop.clone()));
         }
         info!(worker = %worker.name, threads = worker.threads.len(), servers = settings.servers(), "sealing");
 
-        let (role, role_seen) = watch::channel(Role::Unknown);
-        let (stop_serving, serving_stopped) = oneshot::channel();
-        let publisher = Arc::new(Publisher { worker: worker.clone(), client: client.clone(), encoding: settings.encoding });
-        let mut bus = JoinSet::new();
-        bus.spawn(serve::serve(worker.clone(), client.clone(), link.clone(), role, serving_stopped));
-        bus.spawn({
-            let (publisher, link, role) = (publisher.clone(), link.clone(), role_seen.clone());
-            async move { publisher.run(link, role, changed).await }
-        });
+        let bus = Bus {
+            publisher: Publisher {
+                worker: worker.clone(),
+                client: client.clone(),
+                encoding: settings.encoding,
+                tenure: seen_tenure.clone(),
+            },
+            events: EventPublisher {
+                stores,
+                outgoing,
+                tenure: seen_tenure.clone(),
+                instance_id: worker.instance_id,
+                count: watch::Sender::default(),
+            },
+            worker: worker.clone(),
+            client,
+            prefix,
+            link,
+            lease_ttl: settings.lease_ttl,
+            worker_id,
+        };
+        let bus = bus.start(Commands { worker: worker.clone(), store: own_store.clone(), tenure: seen_tenure }, tenure, changed);
 
         shutdown.await;
         info!("stopping");
         worker.set_status(WorkerStatus::Stopping);
-        stop_serving.send(()).ok();
+        let bus = bus.stop_serving();
         stop_all(threads, &stop_threads).await;
         shared.processors.stop().await;
         worker.set_status(WorkerStatus::Stopped);
-        bus.abort_all();
-        leave(&publisher, &client, link, *role_seen.borrow()).await;
+        own_store.note(worker.event(EventKind::WorkerStopped)).await?;
+        bus.leave().await;
         info!("stopped");
         Ok(())
     }
@@ -201,9 +231,10 @@ fn initialise(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
 }
 
 // Side by side: a new store costs several syncs of its disk, and a worker may have tens of them.
-fn open_stores(locations: Vec<Location>) -> Result<Vec<(Location, Store)>, StoreError> {
+fn open_stores(locations: Vec<Location>, outgoing: &Arc<Outgoing>) -> Result<Vec<(Location, Store)>, StoreError> {
     std::thread::scope(|scope| {
-        let opening: Vec<_> = locations.iter().map(|location| scope.spawn(|| Store::open(&location.store_file()))).collect();
+        let opening: Vec<_> =
+            locations.iter().map(|location| scope.spawn(|| Store::open(&location.store_file(), outgoing.clone()))).collect();
         let opened = locations.iter().zip(opening).map(|(location, opening)| {
             let failed = |_| StoreError::Io { path: location.store_file().display().to_string(), error: "opening it panicked".into() };
             Ok((location.clone(), opening.join().map_err(failed)??))
@@ -222,16 +253,4 @@ async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>) {
     warn!(threads = threads.len(), "stages still run after the grace period; they begin anew at the next start");
     stop.send_replace(Stop::Now);
     while threads.join_next().await.is_some() {}
-}
-
-async fn leave(publisher: &Publisher, client: &async_nats::Client, mut link: watch::Receiver<Link>, role: Role) {
-    if !matches!(*link.borrow(), Link::Up(_)) {
-        return;
-    }
-    if role == Role::Acting {
-        publisher.publish_last(LEAVE).await;
-    }
-    if client.drain().await.is_ok() && timeout(LEAVE, link.wait_for(|link| *link == Link::Closed)).await.is_err() {
-        warn!("the connection to NATS was not closed in time");
-    }
 }

@@ -10,13 +10,16 @@ use std::{
 };
 
 use shared_msgs::{
+    event::{Event, EventKind},
     id::Id,
     name::WorkerName,
     snapshot::{Summary, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
     subject::Prefix,
 };
 
-use crate::thread::owner::ThreadHandle;
+use tokio::sync::watch;
+
+use crate::{tenure::Tenure, thread::owner::ThreadHandle};
 
 /// Everything a worker says about itself.
 pub struct Worker {
@@ -26,17 +29,25 @@ pub struct Worker {
     pub instance_id: Id,
     /// Its threads, by index.
     pub threads: Vec<ThreadHandle>,
+    /// The machine's host name.
+    pub host: String,
     prefix: Prefix,
-    host: String,
     started_at: u64,
     ping_interval: Duration,
+    tenure: watch::Receiver<Tenure>,
     status: Mutex<WorkerStatus>,
     seq: AtomicU64,
 }
 
 impl Worker {
     /// A worker that starts now.
-    pub fn new(name: WorkerName, prefix: Prefix, ping_interval: Duration, threads: Vec<ThreadHandle>) -> Self {
+    pub fn new(
+        name: WorkerName,
+        prefix: Prefix,
+        ping_interval: Duration,
+        tenure: watch::Receiver<Tenure>,
+        threads: Vec<ThreadHandle>,
+    ) -> Self {
         Worker {
             name,
             instance_id: Id::generate(),
@@ -45,6 +56,7 @@ impl Worker {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             started_at: unix_ms(),
             ping_interval,
+            tenure,
             status: Mutex::new(WorkerStatus::Running),
             seq: AtomicU64::new(1),
         }
@@ -75,6 +87,11 @@ impl Worker {
         self.prefix.dest(&self.name)
     }
 
+    /// Something that happens to it now.
+    pub fn event(&self, kind: EventKind) -> Event {
+        Event::new(kind, unix_ms())
+    }
+
     /// Its state now, with the next sequence number.
     pub fn snapshot(&self) -> WorkerSnapshot {
         // The number is drawn before the threads are read, so that of two snapshots the later number has the later state.
@@ -83,7 +100,7 @@ impl Worker {
         WorkerSnapshot {
             name: self.name.to_string(),
             instance_id: self.instance_id,
-            epoch: None,
+            epoch: self.tenure.borrow().epoch(),
             seq,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dest: self.dest(),

@@ -1,8 +1,9 @@
 //! The sealing worker. A tour, from the outside in:
 //!
 //! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up and shutdown
-//! - [`bus`]: the edge to NATS: snapshots out, commands in, questions to the sector manager; [`identity`]: who the worker
-//!   is, and its snapshots
+//! - [`bus`]: the edge to NATS: snapshots and events out, commands in, questions to the sector manager
+//! - [`identity`]: who the worker is, and its snapshots; [`tenure`]: whether this process speaks for its name
+//! - [`commands`]: requests in, answers out; [`publishing`]: what has happened, exactly once
 //! - [`thread`]: one task owns each sealing thread; what commands and failures mean for it
 //! - [`plan`]: one step of a plan at a time; [`stage`]: what is done in each state
 //! - [`sector_manager`]: what asking means for a thread
@@ -12,13 +13,16 @@
 
 pub mod bus;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod failpoint;
 pub mod identity;
 pub mod plan;
 pub mod processor;
+pub mod publishing;
 pub mod sector_manager;
 pub mod stage;
 pub mod store;
+pub mod tenure;
 pub mod thread;

@@ -48,8 +48,9 @@ use crate::{
     sector_manager::{self, SectorManager},
     store::{
         attached::{AttachedStore, Kind, ReplicaFiles},
+        database::Store,
         location::{SectorFiles, require_space},
-        record::{Blob, PieceCommitment, Sector, Store, Upgrade},
+        record::{Blob, PieceCommitment, Sector, Upgrade},
     },
     thread::{activity::Activity, failure::Failure},
 };

@@ -2,11 +2,17 @@
 //! sectors go to.
 //!
 //! ```text
-//!  <location>/store.redb            record.rs    what the thread is doing, and what the stages yielded
+//!  <location>/store.redb            database.rs  one transaction a change:
+//!                                     record.rs    what the thread is doing, and what the stages yielded
+//!                                     results.rs   what commands were answered, by their request ids
+//!                                     outbox.rs    what has happened and is not published yet
 //!  <location>/data/<kind>/<sector>  location.rs  the sector's files while it is worked on
 //!  <attached>/{sealed,cache}/…      attached.rs  the sector's files for good
 //! ```
 
 pub mod attached;
+pub mod database;
 pub mod location;
+pub mod outbox;
 pub mod record;
+pub mod results;

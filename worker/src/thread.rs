@@ -8,12 +8,13 @@
 //! ```
 //! - [`control`]: what a pause or resume means (pure); [`failure`]: how bad a failure is
 //! - [`activity`]: what the running step says it does; [`view`]: what the world sees
-//! - [`owner`]: the task; [`own_config`]: what its own file says; [`report`], [`heartbeat`]: what the sector manager is told of it
+//! - [`owner`]: the task; [`history`]: what its changes are as events; [`own_config`]: what its own file says; [`report`], [`heartbeat`]: what the sector manager is told of it
 
 pub mod activity;
 pub mod control;
 pub mod failure;
 pub mod heartbeat;
+pub mod history;
 pub mod own_config;
 pub mod owner;
 pub mod report;

@@ -12,8 +12,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::role::Role;
-use crate::identity::Worker;
+use crate::{identity::Worker, tenure::Tenure};
 
 const SMALLEST_GAP: Duration = Duration::from_millis(50);
 
@@ -25,16 +24,22 @@ pub struct Publisher {
     pub client: Client,
     /// How snapshots are written.
     pub encoding: Encoding,
+    /// Whether this process speaks for its name.
+    pub tenure: watch::Receiver<Tenure>,
 }
 
 impl Publisher {
     /// Publishes until the connection is closed.
-    pub async fn run(&self, mut link: watch::Receiver<Link>, mut role: watch::Receiver<Role>, changed: Arc<Notify>) {
+    pub async fn run(&self, mut link: watch::Receiver<Link>, mut serving: watch::Receiver<bool>, changed: Arc<Notify>) {
+        let mut tenure = self.tenure.clone();
         while super::connected(&mut link).await {
-            if role.wait_for(|role| *role == Role::Acting).await.is_err() {
+            if serving.wait_for(|serving| *serving).await.is_err() || tenure.wait_for(Tenure::speaks).await.is_err() {
                 return;
             }
             link.borrow_and_update();
+            if !*serving.borrow() || *link.borrow() == Link::Down {
+                continue;
+            }
             self.publish().await;
             let published = Instant::now();
             tokio::select! {

@@ -1,11 +1,11 @@
 //! `store`: prepares directories by hand; the worker does the same when it starts.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Subcommand;
 use shared_msgs::cli::{CliError, Exit, print};
 
-use crate::store::{attached::AttachedStore, location::Location, record::Store};
+use crate::store::{attached::AttachedStore, database::Store, location::Location};
 
 /// The kinds of directories.
 #[derive(Subcommand, Debug)]
@@ -37,7 +37,7 @@ pub fn run(command: &StoreCommand) -> Result<(), CliError> {
         let ready = match command {
             StoreCommand::SealingInit(_) => {
                 let location = Location::initialise(path).map_err(|error| failed(error.to_string()))?;
-                Store::open(&location.store_file()).map_err(|error| failed(error.to_string()))?;
+                Store::open(&location.store_file(), Arc::default()).map_err(|error| failed(error.to_string()))?;
                 location.path().to_owned()
             }
             StoreCommand::FileInit(_) => AttachedStore::initialise(path).map_err(|error| failed(error.to_string()))?,

@@ -8,6 +8,9 @@
 //!  Aborted          report, remove the files     -> Empty
 //! ```
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use shared_msgs::{
     plan::{Event, Plan, Stage, State},
     sealer::SealerRequest,
@@ -19,8 +22,9 @@ use crate::{
     sector_manager,
     stage::{self, Job, Shared},
     store::{
+        database::Store,
         location::Location,
-        record::{Blob, Record, Sector, Store, Wdpost},
+        record::{Blob, Record, Sector, Wdpost},
     },
     thread::{activity::Activity, failure::Failure},
 };
@@ -39,6 +43,21 @@ pub struct Step<'a> {
     pub shared: &'a Shared,
     /// Where the step says what it is doing.
     pub activity: &'a Activity,
+}
+
+/// What does the steps of a plan.
+pub trait Steps: Send + Sync {
+    /// Does one; `None` when there is no job now.
+    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Moved>, Failure>>;
+}
+
+/// Does them for real.
+pub struct Driver;
+
+impl Steps for Driver {
+    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Moved>, Failure>> {
+        Box::pin(step.run())
+    }
 }
 
 /// The next state, to be committed.
@@ -63,7 +82,7 @@ pub fn heavy_stage(plan: Plan, state: State) -> Option<Stage> {
 
 impl Step<'_> {
     /// Runs the step; `None` when there is no job now.
-    pub async fn run(&self) -> Result<Option<Moved>, Failure> {
+    async fn run(&self) -> Result<Option<Moved>, Failure> {
         let record = self.record;
         match (record.state, &record.sector, &record.wdpost) {
             (State::Empty, ..) => self.allocate().await,

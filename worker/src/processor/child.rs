@@ -76,6 +76,11 @@ pub async fn end(child: &mut Child) -> io::Result<ExitStatus> {
     if let Ok(ended) = timeout(AFTER_INPUT, child.wait()).await {
         return ended;
     }
+    terminate(child).await
+}
+
+/// Asks a process to end, then makes it end.
+pub async fn terminate(child: &mut Child) -> io::Result<ExitStatus> {
     signal_group(child, Signal::TERM);
     if let Ok(ended) = timeout(AFTER_TERM, child.wait()).await {
         return ended;

@@ -5,6 +5,7 @@
 //!  start -> wait for the ready line -> serve -> it dies or breaks the protocol: what it has in hand fails
 //!    ^                                              |
 //!    +---------------- wait a little <--------------+        told to stop: its input ends, then TERM, then KILL
+//!    +---------------- at once <---------------------------- an operator stops what it does: TERM, then KILL
 //! ```
 //! A line that is no answer is the answer to something that it has in hand, but nobody knows to what. So it gets nothing
 //! more, answers what it can, and when nothing else is left the request is failed and the process started anew: a
@@ -31,7 +32,10 @@ use super::{
     pool::{Answer, Ask, Incarnation, Place},
     protocol::{Request, Response, max_line_bytes, ready_line},
 };
-use crate::thread::failure::Failure;
+use crate::thread::{
+    activity::{StopRefusal, StopRequest},
+    failure::Failure,
+};
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
@@ -57,7 +61,19 @@ type Lines = FramedRead<ChildStdout, BoundedLines>;
 /// How a child's life ended.
 enum End {
     Died { was_of_use: bool },
+    StoppedByOperator,
     Stopped,
+}
+
+/// How a child is ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Its input ends, and it has time to follow.
+    ByItself,
+    /// By TERM, at an operator's wish.
+    Asked,
+    /// By KILL.
+    Killed,
 }
 
 /// What a child has in hand.
@@ -66,6 +82,13 @@ struct InHand {
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     /// Lines that were the answers to some of them.
     lost: usize,
+}
+
+impl InHand {
+    // How many wait for an answer beside one of them.
+    fn others(&self) -> usize {
+        self.answers.values().filter(|answer| !answer.is_closed()).count().saturating_sub(1)
+    }
 }
 
 impl Owner {
@@ -80,6 +103,11 @@ impl Owner {
             match started {
                 Ok(running) => match self.serve(running, &mut stop).await {
                     End::Stopped => return,
+                    // It did nothing wrong.
+                    End::StoppedByOperator => {
+                        delay = FIRST_RESTART_DELAY;
+                        continue;
+                    }
                     End::Died { was_of_use } if was_of_use || began.elapsed() > LAST_RESTART_DELAY => delay = FIRST_RESTART_DELAY,
                     End::Died { .. } => {}
                 },
@@ -137,6 +165,7 @@ impl Owner {
     async fn serve(&self, running: Running, stop: &mut watch::Receiver<bool>) -> End {
         let Running { mut child, stdin, mut lines, pid } = running;
         let (asks, mut inbox) = mpsc::unbounded_channel();
+        let (stops, mut stop_requests) = mpsc::unbounded_channel::<StopRequest>();
         // A task of its own: a child that does not read must not keep its answers from being read.
         let (input, tasks) = mpsc::unbounded_channel();
         let mut writer = tokio::spawn(write_all(stdin, tasks)).fuse();
@@ -144,18 +173,28 @@ impl Owner {
         let mut next_id = 0;
         let mut was_of_use = false;
         info!(stage = self.stage, pid, "processor ready");
-        self.place.set(Condition::Ready(Incarnation { pid, asks }));
-        let (why, by_itself) = loop {
+        self.place.set(Condition::Ready(Incarnation { pid, asks, stops }));
+        let (why, ending) = loop {
             tokio::select! {
                 // Lines before tasks: what was printed before a task cannot be about it.
                 biased;
-                () = stopped(stop) => break ("is stopped with the worker".to_owned(), true),
+                () = stopped(stop) => break ("is stopped with the worker".to_owned(), Ending::ByItself),
                 line = lines.next() => match line {
                     Some(Ok(line)) => was_of_use |= self.take_line(line, pid, &mut in_hand),
-                    Some(Err(error)) => break (format!("cannot be read: {error}"), false),
-                    None => break ("has ended".to_owned(), true),
+                    Some(Err(error)) => break (format!("cannot be read: {error}"), Ending::Killed),
+                    None => break ("has ended".to_owned(), Ending::ByItself),
                 },
-                Ok(Err(error)) = &mut writer => break (format!("takes no more tasks: {error}"), true),
+                Ok(Err(error)) = &mut writer => break (format!("takes no more tasks: {error}"), Ending::ByItself),
+                Some(request) = stop_requests.recv() => {
+                    // Whoever asks is one of them.
+                    let others = in_hand.others();
+                    if others == 0 {
+                        info!(stage = self.stage, pid, "stopped by an operator");
+                        request.send(Ok(())).ok();
+                        break ("was stopped by an operator".to_owned(), Ending::Asked);
+                    }
+                    request.send(Err(StopRefusal { others })).ok();
+                }
                 Some(Ask { task, answer }) = inbox.recv() => match request_line(next_id, &task) {
                     Ok(line) => {
                         in_hand.answers.insert(next_id, answer);
@@ -169,26 +208,34 @@ impl Owner {
             if in_hand.lost > 0 {
                 self.place.set(Condition::Away);
                 if in_hand.answers.len() <= in_hand.lost {
-                    break ("printed a line that is no answer".to_owned(), false);
+                    break ("printed a line that is no answer".to_owned(), Ending::Killed);
                 }
             }
         };
         self.place.set(Condition::Away);
         drop(input);
-        let ended = if by_itself { child::end(&mut child).await } else { child::kill(&mut child).await };
+        let ended = match ending {
+            Ending::ByItself => child::end(&mut child).await,
+            Ending::Asked => child::terminate(&mut child).await,
+            Ending::Killed => child::kill(&mut child).await,
+        };
         let stopping = *stop.borrow();
         let status = words(ended);
-        if !stopping {
+        if !stopping && ending != Ending::Asked {
             warn!(stage = self.stage, pid, why, status, in_hand = in_hand.answers.len(), "processor died");
         }
-        let end = if by_itself { status } else { "so it was ended".to_owned() };
+        let end = if ending == Ending::Killed { "so it was ended".to_owned() } else { status };
         let failure = Failure::temporary(format!("processor {} (pid {pid}) {why} ({end})", self.stage));
         inbox.close();
         let asked = std::iter::from_fn(|| inbox.try_recv().ok()).map(|ask| ask.answer);
         for answer in in_hand.answers.into_values().chain(asked) {
             answer.send(Err(failure.clone())).ok();
         }
-        if stopping { End::Stopped } else { End::Died { was_of_use } }
+        match ending {
+            _ if stopping => End::Stopped,
+            Ending::Asked => End::StoppedByOperator,
+            Ending::ByItself | Ending::Killed => End::Died { was_of_use },
+        }
     }
 
     // Returns whether it was an answer.

@@ -12,7 +12,10 @@ use super::{
     external::Owner,
     settings::ProcessorsConfig,
 };
-use crate::thread::{activity::Activity, failure::Failure};
+use crate::thread::{
+    activity::{Activity, Processor, Stopper},
+    failure::Failure,
+};
 
 /// What came of a task.
 pub(super) type Answer = Result<Box<RawValue>, Failure>;
@@ -28,6 +31,7 @@ pub(super) struct Ask {
 pub(super) struct Incarnation {
     pub(super) pid: u32,
     pub(super) asks: mpsc::UnboundedSender<Ask>,
+    pub(super) stops: Stopper,
 }
 
 type SharedDesk = Arc<watch::Sender<Desk<Incarnation>>>;
@@ -120,10 +124,11 @@ impl Seat {
         let stage = T::STAGE;
         let gone = || Failure::temporary(format!("processor {stage} died before it took the task"));
         let task = serde_json::value::to_raw_value(task).map_err(Failure::critical)?;
-        let Incarnation { pid, asks } = self.desk.borrow().line(self.request).ok_or_else(gone)?;
+        let Incarnation { pid, asks, stops } = self.desk.borrow().line(self.request).ok_or_else(gone)?;
         let (answer, answered) = oneshot::channel();
         asks.send(Ask { task, answer }).map_err(|_| gone())?;
-        let output = activity.in_processor(format!("{stage} (pid {pid})"), answered).await.map_err(|_| gone())??;
+        let processor = Processor { name: format!("{stage} (pid {pid})"), stopper: stops };
+        let output = activity.in_processor(processor, answered).await.map_err(|_| gone())??;
         serde_json::from_str(output.get())
             .map_err(|error| Failure::temporary(format!("processor {stage} answered with an unfitting output: {error}")))
     }

@@ -1,10 +1,5 @@
-//! What one thread knows and must not lose: a [`Record`] in a redb file in its location, one transaction a step.
-//!
-//! redb's own file lock keeps a second process out of a location; it is freed by kill -9.
+//! What one thread knows and must not lose: a [`Record`], kept by [`super::database`].
 
-use std::{path::Path, sync::Arc};
-
-use redb::{Database, ReadableDatabase, TableDefinition};
 use serde::{Deserialize, Serialize};
 use shared_msgs::{
     id::Id,
@@ -13,11 +8,8 @@ use shared_msgs::{
     snapshot::PausedBy,
 };
 
-const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("thread");
-const RECORD: &str = "record";
-const FORMAT: u32 = 1;
-// The record is a few KiB; redb's default would be 1 GiB.
-const CACHE_BYTES: usize = 1 << 20;
+/// The version of a record's shape.
+pub const FORMAT: u32 = 1;
 
 /// Everything durable about a thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +29,9 @@ pub struct Record {
     pub paused: Option<Paused>,
     /// The thread pauses when its stage ends.
     pub pause_pending: bool,
+    /// The thread finishes what it has in hand and takes nothing new.
+    #[serde(default)]
+    pub cordoned: bool,
     /// Retries of the current stage so far.
     pub retry: u32,
     /// The newest failure, kept until the stage that failed succeeds.
@@ -170,9 +165,11 @@ pub enum Blob {
 }
 
 impl Blob {
-    const ALL: [Blob; 2] = [Blob::Pc1Out, Blob::C1Out];
+    /// All of them.
+    pub const ALL: [Blob; 2] = [Blob::Pc1Out, Blob::C1Out];
 
-    fn key(self) -> &'static str {
+    /// Its name in the store.
+    pub fn key(self) -> &'static str {
         match self {
             Blob::Pc1Out => "pc1out",
             Blob::C1Out => "c1out",
@@ -191,6 +188,7 @@ impl Record {
             request_id: Id::generate(),
             paused: None,
             pause_pending: false,
+            cordoned: false,
             retry: 0,
             last_err: None,
             running: None,
@@ -204,6 +202,15 @@ impl Record {
     /// Whether there is something to work on.
     pub fn has_job(&self) -> bool {
         self.sector.is_some() || self.wdpost.is_some()
+    }
+
+    /// Whether an output still belongs to it.
+    pub fn keeps(&self, blob: Blob) -> bool {
+        let sector = self.sector.as_ref();
+        match blob {
+            Blob::Pc1Out => sector.is_some_and(|sector| sector.pc1_done),
+            Blob::C1Out => sector.is_some_and(|sector| sector.c1_done),
+        }
     }
 
     /// What is in hand: the sector as operators write it, or the window-PoSt job's id.
@@ -235,167 +242,5 @@ impl Sector {
             upgrade: None,
             unseal: None,
         }
-    }
-}
-
-/// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has it.
-    #[error("{0} is in use by another process: is a worker with this location running already?")]
-    InUse(String),
-    /// It was written by a newer version.
-    #[error("{path} was written by a newer version (format {format}): use that version")]
-    NewerFormat {
-        /// The file.
-        path: String,
-        /// Its format.
-        format: u32,
-    },
-    /// Reading or writing failed.
-    #[error("{path}: {error}")]
-    Io {
-        /// The file.
-        path: String,
-        /// Why.
-        error: String,
-    },
-}
-
-/// One thread's durable store.
-#[derive(Clone)]
-pub struct Store {
-    database: Arc<Database>,
-    path: Arc<str>,
-}
-
-impl Store {
-    /// Opens the store file, makes it if it is missing.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let shown = path.display().to_string();
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(shown.clone()),
-            error => StoreError::Io { path: shown.clone(), error: error.to_string() },
-        })?;
-        Ok(Store { database: Arc::new(database), path: shown.into() })
-    }
-
-    /// The record; `None` in a new store.
-    pub fn load(&self) -> Result<Option<Record>, StoreError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let Some(bytes) = self.read(RECORD).map_err(|error| self.io(error))? else { return Ok(None) };
-        let Format { format } = serde_json::from_slice(&bytes).map_err(|error| self.io(error))?;
-        if format > FORMAT {
-            return Err(StoreError::NewerFormat { path: self.path.to_string(), format });
-        }
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.io(error))
-    }
-
-    /// Writes the record, and the outputs that belong to it, in one durable transaction. Outputs that the record no
-    /// longer speaks of are removed.
-    pub async fn commit(&self, record: &Record, outputs: Vec<(Blob, Vec<u8>)>) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(record).map_err(|error| self.io(error))?;
-        let sector = record.sector.as_ref();
-        let kept = |blob: &Blob| match blob {
-            Blob::Pc1Out => sector.is_some_and(|sector| sector.pc1_done),
-            Blob::C1Out => sector.is_some_and(|sector| sector.c1_done),
-        };
-        let dropped: Vec<_> = Blob::ALL.into_iter().filter(|blob| !kept(blob)).collect();
-        let store = self.clone();
-        let written = tokio::task::spawn_blocking(move || store.write(&bytes, outputs, dropped)).await;
-        written.map_err(|error| self.io(error))?.map_err(|error| self.io(error))
-    }
-
-    /// A stored output.
-    pub async fn output(&self, blob: Blob) -> Result<Vec<u8>, StoreError> {
-        let store = self.clone();
-        let read = tokio::task::spawn_blocking(move || store.read(blob.key())).await;
-        let bytes = read.map_err(|error| self.io(error))?.map_err(|error| self.io(error))?;
-        bytes.ok_or_else(|| self.io(format!("output {} is missing", blob.key())))
-    }
-
-    fn read(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let table = match transaction.open_table(TABLE) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            table => table?,
-        };
-        Ok(table.get(key)?.map(|value| value.value().to_vec()))
-    }
-
-    fn write(&self, record: &[u8], outputs: Vec<(Blob, Vec<u8>)>, dropped: Vec<Blob>) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut table = transaction.open_table(TABLE)?;
-            table.insert(RECORD, record)?;
-            for blob in dropped {
-                table.remove(blob.key())?;
-            }
-            for (blob, bytes) in outputs {
-                table.insert(blob.key(), bytes.as_slice())?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-
-    fn io(&self, error: impl ToString) -> StoreError {
-        StoreError::Io { path: self.path.to_string(), error: error.to_string() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use shared_msgs::sealer::{SealProofType, SectorId};
-
-    use super::*;
-
-    fn sector() -> Sector {
-        Sector::new(AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) })
-    }
-
-    #[tokio::test]
-    async fn a_record_and_its_outputs_are_there_after_opening_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.redb");
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.load().unwrap(), None);
-        let record = Record { sector: Some(Sector { pc1_done: true, ..sector() }), ..Record::new(Plan::Sealer) };
-        store.commit(&record, vec![(Blob::Pc1Out, b"{}".to_vec())]).await.unwrap();
-        drop(store);
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.load().unwrap(), Some(record));
-        assert_eq!(store.output(Blob::Pc1Out).await.unwrap(), b"{}");
-    }
-
-    #[tokio::test]
-    async fn an_output_goes_with_the_record_that_no_longer_speaks_of_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("store.redb")).unwrap();
-        let mut record = Record { sector: Some(Sector { c1_done: true, ..sector() }), ..Record::new(Plan::Sealer) };
-        store.commit(&record, vec![(Blob::C1Out, b"{}".to_vec())]).await.unwrap();
-        record.sector = None;
-        store.commit(&record, vec![]).await.unwrap();
-        assert!(store.output(Blob::C1Out).await.is_err());
-    }
-
-    #[test]
-    fn a_second_opener_is_told_that_the_location_is_in_use() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("store.redb");
-        let _first = Store::open(&path).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::InUse(_))));
-    }
-
-    #[tokio::test]
-    async fn a_record_of_a_newer_version_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("store.redb")).unwrap();
-        let newer = Record { format: FORMAT + 1, ..Record::new(Plan::Sealer) };
-        store.commit(&newer, vec![]).await.unwrap();
-        assert!(matches!(store.load(), Err(StoreError::NewerFormat { format: 2, .. })));
     }
 }

@@ -1,8 +1,9 @@
 //! What a thread does right now, told by the step that does it, read by the thread's owner and shown to the world.
 
-use std::time::Instant;
-
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use super::control::Doing;
 
@@ -20,14 +21,44 @@ pub struct Now {
 pub enum Kind {
     /// In a stage, which runs to its end.
     Running {
-        /// The external processor that runs it, e.g. `c2 (pid 4711)`.
-        processor: Option<String>,
+        /// The external processor that runs it.
+        processor: Option<Processor>,
     },
     /// Waiting; can be interrupted at once.
     Waiting {
         /// For what.
         reason: String,
     },
+}
+
+/// An external processor at work.
+#[derive(Clone, Debug)]
+pub struct Processor {
+    /// What it is called, e.g. `c2 (pid 4711)`.
+    pub name: String,
+    /// How it is stopped.
+    pub stopper: Stopper,
+}
+
+impl PartialEq for Processor {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.stopper.same_channel(&other.stopper)
+    }
+}
+
+impl Eq for Processor {}
+
+/// Asks the owner of a processor to end it.
+pub type Stopper = mpsc::UnboundedSender<StopRequest>;
+
+/// Told whether it is being ended.
+pub type StopRequest = oneshot::Sender<Result<(), StopRefusal>>;
+
+/// The processor works for others too, and goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopRefusal {
+    /// For how many.
+    pub others: usize,
 }
 
 /// The handle through which a step says what it does.
@@ -68,11 +99,19 @@ impl Activity {
     }
 
     /// Runs something in an external processor.
-    pub async fn in_processor<F: Future>(&self, processor: String, running: F) -> F::Output {
+    pub async fn in_processor<F: Future>(&self, processor: Processor, running: F) -> F::Output {
         self.set(Kind::Running { processor: Some(processor) });
         let output = running.await;
         self.set(Kind::Running { processor: None });
         output
+    }
+
+    /// How the external processor that runs is stopped; `None` while none does.
+    pub fn stopper(&self) -> Option<Stopper> {
+        match &self.0.borrow().kind {
+            Kind::Running { processor: Some(processor) } => Some(processor.stopper.clone()),
+            _ => None,
+        }
     }
 
     fn set(&self, kind: Kind) {

@@ -9,9 +9,11 @@
 //!      |   the stage ends
 //!      +--> working   resume (withdrawn)
 //! ```
-//! A decision is made first and applied then, so that a refusal changes nothing.
+//! A decision is made first and applied then, so that a refusal changes nothing. Beside it all, a thread can be cordoned:
+//! it finishes what it has in hand and takes nothing new.
 
 use shared_msgs::{
+    command::{CommandRequest, Outcome, Verb},
     error::ErrorKind,
     id::Id,
     plan::{Plan, State},
@@ -50,22 +52,39 @@ pub enum Decision {
     GoOn(State),
     /// Give the sector up.
     GiveUp,
+    /// Take nothing new.
+    Cordon,
+    /// It does not already.
+    StayCordoned,
+    /// Take new work again.
+    Uncordon,
+    /// It does already.
+    StayUncordoned,
 }
 
-/// What a pause means for the thread.
-pub fn decide_pause(record: &Record, doing: Doing, if_revision: Option<u64>) -> Result<Decision, ErrorKind> {
-    check_revision(record, if_revision)?;
-    Ok(match (record.paused, record.pause_pending, doing) {
+/// What a command means for the thread; `status` is its status in one word, for a refusal.
+pub fn decide(record: &Record, verb: Verb, request: &CommandRequest, doing: Doing, status: &str) -> Result<Decision, ErrorKind> {
+    check_revision(record, request.if_revision)?;
+    match verb {
+        Verb::Pause => Ok(decide_pause(record, doing)),
+        Verb::Resume => decide_resume(record, request.state.as_deref(), status),
+        Verb::Cordon if record.cordoned => Ok(Decision::StayCordoned),
+        Verb::Cordon => Ok(Decision::Cordon),
+        Verb::Uncordon if record.cordoned => Ok(Decision::Uncordon),
+        Verb::Uncordon => Ok(Decision::StayUncordoned),
+    }
+}
+
+fn decide_pause(record: &Record, doing: Doing) -> Decision {
+    match (record.paused, record.pause_pending, doing) {
         (Some(_), ..) => Decision::TakeOver,
         (None, true, _) => Decision::StillPending,
         (None, false, Doing::Waiting) => Decision::Pause,
         (None, false, Doing::InStage) => Decision::PauseAfterStage,
-    })
+    }
 }
 
-/// What a resume means for the thread; `status` is its status in one word, for the refusal.
-pub fn decide_resume(record: &Record, state: Option<&str>, if_revision: Option<u64>, status: &str) -> Result<Decision, ErrorKind> {
-    check_revision(record, if_revision)?;
+fn decide_resume(record: &Record, state: Option<&str>, status: &str) -> Result<Decision, ErrorKind> {
     let target = state.map(|name| named_state(record, name)).transpose()?;
     match (record.paused, target) {
         (None, None) if record.pause_pending => Ok(Decision::Withdraw),
@@ -108,13 +127,33 @@ fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
     }
 }
 
+/// What a decision did to a thread that was as `before`.
+pub fn outcome(before: &Record, decision: &Decision) -> Outcome {
+    let stage = || before.plan.stage(before.state).map_or_else(|| before.state.name(), |stage| stage.name()).to_owned();
+    let resumed = |to: State| Outcome::Resumed { from: before.state.name().to_owned(), to: to.name().to_owned() };
+    match decision {
+        Decision::Pause => Outcome::Paused,
+        Decision::PauseAfterStage | Decision::StillPending => Outcome::PausePending { stage: stage(), why: None },
+        Decision::TakeOver => Outcome::AlreadyPaused,
+        Decision::Withdraw => Outcome::PauseWithdrawn,
+        Decision::GoOn(state) => resumed(*state),
+        Decision::GiveUp => resumed(State::Aborted),
+        Decision::Cordon => Outcome::Cordoned,
+        Decision::StayCordoned => Outcome::AlreadyCordoned,
+        Decision::Uncordon => Outcome::Uncordoned,
+        Decision::StayUncordoned => Outcome::NotCordoned,
+    }
+}
+
 /// Applies a decision. Returns whether the record changed, and with it the revision.
 pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now_ms: u64) -> bool {
     let before = record.clone();
     match decision {
         Decision::Pause => pause(record, PausedBy::Operator, now_ms),
         Decision::PauseAfterStage => record.pause_pending = true,
-        Decision::StillPending => {}
+        Decision::StillPending | Decision::StayCordoned | Decision::StayUncordoned => {}
+        Decision::Cordon => record.cordoned = true,
+        Decision::Uncordon => record.cordoned = false,
         Decision::TakeOver => {
             if let Some(paused) = &mut record.paused {
                 paused.by = PausedBy::Operator;

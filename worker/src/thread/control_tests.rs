@@ -7,6 +7,15 @@ use shared_msgs::{
 use super::*;
 use crate::store::record::Sector;
 
+fn decide_pause(record: &Record, doing: Doing, if_revision: Option<u64>) -> Result<Decision, ErrorKind> {
+    decide(record, Verb::Pause, &CommandRequest { if_revision, ..CommandRequest::to(0) }, doing, "x")
+}
+
+fn decide_resume(record: &Record, state: Option<&str>, if_revision: Option<u64>, status: &str) -> Result<Decision, ErrorKind> {
+    let request = CommandRequest { state: state.map(Into::into), if_revision, ..CommandRequest::to(0) };
+    decide(record, Verb::Resume, &request, Doing::Waiting, status)
+}
+
 fn record(state: State) -> Record {
     let allocated = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
     Record { state, sector: Some(Sector::new(allocated)), ..Record::new(Plan::Sealer) }
@@ -259,5 +268,25 @@ proptest! {
             prop_assert!(record.revision >= before.revision);
             prop_assert_eq!(record.revision > before.revision, Record { revision: 0, ..record.clone() } != Record { revision: 0, ..before });
         }
+    }
+}
+
+#[test]
+fn a_cordon_is_beside_everything_else_and_said_again_changes_nothing() {
+    let request = CommandRequest::to(0);
+    for mut record in [record(State::Pc1Done), paused(State::C1Done, PausedBy::Error), Record::new(Plan::Sealer)] {
+        let before = record.clone();
+        let order = |record: &Record, verb| decide(record, verb, &request, Doing::InStage, "x").unwrap();
+        assert_eq!(order(&record, Verb::Uncordon), Decision::StayUncordoned);
+        let decision = order(&record, Verb::Cordon);
+        assert!(apply(&mut record, &decision, None, 1));
+        assert_eq!(record, Record { cordoned: true, revision: before.revision + 1, ..before.clone() });
+        let decision = order(&record, Verb::Cordon);
+        assert_eq!(outcome(&record, &decision), Outcome::AlreadyCordoned);
+        assert!(!apply(&mut record, &decision, None, 2));
+        apply_restart(&mut record, 3);
+        assert!(record.cordoned, "it survives a restart");
+        let decision = order(&record, Verb::Uncordon);
+        assert!(apply(&mut record, &decision, None, 4) && !record.cordoned);
     }
 }

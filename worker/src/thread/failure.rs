@@ -76,8 +76,8 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<crate::store::record::StoreError> for Failure {
-    fn from(error: crate::store::record::StoreError) -> Self {
+impl From<crate::store::database::StoreError> for Failure {
+    fn from(error: crate::store::database::StoreError) -> Self {
         Failure::critical(error)
     }
 }

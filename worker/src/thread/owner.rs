@@ -11,46 +11,49 @@
 //! ```
 //! Each change is committed before anybody sees it. A command is answered in milliseconds: it never waits for a stage.
 
+mod command;
+
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use shared_msgs::{
-    command::{CommandReply, CommandRequest, Outcome, Verb},
-    error::ErrorKind,
-    plan::State,
-};
+use shared_msgs::{event::Event, plan::State};
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
-    time::sleep_until,
+    sync::{Notify, mpsc, watch},
+    time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
 
+pub use self::command::{Command, Reply};
+use self::command::{NowPause, Standing};
 use super::report::{Report, Reports};
 use super::{
     activity::{Activity, Kind, Now},
     control::{self, Decision, Doing},
     failure::{Failure, Level},
+    history::Changed,
     own_config::OwnConfig,
     view::{Shown, ThreadView},
 };
 use crate::{
     config::ThreadConfig,
     failpoint,
-    plan::driver::{Moved, Step, heavy_stage},
+    plan::driver::{Moved, Step, Steps, heavy_stage},
     stage::Shared,
     store::{
+        database::{Change, Store, StoreError},
         location::Location,
-        record::{Record, Store, StoreError},
+        record::{Blob, Record},
     },
+    tenure::Tenure,
 };
 
 /// What others ask of a thread.
 #[derive(Debug)]
 pub enum Message {
     /// A command of an operator.
-    Command(Verb, CommandRequest, Reply),
+    Command(Box<Command>),
     /// The sector manager has ended this job.
     Ended {
         /// See [`Record::job_name`].
@@ -59,9 +62,6 @@ pub enum Message {
         reason: String,
     },
 }
-
-/// Where a command's answer goes.
-pub type Reply = oneshot::Sender<Result<CommandReply, ErrorKind>>;
 
 /// A thread that was opened and does not run yet.
 pub struct Owner {
@@ -73,6 +73,8 @@ pub struct Owner {
     /// A question for a job was cut off: its answer may be a job, so the same question is asked again.
     question_open: bool,
     shared: Arc<Shared>,
+    steps: Arc<dyn Steps>,
+    tenure: watch::Receiver<Tenure>,
     reports: Reports,
     mailbox: mpsc::Receiver<Message>,
     mailbox_sender: mpsc::Sender<Message>,
@@ -82,7 +84,10 @@ pub struct Owner {
     hold_off: Option<HoldOff>,
     /// The sector manager has ended the job: it is given up as soon as nothing runs.
     ended: Option<(String, String)>,
+    /// A pause that stops a running processor, until it has.
+    now_pause: Option<NowPause>,
     paused_since: Instant,
+    cordoned_since: Instant,
 }
 
 struct HoldOff {
@@ -103,6 +108,10 @@ pub struct ThreadHandle {
 pub struct Surroundings {
     /// What all threads share.
     pub shared: Arc<Shared>,
+    /// What does the steps of its plan.
+    pub steps: Arc<dyn Steps>,
+    /// Whether commands may be carried out.
+    pub tenure: watch::Receiver<Tenure>,
     /// Where state changes are reported to the sector manager.
     pub reports: Reports,
     /// Told after every change.
@@ -141,9 +150,15 @@ impl Owner {
             Some(record) => record,
             None => Record::new(config.hot.plan),
         };
+        let before = record.clone();
         control::apply_restart(&mut record, now_ms);
+        let changed = Changed { index, before: &before, after: &record, at: now_ms };
+        let events = match (&record.last_err, before.last_err == record.last_err) {
+            (Some(error), false) => changed.failure(&Failure::critical(error)),
+            _ => changed.pause(),
+        };
         // Also stores the request id of a new thread: it must be there before it is sent.
-        store.commit(&record, vec![]).await?;
+        store.commit(Change { events, ..Change::to(&record) }).await?;
         let paused_for = record.paused.map_or(0, |paused| now_ms.saturating_sub(paused.since_ms));
         let paused_since = Instant::now().checked_sub(Duration::from_millis(paused_for)).unwrap_or_else(Instant::now);
         let view = watch::Sender::new(ThreadView {
@@ -155,7 +170,7 @@ impl Owner {
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
-        let Surroundings { shared, reports, changed } = surroundings;
+        let Surroundings { shared, steps, tenure, reports, changed } = surroundings;
         let owner = Owner {
             index,
             location,
@@ -164,6 +179,8 @@ impl Owner {
             config: OwnConfig::new(index, config),
             question_open: false,
             shared,
+            steps,
+            tenure,
             reports,
             mailbox,
             mailbox_sender,
@@ -171,7 +188,9 @@ impl Owner {
             changed,
             hold_off: None,
             ended: None,
+            now_pause: None,
             paused_since,
+            cordoned_since: Instant::now(),
         };
         Ok((owner, handle))
     }
@@ -183,6 +202,9 @@ impl Owner {
             let flow = if self.give_up_ended().await {
                 Flow::GoOn
             } else if self.record.paused.is_some() {
+                self.rest(None, &mut stop).await
+            } else if self.is_cordoned_off() {
+                self.show(Some(Now { kind: Kind::Waiting { reason: "uncordon".into() }, since: self.cordoned_since }));
                 self.rest(None, &mut stop).await
             } else if let Some((until, now)) = self.pending_hold_off() {
                 self.show(Some(now));
@@ -196,7 +218,7 @@ impl Owner {
         }
         // A stage that a stop cut off was no death of the process.
         if self.record.running.take().is_some()
-            && let Err(error) = self.store.commit(&self.record, vec![]).await
+            && let Err(error) = self.store.commit(Change::to(&self.record)).await
         {
             warn!(thread = self.index, %error, "the end could not be recorded");
         }
@@ -205,6 +227,11 @@ impl Owner {
     fn pending_hold_off(&mut self) -> Option<(Instant, Now)> {
         self.hold_off.take_if(|hold_off| hold_off.until <= Instant::now());
         self.hold_off.as_ref().map(|hold_off| (hold_off.until, hold_off.now.clone()))
+    }
+
+    // Whether it would take a new job and must not.
+    fn is_cordoned_off(&self) -> bool {
+        self.record.cordoned && self.record.state == State::Empty
     }
 
     // Waits for a moment or for ever, for a command, or for the worker to stop.
@@ -216,8 +243,9 @@ impl Owner {
             }
         };
         tokio::select! {
+            biased;
             () = told(stop, |stop| stop != Stop::No) => return Flow::Stop,
-            Some(message) = self.mailbox.recv() => self.handle(message, Doing::Waiting).await,
+            Some(message) = self.mailbox.recv() => self.handle(message, Standing { doing: Doing::Waiting, stopper: None }).await,
             () = wake => {}
         }
         Flow::GoOn
@@ -238,7 +266,7 @@ impl Owner {
         let (record, location, store) = (self.record.clone(), self.location.clone(), self.store.clone());
         let (sealing, shared) = (self.config.sealing.clone(), self.shared.clone());
         let step = Step { record: &record, location: &location, store: &store, sealing: &sealing, shared: &shared, activity: &activity };
-        let mut running = std::pin::pin!(step.run());
+        let mut running = self.steps.clone().run(&step);
         self.show(Some(activity.now()));
         let mut stop_now = stop.clone();
         let mut stopping = false;
@@ -247,6 +275,7 @@ impl Owner {
                 // The step first: what it has yielded must not be dropped for a command that came at the same time.
                 biased;
                 outcome = &mut running => break outcome,
+                () = NowPause::refused(&mut self.now_pause) => self.end_now_pause().await,
                 _ = activity_changes.changed() => {
                     self.note_running(activity.doing()).await;
                     self.show(Some(activity.now()));
@@ -254,7 +283,7 @@ impl Owner {
                 () = told(stop, |stop| stop != Stop::No), if !stopping => stopping = true,
                 () = told(&mut stop_now, |stop| stop == Stop::Now) => return Flow::Stop,
                 Some(message) = self.mailbox.recv() => {
-                    self.handle(message, activity.doing()).await;
+                    self.handle(message, Standing { doing: activity.doing(), stopper: activity.stopper() }).await;
                     self.show(Some(activity.now()));
                 }
             }
@@ -267,26 +296,33 @@ impl Owner {
             if self.record.pause_pending {
                 self.pause_between_waits().await;
             }
-            if self.record.paused.is_some() || self.ended.is_some() {
+            if self.record.paused.is_some() || self.ended.is_some() || self.is_cordoned_off() {
                 return Flow::GoOn;
             }
         };
         self.question_open = false;
+        let stopped_now = self.now_pause.as_mut().is_some_and(NowPause::has_stopped);
         match outcome {
             Ok(Some(moved)) => self.commit_step(moved).await,
             Ok(None) => self.hold_off = Some(hold_off("sector", self.config.sealing.seal_interval)),
+            // What the processor died of is the pause; unless that was withdrawn, and the stage begins anew.
+            Err(_) if stopped_now => self.pause_between_waits().await,
             Err(failure) => self.fail(failure).await,
         }
+        self.end_now_pause().await;
         if stopping { Flow::Stop } else { Flow::GoOn }
     }
 
-    // A pause that came while a stage was busy takes effect as soon as the stage waits for something.
+    // A pause that came while a stage was busy takes effect as soon as the stage waits for something, or was stopped.
     async fn pause_between_waits(&mut self) {
+        if !self.record.pause_pending {
+            return;
+        }
         let mut after = self.record.clone();
         control::apply(&mut after, &Decision::Pause, None, unix_ms());
-        match self.store.commit(&after, vec![]).await {
-            Ok(()) => self.adopt(after),
-            Err(error) => warn!(thread = self.index, %error, "the pause stays pending: it could not be recorded"),
+        let events = self.changed_to(&after).pause();
+        if let Err(error) = self.commit(after, vec![], events).await {
+            warn!(thread = self.index, %error, "the pause stays pending: it could not be recorded");
         }
     }
 
@@ -299,9 +335,8 @@ impl Owner {
         if plan != self.record.plan {
             let mut after = self.record.clone();
             control::apply_plan(&mut after, plan);
-            self.store.commit(&after, vec![]).await?;
             info!(thread = self.index, from = %self.record.plan, %plan, "its plan has changed");
-            self.adopt(after);
+            self.commit(after, vec![], vec![]).await?;
         }
         Ok(())
     }
@@ -311,7 +346,7 @@ impl Owner {
         let stage = heavy_stage(self.record.plan, self.record.state);
         if stage.is_some() && self.record.running != stage {
             self.record.running = stage;
-            self.store.commit(&self.record, vec![]).await?;
+            self.store.commit(Change::to(&self.record)).await?;
         }
         Ok(())
     }
@@ -323,7 +358,7 @@ impl Owner {
             return;
         }
         self.record.running = stage;
-        if let Err(error) = self.store.commit(&self.record, vec![]).await {
+        if let Err(error) = self.store.commit(Change::to(&self.record)).await {
             warn!(thread = self.index, %error, "it could not be recorded what runs");
         }
     }
@@ -339,8 +374,10 @@ impl Owner {
             // Spares the next step its own commit.
             after.running = heavy_stage(after.plan, after.state);
         }
+        let events = self.changed_to(&after).transition();
+        let sector = after.job_name().or(before.job_name());
         failpoint::reach("before-commit", moved.state.name());
-        if let Err(error) = self.store.commit(&after, moved.outputs).await {
+        if let Err(error) = self.commit(after, moved.outputs, events).await {
             self.fail(error.into()).await;
             return;
         }
@@ -349,9 +386,7 @@ impl Owner {
             // A sector that failed for good: sectors must not be burnt one after another.
             self.hold_off = Some(hold_off("next sector", self.config.sealing.seal_interval));
         }
-        let sector = after.job_name().or(before.job_name());
-        info!(thread = self.index, sector, from = %before.state, state = %after.state, "moved");
-        self.adopt(after);
+        info!(thread = self.index, sector, from = %before.state, state = %moved.state, "moved");
         if let Some(event) = moved.event {
             self.report(before.state, event.name(), None);
         }
@@ -362,7 +397,8 @@ impl Owner {
         let failure = control::apply_failure(&mut after, failure, self.config.sealing.max_retries, unix_ms());
         let sector = after.job_name();
         warn!(thread = self.index, sector, state = %self.record.state, level = failure.level.name(), retry = after.retry, "{}", failure.message);
-        if let Err(error) = self.store.commit(&after, vec![]).await {
+        let events = self.changed_to(&after).failure(&failure);
+        if let Err(error) = self.store.commit(Change { events, ..Change::to(&after) }).await {
             // Nothing can be kept: the thread stops here, and says so for as long as the process lives.
             error!(thread = self.index, %error, "the failure could not be recorded");
             let unrecorded = Failure::critical(format!("{error}; after {failure}"));
@@ -378,50 +414,11 @@ impl Owner {
     }
 
     // Handles one message. Messages are answered when what they did is durable.
-    async fn handle(&mut self, message: Message, doing: Doing) {
+    async fn handle(&mut self, message: Message, standing: Standing) {
         match message {
-            Message::Command(verb, request, reply) => {
-                let decision = match verb {
-                    Verb::Pause => control::decide_pause(&self.record, doing, request.if_revision),
-                    _ => {
-                        let status = self.view.borrow().status();
-                        control::decide_resume(&self.record, request.state.as_deref(), request.if_revision, status.name())
-                    }
-                };
-                let answer = self.carry_out(decision, verb.name(), request.by, request.reason).await;
-                reply.send(answer).ok();
-            }
+            Message::Command(command) => self.command(*command, standing).await,
             Message::Ended { job, reason } => self.ended = Some((job, reason)),
         }
-    }
-
-    async fn carry_out(
-        &mut self,
-        decision: Result<Decision, ErrorKind>,
-        verb: &str,
-        by: Option<String>,
-        reason: Option<String>,
-    ) -> Result<CommandReply, ErrorKind> {
-        let decision = decision.inspect_err(|refusal| info!(thread = self.index, verb, by, %refusal, "refused"))?;
-        let before = self.record.clone();
-        let mut after = before.clone();
-        if control::apply(&mut after, &decision, reason.as_deref(), unix_ms()) {
-            self.store.commit(&after, vec![]).await.map_err(ErrorKind::internal)?;
-            info!(thread = self.index, verb, by, reason, ?decision, "carried out");
-            self.adopt(after);
-        }
-        let stage = || before.plan.stage(before.state).map_or_else(|| before.state.name(), |stage| stage.name()).to_owned();
-        let resumed = |to: State| Outcome::Resumed { from: before.state.name().to_owned(), to: to.name().to_owned() };
-        let outcome = match decision {
-            Decision::Pause => Outcome::Paused,
-            Decision::PauseAfterStage | Decision::StillPending => Outcome::PausePending { stage: stage(), why: None },
-            Decision::TakeOver => Outcome::AlreadyPaused,
-            Decision::Withdraw => Outcome::PauseWithdrawn,
-            Decision::GoOn(state) => resumed(state),
-            Decision::GiveUp => resumed(State::Aborted),
-        };
-        let sector_id = before.job_name();
-        Ok(CommandReply { index: self.index, sector_id, revision: self.record.revision, outcome })
     }
 
     // Gives the job up that the sector manager has ended, if it is still in hand. Returns whether it did.
@@ -436,7 +433,21 @@ impl Owner {
         true
     }
 
+    fn changed_to<'a>(&'a self, after: &'a Record) -> Changed<'a> {
+        Changed { index: self.index, before: &self.record, after, at: unix_ms() }
+    }
+
+    // Makes a change durable, and only then what is so.
+    async fn commit(&mut self, after: Record, outputs: Vec<(Blob, Vec<u8>)>, events: Vec<Event>) -> Result<(), StoreError> {
+        self.store.commit(Change { outputs, events, ..Change::to(&after) }).await?;
+        self.adopt(after);
+        Ok(())
+    }
+
     fn adopt(&mut self, record: Record) {
+        if record.cordoned && !self.record.cordoned {
+            self.cordoned_since = Instant::now();
+        }
         if record.paused.is_some() && self.record.paused.is_none() {
             self.paused_since = Instant::now();
             self.hold_off = None;

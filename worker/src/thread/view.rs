@@ -1,8 +1,9 @@
 //! What a thread shows of itself, and how it is written into a snapshot.
 
-use std::{path::PathBuf, time::Instant};
+use std::path::PathBuf;
 
 use shared_msgs::snapshot::{PausedBy, ThreadSnapshot, ThreadStatus};
+use tokio::time::Instant;
 
 use super::activity::{Kind, Now};
 use crate::store::record::Record;
@@ -50,7 +51,7 @@ impl ThreadView {
             }
             Shown::Active(Now { since, .. }) if self.record.pause_pending => ThreadStatus::PausePending { elapsed_ms: millis(*since) },
             Shown::Active(Now { kind: Kind::Running { processor }, since }) => {
-                ThreadStatus::Running { elapsed_ms: millis(*since), processor: processor.clone() }
+                ThreadStatus::Running { elapsed_ms: millis(*since), processor: processor.as_ref().map(|processor| processor.name.clone()) }
             }
         }
     }
@@ -65,7 +66,7 @@ impl ThreadView {
             sector_id: record.job_name(),
             state: record.state.name().to_owned(),
             stage: record.plan.stage(record.state).map(|stage| stage.name().to_owned()),
-            cordoned: false,
+            cordoned: record.cordoned,
             status: self.status(),
             revision: record.revision,
             retry: record.retry,

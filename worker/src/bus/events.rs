@@ -1,0 +1,88 @@
+//! The stream of events over NATS: appends that are refused unless nothing came in between
+//! (`Nats-Expected-Last-Subject-Sequence` with a filter), and reads from the stream's leader.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client, HeaderMap,
+    jetstream::{self, stream::LastRawMessageErrorKind},
+};
+use futures::future::BoxFuture;
+use serde::Deserialize;
+use shared_msgs::{
+    event::{Event, EventId},
+    name::WorkerName,
+    subject::Prefix,
+};
+use tokio::time::timeout;
+
+use crate::publishing::EventStream;
+
+const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+const EXPECTED_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One worker's part of the stream.
+pub struct NatsEvents {
+    /// The connection.
+    pub client: Client,
+    /// First part of every subject.
+    pub prefix: Prefix,
+    /// The worker.
+    pub worker: WorkerName,
+}
+
+impl EventStream for NatsEvents {
+    fn last(&self) -> BoxFuture<'_, Result<u64, String>> {
+        Box::pin(in_time(async {
+            match self.stream().await?.get_last_raw_message_by_subject(&self.prefix.events_of(&self.worker)).await {
+                Ok(message) => Ok(message.sequence),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
+                Err(error) => Err(error.to_string()),
+            }
+        }))
+    }
+
+    fn after(&self, sequence: u64) -> BoxFuture<'_, Result<Option<(u64, EventId)>, String>> {
+        #[derive(Deserialize)]
+        struct Identified {
+            id: EventId,
+        }
+        Box::pin(in_time(async move {
+            let filter = self.prefix.events_of(&self.worker);
+            let found = self.stream().await?.raw_message_builder().sequence(sequence + 1).next_by_subject(filter).send().await;
+            match found {
+                Ok(message) => {
+                    let Identified { id } = serde_json::from_slice(&message.payload).map_err(|error| error.to_string())?;
+                    Ok(Some((message.sequence, id)))
+                }
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(error.to_string()),
+            }
+        }))
+    }
+
+    fn append<'a>(&'a self, last: u64, event: &'a Event) -> BoxFuture<'a, Result<u64, String>> {
+        Box::pin(in_time(async move {
+            let payload = serde_json::to_vec(event).map_err(|error| error.to_string())?;
+            let mut headers = HeaderMap::new();
+            headers.insert(EXPECTED_SEQUENCE, last.to_string());
+            headers.insert(EXPECTED_FILTER, self.prefix.events_of(&self.worker));
+            let subject = self.prefix.event(&self.worker, event.kind);
+            let jetstream = jetstream::new(self.client.clone());
+            let sent = jetstream.publish_with_headers(subject, headers, payload.into()).await.map_err(|error| error.to_string())?;
+            Ok(sent.await.map_err(|error| error.to_string())?.sequence)
+        }))
+    }
+}
+
+impl NatsEvents {
+    async fn stream(&self) -> Result<jetstream::stream::Stream<()>, String> {
+        let jetstream = jetstream::new(self.client.clone());
+        jetstream.get_stream_no_info(self.prefix.events_stream()).await.map_err(|error| error.to_string())
+    }
+}
+
+async fn in_time<T>(asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err("no answer".into()))
+}

@@ -1,0 +1,171 @@
+//! Publishing what has happened, exactly once: one event at a time, each only behind the last one of this worker in the
+//! stream. After any doubt, and at the start, the stream itself says what it has.
+//!
+//! ```text
+//!  outboxes of all threads --> first one --> append after sequence s --> stored: s + 1, next one
+//!      ^                                             |
+//!      +--- those the stream has are taken out <-----+ no answer, or refused: read what came after s
+//! ```
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use shared_msgs::{
+    event::{Event, EventId},
+    id::Id,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    store::database::{Outgoing, Store, StoreError},
+    tenure::Tenure,
+};
+
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LAST_DELAY: Duration = Duration::from_secs(5);
+
+/// The part of the stream that holds this worker's events.
+pub trait EventStream: Send + Sync {
+    /// The sequence of the last one, from the stream's leader; 0 if there is none.
+    fn last(&self) -> BoxFuture<'_, Result<u64, String>>;
+    /// The first one after a sequence, with its own.
+    fn after(&self, sequence: u64) -> BoxFuture<'_, Result<Option<(u64, EventId)>, String>>;
+    /// Stores an event if the last one has this sequence. Returns its own. Any error leaves open whether it was stored.
+    fn append<'a>(&'a self, last: u64, event: &'a Event) -> BoxFuture<'a, Result<u64, String>>;
+}
+
+/// Publishes one worker's events.
+pub struct EventPublisher {
+    /// The stores of its threads.
+    pub stores: Vec<Store>,
+    /// What they share.
+    pub outgoing: Arc<Outgoing>,
+    /// Whether this process speaks for the name.
+    pub tenure: watch::Receiver<Tenure>,
+    /// This process.
+    pub instance_id: Id,
+    /// Counts what was published.
+    pub count: watch::Sender<u64>,
+}
+
+enum Trouble {
+    Store(StoreError),
+    Stream(String),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Trouble::Store(error)
+    }
+}
+
+impl From<String> for Trouble {
+    fn from(error: String) -> Self {
+        Trouble::Stream(error)
+    }
+}
+
+impl EventPublisher {
+    /// Publishes for ever.
+    pub async fn run(&self, stream: &dyn EventStream) {
+        let mut tenure = self.tenure.clone();
+        let mut delay = FIRST_DELAY;
+        loop {
+            // Without a lease there is no stream either.
+            if tenure.wait_for(|tenure| tenure.speaks() && tenure.epoch().is_some()).await.is_err() {
+                return;
+            }
+            let began = Instant::now();
+            match self.publish_all(stream).await {
+                Trouble::Stream(error) => debug!(error, "events cannot be published yet"),
+                Trouble::Store(error) => warn!(%error, "events cannot be published"),
+            }
+            if began.elapsed() > LAST_DELAY {
+                delay = FIRST_DELAY;
+            }
+            sleep(delay.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+            delay = (delay * 2).min(LAST_DELAY);
+        }
+    }
+
+    /// Waits until nothing is left to publish.
+    pub async fn all_published(&self) {
+        let mut count = self.count.subscribe();
+        loop {
+            count.borrow_and_update();
+            let mut left = false;
+            for store in &self.stores {
+                // A store that cannot be read holds nobody up.
+                left |= matches!(store.first_event().await, Ok(Some(_)));
+            }
+            if !left || count.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    // Until something is in doubt.
+    async fn publish_all(&self, stream: &dyn EventStream) -> Trouble {
+        let mut last = match self.settle(stream).await {
+            Ok(last) => last,
+            Err(trouble) => return trouble,
+        };
+        loop {
+            let added = self.outgoing.added.notified();
+            let mut none = true;
+            for store in &self.stores {
+                match self.publish_first(stream, store, &mut last).await {
+                    Ok(published) => none &= !published,
+                    Err(trouble) => return trouble,
+                }
+            }
+            if none {
+                added.await;
+            }
+        }
+    }
+
+    async fn publish_first(&self, stream: &dyn EventStream, store: &Store, last: &mut u64) -> Result<bool, Trouble> {
+        let Some((key, waiting)) = store.first_event().await? else { return Ok(false) };
+        let tenure = *self.tenure.borrow();
+        if !tenure.may_act(Instant::now()) {
+            return Err(Trouble::Stream("the lease is not confirmed".into()));
+        }
+        let event = Event { epoch: tenure.epoch(), instance_id: self.instance_id, ..waiting.event };
+        *last = stream.append(*last, &event).await?;
+        store.published(key, *last).await?;
+        self.count.send_modify(|count| *count += 1);
+        Ok(true)
+    }
+
+    // Takes out of the outboxes what the stream has; returns its last sequence.
+    async fn settle(&self, stream: &dyn EventStream) -> Result<u64, Trouble> {
+        let mut waiting: HashMap<EventId, (usize, u64)> = HashMap::new();
+        let mut from = u64::MAX;
+        for (index, store) in self.stores.iter().enumerate() {
+            for (key, event) in store.events().await? {
+                from = from.min(event.after);
+                waiting.insert(event.event.id, (index, key));
+            }
+        }
+        let last = stream.last().await?;
+        if waiting.is_empty() {
+            return Ok(last);
+        }
+        // A stream that was made anew counts from 1 again.
+        let mut sequence = if from > last { 0 } else { from };
+        while sequence < last {
+            let Some((next, id)) = stream.after(sequence).await? else { break };
+            sequence = next;
+            if let Some((index, key)) = waiting.get(&id) {
+                self.stores[*index].published(*key, next).await?;
+                self.count.send_modify(|count| *count += 1);
+            }
+        }
+        Ok(last)
+    }
+}

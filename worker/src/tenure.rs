@@ -1,0 +1,264 @@
+//! Whether this process speaks for its worker's name. Two processes of one name would both act on a command; so one
+//! holds the name's lease and the other stands by: it seals on, and neither serves nor publishes.
+//!
+//! ```text
+//!              acquired              a renewal is refused, another process has it
+//!  Unsettled ----------> Held ---------------------------------------------------> StandingBy
+//!                         ^  connection lost: unconfirmed until renewed                |
+//!                         +------------------------------------------------------------+ the other one's lease is gone
+//! ```
+//! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure, without clock or bus.
+//! [`keep`] asks. [`Tenure`] is what everybody else sees.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use shared_msgs::{id::Id, lease::Lease};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+/// What this process is under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// Not known yet.
+    Unsettled,
+    /// It has the lease.
+    Held {
+        /// The lease's epoch.
+        epoch: u64,
+        /// Until when nobody else can have it; `None` until that is confirmed over this connection.
+        until: Option<Instant>,
+    },
+    /// There are no leases, for there is no JetStream; nobody else answered under the name.
+    Unleased,
+    /// Another process has the name.
+    StandingBy,
+}
+
+impl Tenure {
+    /// Whether a command may be carried out at this moment.
+    pub fn may_act(&self, now: Instant) -> bool {
+        match self {
+            Tenure::Held { until, .. } => until.is_some_and(|until| now < until),
+            Tenure::Unleased => true,
+            Tenure::Unsettled | Tenure::StandingBy => false,
+        }
+    }
+
+    /// Whether the process speaks for the name over the present connection.
+    pub fn speaks(&self) -> bool {
+        matches!(self, Tenure::Held { until: Some(_), .. } | Tenure::Unleased)
+    }
+
+    /// Whether it has the name, confirmed or not.
+    pub fn has_name(&self) -> bool {
+        matches!(self, Tenure::Held { .. } | Tenure::Unleased)
+    }
+
+    /// The epoch of its lease.
+    pub fn epoch(&self) -> Option<u64> {
+        match self {
+            Tenure::Held { epoch, .. } => Some(*epoch),
+            _ => None,
+        }
+    }
+}
+
+/// What is asked of the bucket of leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Make the key, if there is none.
+    Create(Lease),
+    /// Replace the value at this revision.
+    Update(Lease, u64),
+    /// Read the key.
+    Read,
+    /// Say under another key that this process stands by, and read the name's.
+    StandBy(Lease),
+}
+
+/// What the bucket says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Stored, at this revision.
+    Stored(u64),
+    /// There is a key, or it is at another revision.
+    Refused,
+    /// The value and its revision; `None` if there is none, or a marker that one has expired.
+    Found(Option<(Lease, u64)>),
+}
+
+/// The bucket of leases.
+pub trait LeaseBucket: Send + Sync {
+    /// Asks. An error means that nobody knows whether it was done.
+    fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>>;
+}
+
+/// Keeps the lease of one name for one process.
+#[derive(Debug)]
+pub struct Keeper {
+    me: Lease,
+    /// The same worker, restarted, takes its lease over; later it would be a game of two with one disk.
+    starting: bool,
+    state: State,
+    /// Whose lease it is while this process stands by.
+    pub other: Option<Lease>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Seeking,
+    Looking,
+    TakingOver { revision: u64 },
+    Held { epoch: u64, revision: u64 },
+    StandingBy,
+}
+
+/// What an answer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The lease was acquired or renewed by what was asked.
+    Renewed {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// It may be somebody else's: the next question tells.
+    InDoubt,
+    /// Another process has it.
+    StandingBy,
+}
+
+impl Keeper {
+    /// A process that starts.
+    pub fn new(me: Lease) -> Self {
+        Keeper { me, starting: true, state: State::Seeking, other: None }
+    }
+
+    /// What to ask now.
+    pub fn next(&self) -> Ask {
+        match self.state {
+            State::Seeking => Ask::Create(Lease { epoch: None, ..self.me.clone() }),
+            State::Looking => Ask::Read,
+            State::TakingOver { revision } => Ask::Update(Lease { epoch: None, ..self.me.clone() }, revision),
+            State::Held { epoch, revision } => Ask::Update(Lease { epoch: Some(epoch), ..self.me.clone() }, revision),
+            State::StandingBy => Ask::StandBy(self.me.clone()),
+        }
+    }
+
+    /// What the answer to [`Keeper::next`] means.
+    pub fn take(&mut self, answer: Answer) -> Step {
+        let (state, step) = match (&self.state, answer) {
+            (State::Held { epoch, .. }, Answer::Stored(revision)) => {
+                (State::Held { epoch: *epoch, revision }, Step::Renewed { epoch: *epoch })
+            }
+            (_, Answer::Stored(revision)) => (State::Held { epoch: revision, revision }, Step::Renewed { epoch: revision }),
+            (_, Answer::Refused) => (State::Looking, Step::InDoubt),
+            (_, Answer::Found(None)) => (State::Seeking, Step::InDoubt),
+            (_, Answer::Found(Some((lease, revision)))) if lease.instance_id == self.me.instance_id => {
+                // Stored by a question whose answer was lost.
+                (State::Held { epoch: lease.epoch.unwrap_or(revision), revision }, Step::InDoubt)
+            }
+            (_, Answer::Found(Some((lease, revision)))) if self.starting && lease.worker_id == self.me.worker_id => {
+                (State::TakingOver { revision }, Step::InDoubt)
+            }
+            (_, Answer::Found(Some((lease, _)))) => {
+                self.other = Some(lease);
+                (State::StandingBy, Step::StandingBy)
+            }
+        };
+        self.starting &= step == Step::InDoubt;
+        self.state = state;
+        step
+    }
+
+    /// The revision at which the lease is held.
+    pub fn revision(&self) -> Option<u64> {
+        match self.state {
+            State::Held { revision, .. } => Some(revision),
+            _ => None,
+        }
+    }
+}
+
+/// Keeps the lease until the connection is lost; from then on it is unconfirmed.
+pub async fn keep(
+    keeper: &mut Keeper,
+    bucket: &dyn LeaseBucket,
+    ttl: Duration,
+    tenure: &watch::Sender<Tenure>,
+    lost: impl Future<Output = ()>,
+) {
+    tokio::select! {
+        biased;
+        () = lost => {}
+        () = keep_for_ever(keeper, bucket, ttl, tenure) => {}
+    }
+    tenure.send_modify(|tenure| {
+        if let Tenure::Held { until, .. } = tenure {
+            *until = None;
+        }
+    });
+}
+
+async fn keep_for_ever(keeper: &mut Keeper, bucket: &dyn LeaseBucket, ttl: Duration, tenure: &watch::Sender<Tenure>) {
+    loop {
+        let sent = Instant::now();
+        let pause = match timeout(ttl / 3, bucket.ask(keeper.next())).await {
+            Ok(Ok(answer)) => {
+                let step = keeper.take(answer);
+                show(keeper, step, sent + ttl, tenure);
+                match step {
+                    // In a fleet that came up together renewals must not stay in step.
+                    Step::Renewed { .. } => (ttl / 3).mul_f64(0.8 + 0.4 * fastrand::f64()),
+                    Step::StandingBy => ttl / 3,
+                    Step::InDoubt => Duration::ZERO,
+                }
+            }
+            Ok(Err(error)) => {
+                debug!(error, "the lease could not be asked for");
+                ttl / 10
+            }
+            Err(_) => Duration::ZERO,
+        };
+        sleep(pause).await;
+    }
+}
+
+fn show(keeper: &Keeper, step: Step, until: Instant, tenure: &watch::Sender<Tenure>) {
+    let before = *tenure.borrow();
+    match step {
+        Step::Renewed { epoch } => {
+            if before == Tenure::StandingBy {
+                info!(epoch, "the other worker of this name is gone; serving now");
+            }
+            tenure.send_replace(Tenure::Held { epoch, until: Some(until) });
+        }
+        // Nothing may be done under a lease that was just refused.
+        Step::InDoubt => tenure.send_modify(|tenure| {
+            if let Tenure::Held { until, .. } = tenure {
+                *until = None;
+            }
+        }),
+        Step::StandingBy => {
+            if let (true, Some(other)) = (before != Tenure::StandingBy, &keeper.other) {
+                stands_by(&other.host, other.pid, other.instance_id);
+            }
+            tenure.send_replace(Tenure::StandingBy);
+        }
+    }
+}
+
+/// Says who has the name.
+pub fn stands_by(host: &str, pid: u32, instance_id: Id) {
+    warn!(
+        host, pid, %instance_id,
+        "another worker of this name is running; this one seals on, but serves no commands and reports nothing"
+    );
+}
+
+#[cfg(test)]
+#[path = "tenure_tests.rs"]
+mod tests;

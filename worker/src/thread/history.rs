@@ -1,0 +1,74 @@
+//! What a change of a thread's record is in its history.
+
+use shared_msgs::{
+    command::{CommandRequest, Outcome, Verb},
+    event::{Event, EventKind},
+};
+
+use super::failure::Failure;
+use crate::store::record::Record;
+
+/// The thread's index, and its record before and after a change.
+#[derive(Clone, Copy)]
+pub struct Changed<'a> {
+    /// The index.
+    pub index: u32,
+    /// The record before.
+    pub before: &'a Record,
+    /// The record after.
+    pub after: &'a Record,
+    /// When, Unix milliseconds.
+    pub at: u64,
+}
+
+impl Changed<'_> {
+    fn event(&self, kind: EventKind) -> Event {
+        let Changed { index, before, after, at } = *self;
+        let moved = before.state != after.state;
+        Event {
+            index: Some(index),
+            sector_id: after.job_name().or(before.job_name()),
+            from: Some(before.state.name().to_owned()),
+            to: moved.then(|| after.state.name().to_owned()),
+            revision: Some(after.revision),
+            ..Event::new(kind, at)
+        }
+    }
+
+    /// A step led to another state.
+    pub fn transition(&self) -> Vec<Event> {
+        self.with_pause(Event { to: Some(self.after.state.name().to_owned()), ..self.event(EventKind::Transition) })
+    }
+
+    /// A step failed.
+    pub fn failure(&self, failure: &Failure) -> Vec<Event> {
+        let failed = Event { error: self.after.last_err.clone().or(Some(failure.to_string())), ..self.event(EventKind::Failure) };
+        self.with_pause(failed)
+    }
+
+    /// A pause that was pending has taken effect.
+    pub fn pause(&self) -> Vec<Event> {
+        if self.pause_took_effect() { vec![self.event(EventKind::Paused)] } else { vec![] }
+    }
+
+    /// A command was carried out.
+    pub fn command(&self, verb: Verb, request: &CommandRequest, outcome: &Outcome) -> Vec<Event> {
+        let kind = match verb {
+            Verb::Pause => EventKind::Pause,
+            Verb::Resume => EventKind::Resume,
+            Verb::Cordon => EventKind::Cordon,
+            Verb::Uncordon => EventKind::Uncordon,
+        };
+        let CommandRequest { by, reason, request_id, .. } = request.clone();
+        vec![Event { outcome: Some(outcome.clone()), by, reason, request_id, ..self.event(kind) }]
+    }
+
+    // In the order in which it happened.
+    fn with_pause(&self, first: Event) -> Vec<Event> {
+        [vec![first], self.pause()].concat()
+    }
+
+    fn pause_took_effect(&self) -> bool {
+        self.before.pause_pending && self.after.paused.is_some() && !self.after.pause_pending
+    }
+}

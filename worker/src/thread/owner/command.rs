@@ -1,0 +1,212 @@
+//! What a thread's owner does with a command: a repeat is answered with what the first one was answered; whatever else
+//! is decided by [`control`], made durable together with its answer and its event, and then answered.
+
+use std::sync::Arc;
+
+use shared_msgs::{
+    command::{CommandReply, CommandRequest, Outcome, Verb},
+    error::ErrorKind,
+    id::Id,
+    selector::Selection,
+};
+use tokio::{sync::oneshot, time::Instant};
+use tracing::{info, warn};
+
+use super::{Owner, unix_ms};
+use crate::{
+    store::{
+        database::Change,
+        results::{Asked, StoredResult},
+    },
+    thread::{
+        activity::{StopRefusal, Stopper},
+        control::{self, Decision, Doing},
+    },
+};
+
+/// Where a command's answer goes.
+pub type Reply = oneshot::Sender<Result<CommandReply, ErrorKind>>;
+
+/// A command to one thread.
+#[derive(Debug)]
+pub struct Command {
+    /// What to do.
+    pub verb: Verb,
+    /// The whole request.
+    pub request: CommandRequest,
+    /// The request's selector: the thread acts only if it fits when it is to act.
+    pub selection: Option<Arc<Selection>>,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+/// What the thread is doing at the moment a message comes.
+pub(super) struct Standing {
+    pub(super) doing: Doing,
+    /// Of the external processor that runs.
+    pub(super) stopper: Option<Stopper>,
+}
+
+/// A pause that stops a running processor. It is pending and durable; its answer waits for the processor's end.
+pub(super) struct NowPause {
+    stopping: Stopping,
+    answer: CommandReply,
+    id: Option<(Id, Asked)>,
+    reply: Reply,
+}
+
+enum Stopping {
+    Asked(oneshot::Receiver<Result<(), StopRefusal>>),
+    Stopped,
+    Refused(StopRefusal),
+}
+
+impl NowPause {
+    // Ready when the processor will not be stopped; else never.
+    pub(super) async fn refused(pause: &mut Option<NowPause>) {
+        if let Some(NowPause { stopping, .. }) = pause {
+            if let Stopping::Asked(answer) = stopping {
+                match answer.await {
+                    Ok(Err(refusal)) => *stopping = Stopping::Refused(refusal),
+                    // One that is gone has ended.
+                    Ok(Ok(())) | Err(_) => *stopping = Stopping::Stopped,
+                }
+            }
+            if matches!(stopping, Stopping::Refused(_)) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Whether the processor was ended for this pause; the stage has just come to an end.
+    pub(super) fn has_stopped(&mut self) -> bool {
+        if let Stopping::Asked(answer) = &mut self.stopping
+            && let Ok(Ok(())) = answer.try_recv()
+        {
+            self.stopping = Stopping::Stopped;
+        }
+        matches!(self.stopping, Stopping::Stopped)
+    }
+}
+
+impl Owner {
+    pub(super) async fn command(&mut self, command: Command, standing: Standing) {
+        let Command { verb, request, selection, reply } = command;
+        let id = request.request_id.filter(|_| !request.dry_run).map(|id| (id, Asked::new(verb, &request)));
+        let answer = match self.answered_before(&id).await {
+            Some(answer) => answer,
+            None => match self.decide(verb, &request, selection.as_deref(), standing.doing) {
+                Ok(decision) if request.dry_run => Ok(self.reply(self.record.revision, control::outcome(&self.record, &decision))),
+                Ok(decision) => {
+                    let stopper = standing.stopper.filter(|_| request.now && standing.doing == Doing::InStage);
+                    let answer = self.carry_out(verb, &request, &decision, stopper.is_some(), &id).await;
+                    match (answer, stopper, &self.now_pause) {
+                        (Ok(answer), Some(stopper), None) if self.record.pause_pending => {
+                            return self.stop_now(stopper, NowPause { stopping: Stopping::Stopped, answer, id, reply });
+                        }
+                        (answer, ..) => answer,
+                    }
+                }
+                Err(refusal) => self.refuse(refusal, verb, &request, id).await,
+            },
+        };
+        reply.send(answer).ok();
+    }
+
+    async fn answered_before(&self, id: &Option<(Id, Asked)>) -> Option<Result<CommandReply, ErrorKind>> {
+        let (id, asked) = id.as_ref()?;
+        match self.store.result(*id).await {
+            Ok(None) => None,
+            Ok(Some(known)) if known.asked == *asked => Some(known.answer),
+            Ok(Some(_)) => Some(Err(ErrorKind::RequestIdReused { request_id: *id })),
+            // It may have been carried out before.
+            Err(error) => Some(Err(ErrorKind::internal(error))),
+        }
+    }
+
+    fn decide(&self, verb: Verb, request: &CommandRequest, selection: Option<&Selection>, doing: Doing) -> Result<Decision, ErrorKind> {
+        if !self.tenure.borrow().may_act(Instant::now()) {
+            return Err(ErrorKind::LeaseUnconfirmed);
+        }
+        let shown = self.view.borrow().snapshot();
+        if selection.is_some_and(|selection| !selection.fits(&shown)) {
+            return Err(ErrorKind::NotSelected);
+        }
+        control::decide(&self.record, verb, request, doing, shown.status.name())
+    }
+
+    async fn refuse(
+        &self,
+        refusal: ErrorKind,
+        verb: Verb,
+        request: &CommandRequest,
+        id: Option<(Id, Asked)>,
+    ) -> Result<CommandReply, ErrorKind> {
+        info!(thread = self.index, verb = verb.name(), by = request.by, %refusal, "refused");
+        // Without the lease nothing was decided: the same command may be given again.
+        if let (Some((id, asked)), false) = (id, refusal == ErrorKind::LeaseUnconfirmed) {
+            let result = StoredResult { asked, answer: Err(refusal.clone()) };
+            self.store.keep_result(id, result).await.map_err(ErrorKind::internal)?;
+        }
+        Err(refusal)
+    }
+
+    async fn carry_out(
+        &mut self,
+        verb: Verb,
+        request: &CommandRequest,
+        decision: &Decision,
+        stoppable: bool,
+        id: &Option<(Id, Asked)>,
+    ) -> Result<CommandReply, ErrorKind> {
+        let mut after = self.record.clone();
+        control::apply(&mut after, decision, request.reason.as_deref(), unix_ms());
+        let outcome = match control::outcome(&self.record, decision) {
+            Outcome::PausePending { stage, .. } if request.now && !stoppable => {
+                Outcome::PausePending { stage, why: Some("what runs inside the worker cannot be stopped".into()) }
+            }
+            outcome => outcome,
+        };
+        let events = self.changed_to(&after).command(verb, request, &outcome);
+        let answer = self.reply(after.revision, outcome);
+        let result = id.clone().map(|(id, asked)| (id, StoredResult { asked, answer: Ok(answer.clone()) }));
+        self.store.commit(Change { events, result, ..Change::to(&after) }).await.map_err(ErrorKind::internal)?;
+        let CommandRequest { by, reason, .. } = request;
+        info!(thread = self.index, verb = verb.name(), by, reason, ?decision, "carried out");
+        self.adopt(after);
+        Ok(answer)
+    }
+
+    fn reply(&self, revision: u64, outcome: Outcome) -> CommandReply {
+        CommandReply { index: self.index, sector_id: self.record.job_name(), revision, outcome }
+    }
+
+    fn stop_now(&mut self, stopper: Stopper, pause: NowPause) {
+        let (request, answer) = oneshot::channel();
+        // One that is gone ends the stage by itself.
+        stopper.send(request).ok();
+        self.now_pause = Some(NowPause { stopping: Stopping::Asked(answer), ..pause });
+    }
+
+    /// Answers a pause that was to stop the stage, once that has ended or will not.
+    pub(super) async fn end_now_pause(&mut self) {
+        let Some(NowPause { stopping, answer, id, reply }) = self.now_pause.take() else { return };
+        let outcome = match (stopping, self.record.paused.is_some(), answer.outcome) {
+            (_, true, _) => Outcome::Paused,
+            (Stopping::Refused(StopRefusal { others }), _, Outcome::PausePending { stage, .. }) => {
+                let why = format!("its processor works for {others} other thread{} too", if others == 1 { "" } else { "s" });
+                Outcome::PausePending { stage, why: Some(why) }
+            }
+            // Somebody took it back meanwhile.
+            _ => Outcome::PauseWithdrawn,
+        };
+        let answer = CommandReply { outcome, revision: self.record.revision, ..answer };
+        if let Some((id, asked)) = id
+            && let Err(error) = self.store.keep_result(id, StoredResult { asked, answer: Ok(answer.clone()) }).await
+        {
+            warn!(thread = self.index, %error, "a repeat of this pause will be answered as if it were pending");
+        }
+        reply.send(Ok(answer)).ok();
+    }
+}
