@@ -2,10 +2,16 @@
 
 use e2e::{
     played_commands::{Heard, PlayedCommands, bulk},
+    state_watch::{is_paused, is_stuck},
     testbed::Testbed,
+    worker::WorkerConfig,
 };
 use serde_json::{Value, json};
-use shared_msgs::{error::ErrorKind, error::ErrorReply, selector::Selector};
+use shared_msgs::{
+    error::{ErrorKind, ErrorReply},
+    selector::Selector,
+    snapshot::{PausedBy, WorkerSnapshot},
+};
 
 fn resumed(index: u32) -> Value {
     json!({"index": index, "sector_id": format!("s-t010000-{}", index + 1), "revision": 15,
@@ -150,7 +156,7 @@ async fn a_lease_that_is_not_confirmed_yet_is_waited_for() {
 }
 
 #[tokio::test]
-async fn without_jetstream_it_waits_out_the_timeout_and_says_that_some_may_be_missing() {
+async fn without_the_state_bucket_it_waits_out_the_timeout_and_says_that_some_may_be_missing() {
     let bed = Testbed::start().await;
     // No manager has made the bucket: whom to expect is as unknown as without JetStream.
     let answer = bulk("w1", json!([resumed(0)]));
@@ -181,4 +187,54 @@ async fn wrong_selectors_are_usage_errors_that_need_no_nats() {
         let output = bed.util_worker(args).await.expect(2);
         assert_eq!(output.stdout, "");
     }
+}
+
+#[tokio::test]
+async fn real_workers_are_resumed_by_their_error_and_state() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let (mut w1, mut w2) =
+        (bed.prepare_worker("w1", &WorkerConfig::new("w1").threads(2)), bed.prepare_worker("w2", &WorkerConfig::new("w2")));
+    w1.start();
+    w2.start();
+    let stuck = [bed.states.until_stuck("w1").await, bed.states.until_stuck("w2").await];
+    let selectors = ["--error", "No cached parameters", "--state", "C1Done", "--to", "TreeDBuilt"];
+
+    let dry_run = bed.util_worker(&[&["resume", "--dry-run"][..], &selectors].concat()).await.expect(0);
+    let resumed = |row: &Vec<&str>| row[3] == "resumed C1Done -> TreeDBuilt";
+    assert!(dry_run.rows().len() == 3 && dry_run.rows().iter().all(resumed), "{}", dry_run.stdout);
+    for (name, before) in [("w1", &stuck[0]), ("w2", &stuck[1])] {
+        let revisions = |snapshot: &WorkerSnapshot| snapshot.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>();
+        assert_eq!(revisions(&bed.bus.list(name).await), revisions(before));
+    }
+
+    let done = bed.util_worker(&[&["resume"][..], &selectors].concat()).await.expect(0);
+    assert!(done.rows().len() == 3 && done.rows().iter().all(resumed), "{}", done.stdout);
+    for (name, before) in [("w1", &stuck[0]), ("w2", &stuck[1])] {
+        let again = |now: &WorkerSnapshot| {
+            now.threads.iter().zip(&before.threads).all(|(now, before)| is_stuck(now) && now.revision > before.revision)
+        };
+        bed.states.until(name, "stuck again", again).await;
+    }
+    let none = bed.util_worker(&["resume", "--plan", "wdpost"]).await.expect(0);
+    assert!(none.stderr.contains("no thread is selected"), "{}", none.stderr);
+}
+
+#[tokio::test]
+async fn a_killed_worker_is_named_and_the_others_have_acted() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let (mut w1, mut w2) =
+        (bed.prepare_worker("w1", &WorkerConfig::new("w1").idle()), bed.prepare_worker("w2", &WorkerConfig::new("w2").idle()));
+    w1.start();
+    w2.start();
+    bed.bus.served(&bed.bus.command("w1", "list")).await;
+    bed.bus.served(&bed.bus.command("w2", "list")).await;
+    bed.states.until("w1", "it reports", |_| true).await;
+    bed.states.until("w2", "it reports", |_| true).await;
+    w2.kill9().await;
+    bed.bus.unserved(&bed.bus.command("w2", "list")).await;
+    let output = bed.util_worker(&["--timeout", "1s", "pause", "--all"]).await.expect(4);
+    assert!(output.stderr.contains("unknown: w2"), "{}", output.stderr);
+    assert!(is_paused(&bed.bus.list("w1").await.threads[0], PausedBy::Operator));
 }

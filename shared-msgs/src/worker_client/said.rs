@@ -112,11 +112,9 @@ pub fn status(status: &ThreadStatus, since: Duration) -> String {
 /// What a thread does: `#0 s-t010000-2: C2 running 13m42s, pause pending`; `since` is the age of its report.
 pub fn activity(thread: &ThreadSnapshot, since: Duration) -> String {
     let name = thread_name(thread.index, thread.sector_id.as_deref());
-    let doing = status(&thread.status, since);
-    match thread.stage.as_deref().filter(|stage| !stage.is_empty()) {
-        Some(stage) => format!("{name}: {stage} {doing}"),
-        None => format!("{name}: {} {doing}", thread.state),
-    }
+    let runs = matches!(thread.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. });
+    let stage = thread.stage.as_deref().filter(|stage| runs && !stage.is_empty());
+    format!("{name}: {} {}", stage.unwrap_or(&thread.state), status(&thread.status, since))
 }
 
 #[cfg(test)]
@@ -192,10 +190,8 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(activity(&thread, Duration::from_secs(2)), "#0 s-t010000-2: C2 running 13m42s, pause pending");
-        thread.stage = None;
         thread.sector_id = None;
-        thread.state = "Empty".into();
-        thread.status = ThreadStatus::Idle;
-        assert_eq!(activity(&thread, Duration::ZERO), "#0: Empty idle");
+        thread.status = ThreadStatus::Paused { elapsed_ms: 0, by: PausedBy::Operator };
+        assert_eq!(activity(&thread, Duration::ZERO), "#0: C1Done paused 0s by an operator");
     }
 }

@@ -102,9 +102,9 @@ impl WorkerClient {
         let mut goal = goal(OneThread::of(&reply));
         let reached = reach(&mut goal, &mut follow, patience).await;
         let thread = goal.as_ref().last.as_ref();
-        // What was done is said in any case: the command stays in effect.
+        // Where it did not come about, what was done is said: the command stays in effect.
         let words = match (&reached, thread) {
-            (Ok(()), Some(thread)) => format!("{}; now {}", sentence(&reply), activity(thread, Duration::ZERO)),
+            (Ok(()), Some(thread)) => activity(thread, Duration::ZERO),
             _ => sentence(&reply),
         };
         print_done(&Waited { reply: &reply, thread }, &words, output)?;

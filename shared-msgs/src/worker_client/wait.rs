@@ -404,7 +404,7 @@ mod tests {
             snapshot(json!([thread(0, first), thread(1, second)]))
         };
         assert!(matches!(goal.judge(&threads(json!("s-t010000-1"), json!("s-t010000-2"))), Verdict::NotYet));
-        assert_eq!(goal.standing(Duration::ZERO), "#0 s-t010000-1: C2 running 0s; #1 s-t010000-2: C2 paused 0s by an error");
+        assert_eq!(goal.standing(Duration::ZERO), "#0 s-t010000-1: C2 running 0s; #1 s-t010000-2: C1Done paused 0s by an error");
         assert_eq!(goal.obstacles(), ["#1 s-t010000-2 is paused: it gets empty only when somebody resumes it"]);
         assert_eq!(goal.obstacles(), Vec::<String>::new());
         assert!(matches!(goal.judge(&threads(Value::Null, json!("s-t010000-2"))), Verdict::NotYet));

@@ -91,13 +91,18 @@ impl Gather {
     }
 
     fn replied(&mut self, worker: WorkerName, reply: BulkReply) {
-        self.missing.remove(&worker);
+        // Some of its threads may not have acted yet, and will when they are asked again.
+        if !is_unconfirmed(&reply) {
+            self.missing.remove(&worker);
+        }
         self.refused.remove(&worker);
-        let name = worker.to_string();
+        let reply = BulkReply { worker: worker.to_string(), ..reply };
         let replies = self.replies.entry(worker).or_default();
-        // Asked twice, it answers twice; both tell the same.
-        if replies.iter().all(|known| known.instance_id != reply.instance_id) {
-            replies.push(BulkReply { worker: name, ..reply });
+        match replies.iter_mut().find(|known| known.instance_id == reply.instance_id) {
+            // Asked twice, it answers twice; both tell the same.
+            Some(known) if !is_unconfirmed(known) => {}
+            Some(known) => *known = reply,
+            None => replies.push(reply),
         }
     }
 
@@ -122,6 +127,7 @@ impl Gather {
         let (mut missing, mut refused) = (Vec::new(), self.refused);
         for (worker, reason) in self.missing {
             match reason {
+                _ if self.replies.contains_key(&worker) => {}
                 Some(reason) => drop(refused.insert(worker, reason)),
                 None => missing.push(worker),
             }
@@ -132,9 +138,13 @@ impl Gather {
     }
 }
 
+fn is_unconfirmed(reply: &BulkReply) -> bool {
+    reply.threads.iter().any(|thread| thread.error.as_ref().is_some_and(|error| error.kind == ErrorKind::LeaseUnconfirmed))
+}
+
 #[cfg(test)]
 mod tests {
-    use shared_msgs::id::Id;
+    use shared_msgs::{command::ThreadResult, id::Id};
 
     use super::*;
 
@@ -208,6 +218,24 @@ mod tests {
         assert!(!gather.is_complete());
         let gathered = gather.finish();
         assert_eq!((gathered.refused.len(), gathered.missing.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_thread_whose_lease_is_not_confirmed_is_asked_again() {
+        let with = |error: Option<ErrorBody>| {
+            let thread = ThreadResult { error, ..ThreadResult::default() };
+            Answer::Reply(BulkReply { worker: "a".into(), instance_id: Id::NIL, dry_run: false, threads: vec![thread] })
+        };
+        let mut one = gather(&["a"]);
+        one.take(None, with(Some(ErrorKind::LeaseUnconfirmed.into())));
+        assert!(!one.is_complete());
+        one.take(Some(&name("a")), with(None));
+        assert!(one.is_complete() && one.finish().replies[0].threads[0].error.is_none());
+
+        let mut never = gather(&["a"]);
+        never.take(None, with(Some(ErrorKind::LeaseUnconfirmed.into())));
+        let gathered = never.finish();
+        assert_eq!((gathered.replies.len(), gathered.missing.len()), (1, 0));
     }
 
     #[test]
