@@ -66,7 +66,7 @@ Examples:
 pub enum Util {
     /// See and steer the workers
     #[command(subcommand)]
-    Worker(worker::Verb),
+    Worker(Box<worker::Verb>),
     /// See the sectors of the mock sector manager, and have something done with them
     #[command(subcommand)]
     Sealer(sealer::Sealer),
@@ -94,7 +94,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Mock(args) => daemon::run(&settings()?, Some(args.into())).await,
         Command::Util(Util::Decode(args)) => decode::run(&args),
         Command::Util(Util::Sealer(verb)) => sealer::run(settings()?, verb).await,
-        Command::Util(Util::Worker(verb)) => worker::run(settings()?, verb).await,
+        Command::Util(Util::Worker(verb)) => worker::run(settings()?, *verb).await,
     }
 }
 
