@@ -1,14 +1,17 @@
 //! One command for many threads: who is asked, who is waited for, what is said of those that do not answer, and how it ends.
 
 use e2e::{
+    bus::name,
     played_commands::{Heard, PlayedCommands, bulk},
     state_watch::{is_paused, is_stuck},
     testbed::Testbed,
     worker::WorkerConfig,
 };
+use futures::StreamExt;
 use serde_json::{Value, json};
 use shared_msgs::{
     error::{ErrorKind, ErrorReply},
+    id::Id,
     selector::Selector,
     snapshot::{PausedBy, WorkerSnapshot},
 };
@@ -237,4 +240,34 @@ async fn a_killed_worker_is_named_and_the_others_have_acted() {
     let output = bed.util_worker(&["--timeout", "1s", "pause", "--all"]).await.expect(4);
     assert!(output.stderr.contains("unknown: w2"), "{}", output.stderr);
     assert!(is_paused(&bed.bus.list("w1").await.threads[0], PausedBy::Operator));
+}
+
+#[tokio::test]
+async fn thousands_of_workers_answer_one_request() {
+    const WORKERS: usize = 3_000;
+    let bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let names: Vec<_> = (0..WORKERS).map(|number| format!("w{number:04}")).collect();
+    for worker in &names {
+        let snapshot = json!({"instance_id": Id::NIL, "seq": 1, "ping_interval_ms": 60_000}).to_string();
+        bed.bus.client.publish(bed.bus.prefix.state(&name(worker)), snapshot.into()).await.unwrap();
+    }
+    // Its answer comes when those before it are stored.
+    let last = worker(&bed, "w9999", json!([resumed(0)])).await;
+    let mut requests = bed.bus.client.subscribe(bed.bus.prefix.command_of_all("*")).await.unwrap();
+    bed.bus.client.flush().await.unwrap();
+    let answering = async {
+        let request = requests.next().await.unwrap();
+        let inbox = request.reply.unwrap();
+        for worker in &names {
+            let answer = bulk(worker, json!([resumed(0), resumed(1)])).to_string();
+            bed.bus.client.publish(inbox.clone(), answer.into()).await.unwrap();
+        }
+    };
+    let (output, ()) = tokio::join!(bed.util_worker(&["resume", "--all", "-o", "json"]), answering);
+    let document = output.expect(0).json();
+    assert_eq!((&document["complete"], &document["summary"]["workers"]), (&json!(true), &json!(WORKERS + 1)));
+    assert_eq!(document["summary"]["changed"]["resumed"], json!(2 * WORKERS + 1));
+    // Nobody had to be asked by name.
+    assert_eq!(last.heard().len(), 1);
 }

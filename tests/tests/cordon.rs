@@ -78,7 +78,7 @@ async fn what_holds_a_drain_up_is_named() {
     bed.states.until_stuck("w1").await;
     let output = bed.util_worker(&["drain", "w1", "--wait=300ms"]).await.expect(6);
     assert!(output.stderr.contains("#0 s-t010000-1 is paused: it gets empty only when somebody resumes it"), "{}", output.stderr);
-    assert!(output.stderr.contains("not empty after 300ms: #0 s-t010000-1: C1Done paused"), "{}", output.stderr);
+    assert!(output.stderr.contains("not empty after 300ms: 1 of 1 thread: #0 s-t010000-1: C1Done paused"), "{}", output.stderr);
     assert!(bed.bus.list("w1").await.threads[0].cordoned);
 }
 

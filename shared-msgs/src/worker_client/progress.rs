@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::printable;
 
@@ -19,6 +19,10 @@ impl Progress {
     pub fn start() -> Progress {
         Progress(io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
+            // One line, however much there is to say.
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
             bar.enable_steady_tick(TICK);
             bar
         }))

@@ -17,7 +17,7 @@ use super::{
     said::{activity, thread_name},
 };
 use crate::{
-    cli::{CliError, Exit, human},
+    cli::{CliError, Exit, counted, human},
     command::CommandReply,
     plan::State,
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot},
@@ -280,7 +280,7 @@ impl Goal for Emptying {
 
     fn standing(&self, since: Duration) -> String {
         let busy: Vec<_> = self.busy().map(|(one, _)| one.standing(since)).collect();
-        busy.join("; ")
+        format!("{} of {}: {}", busy.len(), counted(self.threads.len(), "thread"), busy.join("; "))
     }
 
     fn missing(&self) -> &'static str {
@@ -404,11 +404,14 @@ mod tests {
             snapshot(json!([thread(0, first), thread(1, second)]))
         };
         assert!(matches!(goal.judge(&threads(json!("s-t010000-1"), json!("s-t010000-2"))), Verdict::NotYet));
-        assert_eq!(goal.standing(Duration::ZERO), "#0 s-t010000-1: C2 running 0s; #1 s-t010000-2: C1Done paused 0s by an error");
+        assert_eq!(
+            goal.standing(Duration::ZERO),
+            "2 of 2 threads: #0 s-t010000-1: C2 running 0s; #1 s-t010000-2: C1Done paused 0s by an error"
+        );
         assert_eq!(goal.obstacles(), ["#1 s-t010000-2 is paused: it gets empty only when somebody resumes it"]);
         assert_eq!(goal.obstacles(), Vec::<String>::new());
         assert!(matches!(goal.judge(&threads(Value::Null, json!("s-t010000-2"))), Verdict::NotYet));
-        assert!(goal.standing(Duration::ZERO).starts_with("#1"), "{}", goal.standing(Duration::ZERO));
+        assert!(goal.standing(Duration::ZERO).starts_with("1 of 2 threads: #1"), "{}", goal.standing(Duration::ZERO));
         assert!(matches!(goal.judge(&threads(Value::Null, Value::Null)), Verdict::Reached));
     }
 
