@@ -1,9 +1,13 @@
 //! The manager's edge to NATS.
 //!
 //! ```text
-//!  state.*, state bucket ──▶ ingest ──▶ SharedRegistry ──▶ api ──▶ answers to api.*
+//!  state.*, state bucket ──▶ ingest ──┐
+//!                                     ├──▶ SharedRegistry ──▶ api ──▶ answers to api.*
+//!  lease bucket ───────────▶ leases ──┘
 //! ```
-//! [`bucket`] is where the workers' last snapshots are kept; [`responder`] is what every answering side has in common.
+//! [`bucket`] is where the workers' last snapshots are kept; [`streams`] makes what is missing, the stream of events
+//! included; [`entries`] reads a bucket and its changes, [`connection`] does so at every connection; [`responder`] is what
+//! every answering side has in common.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,9 +20,13 @@ use crate::registry::Registry;
 
 pub mod api;
 pub mod bucket;
+pub mod connection;
+pub mod entries;
 pub mod ingest;
+pub mod leases;
 pub mod responder;
 pub mod stored;
+pub mod streams;
 pub mod unreadable;
 
 /// The registry as the tasks share it, with the clock of its times.

@@ -7,12 +7,14 @@ use shared_msgs::{cli::CliError, connect::NatsArgs};
 
 pub mod daemon;
 pub mod decode;
+mod history;
 mod info;
 mod list;
 mod pause;
 pub mod proving;
 mod remove;
 mod resume;
+mod screen;
 pub mod sealer;
 pub mod sectors;
 pub mod wdpost;

@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
 use crate::{
-    bus::{SharedRegistry, api::Api, ingest::Ingest, responder},
+    bus::{SharedRegistry, api::Api, ingest::Ingest, leases::Leases, responder, streams},
     mock::{Mock, Offer, PiecesOffer, http, pieces::PieceFiles},
 };
 
@@ -38,7 +38,16 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
     let states = client.subscribe(prefix.state_of_all()).await.map_err(closed)?;
     let (loaded_sender, loaded) = watch::channel(false);
 
-    let ingesting = async { tokio::join!(ingest.live(states), ingest.stored(&client, link.clone(), loaded_sender)) };
+    let leases = Leases::new(prefix.clone(), registry.clone(), settings.lease_ttl);
+
+    let ingesting = async {
+        tokio::join!(
+            ingest.live(states),
+            ingest.stored(&client, link.clone(), loaded_sender),
+            leases.follow(&client, link.clone()),
+            streams::keep_events(&client, prefix, link.clone()),
+        )
+    };
     let serving = serve(&client, prefix, registry, offer.zip(Some(served)), loaded, shutdown);
     tokio::select! {
         served = serving => served?,

@@ -10,6 +10,9 @@
 //!   seen before comes    ▼         │ has stopped or expired
 //!                  superseded instance            its snapshots are ignored; if it talks on: `duplicate`
 //! ```
+//! Where both snapshots carry an epoch, it decides: the higher one is the newer instance, for good. Which processes claim
+//! a name, and whether its worker is lost, the leases say ([`Claims`]).
+//!
 //! [`crate::bus`] feeds it and answers from it.
 
 use std::{
@@ -21,13 +24,21 @@ use std::{
 use shared_msgs::{
     api::{WorkerReport, WorkerView},
     id::Id,
+    lease::{Claim, Lease},
     name::WorkerName,
     snapshot::{WorkerSnapshot, WorkerStatus, cut_text},
     subject::Prefix,
 };
 
+mod claims;
+#[cfg(test)]
+mod epoch_tests;
+#[cfg(test)]
+mod lease_tests;
 #[cfg(test)]
 mod tests;
+
+pub use claims::Claims;
 
 /// A worker is expired when its newest report is older than so many of its own ping intervals.
 pub const PINGS_TO_EXPIRE: u64 = 3;
@@ -41,6 +52,15 @@ const MAX_TEXT_BYTES: usize = 256;
 pub struct Registry {
     prefix: Prefix,
     workers: BTreeMap<WorkerName, Worker>,
+    claims: Claims,
+    leases: Option<KnownLeases>,
+}
+
+// What makes the leases' absence tell something.
+struct KnownLeases {
+    // Before this moment leases may be missing because the bus was away, and be taken anew.
+    complete_from: Moment,
+    ttl: Moment,
 }
 
 /// What became of a snapshot.
@@ -62,6 +82,8 @@ struct Worker {
     heard: Moment,
     superseded: VecDeque<Superseded>,
     second_worker_until: Option<Moment>,
+    // When its lease was last seen to end.
+    lease_ended: Option<Moment>,
 }
 
 struct Superseded {
@@ -90,20 +112,22 @@ pub fn is_expired(age: Duration, ping_interval_ms: u64) -> bool {
 impl Registry {
     /// An empty one. The prefix is that of the Dests it shows.
     pub fn new(prefix: Prefix) -> Self {
-        Registry { prefix, workers: BTreeMap::new() }
+        Registry { prefix, workers: BTreeMap::new(), claims: Claims::default(), leases: None }
     }
 
     /// Takes a snapshot in, if it is news.
     pub fn hear(&mut self, name: &WorkerName, snapshot: &WorkerSnapshot, now: Duration, age: Duration) -> Heard {
         let heard = millis(now).saturating_sub(millis(age));
         if let Some(worker) = self.workers.get_mut(name) {
-            return worker.hear(name, &self.prefix, snapshot, millis(now), heard);
+            let holds_lease = self.claims.is_held_by(name, snapshot.instance_id);
+            return worker.hear(snapshot, report(name, &self.prefix, snapshot), holds_lease, millis(now), heard);
         }
         if self.workers.len() >= MAX_WORKERS {
             return Heard::Full;
         }
         let report = report(name, &self.prefix, snapshot);
-        let worker = Worker { report, seq: snapshot.seq, heard, superseded: VecDeque::new(), second_worker_until: None };
+        let seq = snapshot.seq;
+        let worker = Worker { report, seq, heard, superseded: VecDeque::new(), second_worker_until: None, lease_ended: None };
         self.workers.insert(name.clone(), worker);
         Heard::Newest
     }
@@ -130,10 +154,52 @@ impl Registry {
         self.workers.retain(|name, worker| stored.contains(name) || worker.heard >= millis(since));
     }
 
+    /// The leases cannot be read for now: no worker is lost.
+    pub fn leases_unknown(&mut self) {
+        self.leases = None;
+    }
+
+    /// These are all leases there are. Workers count as lost only one time to live after the connection was made: until
+    /// then they may take anew what an outage has cost them.
+    pub fn leases_loaded(&mut self, claims: Claims, connected: Duration, ttl: Duration) {
+        self.claims = claims;
+        let ttl = millis(ttl);
+        self.leases = Some(KnownLeases { complete_from: millis(connected).saturating_add(ttl), ttl });
+    }
+
+    /// Somebody claims a name, or goes on claiming it.
+    pub fn claim(&mut self, claim: Claim, lease: Lease) {
+        self.claims.insert(claim, lease, |name| self.workers.contains_key(name));
+    }
+
+    /// A claim has ended.
+    pub fn unclaim(&mut self, claim: &Claim, now: Duration) {
+        self.claims.remove(claim);
+        if let Claim::Holder(name) = claim
+            && let Some(worker) = self.workers.get_mut(name)
+        {
+            worker.lease_ended = Some(millis(now));
+        }
+    }
+
     /// The workers whose name sorts after `after`, all of them without one, sorted by name.
     pub fn list(&self, after: Option<&WorkerName>, now: Duration) -> impl Iterator<Item = WorkerView> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.workers.range::<WorkerName, _>((from, Bound::Unbounded)).map(move |(name, worker)| worker.view(name, millis(now)))
+        self.workers.range::<WorkerName, _>((from, Bound::Unbounded)).map(move |(name, worker)| self.view(name, worker, millis(now)))
+    }
+
+    fn view(&self, name: &WorkerName, worker: &Worker, now: Moment) -> WorkerView {
+        // One that has just taken the name over stands by no longer.
+        let others = self.claims.standing_by(name).iter().filter(|lease| lease.instance_id != worker.report.instance_id);
+        let standing_by: Vec<Lease> = others.cloned().collect();
+        WorkerView {
+            name: name.to_string(),
+            last_ping_ms: u64::try_from(now.saturating_sub(worker.heard)).unwrap_or(0),
+            duplicate: !standing_by.is_empty() || worker.has_second_worker(now),
+            lost: !self.claims.is_held(name) && self.leases.as_ref().is_some_and(|leases| worker.is_lost(leases, now)),
+            standing_by,
+            report: worker.report.clone(),
+        }
     }
 
     /// How many workers are known.
@@ -148,43 +214,65 @@ impl Registry {
 }
 
 impl Worker {
-    fn hear(&mut self, name: &WorkerName, prefix: &Prefix, snapshot: &WorkerSnapshot, now: Moment, heard: Moment) -> Heard {
+    fn hear(&mut self, snapshot: &WorkerSnapshot, report: WorkerReport, holds_lease: bool, now: Moment, heard: Moment) -> Heard {
         if snapshot.instance_id == self.report.instance_id {
             if snapshot.seq <= self.seq {
                 return Heard::Stale;
             }
-            self.replace(report(name, prefix, snapshot), snapshot.seq, self.heard.max(heard));
+            self.replace(report, snapshot.seq, self.heard.max(heard));
             return Heard::Newest;
         }
-        let Some(position) = self.superseded.iter().position(|old| old.instance == snapshot.instance_id) else {
-            // A stored snapshot that was published before the newest one was heard is of an instance before it.
-            if heard < self.heard {
-                return Heard::Stale;
+        let known = self.superseded.iter().position(|old| old.instance == snapshot.instance_id);
+        if known.is_some_and(|position| snapshot.seq <= self.superseded[position].seq) {
+            return Heard::Stale;
+        }
+        let is_newer = match (snapshot.epoch, self.report.epoch) {
+            (Some(its), Some(newest)) if its > newest => true,
+            // A bucket of leases that was made anew counts from the beginning.
+            (Some(its), Some(newest)) if its < newest => holds_lease && self.is_gone(now),
+            _ => match known {
+                // A stored snapshot that was published before the newest one was heard is of an instance before it.
+                None => heard >= self.heard,
+                // If so the second process has gone, and the first one is still there.
+                Some(position) => heard >= self.superseded[position].at && self.is_gone(now),
+            },
+        };
+        if !is_newer {
+            return self.note_second_worker(snapshot, known, now, heard);
+        }
+        if let Some(position) = known {
+            self.superseded.remove(position);
+            self.second_worker_until = None;
+        }
+        self.supersede(heard);
+        self.replace(report, snapshot.seq, heard);
+        Heard::Newest
+    }
+
+    // One message may be an old one, and one that came late is no sign of life.
+    fn note_second_worker(&mut self, snapshot: &WorkerSnapshot, known: Option<usize>, now: Moment, heard: Moment) -> Heard {
+        let Some(position) = known else {
+            if snapshot.epoch.is_some() && self.report.epoch.is_some() {
+                self.remember(Superseded { instance: snapshot.instance_id, seq: snapshot.seq, at: heard });
             }
-            self.supersede(heard);
-            self.replace(report(name, prefix, snapshot), snapshot.seq, heard);
-            return Heard::Newest;
+            return Heard::Stale;
         };
         let old = &mut self.superseded[position];
-        if snapshot.seq <= old.seq || heard < old.at {
+        if heard < old.at {
             return Heard::Stale;
         }
         old.seq = snapshot.seq;
-        if self.is_gone(now) {
-            // The second process has gone, the first one is still there.
-            self.superseded.remove(position);
-            self.supersede(heard);
-            self.replace(report(name, prefix, snapshot), snapshot.seq, heard);
-            self.second_worker_until = None;
-            return Heard::Newest;
-        }
         let said = self.has_second_worker(now);
         self.second_worker_until = Some(heard.saturating_add(patience(snapshot.ping_interval_ms)));
         if said { Heard::Stale } else { Heard::SecondWorker }
     }
 
     fn supersede(&mut self, at: Moment) {
-        self.superseded.push_back(Superseded { instance: self.report.instance_id, seq: self.seq, at });
+        self.remember(Superseded { instance: self.report.instance_id, seq: self.seq, at });
+    }
+
+    fn remember(&mut self, instance: Superseded) {
+        self.superseded.push_back(instance);
         if self.superseded.len() > MAX_SUPERSEDED {
             self.superseded.pop_front();
         }
@@ -202,15 +290,14 @@ impl Worker {
         self.second_worker_until.is_some_and(|until| now <= until)
     }
 
-    fn view(&self, name: &WorkerName, now: Moment) -> WorkerView {
-        WorkerView {
-            name: name.to_string(),
-            last_ping_ms: u64::try_from(now.saturating_sub(self.heard)).unwrap_or(0),
-            duplicate: self.has_second_worker(now),
-            lost: false,
-            standing_by: vec![],
-            report: self.report.clone(),
+    // While nobody holds its name. One that has spoken since its lease ended, or whose lease was not heard of yet, may be
+    // about to have one: it gets the time that a lease lasts.
+    fn is_lost(&self, leases: &KnownLeases, now: Moment) -> bool {
+        let never_had_one = self.report.epoch.is_none();
+        if never_had_one || self.report.status == WorkerStatus::Stopped || now < leases.complete_from {
+            return false;
         }
+        self.lease_ended.is_some_and(|ended| self.heard <= ended) || now.saturating_sub(self.heard) >= leases.ttl
     }
 }
 

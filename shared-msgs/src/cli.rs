@@ -136,11 +136,16 @@ pub fn note(text: &str) {
 
 /// Writes data to stdout. When its reader has gone away, the rest is dropped and the command still succeeds.
 pub fn print(text: &str) -> Result<(), CliError> {
+    print_more(text).map(|_| ())
+}
+
+/// Like [`print`], for a command that has no end of its own: says whether there is a reader still.
+pub fn print_more(text: &str) -> Result<bool, CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::new(Exit::Failed, format!("cannot write to stdout: {error}"))),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
     }
 }
 

@@ -11,6 +11,7 @@ use shared_msgs::{
     codec::Encoding,
     command::{CommandReply, CommandRequest, Verb, verb},
     error::ErrorKind,
+    event::Event,
     name::WorkerName,
     sealer::{SealerReply, SealerRequest},
     snapshot::WorkerSnapshot,
@@ -85,6 +86,44 @@ impl Bus {
         let subject = self.prefix.sealer(R::METHOD);
         let reply: SealerReply<R::Reply> = client::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
         Ok(reply.result)
+    }
+
+    /// Publishes a state, as a worker does.
+    pub async fn report(&self, worker: &str, snapshot: &WorkerSnapshot) {
+        let body = Encoding::Msgpack.encode(snapshot).unwrap();
+        self.client.publish(self.prefix.state(&name(worker)), body.into()).await.unwrap();
+        self.client.flush().await.unwrap();
+    }
+
+    /// Publishes an event, as a worker does, once there is a stream that keeps it; returns its number there.
+    pub async fn record(&self, worker: &str, event: &Event) -> u64 {
+        self.record_raw(&self.prefix.event(&name(worker), event.kind), serde_json::to_vec(event).unwrap()).await
+    }
+
+    /// Like [`Bus::record`], for bytes.
+    pub async fn record_raw(&self, subject: &str, body: Vec<u8>) -> u64 {
+        let jetstream = async_nats::jetstream::new(self.client.clone());
+        let publishing = async {
+            loop {
+                // An error means that it was not kept: nobody serves the subject yet.
+                if let Ok(ack) = jetstream.publish(subject.to_owned(), body.clone().into()).await.unwrap().await {
+                    return ack.sequence;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        within_deadline(subject, publishing).await
+    }
+
+    /// Waits until a stream has so many consumers.
+    pub async fn read_by(&self, stream: &str, consumers: usize) {
+        let jetstream = async_nats::jetstream::new(self.client.clone());
+        let asking = async {
+            while jetstream.get_stream(stream).await.unwrap().cached_info().state.consumer_count < consumers {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        within_deadline(stream, asking).await;
     }
 
     /// Sends bytes and returns the answer as it comes.

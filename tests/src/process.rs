@@ -92,6 +92,12 @@ impl Process {
         self.ended().await
     }
 
+    /// Presses Ctrl-C, and waits for its end.
+    pub async fn interrupt(&mut self) -> ExitStatus {
+        self.signal(Signal::INT);
+        self.ended().await
+    }
+
     /// Stops it where it is, until [`Process::thaw`]: it still holds its connections and files.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);

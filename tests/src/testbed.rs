@@ -1,6 +1,6 @@
 //! What every scenario starts with: its own NATS server and directory, and a connection that listens.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use shared_msgs::{
     command::Outcome,
@@ -16,6 +16,7 @@ use crate::{
     gate::Gate,
     manager::Manager,
     nats_server::NatsServer,
+    process::Process,
     proxy::Proxy,
     scratch::Scratch,
     sealer_requests::SealerRequests,
@@ -158,6 +159,13 @@ impl Testbed {
     /// `damocles-manager util worker …`.
     pub async fn util_worker(&self, args: &[&str]) -> CliOutput {
         self.util("worker", args).await
+    }
+
+    /// `damocles-manager util worker …`, for as long as it likes; `name` is for its log.
+    pub fn start_util_worker(&self, name: &str, args: &[&str]) -> Process {
+        let mut command = Command::new(binaries::manager());
+        command.args(["util", "worker"]).args(args).env("NATS_URL", self.nats.url());
+        Process::spawn(name, command, &self.scratch.path().join(format!("{name}.log")))
     }
 
     /// `damocles-manager util sealer …`.

@@ -21,7 +21,10 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    store::database::{Outgoing, Store, StoreError},
+    store::{
+        database::{Outgoing, Store, StoreError},
+        outbox::WaitingId,
+    },
     tenure::Tenure,
 };
 
@@ -147,9 +150,9 @@ impl EventPublisher {
         let mut waiting: HashMap<EventId, (usize, u64)> = HashMap::new();
         let mut from = u64::MAX;
         for (index, store) in self.stores.iter().enumerate() {
-            for (key, event) in store.events().await? {
-                from = from.min(event.after);
-                waiting.insert(event.event.id, (index, key));
+            for WaitingId { key, after, id } in store.event_ids().await? {
+                from = from.min(after);
+                waiting.insert(id, (index, key));
             }
         }
         let last = stream.last().await?;
@@ -169,3 +172,7 @@ impl EventPublisher {
         Ok(last)
     }
 }
+
+#[cfg(test)]
+#[path = "publishing_tests.rs"]
+mod tests;

@@ -11,9 +11,12 @@ use shared_msgs::{
 
 use super::worker::Target;
 
+pub(super) mod watch;
+
 const COLUMNS: [&str; 7] = ["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State", "LastErr"];
-const WIDE_COLUMNS: [&str; 11] =
-    ["Index", "Loc", "SectorID", "Plan", "Paused", "PausedElapsed", "State", "Stage", "Status", "Revision", "LastErr"];
+const COLUMNS_WITH_CORDONED: [&str; 8] = ["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State", "Cordoned", "LastErr"];
+const WIDE_COLUMNS: [&str; 12] =
+    ["Index", "Loc", "SectorID", "Plan", "Paused", "PausedElapsed", "State", "Stage", "Status", "Revision", "Cordoned", "LastErr"];
 
 /// Which worker to show, and how.
 #[derive(Args, Debug)]
@@ -21,6 +24,9 @@ pub struct InfoArgs {
     /// Which worker.
     #[command(flatten)]
     pub target: Target,
+    /// Show it again whenever it changes, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -43,6 +49,9 @@ fn shown(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> 
     Ok(match output {
         Output::Json => json(snapshot)?,
         Output::Jsonl => jsonl(&snapshot.threads)?,
+        Output::Plain | Output::Table if snapshot.threads.iter().any(|thread| thread.cordoned) => {
+            table(&COLUMNS_WITH_CORDONED, snapshot.threads.iter().map(row_with_cordoned).collect())
+        }
         Output::Plain | Output::Table => table(&COLUMNS, snapshot.threads.iter().map(row).collect()),
         Output::Wide => table(&WIDE_COLUMNS, snapshot.threads.iter().map(wide_row).collect()),
     })
@@ -61,8 +70,15 @@ fn row(thread: &ThreadSnapshot) -> Vec<String> {
     ]
 }
 
-fn wide_row(thread: &ThreadSnapshot) -> Vec<String> {
+// Before the error, which is as long as it likes.
+fn row_with_cordoned(thread: &ThreadSnapshot) -> Vec<String> {
     let mut row = row(thread);
+    row.insert(row.len() - 1, thread.cordoned.to_string());
+    row
+}
+
+fn wide_row(thread: &ThreadSnapshot) -> Vec<String> {
+    let mut row = row_with_cordoned(thread);
     let (plan, stage) = (or_dash(Some(&thread.plan)), or_dash(thread.stage.as_deref()));
     row.insert(3, plan);
     row.splice(7..7, [stage, status(&thread.status), thread.revision.to_string()]);
@@ -121,14 +137,26 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   LastErr
     }
 
     #[test]
-    fn wide_adds_plan_stage_status_and_revision() {
+    fn wide_adds_plan_stage_status_revision_and_whether_it_is_cordoned() {
         let expected = "\
-Index  Loc      SectorID     Plan    Paused  PausedElapsed  State   Stage  Status                    Revision  LastErr
-0      /store1  s-t010000-2  sealer  true    13m42s         C1Done  C2     paused 13m42s by an error  14        permanent: No\\nparameters
-1      /store2  -            sealer  false   -              Empty   -      idle                      0         -
+Index  Loc      SectorID     Plan    Paused  PausedElapsed  State   Stage  Status                    Revision  Cordoned  LastErr
+0      /store1  s-t010000-2  sealer  true    13m42s         C1Done  C2     paused 13m42s by an error  14        false     permanent: No\\nparameters
+1      /store2  -            sealer  false   -              Empty   -      idle                      0         false     -
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeezed(&shown(&sample(), Output::Wide).unwrap()), squeezed(expected));
+    }
+
+    #[test]
+    fn a_cordoned_thread_adds_a_column() {
+        let mut cordoned = sample();
+        cordoned.threads[1].cordoned = true;
+        let expected = "\
+Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
+0      /store1  s-t010000-2  true    13m42s         C1Done  false     permanent: No\\nparameters
+1      /store2  -            false   -              Empty   true      -
+";
+        assert_eq!(shown(&cordoned, Output::Plain).unwrap(), expected);
     }
 
     #[test]

@@ -13,8 +13,12 @@ use shared_msgs::{
 use super::worker::{Session, no_manager};
 use crate::registry::is_expired;
 
+pub(super) mod watch;
+
 const COLUMNS: [&str; 7] = ["Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)"];
-const WIDE_COLUMNS: [&str; 4] = ["Version", "Running", "Waiting", "Status"];
+// Beside those of the table that scripts know, only when there is something to say.
+const CORDONED_COLUMN: &str = "Cordoned";
+const WIDE_COLUMNS: [&str; 5] = ["Version", "Running", "Waiting", CORDONED_COLUMN, "Status"];
 
 /// How to list.
 #[derive(Args, Debug)]
@@ -22,13 +26,16 @@ pub struct ListArgs {
     /// A worker is expired when its last report is older than this [default: three of its own ping intervals]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub expiration: Option<Duration>,
+    /// Show the list again whenever it changes, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
 
 // A worker as it is printed.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Line {
     #[serde(flatten)]
     worker: WorkerView,
@@ -36,17 +43,44 @@ struct Line {
 }
 
 pub(super) async fn run(session: &Session, args: &ListArgs) -> Result<(), CliError> {
-    let lines: Vec<Line> = all(session).await?.into_iter().map(|worker| Line::new(worker, args.expiration)).collect();
-    print(&match args.output {
+    let lines = lines(session, args).await?;
+    print(&shown(&lines, args.output)?)?;
+    notes(&lines).iter().for_each(|text| note(text));
+    Ok(())
+}
+
+async fn lines(session: &Session, args: &ListArgs) -> Result<Vec<Line>, CliError> {
+    Ok(all(session).await?.into_iter().map(|worker| Line::new(worker, args.expiration)).collect())
+}
+
+fn shown(lines: &[Line], output: Output) -> Result<String, CliError> {
+    let is_cordoned = lines.iter().any(|line| line.worker.report.summary.cordoned > 0);
+    Ok(match output {
         Output::Json => json(&lines)?,
-        Output::Jsonl => jsonl(&lines)?,
+        Output::Jsonl => jsonl(lines)?,
+        Output::Plain | Output::Table if is_cordoned => {
+            table(&[&COLUMNS[..], &[CORDONED_COLUMN]].concat(), lines.iter().map(Line::row_with_cordoned).collect())
+        }
         Output::Plain | Output::Table => table(&COLUMNS, lines.iter().map(Line::row).collect()),
         Output::Wide => table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), lines.iter().map(Line::wide_row).collect()),
-    })?;
-    for Line { worker, .. } in lines.iter().filter(|line| line.worker.duplicate) {
-        note(&format!("a second worker reports as {}: stop one of them, or give it another name", worker.name));
+    })
+}
+
+// What to do about names that several processes use.
+fn notes(lines: &[Line]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for WorkerView { name, standing_by, duplicate, report, .. } in lines.iter().map(|line| &line.worker) {
+        for other in standing_by {
+            notes.push(format!(
+                "{name}: held by host {} pid {}; a second process stands by on host {} pid {}: stop one of them, or give it another name",
+                report.host, report.pid, other.host, other.pid
+            ));
+        }
+        if *duplicate && standing_by.is_empty() {
+            notes.push(format!("a second worker reports as {name}: stop one of them, or give it another name"));
+        }
     }
-    Ok(())
+    notes
 }
 
 // Page after page; each may come from another manager.
@@ -74,26 +108,45 @@ impl Line {
     }
 
     fn row(&self) -> Vec<String> {
-        let WorkerView { name, last_ping_ms, report, .. } = &self.worker;
-        let last_ping = human(Duration::from_millis(*last_ping_ms)) + if self.expired { " (!)" } else { "" };
+        let WorkerView { name, report, .. } = &self.worker;
         let counts = [report.summary.threads, report.summary.empty, report.summary.paused, report.summary.errors];
         let mut row = vec![name.clone(), report.dest.clone()];
         row.extend(counts.map(|count| count.to_string()));
-        row.push(last_ping);
+        row.push(self.last_ping());
+        row
+    }
+
+    fn last_ping(&self) -> String {
+        let WorkerView { last_ping_ms, lost, report, .. } = &self.worker;
+        let mut marks = Vec::new();
+        marks.extend(self.expired.then_some("!"));
+        marks.extend((report.status == WorkerStatus::Stopped).then_some("stopped"));
+        marks.extend(lost.then_some("lost"));
+        let age = human(Duration::from_millis(*last_ping_ms));
+        if marks.is_empty() { age } else { format!("{age} ({})", marks.join(" ")) }
+    }
+
+    fn row_with_cordoned(&self) -> Vec<String> {
+        let mut row = self.row();
+        row.push(self.worker.report.summary.cordoned.to_string());
         row
     }
 
     fn wide_row(&self) -> Vec<String> {
         let report = &self.worker.report;
         let status = match report.status {
+            _ if self.worker.lost => "lost",
             WorkerStatus::Running => "running",
             WorkerStatus::Stopping => "stopping",
             WorkerStatus::Stopped => "stopped",
             WorkerStatus::Other => "other",
         };
         let version = if report.version.is_empty() { "-" } else { &report.version };
+        let counts = [report.summary.running, report.summary.waiting, report.summary.cordoned];
         let mut row = self.row();
-        row.extend([version.into(), report.summary.running.to_string(), report.summary.waiting.to_string(), status.into()]);
+        row.push(version.into());
+        row.extend(counts.map(|count| count.to_string()));
+        row.push(status.into());
         row
     }
 }
@@ -129,7 +182,51 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
     fn wide_adds_columns() {
         let row = Line::new(worker("w", 0), None).wide_row();
         assert_eq!(row.len(), COLUMNS.len() + WIDE_COLUMNS.len());
-        assert_eq!(row[7..], ["0.1.0", "1", "0", "running"]);
+        assert_eq!(row[7..], ["0.1.0", "1", "0", "0", "running"]);
+        let lost = WorkerView { lost: true, ..worker("w", 0) };
+        assert_eq!(Line::new(lost, None).wide_row()[11], "lost");
+    }
+
+    #[test]
+    fn marks_stand_beside_the_age_of_the_last_report() {
+        let cell = |age, status, lost| {
+            let mut worker = WorkerView { lost, ..worker("w", age) };
+            worker.report.status = status;
+            Line::new(worker, None).last_ping()
+        };
+        assert_eq!(cell(2_700, WorkerStatus::Running, false), "2.700s");
+        assert_eq!(cell(40_000, WorkerStatus::Running, false), "40s (!)");
+        assert_eq!(cell(2_000, WorkerStatus::Running, true), "2s (lost)");
+        assert_eq!(cell(40_000, WorkerStatus::Running, true), "40s (! lost)");
+        assert_eq!(cell(2_000, WorkerStatus::Stopped, false), "2s (stopped)");
+        assert_eq!(cell(40_000, WorkerStatus::Stopped, false), "40s (! stopped)");
+    }
+
+    #[test]
+    fn cordoned_threads_are_counted_where_there_are_some() {
+        let cordoned = |count| {
+            let mut worker = worker("w", 0);
+            worker.report.summary.cordoned = count;
+            Line::new(worker, None)
+        };
+        let header = |lines: &[Line]| shown(lines, Output::Plain).unwrap().lines().next().unwrap().to_owned();
+        assert!(!header(&[cordoned(0)]).contains(CORDONED_COLUMN));
+        assert!(header(&[cordoned(0), cordoned(2)]).ends_with("(with ! if expired)  Cordoned"));
+        assert_eq!(cordoned(2).row_with_cordoned()[7], "2");
+        assert!(header(&[]).ends_with("(with ! if expired)"));
+    }
+
+    #[test]
+    fn both_processes_of_one_name_are_named() {
+        let mut twin = WorkerView { duplicate: true, ..worker("twin", 0) };
+        (twin.report.host, twin.report.pid) = ("h1".into(), 55);
+        assert_eq!(notes(&[Line::new(twin.clone(), None)]), ["a second worker reports as twin: stop one of them, or give it another name"]);
+        let other = json!({"worker_id": Id::NIL, "instance_id": Id::NIL, "host": "h2", "pid": 77});
+        twin.standing_by = vec![serde_json::from_value(other).unwrap()];
+        assert_eq!(
+            notes(&[Line::new(twin, None), Line::new(worker("w", 0), None)]),
+            ["twin: held by host h1 pid 55; a second process stands by on host h2 pid 77: stop one of them, or give it another name"]
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //!  list, remove           ──▶ any manager
 //!  info, pause, resume    ──▶ the worker itself: no manager need run
+//!  history                ──▶ the stream of events
 //!  wdpost                 ──▶ any mock sector manager
 //! ```
 
@@ -13,26 +14,31 @@ use shared_msgs::{
     client::{CallError, call},
     codec::Encoding,
     command::CommandReply,
-    connect::NatsSettings,
+    connect::{Link, NatsSettings},
     worker_client::{WorkerClient, sentence},
 };
+use tokio::{sync::watch, time::timeout};
 
-use super::{info, list, pause, remove, resume, wdpost};
+use super::{history, info, list, pause, remove, resume, wdpost};
 
 /// What to do with the workers.
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// List the workers that report, or have reported, to the managers
-    #[command(after_help = "A worker is expired (!) when its last report is older than three of its own ping intervals.
+    #[command(after_help = "A worker is expired (!) when its last report is older than three of its own ping intervals. It is
+lost when its lease has run out without a word, and stopped when it said so. With --watch a terminal is drawn anew; anywhere
+else each change is a new document (-o json: one a line).
 
 Examples:
   damocles-manager util worker list
+  damocles-manager util worker list --watch
   damocles-manager util worker list --expiration 1m -o wide
   damocles-manager util worker list -o jsonl | jq -r 'select(.expired) | .name'")]
     List(list::ListArgs),
     /// Show the sealing threads of a worker
     #[command(after_help = "Examples:
   damocles-manager util worker info 127.0.0.1
+  damocles-manager util worker info 127.0.0.1 --watch
   damocles-manager util worker info damocles.v1.cmd.127=2E0=2E0=2E1 -o wide")]
     Info(info::InfoArgs),
     /// Pause a sealing thread: at once while it waits, else when its stage ends
@@ -55,6 +61,18 @@ Examples:
 Example:
   damocles-manager util worker remove 127.0.0.1")]
     Remove(remove::RemoveArgs),
+    /// Show what happened to the workers and their threads, oldest first
+    #[command(
+        after_help = "It reads the stream of events, to its end as it is now, or with --follow on from there until Ctrl-C. Times are the
+workers'; --since goes by the time at which an event was stored, which an outage of NATS delays.
+
+Examples:
+  damocles-manager util worker history
+  damocles-manager util worker history 127.0.0.1 0 --since 1d
+  damocles-manager util worker history --sector s-t010000-2
+  damocles-manager util worker history --follow -o jsonl | jq -c 'select(.kind == \"failure\")'"
+    )]
+    History(history::HistoryArgs),
     /// The window-PoSt jobs that the sector manager hands out
     #[command(subcommand)]
     Wdpost(wdpost::Verb),
@@ -88,14 +106,17 @@ pub(super) struct Session {
 
 /// Runs a verb.
 pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
-    let session = Session::connect(settings).await?;
+    let session = || Session::connect(settings.clone());
     match verb {
-        Verb::List(args) => list::run(&session, &args).await,
-        Verb::Info(args) => info::run(&session.worker(&args.target)?, args.output).await,
-        Verb::Pause(args) => pause::run(&session.worker(&args.target)?, args).await,
-        Verb::Resume(args) => resume::run(&session.worker(&args.target)?, args).await,
-        Verb::Remove(args) => remove::run(&session, &args).await,
-        Verb::Wdpost(verb) => wdpost::run(&session, verb).await,
+        Verb::List(args) if args.watch => list::watch::run(settings, &args).await,
+        Verb::List(args) => list::run(&session().await?, &args).await,
+        Verb::Info(args) if args.watch => info::watch::run(settings, &args).await,
+        Verb::Info(args) => info::run(&session().await?.worker(&args.target)?, args.output).await,
+        Verb::Pause(args) => pause::run(&session().await?.worker(&args.target)?, args).await,
+        Verb::Resume(args) => resume::run(&session().await?.worker(&args.target)?, args).await,
+        Verb::Remove(args) => remove::run(&session().await?, &args).await,
+        Verb::History(args) => history::run(settings, &args).await,
+        Verb::Wdpost(verb) => wdpost::run(&session().await?, verb).await,
     }
 }
 
@@ -106,7 +127,17 @@ impl Session {
         Ok(Session { client, settings })
     }
 
-    fn worker(&self, target: &Target) -> Result<WorkerClient, CliError> {
+    /// Connects for a command that goes on until it is told to end, over outages too. NATS must be there at first.
+    pub(super) async fn connect_to_stay(settings: NatsSettings) -> Result<(Session, watch::Receiver<Link>), CliError> {
+        // What can never work is said at once, by a connection that does not try again.
+        settings.connect_once("damocles-manager util").await?;
+        let (client, mut link) = settings.connect_daemon("damocles-manager util").await?;
+        // If it takes longer, NATS has gone meanwhile, and whoever waits for it says so.
+        let _ = timeout(settings.timeout, link.wait_for(|link| matches!(link, Link::Up(_)))).await;
+        Ok((Session { client, settings }, link))
+    }
+
+    pub(super) fn worker(&self, target: &Target) -> Result<WorkerClient, CliError> {
         let Session { client, settings } = self;
         let worker = settings.prefix.worker_named(&target.worker).map_err(|error| CliError::new(Exit::Usage, error))?;
         Ok(WorkerClient { client: client.clone(), prefix: settings.prefix.clone(), worker, timeout: settings.timeout })

@@ -18,7 +18,7 @@ use shared_msgs::{
 };
 use tracing::warn;
 
-use crate::bus::bucket::is_gone;
+use crate::bus::entries::is_gone;
 
 /// How often a change is tried again that somebody else came before.
 pub const MAX_TRIES: usize = 64;

@@ -7,31 +7,31 @@ use shared_msgs::{
 
 use super::*;
 
-const PING: u64 = 1_000;
+pub(super) const PING: u64 = 1_000;
 
-fn id(instance: u8) -> Id {
+pub(super) fn id(instance: u8) -> Id {
     format!("00000000-0000-0000-0000-0000000000{instance:02x}").parse().unwrap()
 }
 
-fn snapshot(instance: u8, seq: u64) -> WorkerSnapshot {
+pub(super) fn snapshot(instance: u8, seq: u64) -> WorkerSnapshot {
     let json = serde_json::json!({"instance_id": id(instance), "seq": seq, "ping_interval_ms": PING, "dest": "evil", "name": "evil"});
     serde_json::from_value(json).unwrap()
 }
 
-fn name(text: &str) -> WorkerName {
+pub(super) fn name(text: &str) -> WorkerName {
     text.parse().unwrap()
 }
 
-fn ms(millis: u64) -> Duration {
+pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     Registry::new(Prefix::default())
 }
 
 // What is shown of the only worker.
-fn shown(registry: &Registry, now: u64) -> WorkerView {
+pub(super) fn shown(registry: &Registry, now: u64) -> WorkerView {
     registry.list(None, ms(now)).next().unwrap()
 }
 
@@ -40,7 +40,7 @@ fn hear(registry: &mut Registry, instance: u8, seq: u64, now: u64) -> Heard {
 }
 
 // The newest instance and its snapshot's number.
-fn newest(registry: &Registry) -> (Id, u64) {
+pub(super) fn newest(registry: &Registry) -> (Id, u64) {
     let worker = &registry.workers[&name("w")];
     (worker.report.instance_id, worker.seq)
 }

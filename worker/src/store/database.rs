@@ -16,7 +16,7 @@ use shared_msgs::{event::Event, id::Id};
 use tokio::sync::Notify;
 
 use super::{
-    outbox::{CAPACITY, Numbers, OUTBOX, Waiting},
+    outbox::{CAPACITY, Numbers, OUTBOX, Waiting, WaitingId},
     record::{Blob, FORMAT, Record},
     results::{BULKS, RESULTS, StoredBulk, StoredResult, corrupted},
 };
@@ -210,13 +210,13 @@ impl Store {
         .await
     }
 
-    /// All events that are not published yet, with their keys, oldest first.
-    pub async fn events(&self) -> Result<Vec<(u64, Waiting)>, StoreError> {
+    /// The ids of all events that are not published yet, oldest first.
+    pub async fn event_ids(&self) -> Result<Vec<WaitingId>, StoreError> {
         self.read(|transaction| {
             let Some(table) = existing(transaction.open_table(OUTBOX))? else { return Ok(vec![]) };
             let rows = table.iter()?.map(|row| {
                 let (key, row) = row?;
-                Ok((key.value(), serde_json::from_slice(row.value()).map_err(corrupted)?))
+                WaitingId::read(key.value(), row.value())
             });
             rows.collect()
         })

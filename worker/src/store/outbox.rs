@@ -27,6 +27,34 @@ pub struct Waiting {
     pub event: Event,
 }
 
+/// Which event is in the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingId {
+    /// Its key there.
+    pub key: u64,
+    /// See [`Waiting::after`].
+    pub after: u64,
+    /// The event's id.
+    pub id: EventId,
+}
+
+impl WaitingId {
+    // There may be many: what else they say is not read.
+    pub(super) fn read(key: u64, row: &[u8]) -> Result<WaitingId, redb::Error> {
+        #[derive(Deserialize)]
+        struct Row {
+            after: u64,
+            event: Identified,
+        }
+        #[derive(Deserialize)]
+        struct Identified {
+            id: EventId,
+        }
+        let Row { after, event: Identified { id } } = serde_json::from_slice(row).map_err(corrupted)?;
+        Ok(WaitingId { key, after, id })
+    }
+}
+
 /// Numbers the events of one opening of a store.
 #[derive(Debug)]
 pub(super) struct Numbers {

@@ -48,6 +48,19 @@ pub async fn round_trip() -> Samples {
     samples
 }
 
+/// One message into a stream, acknowledged.
+pub async fn stored_message(bed: &Testbed) -> Samples {
+    let jetstream = async_nats::jetstream::new(bed.bus.client.clone());
+    let config = async_nats::jetstream::stream::Config { name: "BASELINE".into(), subjects: vec!["baseline".into()], ..Default::default() };
+    jetstream.create_stream(config).await.unwrap();
+    Samples::of(500, async || {
+        let sent = Instant::now();
+        jetstream.publish("baseline", vec![b'x'; 400].into()).await.unwrap().await.unwrap();
+        sent.elapsed()
+    })
+    .await
+}
+
 /// A process that does next to nothing.
 pub async fn process(program: &Path, args: &[&str]) -> Duration {
     let mut command = Command::new(program);

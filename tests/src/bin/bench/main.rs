@@ -14,6 +14,8 @@ use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, verb},
     client::call,
     codec::Encoding,
+    command::{CommandRequest, Verb},
+    id::Id,
     snapshot::WorkerSnapshot,
 };
 
@@ -87,6 +89,15 @@ async fn main() {
             Figure::new("a change becomes visible at the manager", took, "one NATS request", &round_trip).damocles("18 to 30 s"),
         );
     }
+    for round in 0..200 {
+        let took = cordon_or_uncordon(&bed.bus, round).await;
+        figure::add(&mut figures, Figure::new("a command, durable with its answer and its event", took, "one NATS request", &round_trip));
+    }
+    let stored = baseline::stored_message(&bed).await;
+    for _ in 0..5 {
+        let each = events_after_an_outage(&bed).await;
+        figure::add(&mut figures, Figure::new("an event of a backlog into the stream", each, "one message into a stream", &stored));
+    }
     let (idle_worker, idle_manager) = (resident(worker.pid()), resident(manager.process().pid().as_raw_nonzero().get().unsigned_abs()));
     let took = outage(bed).await;
     figure::add(&mut figures, Figure::new("visible again after kill -9 and restart of NATS", took, "one NATS request", &round_trip));
@@ -137,6 +148,34 @@ async fn until_manager_sees(bed: &Testbed, pause: bool) -> Duration {
             return changed.elapsed();
         }
     }
+}
+
+// Each under an id of its own.
+async fn cordon_or_uncordon(bus: &Bus, round: usize) -> Duration {
+    let verb = if round.is_multiple_of(2) { Verb::Cordon } else { Verb::Uncordon };
+    let request = CommandRequest { request_id: Some(Id::generate()), ..CommandRequest::to(0) };
+    let asked = Instant::now();
+    bus.order(WAITING, verb, &request).await.unwrap();
+    asked.elapsed()
+}
+
+// The stream is away while commands are given; from the first of their events in it to the last, by the server's clock.
+async fn events_after_an_outage(bed: &Testbed) -> Duration {
+    const EVENTS: usize = 500;
+    let jetstream = async_nats::jetstream::new(bed.bus.client.clone());
+    let stream = jetstream.get_stream(bed.bus.prefix.events_stream()).await.unwrap();
+    let config = stream.cached_info().config.clone();
+    jetstream.delete_stream(&config.name).await.unwrap();
+    for round in 0..EVENTS {
+        cordon_or_uncordon(&bed.bus, round).await;
+    }
+    let mut stream = jetstream.create_stream(config).await.unwrap();
+    while stream.info().await.unwrap().state.last_sequence < EVENTS as u64 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let time = async |sequence| stream.get_raw_message(sequence).await.unwrap().time;
+    let took = time(EVENTS as u64).await - time(1).await;
+    took.unsigned_abs() / (EVENTS as u32 - 1)
 }
 
 async fn ask_manager(bed: &Testbed) -> ListWorkersReply {

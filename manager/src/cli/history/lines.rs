@@ -1,0 +1,130 @@
+//! How events are printed.
+
+use serde::Serialize;
+use shared_msgs::{
+    cli::{CliError, jsonl, print, print_more, printable},
+    event::Event,
+};
+
+use super::{HistoryOutput, words};
+
+/// An event as the stream has it.
+#[derive(Serialize)]
+pub(super) struct Recorded {
+    /// Whose it is.
+    pub(super) worker: String,
+    /// When it was stored, Unix milliseconds by the server's clock.
+    pub(super) stored_at: i64,
+    /// Its number in the stream.
+    pub(super) seq: u64,
+    /// The event.
+    #[serde(flatten)]
+    pub(super) event: Event,
+}
+
+/// Prints one event after another.
+pub(super) struct Lines {
+    output: HistoryOutput,
+    first: bool,
+    widths: [usize; 3],
+}
+
+impl Lines {
+    pub(super) fn new(output: HistoryOutput) -> Lines {
+        Lines { output, first: true, widths: [0; 3] }
+    }
+
+    pub(super) fn begin(&self) -> Result<(), CliError> {
+        if self.output == HistoryOutput::Json { print("[") } else { Ok(()) }
+    }
+
+    /// Prints one; `kind` is what its subject says. Says whether there is a reader still.
+    pub(super) fn print(&mut self, recorded: &Recorded, kind: &str) -> Result<bool, CliError> {
+        print_more(&self.next(recorded, kind)?)
+    }
+
+    pub(super) fn end(&self) -> Result<(), CliError> {
+        match (self.output, self.first) {
+            (HistoryOutput::Json, true) => print("]\n"),
+            (HistoryOutput::Json, false) => print("\n]\n"),
+            _ => Ok(()),
+        }
+    }
+
+    fn next(&mut self, recorded: &Recorded, kind: &str) -> Result<String, CliError> {
+        let first = std::mem::replace(&mut self.first, false);
+        Ok(match self.output {
+            HistoryOutput::Plain => self.plain(recorded, kind),
+            HistoryOutput::Jsonl => jsonl(std::slice::from_ref(recorded))?,
+            HistoryOutput::Json => {
+                let object = jsonl(std::slice::from_ref(recorded))?;
+                format!("{}{}", if first { "\n  " } else { ",\n  " }, object.trim_end())
+            }
+        })
+    }
+
+    // Nobody knows the widths of what is still to come: columns grow when they have to.
+    fn plain(&mut self, Recorded { worker, event, .. }: &Recorded, kind: &str) -> String {
+        let dash = || "-".to_owned();
+        let cells = [
+            printable(worker),
+            event.index.map_or_else(dash, |index| format!("#{index}")),
+            event.sector_id.as_deref().map_or_else(dash, printable),
+        ];
+        let mut line = words::time(event.at);
+        for (cell, width) in cells.iter().zip(&mut self.widths) {
+            *width = (*width).max(cell.chars().count());
+            line += &format!("  {cell:<width$}", width = *width);
+        }
+        line + "  " + &printable(&words::what(event, kind)) + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use shared_msgs::{event::EventKind, id::Id};
+
+    use super::*;
+
+    fn recorded(worker: &str, event: Event) -> Recorded {
+        Recorded { worker: worker.into(), stored_at: 1_700_000_000_500, seq: 9, event }
+    }
+
+    fn moved() -> Event {
+        Event {
+            index: Some(0),
+            sector_id: Some("s-t010000-2".into()),
+            from: Some("C1Done".into()),
+            to: Some("TreeDBuilt".into()),
+            ..Event::new(EventKind::Transition, 1_700_000_000_123)
+        }
+    }
+
+    #[test]
+    fn an_event_is_an_aligned_line() {
+        let mut lines = Lines::new(HistoryOutput::Plain);
+        let started = Event::new(EventKind::WorkerStarted, 1_700_000_000_000);
+        let printed: String = [recorded("w1", started.clone()), recorded("矿机 1", moved()), recorded("w\n1", started)]
+            .iter()
+            .map(|recorded| lines.next(recorded, "").unwrap())
+            .collect();
+        let expected = "\
+2023-11-14T22:13:20.000Z  w1  -  -  worker started
+2023-11-14T22:13:20.123Z  矿机 1  #0  s-t010000-2  C1Done -> TreeDBuilt
+2023-11-14T22:13:20.000Z  w\\n1  -   -            worker started
+";
+        assert_eq!(printed, expected);
+    }
+
+    #[test]
+    fn a_json_line_is_the_event_with_where_it_stands_in_the_stream() {
+        let line: Value = serde_json::from_str(&Lines::new(HistoryOutput::Jsonl).next(&recorded("w1", moved()), "").unwrap()).unwrap();
+        let expected = json!({
+            "worker": "w1", "stored_at": 1_700_000_000_500u64, "seq": 9,
+            "id": {"store": Id::NIL, "n": 0}, "at": 1_700_000_000_123u64, "kind": "transition", "instance_id": Id::NIL,
+            "index": 0, "sector_id": "s-t010000-2", "from": "C1Done", "to": "TreeDBuilt",
+        });
+        assert_eq!(line, expected);
+    }
+}

@@ -1,0 +1,187 @@
+//! `util worker info --watch`: what the worker says on the bus, as it says it.
+
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use shared_msgs::{
+    cli::{CliError, Exit, Output, Stop, jsonl},
+    codec::decode,
+    connect::{Link, NatsSettings},
+    snapshot::{ThreadStatus, WorkerSnapshot, WorkerStatus},
+    worker_client::WorkerClient,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{InfoArgs, shown};
+use crate::{
+    cli::{
+        screen::{Frame, Screen, TICK, pace},
+        worker::Session,
+    },
+    registry::is_expired,
+};
+
+// The newest snapshot, and what is known of its age.
+struct Seen {
+    snapshot: WorkerSnapshot,
+    age: Duration,
+    at: Instant,
+}
+
+pub(in crate::cli) async fn run(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> {
+    let mut stop = Stop::listen()?;
+    tokio::select! {
+        ended = watch(settings, args) => ended,
+        () = stop.asked() => Ok(()),
+    }
+}
+
+async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> {
+    let (session, mut link) = Session::connect_to_stay(settings).await?;
+    let worker = session.worker(&args.target)?;
+    let subject = session.settings.prefix.state(&worker.worker);
+    let mut states = session.client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
+    let mut seen = first(&worker).await?;
+    let mut screen = Screen::stdout(args.output)?;
+    loop {
+        let began = Instant::now();
+        let connected = matches!(*link.borrow_and_update(), Link::Up(_));
+        // Elsewhere than on a terminal the log says that NATS is gone.
+        let outage = (!connected && screen.is_terminal()).then_some("the connection to NATS is lost: this is what was known then");
+        let notes = outage.map(str::to_owned).or_else(|| seen.trouble(worker.worker.as_str())).into_iter().collect();
+        if !screen.show(&seen.frame(args.output, notes)?)? {
+            return Ok(());
+        }
+        let took = began.elapsed();
+        tokio::select! {
+            message = states.next() => {
+                let Some(message) = message else { return Err(CliError::new(Exit::Failed, "the connection to NATS was closed")) };
+                seen.take(&message.payload);
+            }
+            () = sleep(TICK) => {}
+            _ = link.changed() => {
+                let is_back = matches!(*link.borrow(), Link::Up(_));
+                // What it said meanwhile was not heard here.
+                if is_back && let Ok(snapshot) = worker.list().await {
+                    seen.take_snapshot(snapshot);
+                }
+            }
+        }
+        pace(began, took).await;
+        while let Some(message) = states.next().now_or_never().flatten() {
+            seen.take(&message.payload);
+        }
+    }
+}
+
+async fn first(worker: &WorkerClient) -> Result<Seen, CliError> {
+    match worker.list().await {
+        Ok(snapshot) => Ok(Seen { snapshot, age: Duration::ZERO, at: Instant::now() }),
+        Err(unanswered) => match unanswered.last {
+            Some(last) => Ok(Seen { snapshot: last.snapshot, age: last.age, at: Instant::now() }),
+            None => Err(unanswered.error),
+        },
+    }
+}
+
+impl Seen {
+    // What cannot be read changes nothing.
+    fn take(&mut self, payload: &[u8]) {
+        if let Ok(snapshot) = decode(payload) {
+            self.take_snapshot(snapshot);
+        }
+    }
+
+    fn take_snapshot(&mut self, snapshot: WorkerSnapshot) {
+        let same = snapshot.instance_id == self.snapshot.instance_id;
+        let is_news = match (snapshot.epoch, self.snapshot.epoch) {
+            _ if same => snapshot.supersedes(&self.snapshot),
+            (Some(its), Some(ours)) => its >= ours,
+            _ => true,
+        };
+        if is_news {
+            *self = Seen { snapshot, age: Duration::ZERO, at: Instant::now() };
+        }
+    }
+
+    fn trouble(&self, worker: &str) -> Option<String> {
+        let age = self.age + self.at.elapsed();
+        match self.snapshot.status {
+            WorkerStatus::Stopped => Some(format!("worker {worker} was stopped: this is its last report")),
+            _ if is_expired(age, self.snapshot.ping_interval_ms) => {
+                Some(format!("worker {worker} has not reported for three of its ping intervals: this is its last report"))
+            }
+            _ => None,
+        }
+    }
+
+    fn frame(&self, output: Output, notes: Vec<String>) -> Result<Frame, CliError> {
+        let text = |snapshot: &WorkerSnapshot| match output {
+            // A document a line, so that a reader knows where it ends.
+            Output::Json => jsonl(std::slice::from_ref(snapshot)),
+            _ => shown(snapshot, output),
+        };
+        let mut still = self.snapshot.clone();
+        (still.seq, still.taken_at) = (0, 0);
+        each_elapsed(&mut still, |elapsed| *elapsed = 0);
+        let mut now = self.snapshot.clone();
+        let since = (self.age + self.at.elapsed()).as_millis() as u64;
+        if now.status != WorkerStatus::Stopped && !matches!(output, Output::Json | Output::Jsonl) {
+            each_elapsed(&mut now, |elapsed| *elapsed = elapsed.saturating_add(since));
+        }
+        Ok(Frame { text: text(&now)?, content: text(&still)?, notes })
+    }
+}
+
+fn each_elapsed(snapshot: &mut WorkerSnapshot, change: impl Fn(&mut u64)) {
+    for thread in &mut snapshot.threads {
+        match &mut thread.status {
+            ThreadStatus::Running { elapsed_ms, .. }
+            | ThreadStatus::Waiting { elapsed_ms, .. }
+            | ThreadStatus::PausePending { elapsed_ms }
+            | ThreadStatus::Paused { elapsed_ms, .. } => change(elapsed_ms),
+            ThreadStatus::Idle | ThreadStatus::Other => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared_msgs::id::Id;
+
+    use super::*;
+
+    fn snapshot(instance: Id, epoch: Option<u64>, seq: u64, elapsed_ms: u64) -> WorkerSnapshot {
+        let threads = json!([{"index": 0, "state": "C1Done", "status": {"kind": "paused", "elapsed_ms": elapsed_ms, "by": "error"}}]);
+        serde_json::from_value(json!({"instance_id": instance, "epoch": epoch, "seq": seq, "threads": threads})).unwrap()
+    }
+
+    fn seen(snapshot: WorkerSnapshot) -> Seen {
+        Seen { snapshot, age: Duration::from_secs(7), at: Instant::now() }
+    }
+
+    #[test]
+    fn ages_move_and_are_no_change() {
+        let later = |seq, elapsed| seen(snapshot(Id::NIL, None, seq, elapsed)).frame(Output::Plain, vec![]).unwrap();
+        let (first, second) = (later(1, 10_000), later(2, 20_000));
+        assert!(first.text.contains("17s") && second.text.contains("27s"), "{}", first.text);
+        assert_eq!(first.content, second.content);
+        let json = seen(snapshot(Id::NIL, None, 1, 10_000)).frame(Output::Json, vec![]).unwrap().text;
+        assert!(json.contains("\"elapsed_ms\":10000") && json.lines().count() == 1, "{json}");
+    }
+
+    #[test]
+    fn what_is_older_is_not_shown() {
+        let (one, other) = (Id::generate(), Id::generate());
+        let mut seen = seen(snapshot(one, Some(5), 7, 0));
+        for older in [snapshot(one, Some(5), 7, 0), snapshot(other, Some(4), 99, 0)] {
+            seen.take_snapshot(older);
+            assert_eq!((seen.snapshot.instance_id, seen.age), (one, Duration::from_secs(7)));
+        }
+        seen.take_snapshot(snapshot(other, Some(6), 1, 0));
+        assert_eq!((seen.snapshot.instance_id, seen.age), (other, Duration::ZERO));
+        seen.take(b"garbage");
+        assert_eq!(seen.snapshot.instance_id, other);
+    }
+}

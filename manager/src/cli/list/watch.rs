@@ -1,0 +1,83 @@
+//! `util worker list --watch`: the managers are asked again whenever a worker reports, and once a second for what no
+//! message tells: silence, and leases that have run out.
+
+use futures::{FutureExt, StreamExt};
+use shared_msgs::{
+    api::WorkerView,
+    cli::{CliError, Exit, Output, Stop, jsonl},
+    connect::{Link, NatsSettings},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{Line, ListArgs, lines, notes, shown};
+use crate::cli::{
+    screen::{Frame, Screen, TICK, pace},
+    worker::Session,
+};
+
+pub(in crate::cli) async fn run(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> {
+    let mut stop = Stop::listen()?;
+    let watching = watch(settings, args);
+    tokio::select! {
+        ended = watching => ended,
+        () = stop.asked() => Ok(()),
+    }
+}
+
+async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> {
+    let (session, mut link) = Session::connect_to_stay(settings).await?;
+    let subject = session.settings.prefix.state_of_all();
+    let mut states = session.client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
+    let mut screen = Screen::stdout(args.output)?;
+    let mut frame = Frame::default();
+    loop {
+        if !matches!(*link.borrow_and_update(), Link::Up(_)) {
+            if screen.is_terminal() {
+                // Elsewhere the log has said so.
+                frame.notes = vec!["the connection to NATS is lost: this is what was known then".into()];
+                screen.show(&frame)?;
+            }
+            let up = link.wait_for(|link| matches!(link, Link::Up(_))).await;
+            up.map_err(|_| CliError::new(Exit::Failed, "the connection to NATS was closed"))?;
+        }
+        let began = Instant::now();
+        let asked = tokio::select! {
+            asked = lines(&session, args) => asked,
+            _ = link.changed() => continue,
+        };
+        match asked {
+            Ok(lines) => {
+                frame = Frame { text: text(&lines, args.output)?, content: text(&still(lines.clone()), args.output)?, notes: notes(&lines) }
+            }
+            Err(error) => frame.notes = vec![format!("{}; this is what was known before", error.message)],
+        }
+        if !screen.show(&frame)? {
+            return Ok(());
+        }
+        let took = began.elapsed();
+        tokio::select! {
+            () = async { states.next().await; } => {}
+            () = sleep(TICK) => {}
+            _ = link.changed() => continue,
+        }
+        pace(began, took).await;
+        // What was reported meanwhile is in the next list.
+        while states.next().now_or_never().flatten().is_some() {}
+    }
+}
+
+fn text(lines: &[Line], output: Output) -> Result<String, CliError> {
+    match output {
+        // A document a line, so that a reader knows where it ends.
+        Output::Json => jsonl(&[lines]),
+        _ => shown(lines, output),
+    }
+}
+
+// The same without ages, which move by themselves.
+fn still(mut lines: Vec<Line>) -> Vec<Line> {
+    for Line { worker: WorkerView { last_ping_ms, .. }, .. } in &mut lines {
+        *last_ping_ms = 0;
+    }
+    lines
+}
