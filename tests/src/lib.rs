@@ -3,6 +3,7 @@
 //! - [`testbed`]: a test's own NATS server, directory and connection; everything else is started from it
 //! - [`nats_server`], [`worker`], [`manager`]: the programs under test, started, stopped, killed and frozen
 //! - [`state_watch`], [`sealer_requests`]: waiting for what the bus says; [`bus`]: asking over it
+//! - [`event_log`], [`leases`]: what the bus keeps; [`scatter`]: asking every worker at once; [`proxy`]: a network that fails
 //! - [`parameters`]: for proofs that are real
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
@@ -21,8 +22,10 @@ pub mod binaries;
 pub mod bus;
 pub mod children;
 pub mod cli;
+pub mod event_log;
 pub mod fake_sector_manager;
 pub mod gate;
+pub mod leases;
 pub mod log;
 pub mod manager;
 pub mod nats_client;
@@ -31,6 +34,8 @@ pub mod parameters;
 pub mod played_commands;
 pub mod played_worker;
 pub mod process;
+pub mod proxy;
+pub mod scatter;
 pub mod scratch;
 pub mod sealer_requests;
 pub mod state_watch;

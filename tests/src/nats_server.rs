@@ -29,6 +29,11 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

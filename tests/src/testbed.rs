@@ -18,6 +18,7 @@ use crate::{
     manager::Manager,
     nats_server::NatsServer,
     process::Process,
+    proxy::Proxy,
     scratch::Scratch,
     sealer_requests::SealerRequests,
     state_watch::{StateWatch, in_hand, is_paused, waits_for},
@@ -127,6 +128,16 @@ impl Testbed {
     /// Configures a worker in a directory of that name; starts nothing.
     pub fn prepare_worker(&self, directory: &str, config: &WorkerConfig) -> Worker {
         Worker::prepare(self.scratch.path().join(directory), self.nats.url(), config)
+    }
+
+    /// Configures a worker that reaches NATS through a proxy; starts nothing.
+    pub fn prepare_worker_behind(&self, proxy: &Proxy, directory: &str, config: &WorkerConfig) -> Worker {
+        Worker::prepare(self.scratch.path().join(directory), proxy.url(), config)
+    }
+
+    /// A proxy before the server.
+    pub async fn proxy(&self) -> Proxy {
+        Proxy::start(self.nats.port()).await
     }
 
     /// Configures and starts a worker.

@@ -25,6 +25,7 @@ pub struct WorkerConfig {
     name: Option<String>,
     threads: usize,
     plan: &'static str,
+    nats: BTreeMap<&'static str, String>,
     worker: BTreeMap<&'static str, String>,
     sealing: BTreeMap<&'static str, String>,
     c2: Option<Vec<String>>,
@@ -46,7 +47,9 @@ impl WorkerConfig {
             name: None,
             threads: 1,
             plan: "sealer",
-            worker: BTreeMap::new(),
+            // The timeout is for requests to the sector manager that get lost when a test kills somebody.
+            nats: [("timeout", "'1s'".to_owned())].into(),
+            worker: [("ping_interval", "'1s'".to_owned())].into(),
             sealing,
             c2: None,
             parameters: None,
@@ -62,6 +65,12 @@ impl WorkerConfig {
     /// A key of `[sealing]`, with its value in TOML.
     pub fn sealing(mut self, key: &'static str, value: &str) -> WorkerConfig {
         self.sealing.insert(key, value.to_owned());
+        self
+    }
+
+    /// A key of `[nats]`, with its value in TOML.
+    pub fn nats(mut self, key: &'static str, value: &str) -> WorkerConfig {
+        self.nats.insert(key, value.to_owned());
         self
     }
 
@@ -117,8 +126,11 @@ impl WorkerConfig {
     }
 
     fn to_toml(&self, directory: &Path) -> String {
-        // The timeout is for requests to the sector manager that get lost when a test kills somebody.
-        let mut text = String::from("[nats]\ntimeout = '1s'\n[worker]\nping_interval = '1s'\n");
+        let mut text = String::from("[nats]\n");
+        for (key, value) in &self.nats {
+            let _ = writeln!(text, "{key} = {value}");
+        }
+        text += "[worker]\n";
         if let Some(name) = &self.name {
             let _ = writeln!(text, "name = {}", quoted(name));
         }

@@ -1,110 +1,137 @@
-//! `cordon`, `uncordon` and `drain`: threads finish what they have in hand and take nothing new.
+//! A cordoned thread finishes what it has in hand and takes nothing new, until that is ended.
 
 use e2e::{
+    bus::refused,
+    gate::Gate,
     state_watch::{is_in_c2, waits_for},
     testbed::{Testbed, sector},
-    worker::WorkerConfig,
+    worker::{Worker, WorkerConfig},
 };
-use shared_msgs::snapshot::{ThreadSnapshot, WorkerSnapshot};
+use shared_msgs::{
+    command::{CommandRequest, Outcome, Verb},
+    error::ErrorKind,
+    sealer::AllocateSector,
+    selector::Selector,
+    snapshot::{ThreadSnapshot, ThreadStatus, WorkerSnapshot},
+};
 
-fn all_cordoned(snapshot: &WorkerSnapshot) -> bool {
-    snapshot.threads.iter().all(|thread| thread.cordoned)
+async fn order(bed: &Testbed, verb: Verb, index: u32) -> Outcome {
+    bed.bus.order("w1", verb, &CommandRequest::to(index)).await.unwrap().outcome
+}
+
+async fn worker_in_c2(bed: &mut Testbed, threads: usize) -> (Worker, Gate) {
+    let gate = bed.gate("c2");
+    let concurrent = format!("concurrent = {threads}");
+    let config = WorkerConfig::new("w1").threads(threads).fixture("c2", &["--hold", gate.path().to_str().unwrap()], &concurrent);
+    let worker = bed.worker(&config);
+    bed.states.until("w1", "all in C2", |snapshot| snapshot.threads.iter().all(is_in_c2)).await;
+    (worker, gate)
+}
+
+fn drained(thread: &ThreadSnapshot) -> bool {
+    thread.cordoned && thread.state == "Empty" && thread.sector_id.is_none() && waits_for("uncordon")(thread)
 }
 
 #[tokio::test]
-async fn a_cordoned_thread_finishes_its_sector_and_takes_none_until_it_is_uncordoned() {
+async fn a_cordoned_thread_finishes_its_sector_takes_no_other_and_stays_so_over_restarts() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let mut gate = bed.gate("c2");
-    let worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate));
-    bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
-
-    let output = worker.cli(&["cordon", "--reason", "new disks"]).await.expect(0);
-    assert_eq!(output.stdout, "#0 s-t010000-1: cordoned, it takes no new sector\n");
-    let again = bed.util_worker(&["cordon", "w1", "0"]).await.expect(0);
-    assert_eq!(again.stdout, "#0 s-t010000-1: already cordoned\n");
+    let (mut worker, mut gate) = worker_in_c2(&mut bed, 1).await;
+    assert_eq!(order(&bed, Verb::Cordon, 0).await, Outcome::Cordoned);
+    let shown = bed.bus.list("w1").await;
+    assert!(shown.threads[0].cordoned && is_in_c2(&shown.threads[0]), "{shown:?}");
+    assert_eq!((shown.summary.cordoned, shown.summary.running), (1, 1));
+    assert_eq!(order(&bed, Verb::Cordon, 0).await, Outcome::AlreadyCordoned);
+    assert_eq!(bed.bus.list("w1").await.threads[0].revision, shown.threads[0].revision);
 
     gate.open();
     bed.requests.until_finalized(sector(1)).await;
-    let empty = |thread: &ThreadSnapshot| thread.cordoned && thread.sector_id.is_none() && thread.state == "Empty";
-    bed.states.until_thread("w1", 0, "empty and cordoned", empty).await;
+    let thread = bed.states.until_thread("w1", 0, "drained", drained).await;
+    for crash in [false, true] {
+        if crash {
+            worker.kill9().await
+        } else {
+            assert!(worker.terminate().await.success())
+        }
+        worker.start();
+        let pid = worker.pid();
+        let next = bed.states.until("w1", "the next run", |snapshot| snapshot.pid == pid && snapshot.summary.waiting == 1).await;
+        assert!(drained(&next.threads[0]), "{next:?}");
+        assert_eq!((next.summary.cordoned, next.threads[0].revision), (1, thread.revision));
+    }
     assert_eq!(bed.allocated().await, 1);
 
-    let output = bed.util_worker(&["uncordon", "--all", "-o", "json"]).await.expect(0);
-    assert_eq!(output.json()["summary"]["changed"]["uncordoned"], 1);
+    assert_eq!(order(&bed, Verb::Uncordon, 0).await, Outcome::Uncordoned);
     bed.requests.until_finalized(sector(2)).await;
+    assert_eq!(order(&bed, Verb::Uncordon, 0).await, Outcome::NotCordoned);
+    assert_eq!(bed.bus.list("w1").await.summary.cordoned, 0);
 }
 
 #[tokio::test]
-async fn some_threads_of_a_worker_are_cordoned_and_one_that_is_not_there_is_exit_3() {
+async fn a_cordon_that_is_answered_survives_a_crash_with_the_sector_in_hand() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let worker = bed.worker(&WorkerConfig::new("w1").threads(3).idle());
-    bed.states.until_thread("w1", 2, "it waits", waits_for("sector")).await;
-
-    let output = bed.util_worker(&["cordon", "w1", "0", "2", "-o", "jsonl"]).await.expect(0);
-    assert_eq!(output.stdout.lines().count(), 2);
-    let cordoned: Vec<_> = bed.bus.list("w1").await.threads.iter().map(|thread| thread.cordoned).collect();
-    assert_eq!(cordoned, [true, false, true]);
-    let output = worker.cli(&["uncordon", "--index", "2", "--index", "1"]).await.expect(0);
-    assert_eq!(output.stdout, "#1: was not cordoned\n#2: uncordoned, it takes sectors again\n");
-    for output in [worker.cli(&["cordon", "--index", "7"]).await, bed.util_worker(&["drain", "w1", "7", "--wait"]).await] {
-        assert!(output.expect(3).stderr.contains("no thread 7"));
-    }
-    bed.util_worker(&["cordon", "nobody"]).await.expect(3);
-}
-
-#[tokio::test]
-async fn a_drain_is_waited_for_until_every_thread_is_empty() {
-    let mut bed = Testbed::start().await;
-    let _manager = bed.mock_manager().await;
-    let mut gate = bed.gate("c2");
-    let _worker = bed.worker(&WorkerConfig::new("w1").threads(2).held_c2(&gate));
-    bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
-    let tool = bed.util_worker_meanwhile(&["drain", "w1", "--wait"]);
-    bed.states.until("w1", "cordoned", all_cordoned).await;
-    assert!(!tool.is_finished());
-    gate.open();
-    let output = tool.await.unwrap().expect(0);
-    assert!(output.stdout.lines().count() == 2 && output.stderr.contains("drained; 2 threads"), "{output:?}");
-    assert!(bed.bus.list("w1").await.threads.iter().all(|thread| thread.sector_id.is_none()));
-}
-
-#[tokio::test]
-async fn what_holds_a_drain_up_is_named() {
-    let mut bed = Testbed::start().await;
-    let _manager = bed.mock_manager().await;
-    let _worker = bed.worker(&WorkerConfig::new("w1"));
-    bed.states.until_stuck("w1").await;
-    let output = bed.util_worker(&["drain", "w1", "--wait=300ms"]).await.expect(6);
-    assert!(output.stderr.contains("#0 s-t010000-1 is paused: it gets empty only when somebody resumes it"), "{}", output.stderr);
-    assert!(output.stderr.contains("not empty after 300ms: 1 of 1 thread: #0 s-t010000-1: C1Done paused"), "{}", output.stderr);
-    assert!(bed.bus.list("w1").await.threads[0].cordoned);
-}
-
-#[tokio::test]
-async fn a_drain_that_somebody_ends_is_exit_5() {
-    let mut bed = Testbed::start().await;
-    let _manager = bed.mock_manager().await;
-    let gate = bed.gate("c2");
-    let worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate));
-    bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
-    let tool = bed.util_worker_meanwhile(&["drain", "w1", "--wait"]);
-    bed.states.until("w1", "cordoned", all_cordoned).await;
-    worker.cli(&["uncordon"]).await.expect(0);
-    let output = tool.await.unwrap().expect(5);
-    assert!(output.stderr.contains("uncordoned"), "{}", output.stderr);
-}
-
-#[tokio::test]
-async fn a_cordon_outlives_the_process() {
-    let mut bed = Testbed::start().await;
-    let _manager = bed.mock_manager().await;
-    let mut worker = bed.worker(&WorkerConfig::new("w1").idle());
-    let first = bed.states.until("w1", "it reports", |_| true).await.instance_id;
-    bed.util_worker(&["drain", "w1", "--wait"]).await.expect(0);
+    let (mut worker, mut gate) = worker_in_c2(&mut bed, 1).await;
+    order(&bed, Verb::Cordon, 0).await;
     worker.kill9().await;
     worker.start();
-    let second = bed.states.until("w1", "the next run", |snapshot| snapshot.instance_id != first).await;
-    assert!(all_cordoned(&second), "{second:?}");
+    gate.open();
+    bed.requests.until_finalized(sector(1)).await;
+    bed.states.until_thread("w1", 0, "drained", drained).await;
+    assert_eq!(bed.allocated().await, 1);
+}
+
+#[tokio::test]
+async fn a_thread_that_waits_for_a_sector_manager_is_drained_at_once_and_later_asks_its_question_again() {
+    let mut bed = Testbed::start().await;
+    let _worker = bed.worker(&WorkerConfig::new("w1"));
+    let waits = |thread: &ThreadSnapshot| matches!(thread.status, ThreadStatus::Waiting { .. }) && !thread.cordoned;
+    bed.states.until_thread("w1", 0, "it waits", waits).await;
+    let asked = bed.requests.until("", |_: &AllocateSector| true).await.request_id;
+    assert_eq!(order(&bed, Verb::Cordon, 0).await, Outcome::Cordoned);
+    bed.states.until_thread("w1", 0, "drained", drained).await;
+
+    let _manager = bed.mock_manager().await;
+    let reported = bed.states.until("w1", "it reports", |_| true).await.seq;
+    bed.states.until("w1", "it reports twice more", |snapshot| snapshot.seq > reported + 1).await;
+    let thread = bed.bus.list("w1").await.threads[0].clone();
+    assert!(drained(&thread), "{thread:?}");
+    assert_eq!(order(&bed, Verb::Uncordon, 0).await, Outcome::Uncordoned);
+    // The answer to the first question may have been a sector.
+    let again = bed.requests.until("after the uncordon", |_: &AllocateSector| true).await.request_id;
+    assert_eq!(again, asked);
+    bed.states.until_stuck("w1").await;
+}
+
+#[tokio::test]
+async fn a_worker_is_drained_once_all_threads_are_empty() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let (_worker, mut gate) = worker_in_c2(&mut bed, 3).await;
+    let all = CommandRequest::to_all(Selector { worker: vec!["w1".into()], ..Selector::default() });
+    let reply = bed.bus.order_many("w1", Verb::Cordon, &all).await.unwrap();
+    assert!(reply.threads.len() == 3 && reply.threads.iter().all(|thread| thread.outcome == Some(Outcome::Cordoned)), "{reply:?}");
+    assert_eq!(bed.bus.list("w1").await.summary.empty, 0);
+    gate.open();
+    let empty = |snapshot: &WorkerSnapshot| snapshot.summary.empty == 3 && snapshot.threads.iter().all(drained);
+    bed.states.until("w1", "drained", empty).await;
+    assert_eq!(bed.allocated().await, 3);
+}
+
+#[tokio::test]
+async fn a_cordoned_thread_is_paused_and_resumed_like_any_other() {
+    let mut bed = Testbed::start().await;
+    let _worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
+    order(&bed, Verb::Cordon, 0).await;
+    let refusal = refused(bed.bus.resume("w1", 0, None).await);
+    assert!(matches!(refusal, ErrorKind::NotPaused { .. }), "{refusal:?}");
+    assert_eq!(bed.bus.pause("w1", 0).await.unwrap().outcome, Outcome::Paused);
+    let thread = bed.bus.list("w1").await.threads[0].clone();
+    assert!(thread.cordoned && thread.status.is_paused(), "{thread:?}");
+    assert_eq!(order(&bed, Verb::Uncordon, 0).await, Outcome::Uncordoned);
+    assert!(bed.bus.list("w1").await.threads[0].status.is_paused());
+    let stale = CommandRequest { if_revision: Some(thread.revision), ..CommandRequest::to(0) };
+    let refusal = refused(bed.bus.order("w1", Verb::Cordon, &stale).await);
+    assert_eq!(refusal, ErrorKind::RevisionMismatch { expected: thread.revision, actual: thread.revision + 1 });
 }

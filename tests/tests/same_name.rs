@@ -11,12 +11,12 @@ use shared_msgs::sealer::SubmitPersisted;
 async fn the_second_worker_of_a_name_seals_and_is_not_seen_until_the_first_is_gone() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let mut first = bed.prepare_worker("first", &WorkerConfig::new("twin"));
+    let mut first = bed.prepare_worker("first", &WorkerConfig::new("twin").nats("lease_ttl", "'2s'"));
     first.start();
     let shown = bed.states.until_stuck("twin").await;
     let (first_pid, host) = (first.pid(), shown.host);
 
-    let mut second = bed.prepare_worker("second", &WorkerConfig::new("twin"));
+    let mut second = bed.prepare_worker("second", &WorkerConfig::new("twin").nats("lease_ttl", "'2s'"));
     second.start();
     second.log().line_with(&[&first_pid.to_string(), &host]).await;
     // It seals: the first one has sector 1 in hand.

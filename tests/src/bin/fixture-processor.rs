@@ -15,15 +15,18 @@ use std::{
     process,
     sync::mpsc,
     thread,
+    time::Duration,
 };
 
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Bytes of a Groth16 proof of a 2 KiB sector.
 const PROOF_BYTES: usize = 192;
 const LONG_LINE_BYTES: usize = 50 << 20;
 const FAILURE: i32 = 3;
+const STAY: Duration = Duration::from_secs(10);
 
 #[derive(Parser)]
 struct Args {
@@ -44,6 +47,9 @@ struct Args {
     /// Misbehaves only so many times
     #[arg(long, requires_all = ["misbehave", "count_file"], conflicts_with = "fail")]
     misbehave_times: Option<u64>,
+    /// Says so and goes on when it is asked to end (TERM), and for a while when its stdin ends
+    #[arg(long)]
+    ignore_term: bool,
     /// Remembers the failures and misdeeds of earlier runs
     #[arg(long)]
     count_file: Option<PathBuf>,
@@ -88,6 +94,9 @@ enum Misdeed {
 
 fn main() -> io::Result<()> {
     let args = Args::parse();
+    if args.ignore_term {
+        ignore_term()?;
+    }
     match args.misdeed(&[Misdeed::DieAtStart, Misdeed::HangAtStart])? {
         Some(Misdeed::DieAtStart) => process::exit(FAILURE),
         Some(_) => return io::copy(&mut io::stdin().lock(), &mut io::sink()).map(drop),
@@ -98,7 +107,7 @@ fn main() -> io::Result<()> {
         process::exit(FAILURE);
     }
     let (tasks, received) = mpsc::channel();
-    let holds = args.hold.is_some();
+    let (holds, stays) = (args.hold.is_some(), args.ignore_term);
     let answering = thread::spawn(move || answer_all(&args, &received));
     for line in io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line?)?;
@@ -106,7 +115,25 @@ fn main() -> io::Result<()> {
         let _ = tasks.send(request["id"].clone());
     }
     drop(tasks);
+    if stays {
+        // Longer than anybody waits for its end, and not for ever: nobody may be left to kill it.
+        thread::sleep(STAY);
+    }
     if holds { Ok(()) } else { answering.join().unwrap_or(Ok(())) }
+}
+
+fn ignore_term() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut asked = {
+        let _entered = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
+    thread::spawn(move || {
+        while runtime.block_on(asked.recv()).is_some() {
+            let _ = writeln!(io::stderr(), "asked to end, and does not");
+        }
+    });
+    Ok(())
 }
 
 fn answer_all(args: &Args, ids: &mpsc::Receiver<Value>) -> io::Result<()> {

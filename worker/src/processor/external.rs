@@ -176,7 +176,8 @@ impl Owner {
         self.place.set(Condition::Ready(Incarnation { pid, asks, stops }));
         let (why, ending) = loop {
             tokio::select! {
-                // Lines before tasks: what was printed before a task cannot be about it.
+                // Lines before tasks: what was printed before a task cannot be about it. Tasks before stops: what was sent
+                // before a stop is in hand by then.
                 biased;
                 () = stopped(stop) => break ("is stopped with the worker".to_owned(), Ending::ByItself),
                 line = lines.next() => match line {
@@ -185,16 +186,6 @@ impl Owner {
                     None => break ("has ended".to_owned(), Ending::ByItself),
                 },
                 Ok(Err(error)) = &mut writer => break (format!("takes no more tasks: {error}"), Ending::ByItself),
-                Some(request) = stop_requests.recv() => {
-                    // Whoever asks is one of them.
-                    let others = in_hand.others();
-                    if others == 0 {
-                        info!(stage = self.stage, pid, "stopped by an operator");
-                        request.send(Ok(())).ok();
-                        break ("was stopped by an operator".to_owned(), Ending::Asked);
-                    }
-                    request.send(Err(StopRefusal { others })).ok();
-                }
                 Some(Ask { task, answer }) = inbox.recv() => match request_line(next_id, &task) {
                     Ok(line) => {
                         in_hand.answers.insert(next_id, answer);
@@ -204,6 +195,16 @@ impl Owner {
                     }
                     Err(failure) => drop(answer.send(Err(failure))),
                 },
+                Some(request) = stop_requests.recv() => {
+                    // Whoever asks is one of them: its task came before.
+                    let others = in_hand.others();
+                    if others == 0 {
+                        info!(stage = self.stage, pid, "stopped by an operator");
+                        request.send(Ok(())).ok();
+                        break ("was stopped by an operator".to_owned(), Ending::Asked);
+                    }
+                    request.send(Err(StopRefusal { others })).ok();
+                }
             }
             if in_hand.lost > 0 {
                 self.place.set(Condition::Away);

@@ -173,12 +173,8 @@ impl Store {
 
     /// Which threads a command for many is for: as it was kept under its id, or as it is now and kept from now on.
     pub async fn keep_bulk(&self, id: Id, bulk: StoredBulk) -> Result<StoredBulk, StoreError> {
-        if let Some(known) = self.read(move |transaction| BULKS.get(transaction, id)).await? {
-            return Ok(known);
-        }
-        let kept = bulk.clone();
-        self.write(vec![], move |transaction| BULKS.put(transaction, id, &kept)).await?;
-        Ok(bulk)
+        // One transaction: of two copies of a command that come together, one decides.
+        self.write(vec![], move |transaction| BULKS.keep_first(transaction, id, bulk)).await
     }
 
     /// The worker's own id, made once.
@@ -241,28 +237,28 @@ impl Store {
         .await
     }
 
-    async fn write(
+    async fn write<T: Send + 'static>(
         &self,
         events: Vec<Event>,
-        work: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static,
-    ) -> Result<(), StoreError> {
+        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let store = self.clone();
         let added = !events.is_empty();
-        self.run(move || {
+        let worked = self.run(move || {
             let transaction = store.database.begin_write()?;
-            work(&transaction)?;
+            let worked = work(&transaction)?;
             let after = store.outgoing.last_sequence.load(Ordering::SeqCst);
             let mut numbers = store.numbers.lock().unwrap_or_else(PoisonError::into_inner);
             let next = numbers.add(&transaction, events, after, CAPACITY)?;
             transaction.commit()?;
             *numbers = next;
-            Ok(())
-        })
-        .await?;
+            Ok(worked)
+        });
+        let worked = worked.await?;
         if added {
             self.outgoing.added.notify_one();
         }
-        Ok(())
+        Ok(worked)
     }
 
     async fn read<T: Send + 'static>(

@@ -87,6 +87,24 @@ impl Answers {
         Ok(())
     }
 
+    /// The answer that was kept under an id before; else this one, which is kept from now on.
+    pub(super) fn keep_first<T: Serialize + for<'de> Deserialize<'de>>(
+        &self,
+        transaction: &WriteTransaction,
+        id: Id,
+        value: T,
+    ) -> Result<T, redb::Error> {
+        let key = transaction.open_table(self.ids)?.get(id.to_string().as_str())?.map(|row| row.value());
+        if let Some(key) = key
+            && let Some(row) = transaction.open_table(self.rows)?.get(key)?
+        {
+            let Row { value, .. } = serde_json::from_slice::<Row<T>>(row.value()).map_err(corrupted)?;
+            return Ok(value);
+        }
+        self.put(transaction, id, &value)?;
+        Ok(value)
+    }
+
     /// The answer under an id.
     pub(super) fn get<T: for<'de> Deserialize<'de>>(&self, transaction: &redb::ReadTransaction, id: Id) -> Result<Option<T>, redb::Error> {
         let missing = |error: redb::TableError| match error {

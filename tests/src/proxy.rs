@@ -1,0 +1,130 @@
+//! A TCP proxy before a server, through which the network can fail: what is cut, held up or healed is said by the test.
+//!
+//! ```text
+//!            cut: connections are closed, new ones too          hold_*: connections stay, bytes wait in one direction
+//!  healthy <-----------------------------------------> cut      or in both; after heal they go on where they were
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// What the network does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weather {
+    /// No connection lives.
+    cut: bool,
+    /// Which life connections have; those of an earlier one end.
+    life: u64,
+    requests_held: bool,
+    answers_held: bool,
+}
+
+/// The proxy; with it end all connections through it.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    weather: watch::Sender<Weather>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a free port of the loopback interface for a server on another one.
+    pub async fn start(server_port: u16) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let weather = watch::Sender::<Weather>::default();
+        let seen = weather.subscribe();
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                // One that is refused sees its connection end at once.
+                if !seen.borrow().cut {
+                    tokio::spawn(carry(client, server, seen.clone()));
+                }
+            }
+        });
+        Proxy { port, weather, accepting }
+    }
+
+    /// What clients connect to.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Closes all connections, and new ones too.
+    pub fn cut(&self) {
+        self.weather.send_modify(|weather| {
+            weather.cut = true;
+            weather.life += 1;
+        });
+    }
+
+    /// Lets nothing through, in neither direction; connections stay, and new ones are taken.
+    pub fn hold(&self) {
+        self.weather.send_modify(|weather| (weather.requests_held, weather.answers_held) = (true, true));
+    }
+
+    /// Lets nothing through to the server.
+    pub fn hold_requests(&self) {
+        self.weather.send_modify(|weather| weather.requests_held = true);
+    }
+
+    /// Lets nothing through to the clients.
+    pub fn hold_answers(&self) {
+        self.weather.send_modify(|weather| weather.answers_held = true);
+    }
+
+    /// Everything works again; what was held goes on.
+    pub fn heal(&self) {
+        self.weather.send_modify(|weather| *weather = Weather { life: weather.life, ..Weather::default() });
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+// One connection, until either end closes it or the network does.
+async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<Weather>) {
+    let life = weather.borrow().life;
+    let mut ended = weather.clone();
+    let carrying = async {
+        let mut requests = weather.clone();
+        // A server that cannot be reached looks like one that nobody answers for.
+        if requests.wait_for(|weather| !weather.requests_held).await.is_err() {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(server).await else { return };
+        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        tokio::select! {
+            () = pump(from_client, to_server, requests, |weather| !weather.requests_held) => {}
+            () = pump(from_server, to_client, weather, |weather| !weather.answers_held) => {}
+        }
+    };
+    tokio::select! {
+        () = carrying => {}
+        _ = ended.wait_for(|weather| weather.life != life) => {}
+    }
+}
+
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>, open: fn(&Weather) -> bool) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
+        if weather.wait_for(open).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
