@@ -71,7 +71,13 @@ async fn the_tools_of_the_readme_do_what_it_says() {
     let _worker = bed.worker(&WorkerConfig::unnamed().threads(3));
     bed.states.until_stuck("127.0.0.1").await;
     for command in of("damocles-").into_iter().filter(|command| command.contains(" worker ")) {
-        succeeds(&bed, &command).await;
+        if command.contains("--watch") {
+            let watch = Process::spawn("watch", shell(&bed, &command), &bed.scratch.path().join("watch.log"));
+            watch.log().line_with(&["127.0.0.1", "damocles.v1.cmd"]).await;
+        } else {
+            // Its threads have a sector in hand for as long as nobody gives them up.
+            succeeds(&bed, &command.replace(" --wait=8h", "")).await;
+        }
     }
 }
 

@@ -181,10 +181,15 @@ async fn tell(
     selection: Option<Arc<Selection>>,
 ) -> Result<CommandReply, ErrorKind> {
     let (reply, answer) = oneshot::channel();
-    let stopping = || ErrorKind::internal("the worker is stopping");
+    let stopping = || ErrorKind::internal("the worker is stopping: nothing was done");
     let command = Command { verb, request, selection, reply };
     thread.mailbox.send(Message::Command(Box::new(command))).await.map_err(|_| stopping())?;
-    answer.await.map_err(|_| stopping())?
+    match answer.await {
+        Ok(answer) => answer,
+        // The process ends, and nobody knows how far the command came: silence says so. A repeat after the next start is
+        // answered with what was done.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 fn encode<T: Serialize>(encoding: Encoding, message: &T) -> Result<Vec<u8>, ErrorKind> {

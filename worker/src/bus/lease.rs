@@ -63,6 +63,9 @@ impl NatsLease {
                 match self.open().await {
                     Ok((store, ttl)) => {
                         said.clear();
+                        if ttl != self.ttl {
+                            info!(?ttl, configured = ?self.ttl, "the lease bucket was made with another time to live, and keeps it");
+                        }
                         let lease = Bucket { store: store.clone(), worker: worker.name.clone() };
                         bucket = Some(store);
                         let lost = async { drop(link.changed().await) };

@@ -33,8 +33,10 @@ fn render(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError>
 // The form that damocles prints, and that scripts read.
 fn line(thread: &ThreadSnapshot) -> String {
     let paused_for = thread.status.paused_for();
+    // Only where it says something: the line is otherwise what scripts know.
+    let cordoned = if thread.cordoned { ", cordoned=true" } else { "" };
     format!(
-        "#{}: {:?}; sector_id={}, paused={}, paused_elapsed={}, state={}, last_err={:?}",
+        "#{}: {:?}; sector_id={}, paused={}, paused_elapsed={}, state={}, last_err={:?}{cordoned}",
         thread.index,
         thread.location,
         some(thread.sector_id.as_deref().map(shared_msgs::cli::printable)),
@@ -51,6 +53,10 @@ fn some(value: Option<String>) -> String {
 
 fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
     let mut headers = vec!["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State"];
+    let cordoned = wide || threads.iter().any(|thread| thread.cordoned);
+    if cordoned {
+        headers.push("Cordoned");
+    }
     if wide {
         headers.extend(["Plan", "Stage", "Status", "Retry", "Revision"]);
     }
@@ -66,6 +72,9 @@ fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
             dash(paused_for.map(human_secs).as_deref()),
             thread.state.clone(),
         ];
+        if cordoned {
+            row.push(thread.cordoned.to_string());
+        }
         if wide {
             let stage = dash(thread.stage.as_deref());
             row.extend([
@@ -105,10 +114,22 @@ mod tests {
     }
 
     #[test]
+    fn the_table_shows_cordons_where_there_are_any() {
+        let header = |threads: &[ThreadSnapshot], wide| thread_table(threads, wide).lines().next().unwrap_or_default().to_owned();
+        assert!(!header(&[thread()], false).contains("Cordoned"));
+        assert!(header(&[thread()], true).contains("Cordoned"));
+        let some = [thread(), ThreadSnapshot { cordoned: true, ..thread() }];
+        assert!(header(&some, false).contains("Cordoned"));
+        let cells = thread_table(&some, false).lines().map(|line| line.split_whitespace().nth(6).map(str::to_owned)).collect::<Vec<_>>();
+        assert_eq!(cells, [Some("Cordoned".into()), Some("false".into()), Some("true".into())]);
+    }
+
+    #[test]
     fn a_thread_prints_as_the_spec_shows() {
         let expected = "#0: \"/abs/path/store1\"; sector_id=Some(s-t010000-2), paused=true, paused_elapsed=Some(17s), \
                         state=C1Done, last_err=Some(\"permanent: No cached parameters found\")";
         assert_eq!(line(&thread()), expected);
+        assert_eq!(line(&ThreadSnapshot { cordoned: true, ..thread() }), format!("{expected}, cordoned=true"));
         let empty = ThreadSnapshot { sector_id: None, state: "Empty".into(), status: ThreadStatus::Idle, last_err: None, ..thread() };
         let expected = "#0: \"/abs/path/store1\"; sector_id=None, paused=false, paused_elapsed=None, state=Empty, last_err=None";
         assert_eq!(line(&empty), expected);

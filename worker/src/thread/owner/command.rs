@@ -52,7 +52,8 @@ pub(super) struct NowPause {
     stopping: Stopping,
     answer: CommandReply,
     id: Option<(Id, Asked)>,
-    reply: Reply,
+    /// Of the command and its repeats.
+    replies: Vec<Reply>,
 }
 
 enum Stopping {
@@ -94,6 +95,9 @@ impl Owner {
     pub(super) async fn command(&mut self, command: Command, standing: Standing) {
         let Command { verb, request, selection, reply } = command;
         let id = request.request_id.filter(|_| !request.dry_run).map(|id| (id, Asked::new(verb, &request)));
+        if let Some(pause) = self.now_pause.as_mut().filter(|pause| id.is_some() && pause.id == id) {
+            return pause.replies.push(reply);
+        }
         let answer = match self.answered_before(&id).await {
             Some(answer) => answer,
             None => match self.decide(verb, &request, selection.as_deref(), standing.doing) {
@@ -103,7 +107,7 @@ impl Owner {
                     let answer = self.carry_out(verb, &request, &decision, stopper.is_some(), &id).await;
                     match (answer, stopper, &self.now_pause) {
                         (Ok(answer), Some(stopper), None) if self.record.pause_pending => {
-                            return self.stop_now(stopper, NowPause { stopping: Stopping::Stopped, answer, id, reply });
+                            return self.stop_now(stopper, NowPause { stopping: Stopping::Stopped, answer, id, replies: vec![reply] });
                         }
                         (answer, ..) => answer,
                     }
@@ -191,7 +195,7 @@ impl Owner {
 
     /// Answers a pause that was to stop the stage, once that has ended or will not.
     pub(super) async fn end_now_pause(&mut self) {
-        let Some(NowPause { stopping, answer, id, reply }) = self.now_pause.take() else { return };
+        let Some(NowPause { stopping, answer, id, replies }) = self.now_pause.take() else { return };
         let outcome = match (stopping, self.record.paused.is_some(), answer.outcome) {
             (_, true, _) => Outcome::Paused,
             (Stopping::Refused(StopRefusal { others }), _, Outcome::PausePending { stage, .. }) => {
@@ -207,6 +211,8 @@ impl Owner {
         {
             warn!(thread = self.index, %error, "a repeat of this pause will be answered as if it were pending");
         }
-        reply.send(Ok(answer)).ok();
+        for reply in replies {
+            reply.send(Ok(answer.clone())).ok();
+        }
     }
 }
