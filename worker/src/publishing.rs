@@ -83,7 +83,19 @@ impl EventPublisher {
                 return;
             }
             let began = Instant::now();
-            match self.publish_all(stream).await {
+            let trouble = tokio::select! {
+                biased;
+                // An answer that was under way will not come any more.
+                lost = tenure.wait_for(|tenure| !tenure.speaks()) => match lost {
+                    Ok(_) => {
+                        delay = FIRST_DELAY;
+                        continue;
+                    }
+                    Err(_) => return,
+                },
+                trouble = self.publish_all(stream) => trouble,
+            };
+            match trouble {
                 Trouble::Stream(error) => debug!(error, "events cannot be published yet"),
                 Trouble::Store(error) => warn!(%error, "events cannot be published"),
             }
