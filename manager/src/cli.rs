@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use shared_msgs::{cli::CliError, connect::NatsArgs};
 
+mod bulk;
+mod cordon;
 pub mod daemon;
 pub mod decode;
 mod history;
@@ -17,6 +19,7 @@ mod resume;
 mod screen;
 pub mod sealer;
 pub mod sectors;
+mod selectors;
 pub mod wdpost;
 pub mod worker;
 
@@ -65,7 +68,7 @@ Examples:
 pub enum Util {
     /// See and steer the workers
     #[command(subcommand)]
-    Worker(worker::Verb),
+    Worker(Box<worker::Verb>),
     /// See the sectors of the mock sector manager, and have something done with them
     #[command(subcommand)]
     Sealer(sealer::Sealer),
@@ -93,7 +96,7 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Mock(args) => daemon::run(&settings()?, Some(args.into())).await,
         Command::Util(Util::Decode(args)) => decode::run(&args),
         Command::Util(Util::Sealer(verb)) => sealer::run(settings()?, verb).await,
-        Command::Util(Util::Worker(verb)) => worker::run(settings()?, verb).await,
+        Command::Util(Util::Worker(verb)) => worker::run(settings()?, *verb).await,
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Exit {
     NoAnswer = 4,
     /// The worker or manager refused.
     Refused = 5,
+    /// What a command was to wait for did not come about in time; the command stays in effect.
+    NotYet = 6,
 }
 
 /// A command's failure: what happened, and what to do next.
@@ -165,6 +167,27 @@ pub enum Output {
     Jsonl,
 }
 
+/// How a command's outcome is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReplyOutput {
+    /// A sentence; a table where there are many
+    #[default]
+    Plain,
+    /// One JSON document
+    Json,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// Prints what was done: a sentence for people, or the reply.
+pub fn print_done<T: Serialize>(reply: &T, sentence: &str, output: ReplyOutput) -> Result<(), CliError> {
+    print(&match output {
+        ReplyOutput::Plain => printable(sentence) + "\n",
+        ReplyOutput::Json => json(reply)?,
+        ReplyOutput::Jsonl => jsonl(std::slice::from_ref(reply))?,
+    })
+}
+
 /// One JSON document, indented.
 pub fn json<T: Serialize>(value: &T) -> Result<String, CliError> {
     serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| CliError::new(Exit::Failed, error))
@@ -205,6 +228,11 @@ pub fn printable(text: &str) -> String {
         }
         out
     })
+}
+
+/// So many of something, whose plural takes an s: `1 thread`, `2 threads`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A duration for people, without blanks: `2.757s`, `17s`, `13m42s`. Milliseconds show below a minute.

@@ -60,10 +60,11 @@ pub async fn call<Q: Serialize, R: DeserializeOwned>(
         }
         Err(_) => return Err(CallError::TimedOut { subject: subject.into(), deadline }),
     };
-    read_answer(subject, &message)
+    answer_in(subject, &message)
 }
 
-fn read_answer<R: DeserializeOwned>(subject: &str, message: &Message) -> Result<R, CallError> {
+/// What an answer says; a refusal is an error.
+pub fn answer_in<R: DeserializeOwned>(subject: &str, message: &Message) -> Result<R, CallError> {
     #[derive(Deserialize)]
     struct Refusal {
         error: Option<ErrorBody>,

@@ -4,20 +4,33 @@
 //! ```text
 //!  answered          -> the reply, or what the worker refused and why
 //!  nobody there      -> not delivered: the worker's key tells "no such worker" from "does not answer since …"
-//!  no answer in time -> nothing is known: the command may have been carried out, or may still be
+//!  no answer in time -> asked again with the same request id, see [`attempts`]; in the end nothing is known: the command
+//!                       may have been carried out, or may still be
 //! ```
+//! [`verbs`]: the commands for one worker, whole, as both tools have them; [`wait`], [`follow`], [`progress`]: waiting for
+//! what a command leads to; [`said`]: all of that in words.
+
+pub mod attempts;
+pub mod follow;
+pub mod progress;
+pub mod said;
+pub mod verbs;
+pub mod wait;
 
 use std::time::Duration;
 
 use async_nats::Client;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
+use self::attempts::{Attempts, Next};
 use crate::{
     cli::{CliError, Exit, human},
     client::{CallError, LastReport, call, last_report},
     codec::Encoding,
-    command::{CommandReply, CommandRequest, Outcome, verb},
+    command::{BulkReply, CommandReply, CommandRequest, Verb, verb},
     error::{ErrorBody, ErrorKind},
+    id::Id,
     name::WorkerName,
     snapshot::{WorkerSnapshot, WorkerStatus},
     subject::Prefix,
@@ -31,7 +44,7 @@ pub struct WorkerClient {
     pub prefix: Prefix,
     /// The worker.
     pub worker: WorkerName,
-    /// How long to wait for each answer.
+    /// How long a command may take, from its first attempt to its answer.
     pub timeout: Duration,
 }
 
@@ -56,56 +69,78 @@ impl From<CliError> for Unanswered {
     }
 }
 
-// Whether a request changes something, and so what silence means.
-#[derive(Clone, Copy)]
-enum Request {
-    Reads,
-    Changes,
-}
-
 impl WorkerClient {
     /// The worker's state, taken now.
     pub async fn list(&self) -> Result<WorkerSnapshot, Unanswered> {
-        self.ask(verb::LIST, &serde_json::Map::new(), Request::Reads).await
+        let subject = self.prefix.command(&self.worker, verb::LIST);
+        match call(&self.client, &subject, Encoding::Json, &serde_json::Map::new(), self.timeout).await {
+            Ok(snapshot) => Ok(snapshot),
+            Err(CallError::NoResponders(_)) => Err(self.not_delivered().await),
+            Err(CallError::Refused(body)) => Err(self.refused(body).into()),
+            Err(error) => {
+                let timed_out = matches!(error, CallError::TimedOut { .. });
+                let error = CliError { message: format!("worker {}: {error}", self.worker), ..error.into() };
+                let hint = "the worker hangs or is not reachable: see its log, or wait longer with --timeout";
+                Err(if timed_out { error.hint(hint) } else { error }.into())
+            }
+        }
     }
 
-    /// Pauses a thread.
-    pub async fn pause(&self, request: &CommandRequest) -> Result<CommandReply, CliError> {
-        Ok(self.ask(verb::PAUSE, request, Request::Changes).await?)
+    /// Gives a command to one thread. A resume without `if_revision` reads the thread first and sends its revision: a
+    /// paused thread does not move, so only somebody else's command in between makes the worker refuse.
+    pub async fn order(&self, verb: Verb, mut request: CommandRequest) -> Result<CommandReply, CliError> {
+        let began = Instant::now();
+        if let (Verb::Resume, Some(index), None) = (verb, request.index, request.if_revision) {
+            request.if_revision = Some(self.revision_of(index).await?);
+        }
+        self.deliver(verb, request, began).await
     }
 
-    /// Resumes a thread, in `state` if one is given. It reads the thread first and sends its revision: a paused thread
-    /// does not move, so only somebody else's command in between makes the worker refuse.
-    pub async fn resume(&self, index: u32, state: Option<String>, reason: Option<String>) -> Result<CommandReply, CliError> {
+    /// Gives a command to those threads of this worker that the request's selector selects.
+    pub async fn order_many(&self, verb: Verb, request: CommandRequest) -> Result<BulkReply, CliError> {
+        self.deliver(verb, request, Instant::now()).await
+    }
+
+    async fn revision_of(&self, index: u32) -> Result<u64, CliError> {
         let unread = |Unanswered { error, .. }| CliError { message: format!("{}; the command was not sent", error.message), ..error };
         let snapshot = self.list().await.map_err(unread)?;
-        let Some(thread) = snapshot.threads.iter().find(|thread| thread.index == index) else {
-            let kind = ErrorKind::ThreadNotFound { index, threads: snapshot.threads.len() as u32 };
-            return Err(self.refused(ErrorBody { message: kind.to_string(), kind }));
-        };
-        let if_revision = Some(thread.revision);
-        let request = CommandRequest { state, if_revision, by: Some(caller()), reason, ..CommandRequest::to(index) };
-        Ok(self.ask(verb::RESUME, &request, Request::Changes).await?)
+        let thread = snapshot.threads.iter().find(|thread| thread.index == index);
+        let absent = ErrorKind::ThreadNotFound { index, threads: snapshot.threads.len() as u32 };
+        thread.map(|thread| thread.revision).ok_or_else(|| self.refused(absent.into()))
     }
 
-    // JSON, so that `nats sub` shows what operators do.
-    async fn ask<Q: Serialize, R: DeserializeOwned>(&self, verb: &str, request: &Q, kind: Request) -> Result<R, Unanswered> {
-        let subject = self.prefix.command(&self.worker, verb);
-        match call(&self.client, &subject, Encoding::Json, request, self.timeout).await {
-            Ok(reply) => Ok(reply),
-            Err(CallError::NoResponders(_)) => {
-                let last = last_report(&self.client, &self.prefix, &self.worker, self.timeout).await;
-                Err(not_delivered(&self.worker, last))
+    // JSON, so that `nats sub` shows what operators do. The id is drawn once: whatever is sent again is the same command.
+    async fn deliver<R: DeserializeOwned>(&self, verb: Verb, request: CommandRequest, began: Instant) -> Result<R, CliError> {
+        let request = signed(request);
+        let subject = self.prefix.command(&self.worker, verb.name());
+        let mut attempts = Attempts::new(self.timeout);
+        loop {
+            let patience = attempts.patience(began.elapsed());
+            let error = match call(&self.client, &subject, Encoding::Json, &request, patience).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            match (attempts.failed(&error, began.elapsed()), error) {
+                (Next::Again(pause), _) => tokio::time::sleep(pause).await,
+                (Next::Unknown, error) => return Err(self.unknown(error)),
+                (Next::End, CallError::NoResponders(_)) => return Err(self.not_delivered().await.into()),
+                (Next::End, CallError::Refused(body)) => return Err(self.refused(body)),
+                (Next::End, error) => return Err(CliError { message: format!("worker {}: {error}", self.worker), ..error.into() }),
             }
-            Err(CallError::Refused(body)) => Err(self.refused(body).into()),
-            Err(error) => Err(self.failed(error, kind).into()),
         }
+    }
+
+    async fn not_delivered(&self) -> Unanswered {
+        not_delivered(&self.worker, last_report(&self.client, &self.prefix, &self.worker, self.timeout).await)
     }
 
     fn refused(&self, body: ErrorBody) -> CliError {
         let hint = match &body.kind {
             ErrorKind::NotPaused { .. } => Some("only a paused thread can be resumed: pause it first"),
             ErrorKind::RevisionMismatch { .. } => Some("somebody else acted on it meanwhile: look at it again before you go on"),
+            ErrorKind::LeaseUnconfirmed => {
+                Some("it may have lost NATS for a while, or a second worker has its name: see `util worker list`")
+            }
             _ => None,
         };
         let worker = &self.worker;
@@ -113,19 +148,21 @@ impl WorkerClient {
         hint.into_iter().fold(error, |error, hint| error.hint(hint))
     }
 
-    fn failed(&self, error: CallError, kind: Request) -> CliError {
+    fn unknown(&self, error: CallError) -> CliError {
         let worker = &self.worker;
-        let message = format!("worker {worker}: {error}");
-        match (&error, kind) {
-            (CallError::TimedOut { .. }, Request::Reads) => CliError { message, ..error.into() }
-                .hint("the worker hangs or is not reachable: see its log, or wait longer with --timeout"),
-            (CallError::TimedOut { .. } | CallError::BadReply(..), Request::Changes) => {
-                let unknown = "; the outcome is unknown: the command may have been carried out, or may still be";
-                CliError { message: message + unknown, ..error.into() }.hint("look at the thread again before you repeat the command")
-            }
-            _ => CliError { message, ..error.into() },
-        }
+        let what = match &error {
+            CallError::BadReply(..) => error.to_string(),
+            _ => format!("no answer within {}", human(self.timeout)),
+        };
+        let exit = if matches!(error, CallError::BadReply(..)) { Exit::Failed } else { Exit::NoAnswer };
+        let unknown = "the outcome is unknown: the command may have been carried out, or may still be";
+        CliError::new(exit, format!("worker {worker}: {what}; {unknown}")).hint("look at the thread again before you repeat the command")
     }
+}
+
+/// The request with what every command carries: an id of its own, and who gives it.
+pub fn signed(request: CommandRequest) -> CommandRequest {
+    CommandRequest { request_id: Some(Id::generate()), by: Some(caller()), ..request }
 }
 
 // Nobody serves the worker's subject. What it last said tells whether there is such a worker.
@@ -149,31 +186,6 @@ fn not_delivered(worker: &WorkerName, last: Result<Option<LastReport>, String>) 
     Unanswered { error, last: last.ok().flatten().map(Box::new) }
 }
 
-/// What a command did, in a sentence: `#0 s-t010000-2: paused`.
-pub fn sentence(reply: &CommandReply) -> String {
-    let outcome = match &reply.outcome {
-        Outcome::Paused => "paused".to_owned(),
-        Outcome::PausePending { stage, why } => {
-            let stage = if stage.is_empty() { "its stage" } else { stage };
-            let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-            format!("pause pending, it takes effect when {stage} ends{why}")
-        }
-        Outcome::AlreadyPaused => "already paused".into(),
-        Outcome::Resumed { from, to } if from == to => format!("resumed in {to}"),
-        Outcome::Resumed { from, to } => format!("resumed {from} -> {to}"),
-        Outcome::PauseWithdrawn => "pause withdrawn before it took effect".into(),
-        Outcome::Cordoned => "cordoned, it takes no new sector".into(),
-        Outcome::AlreadyCordoned => "already cordoned".into(),
-        Outcome::Uncordoned => "uncordoned, it takes sectors again".into(),
-        Outcome::NotCordoned => "was not cordoned".into(),
-        Outcome::Other => "done, in a way that only a newer version of this tool can name".into(),
-    };
-    match &reply.sector_id {
-        Some(sector) => format!("#{} {sector}: {outcome}", reply.index),
-        None => format!("#{}: {outcome}", reply.index),
-    }
-}
-
 /// Who runs this process, `user@host`, for the log of whoever gets the command.
 pub fn caller() -> String {
     let named = |variable: &str| std::env::var(variable).ok().filter(|user| !user.is_empty());
@@ -186,26 +198,9 @@ mod tests {
     use super::*;
     use crate::id::Id;
 
-    fn reply(sector: Option<&str>, outcome: Outcome) -> String {
-        sentence(&CommandReply { index: 0, sector_id: sector.map(Into::into), revision: 1, outcome })
-    }
-
     fn last(status: &str) -> LastReport {
         let json = format!(r#"{{"instance_id":"{}","seq":1,"host":"h7","status":"{status}"}}"#, Id::NIL);
         LastReport { snapshot: serde_json::from_str(&json).unwrap(), age: Duration::from_secs(822), revision: 3 }
-    }
-
-    #[test]
-    fn every_outcome_is_one_plain_sentence() {
-        let sector = Some("s-t010000-2");
-        let moved = |from: &str, to: &str| Outcome::Resumed { from: from.into(), to: to.into() };
-        assert_eq!(reply(sector, Outcome::Paused), "#0 s-t010000-2: paused");
-        assert_eq!(reply(None, Outcome::AlreadyPaused), "#0: already paused");
-        let pending = Outcome::PausePending { stage: "C2".into(), why: None };
-        assert_eq!(reply(sector, pending), "#0 s-t010000-2: pause pending, it takes effect when C2 ends");
-        assert_eq!(reply(sector, moved("C1Done", "TreeDBuilt")), "#0 s-t010000-2: resumed C1Done -> TreeDBuilt");
-        assert_eq!(reply(sector, moved("C1Done", "C1Done")), "#0 s-t010000-2: resumed in C1Done");
-        assert_eq!(reply(sector, Outcome::PauseWithdrawn), "#0 s-t010000-2: pause withdrawn before it took effect");
     }
 
     #[test]
@@ -220,6 +215,13 @@ mod tests {
         let stopped = not_delivered(&worker, Ok(Some(last("stopped"))));
         assert_eq!(stopped.error.message, "worker w1 was stopped: its last report is 13m42s old");
         assert_eq!(not_delivered(&worker, Err("no JetStream".into())).error.exit, Exit::NoAnswer);
+    }
+
+    #[test]
+    fn every_command_has_an_id_of_its_own_and_says_who_gives_it() {
+        let (one, other) = (signed(CommandRequest::to(0)), signed(CommandRequest::to(0)));
+        assert!(one.request_id.is_some() && one.request_id != other.request_id);
+        assert_eq!(one.by, Some(caller()));
     }
 
     #[test]

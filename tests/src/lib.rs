@@ -7,7 +7,7 @@
 //! - [`parameters`]: for proofs that are real
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
-//!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager
+//!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager; [`played_commands`]: one that only takes commands
 //! - [`tmpfs`]: a disk that can be full
 //! - [`children`]: the processes that a worker starts
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
@@ -31,6 +31,7 @@ pub mod manager;
 pub mod nats_client;
 pub mod nats_server;
 pub mod parameters;
+pub mod played_commands;
 pub mod played_worker;
 pub mod process;
 pub mod proxy;

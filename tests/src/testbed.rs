@@ -7,6 +7,7 @@ use shared_msgs::{
     sealer::SectorId,
     snapshot::{PausedBy, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
 };
+use tokio::task::JoinHandle;
 
 use crate::{
     binaries,
@@ -177,6 +178,16 @@ impl Testbed {
         let mut command = Command::new(binaries::manager());
         command.args(["util", "worker"]).args(args).env("NATS_URL", self.nats.url());
         Process::spawn(name, command, &self.scratch.path().join(format!("{name}.log")))
+    }
+
+    /// `damocles-manager util worker …`, while the test does something else.
+    pub fn util_worker_meanwhile(&self, args: &[&str]) -> JoinHandle<CliOutput> {
+        let args: Vec<_> = ["util", "worker"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+        let url = self.nats.url();
+        tokio::spawn(async move {
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            cli::run(binaries::manager(), &args, &url, b"").await
+        })
     }
 
     /// `damocles-manager util sealer …`.

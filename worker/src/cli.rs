@@ -1,5 +1,6 @@
 //! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`, `generator …`.
 
+pub mod cordon;
 pub mod daemon;
 pub mod generator;
 pub mod list;
@@ -12,7 +13,7 @@ mod target;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use shared_msgs::{cli::CliError, connect::NatsArgs};
+use shared_msgs::{cli::CliError, command, connect::NatsArgs};
 
 /// Seals Filecoin sectors, and is operated over NATS
 #[derive(Parser, Debug)]
@@ -47,7 +48,8 @@ pub enum Command {
 #[command(after_help = "Examples:
   damocles-worker worker -c worker.toml list
   damocles-worker worker --name worker-#1 pause --index 0
-  damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt")]
+  damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt
+  damocles-worker worker -c worker.toml cordon")]
 pub struct WorkerArgs {
     /// The worker's configuration file: says its name and how to reach NATS
     #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
@@ -66,12 +68,29 @@ pub enum Verb {
     /// Show the sealing threads
     List(list::ListArgs),
     /// Pause a sealing thread: at once while it waits, else when its stage ends
+    #[command(after_help = "Examples:
+  damocles-worker worker -c worker.toml pause --index 0 --reason 'disk swap'
+  damocles-worker worker -c worker.toml pause --index 0 --wait=2h
+  damocles-worker worker -c worker.toml pause --index 0 --now --wait")]
     Pause(pause::PauseArgs),
     /// Resume a paused sealing thread, from its state or another one
     #[command(
-        after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed,\nand the thread takes the next one."
+        after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed,\nand the thread takes the next one.
+
+Examples:
+  damocles-worker worker -c worker.toml resume --index 0 --wait
+  damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt --if-revision 14"
     )]
     Resume(resume::ResumeArgs),
+    /// Let sealing threads finish what they have in hand and take no new sector; survives a restart of the worker
+    #[command(after_help = "Examples:
+  damocles-worker worker -c worker.toml cordon --reason 'new disks tomorrow'
+  damocles-worker worker -c worker.toml cordon --index 0 --index 2")]
+    Cordon(cordon::CordonArgs),
+    /// Let cordoned sealing threads take new sectors again
+    #[command(after_help = "Example:
+  damocles-worker worker -c worker.toml uncordon")]
+    Uncordon(cordon::CordonArgs),
 }
 
 /// What to prepare.
@@ -99,10 +118,12 @@ pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
         Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {
             let worker = target::connect(nats, &args).await?;
-            match &args.verb {
-                Verb::List(args) => list::run(&worker, args).await,
+            match args.verb {
+                Verb::List(args) => list::run(&worker, &args).await,
                 Verb::Pause(args) => pause::run(&worker, args).await,
                 Verb::Resume(args) => resume::run(&worker, args).await,
+                Verb::Cordon(args) => cordon::run(&worker, command::Verb::Cordon, args).await,
+                Verb::Uncordon(args) => cordon::run(&worker, command::Verb::Uncordon, args).await,
             }
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use shared_msgs::{
     cli::{CliError, Output, human_secs, json, jsonl, note, print, table},
-    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot},
-    worker_client::WorkerClient,
+    snapshot::{ThreadSnapshot, WorkerSnapshot},
+    worker_client::{WorkerClient, said::status},
 };
 
 use super::worker::Target;
@@ -81,29 +81,13 @@ fn wide_row(thread: &ThreadSnapshot) -> Vec<String> {
     let mut row = row_with_cordoned(thread);
     let (plan, stage) = (or_dash(Some(&thread.plan)), or_dash(thread.stage.as_deref()));
     row.insert(3, plan);
-    row.splice(7..7, [stage, status(&thread.status), thread.revision.to_string()]);
+    row.splice(7..7, [stage, status(&thread.status, Duration::ZERO), thread.revision.to_string()]);
     row
 }
 
 // An empty cell would be lost between two columns.
 fn or_dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
-}
-
-fn status(status: &ThreadStatus) -> String {
-    let time = |millis: &u64| human_secs(Duration::from_millis(*millis));
-    match status {
-        ThreadStatus::Idle => "idle".into(),
-        ThreadStatus::Running { elapsed_ms, processor: None } => format!("running {}", time(elapsed_ms)),
-        ThreadStatus::Running { elapsed_ms, processor: Some(processor) } => format!("running {} in {processor}", time(elapsed_ms)),
-        ThreadStatus::Waiting { elapsed_ms, reason } if reason.is_empty() => format!("waiting {}", time(elapsed_ms)),
-        ThreadStatus::Waiting { elapsed_ms, reason } => format!("waiting {} for {reason}", time(elapsed_ms)),
-        ThreadStatus::PausePending { elapsed_ms } => format!("running {}, pause pending", time(elapsed_ms)),
-        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Operator } => format!("paused {} by an operator", time(elapsed_ms)),
-        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Error } => format!("paused {} by an error", time(elapsed_ms)),
-        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Other } => format!("paused {}", time(elapsed_ms)),
-        ThreadStatus::Other => "other".into(),
-    }
 }
 
 #[cfg(test)]
@@ -166,15 +150,5 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
         let lines = shown(&sample(), Output::Jsonl).unwrap();
         let threads: Vec<ThreadSnapshot> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(threads, sample().threads);
-    }
-
-    #[test]
-    fn a_status_reads_as_a_phrase() {
-        let said = |value: Value| status(&serde_json::from_value(value).unwrap());
-        assert_eq!(said(json!({"kind": "waiting", "elapsed_ms": 3_900, "for": "retry 2 of 5"})), "waiting 3s for retry 2 of 5");
-        assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000})), "running 5s");
-        assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000, "processor": "c2-0"})), "running 5s in c2-0");
-        assert_eq!(said(json!({"kind": "pause_pending", "elapsed_ms": 5_000})), "running 5s, pause pending");
-        assert_eq!(said(json!({"kind": "levitating"})), "other");
     }
 }

@@ -3,29 +3,47 @@
 use clap::Args;
 use shared_msgs::{
     cli::CliError,
-    command::CommandRequest,
-    worker_client::{WorkerClient, caller},
+    command::{CommandRequest, Verb},
+    connect::NatsSettings,
+    worker_client::verbs::{NowArgs, OrderArgs, RevisionArgs, WaitArgs},
 };
 
-use super::worker::{ReplyOutput, Target, print_reply};
+use super::{
+    bulk::BulkOrder,
+    selectors::{ManyArgs, ThreadArgs},
+    worker::Session,
+};
 
-/// Which thread to pause.
+/// Which threads to pause, and how.
 #[derive(Args, Debug)]
 pub struct PauseArgs {
-    /// Which worker.
+    /// One thread.
     #[command(flatten)]
-    pub target: Target,
-    /// The thread's index, as `info` shows it
-    pub index: u32,
-    /// Why, for the worker's log
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// How to print what was done
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: ReplyOutput,
+    pub one: ThreadArgs,
+    /// At once.
+    #[command(flatten)]
+    pub now: NowArgs,
+    /// Unless it has changed.
+    #[command(flatten)]
+    pub revision: RevisionArgs,
+    /// Until it is paused.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+    /// Why, and what to print.
+    #[command(flatten)]
+    pub order: OrderArgs,
+    /// Many threads.
+    #[command(flatten)]
+    pub many: ManyArgs,
 }
 
-pub(super) async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
-    let request = CommandRequest { by: Some(caller()), reason: args.reason, ..CommandRequest::to(args.index) };
-    print_reply(&worker.pause(&request).await?, args.output)
+pub(super) async fn run(settings: NatsSettings, args: PauseArgs) -> Result<(), CliError> {
+    let PauseArgs { one, now, revision, wait, order, many } = args;
+    let request = CommandRequest { now: now.now, reason: order.reason.clone(), ..CommandRequest::default() };
+    if let Some(bulk) = BulkOrder::new(Verb::Pause, &many, request, order.output)? {
+        many.for_one_thread_only(revision, wait)?;
+        return bulk.run(&Session::connect(settings).await?).await;
+    }
+    let (worker, index) = one.thread()?;
+    Session::connect(settings).await?.worker(&worker)?.pause(index, now, revision, wait, order).await
 }

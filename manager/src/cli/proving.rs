@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand};
 use shared_msgs::{
-    cli::{CliError, Exit, note},
+    cli::{CliError, Exit, ReplyOutput, note, print_done},
     id::Id,
     sealer::{SectorId, operator::SimulateWdpost},
 };
 
-use super::worker::{ReplyOutput, Session, print_done};
+use super::worker::Session;
 
 /// What to prove.
 #[derive(Subcommand, Debug)]
@@ -45,7 +45,7 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
     }
     let request = SimulateWdpost { id: Id::generate(), miner, sectors: sectors.iter().map(|sector| sector.number).collect() };
     let queued = session.ask_sealer(&request).await?;
-    print_done(&queued, format!("job {}: {} sectors to prove", queued.job, queued.sectors), output)?;
+    print_done(&queued, &format!("job {}: {} sectors to prove", queued.job, queued.sectors), output)?;
     if queued.left_out > 0 {
         note(&format!("{} finished sectors are left out: their replica's commitment is not known", queued.left_out));
     }

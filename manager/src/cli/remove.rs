@@ -3,12 +3,12 @@
 use clap::Args;
 use shared_msgs::{
     api::{RemoveReply, RemoveRequest, verb},
-    cli::{CliError, human},
+    cli::{CliError, ReplyOutput, human, print_done},
     client::CallError,
     error::ErrorKind,
 };
 
-use super::worker::{ReplyOutput, Session, Target, no_manager, print_done};
+use super::worker::{Session, Target, no_manager};
 
 /// Which worker to forget.
 #[derive(Args, Debug)]
@@ -24,7 +24,7 @@ pub struct RemoveArgs {
 pub(super) async fn run(session: &Session, args: &RemoveArgs) -> Result<(), CliError> {
     let request = RemoveRequest { worker: args.target.worker.clone() };
     let reply: RemoveReply = session.ask_managers(verb::REMOVE, &request).await.map_err(refused)?;
-    print_done(&reply, format!("{}: removed", reply.removed), args.output)
+    print_done(&reply, &format!("{}: removed", reply.removed), args.output)
 }
 
 fn refused(error: CallError) -> CliError {

@@ -1,28 +1,55 @@
 //! `util worker resume`.
 
 use clap::Args;
-use shared_msgs::{cli::CliError, worker_client::WorkerClient};
+use shared_msgs::{
+    cli::CliError,
+    command::{CommandRequest, Verb},
+    connect::NatsSettings,
+    plan::State,
+    worker_client::verbs::{OrderArgs, RevisionArgs, WaitArgs},
+};
 
-use super::worker::{ReplyOutput, Target, print_reply};
+use super::{
+    bulk::BulkOrder,
+    selectors::{MANY, ManyArgs, ThreadArgs, state},
+    worker::Session,
+};
 
-/// Which thread to resume, and where.
+/// Which threads to resume, and where.
 #[derive(Args, Debug)]
 pub struct ResumeArgs {
-    /// Which worker.
+    /// One thread.
     #[command(flatten)]
-    pub target: Target,
-    /// The thread's index, as `info` shows it
-    pub index: u32,
+    pub one: ThreadArgs,
     /// The state to go on from [default: the one it is in]
+    #[arg(id = "from_state", value_name = "STATE", conflicts_with = "selector")]
     pub state: Option<String>,
-    /// Why, for the worker's log
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// How to print what was done
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: ReplyOutput,
+    /// Unless it has changed.
+    #[command(flatten)]
+    pub revision: RevisionArgs,
+    /// Until it runs.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+    /// Why, and what to print.
+    #[command(flatten)]
+    pub order: OrderArgs,
+    /// Many threads.
+    #[command(flatten)]
+    pub many: ManyArgs,
+    /// The state that all of them go on from [default: the one each is in]
+    #[arg(long, value_name = "STATE", requires = "selector", value_parser = state, help_heading = MANY)]
+    pub to: Option<State>,
 }
 
-pub(super) async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
-    print_reply(&worker.resume(args.index, args.state, args.reason).await?, args.output)
+pub(super) async fn run(settings: NatsSettings, args: ResumeArgs) -> Result<(), CliError> {
+    let ResumeArgs { one, state, revision, wait, order, many, to } = args;
+    let target = to.map(|state| state.name().to_owned());
+    let request = CommandRequest { state: target, reason: order.reason.clone(), ..CommandRequest::default() };
+    if let Some(bulk) = BulkOrder::new(Verb::Resume, &many, request, order.output)? {
+        many.for_one_thread_only(revision, wait)?;
+        to.map_or(Ok(()), |state| many.selectors.check_state("--to", state))?;
+        return bulk.run(&Session::connect(settings).await?).await;
+    }
+    let (worker, index) = one.thread()?;
+    Session::connect(settings).await?.worker(&worker)?.resume(index, state, revision, wait, order).await
 }

@@ -3,15 +3,12 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared_msgs::{
-    cli::{CliError, Output, json, jsonl, print, table},
+    cli::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table},
     sealer::{SectorId, operator::*, piece_commitment},
     worker_client::caller,
 };
 
-use super::{
-    sealer::next_page,
-    worker::{ReplyOutput, Session, print_done},
-};
+use super::{sealer::next_page, worker::Session};
 
 const COLUMNS: [&str; 6] = ["Sector", "Plan", "State", "Deals", "Store", "CommR"];
 const WIDE_COLUMNS: [&str; 4] = ["Proof", "CommD", "Jobs", "AbortReason"];
@@ -138,7 +135,7 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
 
 fn done(args: &SectorArgs, piece_cid: Option<String>, what: String) -> Result<(), CliError> {
     let done = Done { sector: args.sector.to_string(), piece_cid };
-    print_done(&done, format!("{}: {what}", args.sector), args.output)
+    print_done(&done, &format!("{}: {what}", args.sector), args.output)
 }
 
 async fn list(session: &Session, output: Output) -> Result<(), CliError> {

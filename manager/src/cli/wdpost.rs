@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use shared_msgs::{
-    cli::{CliError, Output, human, human_secs, json, jsonl, print, table},
+    cli::{CliError, Output, ReplyOutput, human, human_secs, json, jsonl, print, print_done, table},
     sealer::operator::{JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView},
 };
 
-use super::{
-    sealer::next_page,
-    worker::{ReplyOutput, Session, print_done},
-};
+use super::{sealer::next_page, worker::Session};
 
 const COLUMNS: [&str; 8] = ["Job", "Miner", "Sectors", "State", "Worker", "Age", "Elapsed", "Result"];
 
@@ -64,7 +61,7 @@ impl JobsArgs {
 
     fn print(&self, jobs: &Vec<String>, what: &str) -> Result<(), CliError> {
         let sentence = if jobs.is_empty() { "there are no jobs".into() } else { format!("{what}: {}", jobs.join(", ")) };
-        print_done(jobs, sentence, self.output)
+        print_done(jobs, &sentence, self.output)
     }
 }
 

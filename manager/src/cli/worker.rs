@@ -1,25 +1,25 @@
 //! `util worker`: what its verbs have in common.
 //!
 //! ```text
-//!  list, remove           ──▶ any manager
-//!  info, pause, resume    ──▶ the worker itself: no manager need run
-//!  history                ──▶ the stream of events
-//!  wdpost                 ──▶ any mock sector manager
+//!  list, remove                 ──▶ any manager
+//!  info, pause, resume, cordon  ──▶ the worker itself, or all workers: no manager need run
+//!  history                      ──▶ the stream of events
+//!  wdpost                       ──▶ any mock sector manager
 //! ```
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
-    cli::{CliError, Exit, json, jsonl, print},
+    cli::{CliError, Exit},
     client::{CallError, call},
     codec::Encoding,
-    command::CommandReply,
+    command,
     connect::{Link, NatsSettings},
-    worker_client::{WorkerClient, sentence},
+    worker_client::WorkerClient,
 };
 use tokio::{sync::watch, time::timeout};
 
-use super::{history, info, list, pause, remove, resume, wdpost};
+use super::{cordon, history, info, list, pause, remove, resume, wdpost};
 
 /// What to do with the workers.
 #[derive(Subcommand, Debug)]
@@ -41,20 +41,67 @@ Examples:
   damocles-manager util worker info 127.0.0.1 --watch
   damocles-manager util worker info damocles.v1.cmd.127=2E0=2E0=2E1 -o wide")]
     Info(info::InfoArgs),
-    /// Pause a sealing thread: at once while it waits, else when its stage ends
-    #[command(after_help = "Example:
-  damocles-manager util worker pause 127.0.0.1 0 --reason 'disk swap'")]
-    Pause(pause::PauseArgs),
-    /// Resume a paused sealing thread, from its state or another one
+    /// Pause sealing threads: at once while they wait, else when their stage ends
     #[command(
+        override_usage = "damocles-manager util worker pause [OPTIONS] <WORKER> <INDEX>
+       damocles-manager util worker pause [OPTIONS] <SELECTOR>...",
+        after_help = "One thread is named by WORKER and INDEX, many by selectors: a thread has to fit each kind of selector that is given. Whether
+it fits is decided by the thread itself at the moment it acts.
+
+Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not paused within the time of --wait.
+
+Examples:
+  damocles-manager util worker pause 127.0.0.1 0 --reason 'disk swap'
+  damocles-manager util worker pause 127.0.0.1 0 --wait=2h
+  damocles-manager util worker pause 127.0.0.1 0 --now --if-revision 14
+  damocles-manager util worker pause -w 'rack1-*' --status running --dry-run"
+    )]
+    Pause(pause::PauseArgs),
+    /// Resume paused sealing threads, from their state or another one
+    #[command(
+        override_usage = "damocles-manager util worker resume [OPTIONS] <WORKER> <INDEX> [STATE]
+       damocles-manager util worker resume [OPTIONS] [--to <STATE>] <SELECTOR>...",
         after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed, and the thread takes
-the next one.
+the next one. Threads that are selected and not paused are left as they are.
+
+Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not running within the time of --wait.
 
 Examples:
   damocles-manager util worker resume 127.0.0.1 0
-  damocles-manager util worker resume 127.0.0.1 0 TreeDBuilt"
+  damocles-manager util worker resume 127.0.0.1 0 TreeDBuilt --wait
+  damocles-manager util worker resume --error 'No cached parameters' --state C1Done --to TreeDBuilt
+  damocles-manager util worker resume --all --status paused --dry-run -o jsonl"
     )]
     Resume(resume::ResumeArgs),
+    /// Let sealing threads finish what they have in hand and take no new sector; survives a restart of the worker
+    #[command(
+        override_usage = "damocles-manager util worker cordon [OPTIONS] <WORKER> [INDEX]...
+       damocles-manager util worker cordon [OPTIONS] <SELECTOR>...",
+        after_help = "Examples:
+  damocles-manager util worker cordon 127.0.0.1 --reason 'new disks tomorrow'
+  damocles-manager util worker cordon 127.0.0.1 0 2
+  damocles-manager util worker cordon -w 'rack1-*'"
+    )]
+    Cordon(cordon::CordonArgs),
+    /// Let cordoned sealing threads take new sectors again
+    #[command(
+        override_usage = "damocles-manager util worker uncordon [OPTIONS] <WORKER> [INDEX]...
+       damocles-manager util worker uncordon [OPTIONS] <SELECTOR>...",
+        after_help = "Examples:
+  damocles-manager util worker uncordon 127.0.0.1
+  damocles-manager util worker uncordon --all"
+    )]
+    Uncordon(cordon::CordonArgs),
+    /// Cordon sealing threads and wait, if asked to, until they have no sector in hand: for maintenance
+    #[command(
+        after_help = "Without --wait it is the same as cordon. A thread that is paused with a sector in hand does not get empty by itself;
+it is named.
+
+Examples:
+  damocles-manager util worker drain 127.0.0.1 --wait
+  damocles-manager util worker drain 127.0.0.1 0 2 --wait=8h --reason 'new disks'"
+    )]
+    Drain(cordon::DrainArgs),
     /// Forget a worker that no longer reports
     #[command(after_help = "Refused while the worker still reports. If it speaks again, it is back.
 
@@ -86,34 +133,25 @@ pub struct Target {
     pub worker: String,
 }
 
-/// How a command's outcome is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ReplyOutput {
-    /// One sentence
-    #[default]
-    Plain,
-    /// One JSON document
-    Json,
-    /// One JSON object on one line
-    Jsonl,
-}
-
 /// A connection for commands.
 pub(super) struct Session {
     pub(super) client: async_nats::Client,
     pub(super) settings: NatsSettings,
 }
 
-/// Runs a verb.
+/// Runs a verb. What is called wrongly is said before anything is connected.
 pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
     let session = || Session::connect(settings.clone());
     match verb {
         Verb::List(args) if args.watch => list::watch::run(settings, &args).await,
         Verb::List(args) => list::run(&session().await?, &args).await,
         Verb::Info(args) if args.watch => info::watch::run(settings, &args).await,
-        Verb::Info(args) => info::run(&session().await?.worker(&args.target)?, args.output).await,
-        Verb::Pause(args) => pause::run(&session().await?.worker(&args.target)?, args).await,
-        Verb::Resume(args) => resume::run(&session().await?.worker(&args.target)?, args).await,
+        Verb::Info(args) => info::run(&session().await?.worker(&args.target.worker)?, args.output).await,
+        Verb::Pause(args) => pause::run(settings, args).await,
+        Verb::Resume(args) => resume::run(settings, args).await,
+        Verb::Cordon(args) => cordon::run(settings, command::Verb::Cordon, args).await,
+        Verb::Uncordon(args) => cordon::run(settings, command::Verb::Uncordon, args).await,
+        Verb::Drain(args) => cordon::drain(settings, args).await,
         Verb::Remove(args) => remove::run(&session().await?, &args).await,
         Verb::History(args) => history::run(settings, &args).await,
         Verb::Wdpost(verb) => wdpost::run(&session().await?, verb).await,
@@ -137,9 +175,10 @@ impl Session {
         Ok((Session { client, settings }, link))
     }
 
-    pub(super) fn worker(&self, target: &Target) -> Result<WorkerClient, CliError> {
+    /// Somebody who commands the worker of that name or Dest.
+    pub(super) fn worker(&self, name_or_dest: &str) -> Result<WorkerClient, CliError> {
         let Session { client, settings } = self;
-        let worker = settings.prefix.worker_named(&target.worker).map_err(|error| CliError::new(Exit::Usage, error))?;
+        let worker = settings.prefix.worker_named(name_or_dest).map_err(|error| CliError::new(Exit::Usage, error))?;
         Ok(WorkerClient { client: client.clone(), prefix: settings.prefix.clone(), worker, timeout: settings.timeout })
     }
 
@@ -161,18 +200,4 @@ pub(super) fn no_manager(error: CallError) -> CliError {
             .hint("start one with `damocles-manager daemon`; `util worker info`, `pause` and `resume` work without a manager"),
         None => error.into(),
     }
-}
-
-/// Prints what a command did.
-pub(super) fn print_reply(reply: &CommandReply, output: ReplyOutput) -> Result<(), CliError> {
-    print_done(reply, sentence(reply), output)
-}
-
-/// Prints what was done: a sentence for people, or the reply.
-pub(super) fn print_done<T: Serialize>(reply: &T, sentence: String, output: ReplyOutput) -> Result<(), CliError> {
-    print(&match output {
-        ReplyOutput::Plain => shared_msgs::cli::printable(&sentence) + "\n",
-        ReplyOutput::Json => json(reply)?,
-        ReplyOutput::Jsonl => jsonl(std::slice::from_ref(reply))?,
-    })
 }

@@ -1,9 +1,13 @@
 //! `worker resume`: resumes one thread.
 
 use clap::Args;
-use shared_msgs::{cli::CliError, worker_client::WorkerClient};
-
-use super::pause::{ReplyOutput, print_reply};
+use shared_msgs::{
+    cli::CliError,
+    worker_client::{
+        WorkerClient,
+        verbs::{OrderArgs, RevisionArgs, WaitArgs},
+    },
+};
 
 /// Which thread to resume, and from where.
 #[derive(Args, Debug)]
@@ -14,16 +18,18 @@ pub struct ResumeArgs {
     /// The state to go on from [default: the current one]
     #[arg(long)]
     pub state: Option<String>,
-    /// Why, for the worker's log
-    #[arg(long)]
-    pub reason: Option<String>,
-    /// How to print what was done
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: ReplyOutput,
+    /// Unless it has changed.
+    #[command(flatten)]
+    pub revision: RevisionArgs,
+    /// Until it runs.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+    /// Why, and what to print.
+    #[command(flatten)]
+    pub order: OrderArgs,
 }
 
 /// Resumes.
-pub async fn run(worker: &WorkerClient, args: &ResumeArgs) -> Result<(), CliError> {
-    let reply = worker.resume(args.index, args.state.clone(), args.reason.clone()).await?;
-    print_reply(&reply, args.output)
+pub async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
+    worker.resume(args.index, args.state, args.revision, args.wait, args.order).await
 }

@@ -238,7 +238,7 @@ impl Owner {
     async fn rest(&mut self, until: Option<Instant>, stop: &mut watch::Receiver<Stop>) -> Flow {
         let wake = async {
             match until {
-                Some(until) => sleep_until(until.into()).await,
+                Some(until) => sleep_until(until).await,
                 None => std::future::pending().await,
             }
         };

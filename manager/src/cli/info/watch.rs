@@ -38,7 +38,7 @@ pub(in crate::cli) async fn run(settings: NatsSettings, args: &InfoArgs) -> Resu
 
 async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> {
     let (session, mut link) = Session::connect_to_stay(settings).await?;
-    let worker = session.worker(&args.target)?;
+    let worker = session.worker(&args.target.worker)?;
     let subject = session.settings.prefix.state(&worker.worker);
     let mut states = session.client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
     let mut seen = first(&worker).await?;

@@ -1,0 +1,106 @@
+//! One command for many threads: one request that every worker hears, and a reply from each.
+//!
+//! ```text
+//!  fleet    whom to expect: the workers in the state bucket that report, and whose name fits
+//!  scatter  asks all at once, then by name those that said nothing
+//!  gather   (pure) who has answered what, and whether that is everybody
+//!  report   (pure) a line for each thread, a summary, the exit code
+//!  confirm  on a terminal: shows what would be done, and asks
+//! ```
+
+mod confirm;
+mod fleet;
+mod gather;
+mod report;
+mod scatter;
+
+use std::io::IsTerminal;
+
+use shared_msgs::{
+    cli::{CliError, Exit, ReplyOutput, human_secs, note},
+    command::{CommandRequest, Verb},
+    name::WorkerName,
+    selector::Selector,
+    worker_client::signed,
+};
+
+use self::{
+    fleet::Fleet,
+    gather::Gathered,
+    report::{Report, listed},
+};
+use super::{
+    selectors::{ManyArgs, usage},
+    worker::Session,
+};
+
+/// A command for many threads.
+#[derive(Debug)]
+pub(super) struct BulkOrder {
+    pub(super) verb: Verb,
+    /// Its selector names the threads.
+    pub(super) request: CommandRequest,
+    pub(super) selector: Selector,
+    /// Do not ask first.
+    pub(super) force: bool,
+    pub(super) output: ReplyOutput,
+}
+
+impl BulkOrder {
+    /// The command for what was selected; `None` if nothing was.
+    pub(super) fn new(verb: Verb, many: &ManyArgs, request: CommandRequest, output: ReplyOutput) -> Result<Option<BulkOrder>, CliError> {
+        let Some(selector) = many.selectors.selector()? else { return Ok(None) };
+        let request = CommandRequest { selector: Some(selector.clone()), dry_run: many.dry_run, ..request };
+        Ok(Some(BulkOrder { verb, request, selector, force: many.force, output }))
+    }
+
+    /// Carries it out, and prints what came of it.
+    pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
+        let selection = self.selector.compile().map_err(usage)?;
+        let fleet = match fleet::read(session).await {
+            Ok(stored) => Some(Fleet::of(stored, &selection)),
+            Err(why) => {
+                let patience = human_secs(session.settings.timeout);
+                note(&format!("{why}: which workers there are is unknown, and so is who does not answer within {patience}"));
+                None
+            }
+        };
+        if let Some(fleet) = &fleet {
+            if fleet.expected.is_empty() {
+                return Err(no_worker(fleet));
+            }
+            if !fleet.expired.is_empty() {
+                note(&format!("no answer is expected from workers that have not reported for long: {}", listed(&fleet.expired)));
+            }
+        }
+        let expected = fleet.map(|fleet| fleet.expected);
+        let (stdin, stderr) = (std::io::stdin().is_terminal(), std::io::stderr().is_terminal());
+        if confirm::is_wanted(self.force, self.request.dry_run, stdin, stderr) {
+            let preview = self.give(session, true, expected.clone()).await?;
+            if preview.summary.changed() == 0 {
+                return preview.finish(self.output);
+            }
+            if !confirm::ask(&preview).await? {
+                return Err(CliError::new(Exit::Failed, "not confirmed: nothing was done"));
+            }
+        }
+        self.give(session, self.request.dry_run, expected).await?.finish(self.output)
+    }
+
+    async fn give(&self, session: &Session, dry_run: bool, expected: Option<Vec<WorkerName>>) -> Result<Report, CliError> {
+        let request = signed(CommandRequest { dry_run, ..self.request.clone() });
+        let gathered: Gathered = scatter::scatter(session, self.verb, &request, expected).await?;
+        Ok(Report::new(self.verb, &request, gathered))
+    }
+}
+
+fn no_worker(fleet: &Fleet) -> CliError {
+    let hint = "`damocles-manager util worker list` shows the workers there are";
+    match fleet.expired.as_slice() {
+        [] => CliError::new(Exit::NotFound, "no worker that reports fits").hint(hint),
+        expired => {
+            CliError::new(Exit::NotFound, format!("no worker that reports fits; these have not reported for long: {}", listed(expired)))
+                .hint(hint)
+        }
+    }
+}

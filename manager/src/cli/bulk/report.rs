@@ -1,0 +1,359 @@
+//! What came of a command for many threads: a line for each thread, a summary, the exit code. Pure but for printing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use shared_msgs::{
+    cli::{CliError, Exit, ReplyOutput, counted, json, jsonl, note, print, table},
+    command::{BulkReply, CommandRequest, ThreadResult, Verb},
+    error::ErrorBody,
+    id::Id,
+    name::WorkerName,
+    worker_client::said::{Fate, fate, result},
+};
+
+use super::gather::Gathered;
+
+const COLUMNS: [&str; 4] = ["Worker", "Index", "SectorID", "Result"];
+// More names than these fill a screen; JSON has them all.
+const MAX_NAMES: usize = 20;
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) verb: Verb,
+    pub(super) summary: Summary,
+    dry_run: bool,
+    request_id: Option<Id>,
+    gathered: Gathered,
+}
+
+/// How the threads fared, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Summary {
+    /// Threads that were selected.
+    pub(super) threads: usize,
+    /// Workers that have some.
+    pub(super) workers: usize,
+    /// Workers with threads that changed, or would.
+    #[serde(skip)]
+    pub(super) changing_workers: usize,
+    /// Threads that changed, or would, by what they are now.
+    pub(super) changed: BTreeMap<&'static str, usize>,
+    /// Threads that were so already.
+    pub(super) unchanged: usize,
+    /// Threads that no longer fitted when they were to act.
+    pub(super) skipped: usize,
+    /// Threads that were to change and did not.
+    pub(super) failed: usize,
+    /// Workers that did nothing.
+    pub(super) refused: usize,
+    /// Workers that did not answer.
+    pub(super) missing: usize,
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<&'a str>,
+    error: &'a ErrorBody,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    dry_run: bool,
+    request_id: Option<Id>,
+    complete: bool,
+    workers: &'a [BulkReply],
+    refused: Vec<Refusal<'a>>,
+    missing: Vec<&'a str>,
+    summary: &'a Summary,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    worker: &'a str,
+    #[serde(flatten)]
+    thread: &'a ThreadResult,
+}
+
+/// Names for people: not more than fit.
+pub(super) fn listed(workers: &[WorkerName]) -> String {
+    let names: Vec<_> = workers.iter().take(MAX_NAMES).map(WorkerName::as_str).collect();
+    let more = workers.len().saturating_sub(MAX_NAMES);
+    names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+}
+
+impl Summary {
+    fn of(verb: Verb, gathered: &Gathered) -> Summary {
+        let mut summary =
+            Summary { refused: gathered.refused.len() + gathered.unnamed.len(), missing: gathered.missing.len(), ..Summary::default() };
+        let (mut workers, mut changing) = (BTreeSet::new(), BTreeSet::new());
+        for reply in &gathered.replies {
+            for thread in &reply.threads {
+                workers.insert(&reply.worker);
+                summary.threads += 1;
+                match fate(verb, thread) {
+                    Fate::Changed(how) => {
+                        changing.insert(&reply.worker);
+                        *summary.changed.entry(how).or_default() += 1;
+                    }
+                    Fate::Unchanged => summary.unchanged += 1,
+                    Fate::Skipped => summary.skipped += 1,
+                    Fate::Failed => summary.failed += 1,
+                }
+            }
+        }
+        (summary.workers, summary.changing_workers) = (workers.len(), changing.len());
+        summary
+    }
+
+    /// How many threads change.
+    pub(super) fn changed(&self) -> usize {
+        self.changed.values().sum()
+    }
+
+    // `12 threads on 3 workers: 10 resumed, 1 unchanged, 1 failed; 1 worker refused`
+    fn text(&self) -> String {
+        let counts = self.changed.iter().map(|(how, count)| (*count, *how));
+        let counts = counts.chain([(self.unchanged, "unchanged"), (self.skipped, "skipped"), (self.failed, "failed")]);
+        let counts: Vec<_> = counts.filter(|(count, _)| *count > 0).map(|(count, how)| format!("{count} {how}")).collect();
+        let mut text = match self.threads {
+            0 => "no thread is selected".to_owned(),
+            threads => format!("{} on {}: {}", counted(threads, "thread"), counted(self.workers, "worker"), counts.join(", ")),
+        };
+        if self.refused > 0 {
+            text += &format!("; {} refused", counted(self.refused, "worker"));
+        }
+        text
+    }
+}
+
+impl Report {
+    /// What came of this request.
+    pub(super) fn new(verb: Verb, request: &CommandRequest, gathered: Gathered) -> Report {
+        let summary = Summary::of(verb, &gathered);
+        Report { verb, summary, dry_run: request.dry_run, request_id: request.request_id, gathered }
+    }
+
+    /// Prints it, and returns how the command ended.
+    pub(super) fn finish(&self, output: ReplyOutput) -> Result<(), CliError> {
+        print(&self.shown(output)?)?;
+        self.notes().iter().for_each(|text| note(text));
+        let text = self.said();
+        match self.exit() {
+            None => note(&text),
+            Some(exit) => return Err(self.hinted(CliError::new(exit, text))),
+        }
+        Ok(())
+    }
+
+    // The threads, or the whole.
+    fn shown(&self, output: ReplyOutput) -> Result<String, CliError> {
+        Ok(match output {
+            ReplyOutput::Plain => self.table(),
+            ReplyOutput::Json => json(&Document {
+                dry_run: self.dry_run,
+                request_id: self.request_id,
+                complete: self.gathered.complete,
+                workers: &self.gathered.replies,
+                refused: self.refusals().collect(),
+                missing: self.gathered.missing.iter().map(WorkerName::as_str).collect(),
+                summary: &self.summary,
+            })?,
+            ReplyOutput::Jsonl => {
+                let lines: Vec<_> = self.threads().map(|(worker, thread)| Line { worker, thread }).collect();
+                let refusals: Vec<_> = self.refusals().collect();
+                jsonl(&lines)? + &jsonl(&refusals)?
+            }
+        })
+    }
+
+    /// A line for each thread, and for each worker that refused.
+    pub(super) fn table(&self) -> String {
+        let thread = |(worker, thread): (&str, &ThreadResult)| {
+            let sector = thread.sector_id.clone().unwrap_or_else(|| "-".into());
+            vec![worker.to_owned(), thread.index.to_string(), sector, result(self.verb, thread)]
+        };
+        let refusal = |refusal: Refusal<'_>| {
+            let worker = refusal.worker.unwrap_or("?").to_owned();
+            vec![worker, "-".into(), "-".into(), format!("refused: {}", refusal.error.message)]
+        };
+        table(&COLUMNS, self.threads().map(thread).chain(self.refusals().map(refusal)).collect())
+    }
+
+    fn threads(&self) -> impl Iterator<Item = (&str, &ThreadResult)> {
+        self.gathered.replies.iter().flat_map(|reply| reply.threads.iter().map(|thread| (reply.worker.as_str(), thread)))
+    }
+
+    fn refusals(&self) -> impl Iterator<Item = Refusal<'_>> {
+        let named = self.gathered.refused.iter().map(|(worker, error)| Refusal { worker: Some(worker.as_str()), error });
+        named.chain(self.gathered.unnamed.iter().map(|error| Refusal { worker: None, error }))
+    }
+
+    /// The whole in a sentence.
+    pub(super) fn said(&self) -> String {
+        let dry_run = if self.dry_run { "dry run, nothing was done: " } else { "" };
+        let missing = match (self.gathered.missing.as_slice(), self.dry_run) {
+            ([], _) => String::new(),
+            (missing, true) => format!("; {} did not answer: {}", counted(missing.len(), "worker"), listed(missing)),
+            (missing, false) => {
+                format!("; {} did not answer, their outcome is unknown: {}", counted(missing.len(), "worker"), listed(missing))
+            }
+        };
+        format!("{dry_run}{}{missing}", self.summary.text())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let replies = &self.gathered.replies;
+        for pair in replies.windows(2).filter(|pair| pair[0].worker == pair[1].worker) {
+            notes.push(format!("two processes answer as {}: stop one of them, or give it another name", pair[0].worker));
+        }
+        if self.gathered.unreadable > 0 {
+            notes.push(format!("{} cannot be read", counted(self.gathered.unreadable, "answer")));
+        }
+        notes
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        let Summary { failed, refused, missing, .. } = &self.summary;
+        match (failed + refused, *missing) {
+            (0, 0) if !self.gathered.complete && self.gathered.replies.is_empty() => Some(Exit::NotFound),
+            (0, 0) => None,
+            (0, _) => Some(Exit::NoAnswer),
+            _ => Some(Exit::Failed),
+        }
+    }
+
+    fn hinted(&self, error: CliError) -> CliError {
+        match error.exit {
+            Exit::NotFound => {
+                CliError { message: "no worker answered that fits".into(), ..error }.hint("is a worker running, and does it reach NATS?")
+            }
+            Exit::NoAnswer => {
+                error.hint("look at them with `util worker info`; the command may be repeated, threads that have changed no longer fit")
+            }
+            _ => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use shared_msgs::error::ErrorKind;
+
+    use super::*;
+
+    fn threads(worker: &str, instance: Id, threads: Value) -> BulkReply {
+        serde_json::from_value(json!({"worker": worker, "instance_id": instance, "threads": threads})).unwrap()
+    }
+
+    fn nothing() -> Gathered {
+        Gathered { replies: vec![], refused: vec![], unnamed: vec![], missing: vec![], unreadable: 0, complete: true }
+    }
+
+    fn sample() -> Gathered {
+        let resumed = json!({"kind": "resumed", "from": "C1Done", "to": "TreeDBuilt"});
+        let replies = vec![
+            threads(
+                "w1",
+                Id::NIL,
+                json!([
+                    {"index": 0, "sector_id": "s-t010000-1", "outcome": resumed},
+                    {"index": 1, "error": {"kind": "not_paused", "status": "running", "message": "the thread is not paused, it is running"}},
+                ]),
+            ),
+            threads("w2", Id::NIL, json!([{"index": 0, "sector_id": "s-t010000-2", "outcome": resumed}])),
+            threads("w3", Id::NIL, json!([])),
+        ];
+        Gathered { replies, ..nothing() }
+    }
+
+    fn report(gathered: Gathered) -> Report {
+        Report::new(Verb::Resume, &CommandRequest { request_id: Some(Id::NIL), ..CommandRequest::default() }, gathered)
+    }
+
+    #[test]
+    fn there_is_a_line_for_each_thread_and_a_summary() {
+        let report = report(sample());
+        let expected = "\
+Worker  Index  SectorID     Result
+w1      0      s-t010000-1  resumed C1Done -> TreeDBuilt
+w1      1      -            unchanged: the thread is not paused, it is running
+w2      0      s-t010000-2  resumed C1Done -> TreeDBuilt
+";
+        assert_eq!(report.shown(ReplyOutput::Plain).unwrap(), expected);
+        assert_eq!(report.said(), "3 threads on 2 workers: 2 resumed, 1 unchanged");
+        assert_eq!((report.exit(), report.summary.changed()), (None, 2));
+    }
+
+    #[test]
+    fn a_thread_that_failed_and_a_worker_that_refused_are_exit_1() {
+        let mut failed = sample();
+        let missing = json!({"kind": "state_unreachable", "state": "C2Done", "missing": ["proof"], "message": "no proof"});
+        failed.replies.push(threads("w4", Id::NIL, json!([{"index": 0, "error": missing}])));
+        failed.missing.push("w5".parse().unwrap());
+        let failed = report(failed);
+        assert_eq!(failed.exit(), Some(Exit::Failed));
+        let expected = "4 threads on 3 workers: 2 resumed, 1 unchanged, 1 failed; 1 worker did not answer, their outcome is unknown: w5";
+        assert_eq!(failed.said(), expected);
+
+        let refused = report(Gathered { refused: vec![("w4".parse().unwrap(), ErrorKind::LeaseUnconfirmed.into())], ..sample() });
+        assert_eq!(refused.exit(), Some(Exit::Failed));
+        assert!(refused.said().ends_with("; 1 worker refused"), "{}", refused.said());
+        assert!(refused.table().contains("w4      -      -            refused: "), "{}", refused.table());
+    }
+
+    #[test]
+    fn a_worker_that_did_not_answer_is_named_and_exit_4() {
+        let missing: Vec<WorkerName> = (10..40).map(|number| format!("w{number}").parse().unwrap()).collect();
+        let report = report(Gathered { missing, complete: false, ..sample() });
+        assert_eq!(report.exit(), Some(Exit::NoAnswer));
+        assert!(report.said().contains("30 workers") && report.said().ends_with("w29 and 10 more"), "{}", report.said());
+    }
+
+    #[test]
+    fn no_thread_is_no_failure_and_nobody_at_all_is() {
+        let nobody_selected = report(Gathered { replies: vec![threads("w1", Id::NIL, json!([]))], ..nothing() });
+        assert_eq!((nobody_selected.exit(), nobody_selected.said().as_str()), (None, "no thread is selected"));
+        assert_eq!(report(Gathered { complete: false, ..nothing() }).exit(), Some(Exit::NotFound));
+    }
+
+    #[test]
+    fn two_processes_of_a_name_are_both_shown_and_noted() {
+        let mut twins = sample();
+        twins.replies.insert(2, threads("w2", Id::generate(), json!([{"index": 0, "outcome": {"kind": "pause_withdrawn"}}])));
+        let report = report(twins);
+        assert_eq!(report.table().lines().filter(|line| line.starts_with("w2")).count(), 2);
+        assert!(report.notes()[0].contains("w2"));
+        assert_eq!(report.said(), "4 threads on 2 workers: 1 pause withdrawn, 2 resumed, 1 unchanged");
+    }
+
+    #[test]
+    fn json_is_one_document_and_jsonl_a_thread_a_line() {
+        let report = report(sample());
+        let document: Value = serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap()).unwrap();
+        assert_eq!(document["workers"].as_array().unwrap().len(), 3);
+        let expected = json!({
+            "threads": 3, "workers": 2, "changed": {"resumed": 2}, "unchanged": 1, "skipped": 0, "failed": 0, "refused": 0, "missing": 0,
+        });
+        assert_eq!(document["summary"], expected);
+        assert_eq!((&document["dry_run"], &document["complete"], &document["missing"]), (&json!(false), &json!(true), &json!([])));
+        assert_eq!(document["request_id"], json!(Id::NIL));
+        let lines = report.shown(ReplyOutput::Jsonl).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((lines.len(), &lines[2]["worker"], &lines[2]["outcome"]["to"]), (3, &json!("w2"), &json!("TreeDBuilt")));
+    }
+
+    #[test]
+    fn ten_thousand_workers_are_reported_at_once() {
+        let replies =
+            (0..10_000).map(|number| threads(&format!("w{number:05}"), Id::NIL, json!([{"index": 0, "outcome": {"kind": "paused"}}])));
+        let report = report(Gathered { replies: replies.collect(), ..nothing() });
+        let began = std::time::Instant::now();
+        assert_eq!(report.table().lines().count(), 10_001);
+        assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    }
+}

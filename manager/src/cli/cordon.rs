@@ -1,0 +1,61 @@
+//! `util worker cordon`, `uncordon` and `drain`: whether threads take new sectors.
+
+use clap::Args;
+use shared_msgs::{
+    cli::CliError,
+    command::{CommandRequest, Verb},
+    connect::NatsSettings,
+    worker_client::verbs::{OrderArgs, WaitArgs},
+};
+
+use super::{
+    bulk::BulkOrder,
+    selectors::{ManyArgs, ThreadsArgs},
+    worker::{Session, Target},
+};
+
+/// Which threads.
+#[derive(Args, Debug)]
+pub struct CordonArgs {
+    /// Threads of one worker.
+    #[command(flatten)]
+    pub some: ThreadsArgs,
+    /// Why, and what to print.
+    #[command(flatten)]
+    pub order: OrderArgs,
+    /// Many threads.
+    #[command(flatten)]
+    pub many: ManyArgs,
+}
+
+/// Which threads to empty.
+#[derive(Args, Debug)]
+pub struct DrainArgs {
+    /// Which worker.
+    #[command(flatten)]
+    pub target: Target,
+    /// Threads' indexes, as `info` shows them [default: all threads of the worker]
+    #[arg(value_name = "INDEX")]
+    pub indexes: Vec<u32>,
+    /// Until they are empty.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+    /// Why, and what to print.
+    #[command(flatten)]
+    pub order: OrderArgs,
+}
+
+pub(super) async fn run(settings: NatsSettings, verb: Verb, args: CordonArgs) -> Result<(), CliError> {
+    let CordonArgs { some, order, many } = args;
+    let request = CommandRequest { reason: order.reason.clone(), ..CommandRequest::default() };
+    if let Some(bulk) = BulkOrder::new(verb, &many, request, order.output)? {
+        return bulk.run(&Session::connect(settings).await?).await;
+    }
+    let worker = some.worker()?;
+    Session::connect(settings).await?.worker(&worker)?.cordon(verb, &some.indexes, order).await
+}
+
+pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(), CliError> {
+    let DrainArgs { target, indexes, wait, order } = args;
+    Session::connect(settings).await?.worker(&target.worker)?.drain(&indexes, wait, order).await
+}

@@ -1,0 +1,73 @@
+//! One worker's states, as they are published, and asked for where nothing is heard.
+
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures::StreamExt;
+use tokio::time::timeout;
+
+use super::WorkerClient;
+use crate::{
+    cli::{CliError, Exit},
+    codec::decode,
+    snapshot::WorkerSnapshot,
+};
+
+// What a worker says of its ping interval is believed between these.
+const QUIET: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+
+/// Hears one worker. Its states come in no strict order: one that was on its way may come after a newer one.
+pub struct Follow<'a> {
+    worker: &'a WorkerClient,
+    published: Subscriber,
+    // Nothing was heard for so long: ask. At first at once.
+    quiet: Duration,
+}
+
+/// What there is to know.
+pub enum Heard {
+    /// A state of the worker.
+    State(Box<WorkerSnapshot>),
+    /// Nothing is published, and the worker does not answer either.
+    Silence(CliError),
+}
+
+impl WorkerClient {
+    /// Hears the worker from now on: what it publishes after a command that is sent later is not missed.
+    pub async fn follow(&self) -> Result<Follow<'_>, CliError> {
+        let subject = self.prefix.state(&self.worker);
+        let published = self.client.subscribe(subject.clone()).await;
+        let published = published.map_err(|error| CliError::new(Exit::Failed, format!("cannot subscribe {subject}: {error}")))?;
+        Ok(Follow { worker: self, published, quiet: Duration::ZERO })
+    }
+}
+
+impl Follow<'_> {
+    /// Waits for the next state. What cannot be read is passed over.
+    pub async fn next(&mut self) -> Heard {
+        let readable = async {
+            while let Some(message) = self.published.next().await {
+                if let Ok(snapshot) = decode(&message.payload) {
+                    return snapshot;
+                }
+            }
+            // Closed for good: asking is all that is left.
+            std::future::pending().await
+        };
+        if let Ok(snapshot) = timeout(self.quiet, readable).await {
+            return self.heard(snapshot);
+        }
+        let asked = self.worker.list().await;
+        // A worker that is away is asked again as soon as one that says nothing.
+        self.quiet = self.quiet.clamp(*QUIET.start(), *QUIET.end());
+        match asked {
+            Ok(snapshot) => self.heard(snapshot),
+            Err(unanswered) => Heard::Silence(unanswered.error),
+        }
+    }
+
+    fn heard(&mut self, snapshot: WorkerSnapshot) -> Heard {
+        self.quiet = Duration::from_millis(snapshot.ping_interval_ms).clamp(*QUIET.start(), *QUIET.end());
+        Heard::State(Box::new(snapshot))
+    }
+}

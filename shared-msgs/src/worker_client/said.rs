@@ -1,0 +1,197 @@
+//! What a command did to a thread, and what a thread does, in words.
+
+use std::time::Duration;
+
+use crate::{
+    cli::human_secs,
+    command::{CommandReply, Outcome, ThreadResult, Verb},
+    error::ErrorKind,
+    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
+};
+
+/// What a command did, in a sentence: `#0 s-t010000-2: paused`.
+pub fn sentence(reply: &CommandReply) -> String {
+    format!("{}: {}", thread_name(reply.index, reply.sector_id.as_deref()), outcome(&reply.outcome))
+}
+
+/// A thread with the sector it has in hand: `#0 s-t010000-2`.
+pub fn thread_name(index: u32, sector: Option<&str>) -> String {
+    match sector {
+        Some(sector) => format!("#{index} {sector}"),
+        None => format!("#{index}"),
+    }
+}
+
+/// An outcome in words.
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Paused => "paused".to_owned(),
+        Outcome::PausePending { stage, why } => {
+            let stage = if stage.is_empty() { "its stage" } else { stage };
+            let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("pause pending, it takes effect when {stage} ends{why}")
+        }
+        Outcome::AlreadyPaused => "already paused".into(),
+        Outcome::Resumed { from, to } if from == to => format!("resumed in {to}"),
+        Outcome::Resumed { from, to } => format!("resumed {from} -> {to}"),
+        Outcome::PauseWithdrawn => "pause withdrawn before it took effect".into(),
+        Outcome::Cordoned => "cordoned, it takes no new sector".into(),
+        Outcome::AlreadyCordoned => "already cordoned".into(),
+        Outcome::Uncordoned => "uncordoned, it takes sectors again".into(),
+        Outcome::NotCordoned => "was not cordoned".into(),
+        Outcome::Other => "done, in a way that only a newer version of this tool can name".into(),
+    }
+}
+
+/// How one thread of many fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It changed; how, in a word or two for a summary.
+    Changed(&'static str),
+    /// It was so already.
+    Unchanged,
+    /// It no longer fitted when it was to act.
+    Skipped,
+    /// It was to change and did not.
+    Failed,
+}
+
+/// How a thread fared under this verb.
+pub fn fate(verb: Verb, result: &ThreadResult) -> Fate {
+    match (&result.outcome, &result.error) {
+        (Some(outcome), _) if outcome.is_unchanged() => Fate::Unchanged,
+        (Some(outcome), _) => Fate::Changed(match outcome {
+            Outcome::PausePending { .. } => "pause pending",
+            Outcome::Paused | Outcome::AlreadyPaused => "paused",
+            Outcome::Resumed { .. } => "resumed",
+            Outcome::PauseWithdrawn => "pause withdrawn",
+            Outcome::Cordoned | Outcome::AlreadyCordoned => "cordoned",
+            Outcome::Uncordoned | Outcome::NotCordoned => "uncordoned",
+            Outcome::Other => "done",
+        }),
+        (None, Some(error)) => match error.kind {
+            ErrorKind::NotSelected => Fate::Skipped,
+            // Whoever resumes many threads wants them to run.
+            ErrorKind::NotPaused { .. } if verb == Verb::Resume => Fate::Unchanged,
+            _ => Fate::Failed,
+        },
+        (None, None) => Fate::Failed,
+    }
+}
+
+/// What became of one thread of many, in words.
+pub fn result(verb: Verb, result: &ThreadResult) -> String {
+    match (&result.outcome, &result.error) {
+        (Some(done), _) => outcome(done),
+        (None, Some(error)) => match fate(verb, result) {
+            Fate::Skipped => format!("skipped: {}", error.message),
+            Fate::Failed => format!("failed: {}", error.message),
+            Fate::Unchanged | Fate::Changed(_) => format!("unchanged: {}", error.message),
+        },
+        (None, None) => "failed: the worker does not say how".into(),
+    }
+}
+
+/// A status as a phrase: `running 5s, pause pending`. Its time grows by `since`, the age of the report.
+pub fn status(status: &ThreadStatus, since: Duration) -> String {
+    let time = |millis: &u64| human_secs(Duration::from_millis(*millis) + since);
+    match status {
+        ThreadStatus::Idle => "idle".into(),
+        ThreadStatus::Running { elapsed_ms, processor: None } => format!("running {}", time(elapsed_ms)),
+        ThreadStatus::Running { elapsed_ms, processor: Some(processor) } => format!("running {} in {processor}", time(elapsed_ms)),
+        ThreadStatus::Waiting { elapsed_ms, reason } if reason.is_empty() => format!("waiting {}", time(elapsed_ms)),
+        ThreadStatus::Waiting { elapsed_ms, reason } => format!("waiting {} for {reason}", time(elapsed_ms)),
+        ThreadStatus::PausePending { elapsed_ms } => format!("running {}, pause pending", time(elapsed_ms)),
+        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Operator } => format!("paused {} by an operator", time(elapsed_ms)),
+        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Error } => format!("paused {} by an error", time(elapsed_ms)),
+        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Other } => format!("paused {}", time(elapsed_ms)),
+        ThreadStatus::Other => "other".into(),
+    }
+}
+
+/// What a thread does: `#0 s-t010000-2: C2 running 13m42s, pause pending`; `since` is the age of its report.
+pub fn activity(thread: &ThreadSnapshot, since: Duration) -> String {
+    let name = thread_name(thread.index, thread.sector_id.as_deref());
+    let runs = matches!(thread.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. });
+    let stage = thread.stage.as_deref().filter(|stage| runs && !stage.is_empty());
+    format!("{name}: {} {}", stage.unwrap_or(&thread.state), status(&thread.status, since))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::error::ErrorBody;
+
+    fn reply(sector: Option<&str>, outcome: Outcome) -> String {
+        sentence(&CommandReply { index: 0, sector_id: sector.map(Into::into), revision: 1, outcome })
+    }
+
+    fn resumed(from: &str, to: &str) -> Outcome {
+        Outcome::Resumed { from: from.into(), to: to.into() }
+    }
+
+    fn did(outcome: Outcome) -> ThreadResult {
+        ThreadResult { outcome: Some(outcome), ..ThreadResult::default() }
+    }
+
+    fn refused(kind: ErrorKind) -> ThreadResult {
+        ThreadResult { error: Some(ErrorBody::from(kind)), ..ThreadResult::default() }
+    }
+
+    #[test]
+    fn every_outcome_is_one_plain_sentence() {
+        let sector = Some("s-t010000-2");
+        assert_eq!(reply(sector, Outcome::Paused), "#0 s-t010000-2: paused");
+        assert_eq!(reply(None, Outcome::AlreadyPaused), "#0: already paused");
+        let pending = |why: Option<&str>| Outcome::PausePending { stage: "C2".into(), why: why.map(Into::into) };
+        assert_eq!(reply(sector, pending(None)), "#0 s-t010000-2: pause pending, it takes effect when C2 ends");
+        assert_eq!(
+            reply(None, pending(Some("it runs inside the worker"))),
+            "#0: pause pending, it takes effect when C2 ends (it runs inside the worker)"
+        );
+        assert_eq!(reply(sector, resumed("C1Done", "TreeDBuilt")), "#0 s-t010000-2: resumed C1Done -> TreeDBuilt");
+        assert_eq!(reply(sector, resumed("C1Done", "C1Done")), "#0 s-t010000-2: resumed in C1Done");
+        assert_eq!(reply(sector, Outcome::PauseWithdrawn), "#0 s-t010000-2: pause withdrawn before it took effect");
+        assert_eq!(reply(None, Outcome::Cordoned), "#0: cordoned, it takes no new sector");
+        assert_eq!(reply(None, Outcome::NotCordoned), "#0: was not cordoned");
+    }
+
+    #[test]
+    fn what_changes_nothing_is_no_failure() {
+        assert_eq!(fate(Verb::Resume, &did(resumed("C1Done", "C1Done"))), Fate::Changed("resumed"));
+        assert_eq!(fate(Verb::Pause, &did(Outcome::AlreadyPaused)), Fate::Unchanged);
+        assert_eq!(fate(Verb::Uncordon, &did(Outcome::NotCordoned)), Fate::Unchanged);
+        let running = refused(ErrorKind::NotPaused { status: "running".into() });
+        assert_eq!(fate(Verb::Resume, &running), Fate::Unchanged);
+        assert_eq!(result(Verb::Resume, &running), "unchanged: the thread is not paused, it is running");
+        assert_eq!(fate(Verb::Resume, &refused(ErrorKind::NotSelected)), Fate::Skipped);
+        let failed = refused(ErrorKind::internal("disk"));
+        assert_eq!((fate(Verb::Resume, &failed), result(Verb::Resume, &failed).as_str()), (Fate::Failed, "failed: internal error: disk"));
+        assert_eq!(fate(Verb::Pause, &ThreadResult::default()), Fate::Failed);
+    }
+
+    #[test]
+    fn a_status_reads_as_a_phrase() {
+        let said = |value: Value| status(&serde_json::from_value(value).unwrap(), Duration::ZERO);
+        assert_eq!(said(json!({"kind": "waiting", "elapsed_ms": 3_900, "for": "retry 2 of 5"})), "waiting 3s for retry 2 of 5");
+        assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000})), "running 5s");
+        assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000, "processor": "c2-0"})), "running 5s in c2-0");
+        assert_eq!(said(json!({"kind": "pause_pending", "elapsed_ms": 5_000})), "running 5s, pause pending");
+        assert_eq!(said(json!({"kind": "levitating"})), "other");
+    }
+
+    #[test]
+    fn what_a_thread_does_grows_with_the_age_of_its_report() {
+        let mut thread: ThreadSnapshot = serde_json::from_value(json!({
+            "index": 0, "sector_id": "s-t010000-2", "state": "C1Done", "stage": "C2",
+            "status": {"kind": "pause_pending", "elapsed_ms": 820_000},
+        }))
+        .unwrap();
+        assert_eq!(activity(&thread, Duration::from_secs(2)), "#0 s-t010000-2: C2 running 13m42s, pause pending");
+        thread.sector_id = None;
+        thread.status = ThreadStatus::Paused { elapsed_ms: 0, by: PausedBy::Operator };
+        assert_eq!(activity(&thread, Duration::ZERO), "#0: C1Done paused 0s by an operator");
+    }
+}

@@ -1,0 +1,171 @@
+//! The commands for one worker, from their options to what is printed. Both command-line tools have them; they differ in
+//! how the worker and its threads are named.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    WorkerClient,
+    said::{self, Fate, activity, sentence, thread_name},
+    wait::{Emptying, Goal, OneThread, Pausing, Resuming, reach},
+};
+use crate::{
+    cli::{CliError, Exit, ReplyOutput, counted, jsonl, note, print, print_done},
+    command::{BulkReply, CommandReply, CommandRequest, ThreadResult, Verb},
+    selector::Selector,
+    snapshot::ThreadSnapshot,
+};
+
+/// What every command takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct OrderArgs {
+    /// Why, for the worker's log and history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How to print what was done
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ReplyOutput,
+}
+
+/// Whether to wait for what a command leads to.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct WaitArgs {
+    /// Return when it has come about: as long as that takes, or exit 6 when DURATION has passed before
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = humantime::parse_duration)]
+    pub wait: Option<Option<Duration>>,
+    /// Return as soon as the worker has answered; this is the default
+    #[arg(long, conflicts_with = "wait")]
+    pub detach: bool,
+}
+
+/// Only if nobody acted on the thread since.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct RevisionArgs {
+    /// Act only on a thread at this revision, as the wide form of the list of threads shows it
+    #[arg(long, value_name = "N")]
+    pub if_revision: Option<u64>,
+}
+
+/// Not after the stage, but now.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct NowArgs {
+    /// Stop a running external processor instead of waiting for its stage to end; the stage begins anew on resume
+    #[arg(long)]
+    pub now: bool,
+}
+
+// A reply, and how the thread stood in the end.
+#[derive(Serialize)]
+struct Waited<'a> {
+    #[serde(flatten)]
+    reply: &'a CommandReply,
+    thread: Option<&'a ThreadSnapshot>,
+}
+
+impl WorkerClient {
+    /// Pauses a thread, and prints what came of it.
+    pub async fn pause(&self, index: u32, now: NowArgs, revision: RevisionArgs, wait: WaitArgs, order: OrderArgs) -> Result<(), CliError> {
+        let request = CommandRequest { now: now.now, if_revision: revision.if_revision, reason: order.reason, ..CommandRequest::to(index) };
+        self.give(Verb::Pause, request, Pausing, wait, order.output).await
+    }
+
+    /// Resumes a thread, in `state` if one is given, and prints what came of it.
+    pub async fn resume(
+        &self,
+        index: u32,
+        state: Option<String>,
+        revision: RevisionArgs,
+        wait: WaitArgs,
+        order: OrderArgs,
+    ) -> Result<(), CliError> {
+        let request = CommandRequest { state, if_revision: revision.if_revision, reason: order.reason, ..CommandRequest::to(index) };
+        self.give(Verb::Resume, request, Resuming, wait, order.output).await
+    }
+
+    async fn give<G: Goal + AsRef<OneThread>>(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+        goal: impl FnOnce(OneThread) -> G,
+        wait: WaitArgs,
+        output: ReplyOutput,
+    ) -> Result<(), CliError> {
+        let Some(patience) = wait.wait else {
+            let reply = self.order(verb, request).await?;
+            return print_done(&reply, &sentence(&reply), output);
+        };
+        // Before the command, or what it leads to at once would be missed.
+        let mut follow = self.follow().await?;
+        let reply = self.order(verb, request).await?;
+        let mut goal = goal(OneThread::of(&reply));
+        let reached = reach(&mut goal, &mut follow, patience).await;
+        let thread = goal.as_ref().last.as_ref();
+        // Where it did not come about, what was done is said: the command stays in effect.
+        let words = match (&reached, thread) {
+            (Ok(()), Some(thread)) => activity(thread, Duration::ZERO),
+            _ => sentence(&reply),
+        };
+        print_done(&Waited { reply: &reply, thread }, &words, output)?;
+        reached.map_err(|error| self.named(error))
+    }
+
+    /// Cordons threads of this worker, or ends that; all of them if none is named. Prints what came of it.
+    pub async fn cordon(&self, verb: Verb, indexes: &[u32], order: OrderArgs) -> Result<(), CliError> {
+        let reply = self.order_many(verb, selecting(indexes, order.reason)).await?;
+        print_many(verb, &reply, order.output)?;
+        self.all_done(verb, indexes, &reply)
+    }
+
+    /// Cordons threads of this worker, and waits until they are empty if it is asked to.
+    pub async fn drain(&self, indexes: &[u32], wait: WaitArgs, order: OrderArgs) -> Result<(), CliError> {
+        let Some(patience) = wait.wait else { return self.cordon(Verb::Cordon, indexes, order).await };
+        let mut follow = self.follow().await?;
+        let reply = self.order_many(Verb::Cordon, selecting(indexes, order.reason)).await?;
+        print_many(Verb::Cordon, &reply, order.output)?;
+        self.all_done(Verb::Cordon, indexes, &reply)?;
+        let mut goal = Emptying::new(reply.threads.iter().map(|thread| (thread.index, thread.revision.unwrap_or(0))));
+        reach(&mut goal, &mut follow, patience).await.map_err(|error| self.named(error))?;
+        let empty = counted(reply.threads.len(), "thread");
+        note(&format!("worker {}: drained; {empty} without a sector, and cordoned until `uncordon`", self.worker));
+        Ok(())
+    }
+
+    // Threads that are not there, or did not do it, are failures.
+    fn all_done(&self, verb: Verb, indexes: &[u32], reply: &BulkReply) -> Result<(), CliError> {
+        let absent = indexes.iter().find(|index| reply.threads.iter().all(|thread| thread.index != **index));
+        if let Some(index) = absent {
+            return Err(CliError::new(Exit::NotFound, format!("worker {}: there is no thread {index}", self.worker)));
+        }
+        let failed = reply.threads.iter().filter(|thread| said::fate(verb, thread) == Fate::Failed).count();
+        let all = counted(reply.threads.len(), "thread");
+        match failed {
+            0 => Ok(()),
+            failed => Err(CliError::new(Exit::Failed, format!("worker {}: {failed} of {all} failed", self.worker))),
+        }
+    }
+
+    fn named(&self, error: CliError) -> CliError {
+        CliError { message: format!("worker {}: {}", self.worker, error.message), ..error }
+    }
+}
+
+fn selecting(indexes: &[u32], reason: Option<String>) -> CommandRequest {
+    let selector = Selector { all: indexes.is_empty(), index: indexes.to_vec(), ..Selector::default() };
+    CommandRequest { reason, ..CommandRequest::to_all(selector) }
+}
+
+fn print_many(verb: Verb, reply: &BulkReply, output: ReplyOutput) -> Result<(), CliError> {
+    if output == ReplyOutput::Jsonl {
+        return print(&jsonl(&reply.threads)?);
+    }
+    let line = |thread: &ThreadResult| {
+        let name = thread_name(thread.index, thread.sector_id.as_deref());
+        format!("{name}: {}", said::result(verb, thread))
+    };
+    match output {
+        ReplyOutput::Plain => reply.threads.iter().try_for_each(|thread| print_done(thread, &line(thread), output)),
+        _ => print_done(reply, "", output),
+    }
+}
