@@ -9,7 +9,7 @@ use async_nats::jetstream::{
 use futures::StreamExt;
 use shared_msgs::{
     codec::decode,
-    lease::{Claim, Lease, claim_of, key},
+    lease::{Claim, Lease, claim_of, key, open_bucket},
 };
 use tokio::time::{Instant, sleep};
 
@@ -19,6 +19,11 @@ use crate::{
 };
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Makes the lease bucket before anybody else does; in it leases last so long.
+pub async fn make(bus: &Bus, ttl: Duration) {
+    open_bucket(&jetstream::new(bus.client.clone()), &bus.prefix, ttl).await.unwrap();
+}
 
 /// The holder of a worker's name, with the revision of its entry; `None` while nobody has it.
 pub async fn holder(bus: &Bus, worker: &str) -> Option<(Lease, u64)> {
