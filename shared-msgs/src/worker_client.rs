@@ -7,11 +7,12 @@
 //!  no answer in time -> asked again with the same request id, see [`attempts`]; in the end nothing is known: the command
 //!                       may have been carried out, or may still be
 //! ```
-//! [`verbs`]: the commands for one worker, whole, as both tools have them; [`wait`], [`follow`], [`progress`]: waiting for
+//! [`verbs`]: the commands for one worker, whole, as both tools have them; [`goals`], [`wait`], [`follow`], [`progress`]: waiting for
 //! what a command leads to; [`said`]: all of that in words.
 
 pub mod attempts;
 pub mod follow;
+pub mod goals;
 pub mod progress;
 pub mod said;
 pub mod verbs;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shared_msgs::{
     codec::{Encoding, decode},
     command::CommandRequest,
+    error::{ErrorKind, ErrorReply},
     id::Id,
     name::WorkerName,
 };
@@ -89,4 +90,9 @@ impl Drop for PlayedCommands {
 /// What a worker says that did that to these threads.
 pub fn bulk(worker: &str, threads: Value) -> Value {
     json!({"worker": worker, "instance_id": Id::NIL, "threads": threads})
+}
+
+/// What a worker says that did nothing.
+pub fn refusal(kind: ErrorKind) -> Value {
+    serde_json::to_value(ErrorReply::from(kind)).unwrap()
 }

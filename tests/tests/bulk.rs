@@ -2,7 +2,7 @@
 
 use e2e::{
     bus::name,
-    played_commands::{Heard, PlayedCommands, bulk},
+    played_commands::{Heard, PlayedCommands, bulk, refusal},
     state_watch::{is_paused, is_stuck},
     testbed::Testbed,
     worker::WorkerConfig,
@@ -10,7 +10,7 @@ use e2e::{
 use futures::StreamExt;
 use serde_json::{Value, json};
 use shared_msgs::{
-    error::{ErrorKind, ErrorReply},
+    error::ErrorKind,
     id::Id,
     selector::Selector,
     snapshot::{PausedBy, WorkerSnapshot},
@@ -19,10 +19,6 @@ use shared_msgs::{
 fn resumed(index: u32) -> Value {
     json!({"index": index, "sector_id": format!("s-t010000-{}", index + 1), "revision": 15,
         "outcome": {"kind": "resumed", "from": "C1Done", "to": "TreeDBuilt"}})
-}
-
-fn refusal(kind: ErrorKind) -> Value {
-    serde_json::to_value(ErrorReply::from(kind)).unwrap()
 }
 
 // A worker with these results for every command, which reports.

@@ -4,18 +4,14 @@ use std::time::Duration;
 
 use e2e::{
     DEADLINE,
-    played_commands::{Heard, PlayedCommands},
+    played_commands::{Heard, PlayedCommands, refusal},
     state_watch::waits_for,
     testbed::Testbed,
     worker::WorkerConfig,
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
-use shared_msgs::{
-    codec::decode,
-    command::CommandRequest,
-    error::{ErrorKind, ErrorReply},
-};
+use shared_msgs::{codec::decode, command::CommandRequest, error::ErrorKind};
 
 fn answering(mut answer: impl FnMut() -> Value + Send + 'static) -> impl FnMut(&Heard) -> Option<Value> + Send + 'static {
     move |_| Some(answer())
@@ -82,7 +78,7 @@ async fn a_worker_that_vanishes_with_a_command_leaves_its_outcome_unknown() {
 #[tokio::test]
 async fn a_lease_that_is_not_confirmed_is_asked_again_until_it_is() {
     let bed = Testbed::start().await;
-    let refused = serde_json::to_value(ErrorReply::from(ErrorKind::LeaseUnconfirmed)).unwrap();
+    let refused = refusal(ErrorKind::LeaseUnconfirmed);
     let (mut refusals, once_refused) = (2, refused.clone());
     let answer = move || {
         refusals -= 1;

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::{
     WorkerClient,
+    goals::{Emptying, Goal, OneThread, Pausing, Resuming},
     said::{self, Fate, activity, sentence, thread_name},
-    wait::{Emptying, Goal, OneThread, Pausing, Resuming, reach},
+    wait::reach,
 };
 use crate::{
     cli::{CliError, Exit, ReplyOutput, counted, jsonl, note, print, print_done},
