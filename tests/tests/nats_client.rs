@@ -105,14 +105,13 @@ async fn nats_service_shows_each_worker_with_its_verbs_its_dest_and_its_summary(
         assert_eq!(service["version"], snapshot.version);
 
         let info = nats.run(&["service", "info", "damocles-worker", id, "--json"]).await.expect(0).json();
-        let served: Vec<_> = endpoints(&info).iter().map(|endpoint| endpoint["subject"].as_str().unwrap()).collect();
-        let verbs = ["list", "pause", "resume", "cordon", "uncordon"].map(|verb| format!("{}.{verb}", snapshot.dest));
+        let mut served: Vec<_> = endpoints(&info["info"]).iter().map(|endpoint| endpoint["subject"].as_str().unwrap()).collect();
+        served.sort();
+        let verbs = ["cordon", "list", "pause", "resume", "uncordon"].map(|verb| format!("{}.{verb}", snapshot.dest));
         assert_eq!(served, verbs);
 
-        let stats = nats.run(&["service", "stats", "damocles-worker", id, "--json"]).await.expect(0).stdout;
-        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap_or_else(|error| panic!("{error}: {stats}"));
-        let stats = stats.as_array().map_or(&stats, |all| &all[0]);
-        let list = endpoints(stats).iter().find(|endpoint| endpoint["name"] == "list").unwrap();
+        let stats = nats.run(&["service", "stats", "damocles-worker", id, "--json"]).await.expect(0).json();
+        let list = endpoints(&stats[0]).iter().find(|endpoint| endpoint["name"] == "list").unwrap();
         assert!(list["num_requests"].as_u64().unwrap() >= 1, "{stats}");
         assert_eq!(list["data"], serde_json::json!(snapshot.summary), "{stats}");
     }
