@@ -34,7 +34,7 @@ impl EventLog {
     pub async fn make(bus: &Bus) -> EventLog {
         let jetstream = jetstream::new(bus.client.clone());
         let (name, subjects) = (bus.prefix.events_stream(), vec![bus.prefix.events_of_all()]);
-        jetstream.get_or_create_stream(stream::Config { name, subjects, ..stream::Config::default() }).await.unwrap();
+        jetstream.get_or_create_stream(stream::Config { name, subjects, allow_direct: true, ..stream::Config::default() }).await.unwrap();
         EventLog { bus: bus.clone(), patience: DEADLINE }
     }
 

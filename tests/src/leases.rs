@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, kv::Operation};
+use async_nats::jetstream::{
+    self,
+    kv::{Operation, Store},
+};
+use futures::StreamExt;
 use shared_msgs::{
     codec::decode,
-    lease::{Lease, key, standby_key},
+    lease::{Claim, Lease, claim_of, key, open_bucket},
 };
 use tokio::time::{Instant, sleep};
 
@@ -16,14 +20,38 @@ use crate::{
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Makes the lease bucket before anybody else does; in it leases last so long.
+pub async fn make(bus: &Bus, ttl: Duration) {
+    open_bucket(&jetstream::new(bus.client.clone()), &bus.prefix, ttl).await.unwrap();
+}
+
 /// The holder of a worker's name, with the revision of its entry; `None` while nobody has it.
 pub async fn holder(bus: &Bus, worker: &str) -> Option<(Lease, u64)> {
     entry(bus, key(&name(worker))).await
 }
 
-/// Whether a process says that it stands by for a worker's name.
-pub async fn stands_by(bus: &Bus, worker: &str, instance: shared_msgs::id::Id) -> bool {
-    entry(bus, standby_key(&name(worker), instance)).await.is_some()
+/// Waits until so many processes say that they stand by for a worker's name.
+pub async fn standing_by(bus: &Bus, worker: &str, count: usize) -> Vec<Lease> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let claims = claims(bus, worker).await.unwrap_or_default();
+        if claims.len() == count {
+            return claims;
+        }
+        assert!(Instant::now() < deadline, "not {count} stand by for {worker} within {DEADLINE:?}: {claims:?}");
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn claims(bus: &Bus, worker: &str) -> Option<Vec<Lease>> {
+    let keys: Vec<_> = bucket(bus).await?.keys().await.ok()?.collect().await;
+    let mut claims = vec![];
+    for key in keys.into_iter().flatten() {
+        if matches!(claim_of(&key), Some(Claim::StandingBy(of, _)) if of == name(worker)) {
+            claims.extend(entry(bus, key).await.map(|(lease, _)| lease));
+        }
+    }
+    Some(claims)
 }
 
 /// Waits until the holder of a worker's name is one of which `holds` is true; the bucket tells nobody of an expiry.
@@ -40,7 +68,11 @@ pub async fn until(bus: &Bus, worker: &str, what: &str, holds: impl Fn(Option<&L
 }
 
 async fn entry(bus: &Bus, key: String) -> Option<(Lease, u64)> {
-    let bucket = jetstream::new(bus.client.clone()).get_key_value(bus.prefix.lease_bucket()).await.ok()?;
+    let bucket = bucket(bus).await?;
     let entry = bucket.entry(key).await.ok()??;
     (entry.operation == Operation::Put).then(|| (decode(&entry.value).unwrap(), entry.revision))
+}
+
+async fn bucket(bus: &Bus) -> Option<Store> {
+    jetstream::new(bus.client.clone()).get_key_value(bus.prefix.lease_bucket()).await.ok()
 }

@@ -1,4 +1,4 @@
-//! A real nats-server with JetStream: on a port and a store of its own, ready when it is handed out.
+//! A real nats-server, with JetStream unless a test wants none: on a port and a store of its own, ready when it is handed out.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,15 +12,24 @@ use crate::{binaries, process::Process};
 pub struct NatsServer {
     process: Process,
     port: u16,
-    store: PathBuf,
+    store: Option<PathBuf>,
     log_file: PathBuf,
 }
 
 impl NatsServer {
     /// Starts a server on a free port of the loopback interface; its store and its log are in `directory`.
     pub async fn start(directory: &Path) -> NatsServer {
-        let (store, log_file) = (directory.join("nats"), directory.join("nats.log"));
-        let (process, port) = run("-1", &store, &log_file).await;
+        NatsServer::start_with(directory, Some(directory.join("nats"))).await
+    }
+
+    /// The same without JetStream.
+    pub async fn start_without_jetstream(directory: &Path) -> NatsServer {
+        NatsServer::start_with(directory, None).await
+    }
+
+    async fn start_with(directory: &Path, store: Option<PathBuf>) -> NatsServer {
+        let log_file = directory.join("nats.log");
+        let (process, port) = run("-1", store.as_deref(), &log_file).await;
         NatsServer { process, port, store, log_file }
     }
 
@@ -51,13 +60,16 @@ impl NatsServer {
 
     /// Starts it again on the same port and store, after [`NatsServer::kill9`] or [`NatsServer::stop`].
     pub async fn restart(&mut self) {
-        (self.process, _) = run(&self.port.to_string(), &self.store, &self.log_file).await;
+        (self.process, _) = run(&self.port.to_string(), self.store.as_deref(), &self.log_file).await;
     }
 }
 
-async fn run(port: &str, store: &Path, log_file: &Path) -> (Process, u16) {
+async fn run(port: &str, store: Option<&Path>, log_file: &Path) -> (Process, u16) {
     let mut command = Command::new(binaries::nats_server());
-    command.args(["--addr", "127.0.0.1", "--port", port, "--jetstream", "--store_dir"]).arg(store);
+    command.args(["--addr", "127.0.0.1", "--port", port]);
+    if let Some(store) = store {
+        command.args(["--jetstream", "--store_dir"]).arg(store);
+    }
     let process = Process::spawn("nats-server", command, log_file);
     let listening = process.log().line_with(&["Listening for client connections on"]).await;
     process.log().line_with(&["Server is ready"]).await;

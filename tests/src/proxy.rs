@@ -5,7 +5,10 @@
 //!  healthy <-----------------------------------------> cut      or in both; after heal they go on where they were
 //! ```
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,7 +18,10 @@ use tokio::{
     },
     sync::watch,
     task::JoinHandle,
+    time::timeout,
 };
+
+use crate::DEADLINE;
 
 /// What the network does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +39,15 @@ struct Weather {
 pub struct Proxy {
     port: u16,
     weather: watch::Sender<Weather>,
+    held: Arc<watch::Sender<Vec<u8>>>,
     accepting: JoinHandle<()>,
+}
+
+/// One direction of a connection.
+struct Way {
+    open: fn(&Weather) -> bool,
+    /// What waits, for the test to see.
+    held: Arc<watch::Sender<Vec<u8>>>,
 }
 
 impl Proxy {
@@ -43,16 +57,18 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let weather = watch::Sender::<Weather>::default();
         let seen = weather.subscribe();
+        let held = Arc::<watch::Sender<Vec<u8>>>::default();
+        let waiting = held.clone();
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 // One that is refused sees its connection end at once.
                 if !seen.borrow().cut {
-                    tokio::spawn(carry(client, server, seen.clone()));
+                    tokio::spawn(carry(client, server, seen.clone(), waiting.clone()));
                 }
             }
         });
-        Proxy { port, weather, accepting }
+        Proxy { port, weather, held, accepting }
     }
 
     /// What clients connect to.
@@ -83,6 +99,13 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.answers_held = true);
     }
 
+    /// Waits until these bytes are among those that are held.
+    pub async fn until_held(&self, what: &str) {
+        let mut held = self.held.subscribe();
+        let arrived = held.wait_for(|held| held.windows(what.len()).any(|part| part == what.as_bytes()));
+        assert!(timeout(DEADLINE, arrived).await.is_ok(), "{what:?} is not held within {DEADLINE:?}");
+    }
+
     /// Everything works again; what was held goes on.
     pub fn heal(&self) {
         self.weather.send_modify(|weather| *weather = Weather { life: weather.life, ..Weather::default() });
@@ -97,7 +120,7 @@ impl Drop for Proxy {
 }
 
 // One connection, until either end closes it or the network does.
-async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<Weather>) {
+async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<Weather>, held: Arc<watch::Sender<Vec<u8>>>) {
     let life = weather.borrow().life;
     let mut ended = weather.clone();
     let carrying = async {
@@ -109,8 +132,8 @@ async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<W
         let Ok(server) = TcpStream::connect(server).await else { return };
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         tokio::select! {
-            () = pump(from_client, to_server, requests, |weather| !weather.requests_held) => {}
-            () = pump(from_server, to_client, weather, |weather| !weather.answers_held) => {}
+            () = pump(from_client, to_server, requests, Way { open: |weather| !weather.requests_held, held: held.clone() }) => {}
+            () = pump(from_server, to_client, weather, Way { open: |weather| !weather.answers_held, held }) => {}
         }
     };
     tokio::select! {
@@ -119,12 +142,31 @@ async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<W
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>, open: fn(&Weather) -> bool) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>, way: Way) {
     let mut buffer = vec![0; 64 << 10];
+    let (mut waiting, seen) = (vec![], weather.clone());
     loop {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
-        if weather.wait_for(open).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
-            return;
+        tokio::select! {
+            biased;
+            opened = opened(&mut weather, way.open), if !waiting.is_empty() => {
+                if !opened || to.write_all(&waiting).await.is_err() {
+                    return;
+                }
+                waiting.clear();
+                way.held.send_modify(Vec::clear);
+            }
+            read = from.read(&mut buffer) => {
+                let Ok(count @ 1..) = read else { return };
+                waiting.extend_from_slice(&buffer[..count]);
+                if !(way.open)(&seen.borrow()) {
+                    way.held.send_modify(|held| held.extend_from_slice(&buffer[..count]));
+                }
+            }
         }
     }
+}
+
+// Whether there still is a test.
+async fn opened(weather: &mut watch::Receiver<Weather>, open: fn(&Weather) -> bool) -> bool {
+    weather.wait_for(open).await.is_ok()
 }

@@ -53,6 +53,17 @@ impl Testbed {
     pub async fn start() -> Testbed {
         let scratch = Scratch::new();
         let nats = NatsServer::start(scratch.path()).await;
+        Testbed::connect(scratch, nats).await
+    }
+
+    /// Starts a server that keeps nothing, and connects to it.
+    pub async fn start_without_jetstream() -> Testbed {
+        let scratch = Scratch::new();
+        let nats = NatsServer::start_without_jetstream(scratch.path()).await;
+        Testbed::connect(scratch, nats).await
+    }
+
+    async fn connect(scratch: Scratch, nats: NatsServer) -> Testbed {
         let bus = Bus::connect(&nats.url()).await;
         let (states, requests) = (StateWatch::start(&bus).await, SealerRequests::start(&bus).await);
         Testbed { bus, states, requests, nats, scratch }

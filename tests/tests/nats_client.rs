@@ -80,3 +80,48 @@ async fn nats_micro_finds_the_service_of_a_worker() {
     let services = nats.run(&["service", "ls"]).await.expect(0);
     assert!(services.stdout.contains("w1"), "{}{}", services.stdout, services.stderr);
 }
+
+#[tokio::test]
+async fn nats_service_shows_each_worker_with_its_verbs_its_dest_and_its_summary() {
+    let mut bed = Testbed::start().await;
+    let Some(nats) = NatsClient::find(&bed) else { return };
+    let mut workers = vec![];
+    for (name, threads) in [("w1", 1), ("127.0.0.1", 2)] {
+        workers.push(bed.prepare_worker(name, &WorkerConfig::new(name).threads(threads).idle()));
+        workers.last_mut().unwrap().start();
+        bed.states.until(name, "all wait", |snapshot| snapshot.summary.waiting == threads as u32).await;
+    }
+
+    let listed = nats.run(&["service", "ls", "damocles-worker"]).await.expect(0).stdout;
+    assert!(["damocles-worker", "sealing worker w1", "sealing worker 127.0.0.1"].iter().all(|part| listed.contains(part)), "{listed}");
+    let services = nats.run(&["service", "ls", "damocles-worker", "--json"]).await.expect(0).json();
+    assert_eq!(services.as_array().map(Vec::len), Some(2), "{services}");
+    for service in services.as_array().unwrap() {
+        let id = service["id"].as_str().unwrap();
+        let name = service["metadata"]["name"].as_str().unwrap();
+        let snapshot = bed.bus.list(name).await;
+        assert_eq!(service["metadata"]["dest"], snapshot.dest);
+        assert_eq!(service["metadata"]["instance_id"], snapshot.instance_id.to_string());
+        assert_eq!(service["version"], snapshot.version);
+
+        let info = nats.run(&["service", "info", "damocles-worker", id, "--json"]).await.expect(0).json();
+        let mut served: Vec<_> = endpoints(&info["info"]).iter().map(|endpoint| endpoint["subject"].as_str().unwrap()).collect();
+        served.sort();
+        let verbs = ["cordon", "list", "pause", "resume", "uncordon"].map(|verb| format!("{}.{verb}", snapshot.dest));
+        assert_eq!(served, verbs);
+
+        let stats = nats.run(&["service", "stats", "damocles-worker", id, "--json"]).await.expect(0).json();
+        let list = endpoints(&stats[0]).iter().find(|endpoint| endpoint["name"] == "list").unwrap();
+        assert!(list["num_requests"].as_u64().unwrap() >= 1, "{stats}");
+        assert_eq!(list["data"], serde_json::json!(snapshot.summary), "{stats}");
+    }
+    // For people.
+    let id = services[0]["id"].as_str().unwrap();
+    let info = nats.run(&["service", "info", "damocles-worker", id]).await.expect(0).stdout;
+    assert!(info.contains(services[0]["metadata"]["dest"].as_str().unwrap()), "{info}");
+    nats.run(&["service", "stats", "damocles-worker"]).await.expect(0);
+}
+
+fn endpoints(service: &serde_json::Value) -> &[serde_json::Value] {
+    service["endpoints"].as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,6 +1,9 @@
 //! Two workers of one name would both act on a command meant for one. The second seals on and keeps quiet.
 
+use std::time::Duration;
+
 use e2e::{
+    leases,
     state_watch::is_stuck,
     testbed::{Testbed, sector},
     worker::WorkerConfig,
@@ -10,13 +13,14 @@ use shared_msgs::sealer::SubmitPersisted;
 #[tokio::test]
 async fn the_second_worker_of_a_name_seals_and_is_not_seen_until_the_first_is_gone() {
     let mut bed = Testbed::start().await;
+    leases::make(&bed.bus, Duration::from_secs(2)).await;
     let _manager = bed.mock_manager().await;
-    let mut first = bed.prepare_worker("first", &WorkerConfig::new("twin").nats("lease_ttl", "'2s'"));
+    let mut first = bed.prepare_worker("first", &WorkerConfig::new("twin"));
     first.start();
     let shown = bed.states.until_stuck("twin").await;
     let (first_pid, host) = (first.pid(), shown.host);
 
-    let mut second = bed.prepare_worker("second", &WorkerConfig::new("twin").nats("lease_ttl", "'2s'"));
+    let mut second = bed.prepare_worker("second", &WorkerConfig::new("twin"));
     second.start();
     second.log().line_with(&[&first_pid.to_string(), &host]).await;
     // It seals: the first one has sector 1 in hand.

@@ -58,6 +58,7 @@ pub struct EventPublisher {
 enum Trouble {
     Store(StoreError),
     Stream(String),
+    Unconfirmed,
 }
 
 impl From<StoreError> for Trouble {
@@ -79,11 +80,25 @@ impl EventPublisher {
         let mut delay = FIRST_DELAY;
         loop {
             // Without a lease there is no stream either.
-            if tenure.wait_for(|tenure| tenure.speaks() && tenure.epoch().is_some()).await.is_err() {
+            if tenure.wait_for(|tenure| tenure.may_act(Instant::now()) && tenure.epoch().is_some()).await.is_err() {
                 return;
             }
             let began = Instant::now();
-            match self.publish_all(stream).await {
+            let trouble = tokio::select! {
+                biased;
+                // An answer that was under way will not come any more.
+                lost = tenure.wait_for(|tenure| !tenure.speaks()) => match lost {
+                    Ok(_) => Trouble::Unconfirmed,
+                    Err(_) => return,
+                },
+                trouble = self.publish_all(stream) => trouble,
+            };
+            match trouble {
+                // Once it is confirmed nothing stands in the way.
+                Trouble::Unconfirmed => {
+                    delay = FIRST_DELAY;
+                    continue;
+                }
                 Trouble::Stream(error) => debug!(error, "events cannot be published yet"),
                 Trouble::Store(error) => warn!(%error, "events cannot be published"),
             }
@@ -136,7 +151,7 @@ impl EventPublisher {
         let Some((key, waiting)) = store.first_event().await? else { return Ok(false) };
         let tenure = *self.tenure.borrow();
         if !tenure.may_act(Instant::now()) {
-            return Err(Trouble::Stream("the lease is not confirmed".into()));
+            return Err(Trouble::Unconfirmed);
         }
         let event = Event { epoch: tenure.epoch(), instance_id: self.instance_id, ..waiting.event };
         *last = stream.append(*last, &event).await?;

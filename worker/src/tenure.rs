@@ -183,7 +183,7 @@ impl Keeper {
     }
 }
 
-/// Keeps the lease until the connection is lost; from then on it is unconfirmed.
+/// Keeps the lease until the connection is lost, or the bucket is; from then on it is unconfirmed.
 pub async fn keep(
     keeper: &mut Keeper,
     bucket: &dyn LeaseBucket,
@@ -194,7 +194,7 @@ pub async fn keep(
     tokio::select! {
         biased;
         () = lost => {}
-        () = keep_for_ever(keeper, bucket, ttl, tenure) => {}
+        () = keep_while_there_is_one(keeper, bucket, ttl, tenure) => {}
     }
     tenure.send_modify(|tenure| {
         if let Tenure::Held { until, .. } = tenure {
@@ -203,19 +203,27 @@ pub async fn keep(
     });
 }
 
-async fn keep_for_ever(keeper: &mut Keeper, bucket: &dyn LeaseBucket, ttl: Duration, tenure: &watch::Sender<Tenure>) {
+async fn keep_while_there_is_one(keeper: &mut Keeper, bucket: &dyn LeaseBucket, ttl: Duration, tenure: &watch::Sender<Tenure>) {
+    let mut answered = Instant::now();
     loop {
         let sent = Instant::now();
         let pause = match timeout(ttl / 3, bucket.ask(keeper.next())).await {
             Ok(Ok(answer)) => {
+                answered = sent;
+                let stood_by = *tenure.borrow() == Tenure::StandingBy;
                 let step = keeper.take(answer);
                 show(keeper, step, sent + ttl, tenure);
                 match step {
                     // In a fleet that came up together renewals must not stay in step.
                     Step::Renewed { .. } => (ttl / 3).mul_f64(0.8 + 0.4 * fastrand::f64()),
-                    Step::StandingBy => ttl / 3,
-                    Step::InDoubt => Duration::ZERO,
+                    Step::StandingBy if stood_by => ttl / 3,
+                    // The next question says so to everybody.
+                    Step::StandingBy | Step::InDoubt => Duration::ZERO,
                 }
+            }
+            Ok(Err(error)) if sent - answered > ttl => {
+                warn!(error, "the lease cannot be renewed; its bucket is looked for again");
+                return;
             }
             Ok(Err(error)) => {
                 debug!(error, "the lease could not be asked for");

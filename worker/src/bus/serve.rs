@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, HeaderMap, Message, Subscriber,
-    service::{Service, ServiceExt, endpoint::Endpoint},
+    service::{Request, Service, ServiceExt, endpoint::Endpoint},
 };
 use futures::{StreamExt, stream::select_all};
 use shared_msgs::{
@@ -121,16 +121,16 @@ impl Server {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut requests = select_all(endpoints.into_iter().map(|(verb, endpoint)| endpoint.map(move |request| (verb, request))));
         loop {
-            let (verb, message) = tokio::select! {
-                next = requests.next() => match next { Some((verb, request)) => (Some(verb), request.message), None => break },
-                next = to_all.next() => match next { Some(message) => (None, message), None => break },
+            let heard = tokio::select! {
+                next = requests.next() => match next { Some((verb, request)) => Heard::One(verb, request), None => break },
+                next = to_all.next() => match next { Some(message) => Heard::All(message), None => break },
                 _ = tenure.wait_for(|tenure| !tenure.has_name()) => break,
             };
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
             let (commands, client) = (self.commands.clone(), self.client.clone());
             tokio::spawn(async move {
-                answer(&commands, &client, verb, message).await;
+                answer(&commands, &client, heard).await;
                 drop(slot);
             });
         }
@@ -140,20 +140,30 @@ impl Server {
     }
 }
 
-async fn answer(commands: &Commands, client: &Client, verb: Option<&'static str>, message: Message) {
-    let Message { subject, reply, payload, .. } = message;
-    let Some(reply) = reply.filter(|reply| reply.starts_with(INBOX_PREFIX)) else {
+// A command, to this worker or to every worker.
+enum Heard {
+    One(&'static str, Request),
+    All(Message),
+}
+
+async fn answer(commands: &Commands, client: &Client, heard: Heard) {
+    let (Heard::One(_, Request { message, .. }) | Heard::All(message)) = &heard;
+    let subject = &message.subject;
+    let Some(reply) = message.reply.clone().filter(|reply| reply.starts_with(INBOX_PREFIX)) else {
         warn!(%subject, "a request that wants its answer somewhere else than an inbox is ignored");
         return;
     };
-    let answered = match verb {
-        Some(verb) => Some(commands.answer(verb, &payload).await),
-        None => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &payload).await,
+    let answered = match &heard {
+        Heard::One(verb, _) => Some(commands.answer(verb, &message.payload).await),
+        Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload).await,
     };
     let Some(Answer { body, refusal }) = answered else { return };
-    let sent = match refusal {
-        None => client.publish(reply, body.into()).await,
-        Some(refusal) => client.publish_with_headers(reply, headers(&refusal), body.into()).await,
+    let headers = refusal.as_ref().map(headers);
+    let sent = match (&heard, headers) {
+        // Through the service, which counts what it answers.
+        (Heard::One(_, request), headers) => request.respond_with_headers(Ok(body.into()), headers.unwrap_or_default()).await,
+        (Heard::All(_), None) => client.publish(reply, body.into()).await,
+        (Heard::All(_), Some(headers)) => client.publish_with_headers(reply, headers, body.into()).await,
     };
     if let Err(error) = sent {
         warn!(%subject, %error, "an answer could not be sent");

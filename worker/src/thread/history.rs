@@ -48,7 +48,11 @@ impl Changed<'_> {
 
     /// A pause that was pending has taken effect.
     pub fn pause(&self) -> Vec<Event> {
-        if self.pause_took_effect() { vec![self.event(EventKind::Paused)] } else { vec![] }
+        if !self.pause_took_effect() {
+            return vec![];
+        }
+        // What led to the state has an event of its own.
+        vec![Changed { before: self.after, ..*self }.event(EventKind::Paused)]
     }
 
     /// A command was carried out.
