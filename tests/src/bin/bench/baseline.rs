@@ -73,7 +73,7 @@ pub async fn process(program: &Path, args: &[&str]) -> Duration {
 /// A command-line tool that talks to the bed's NATS server.
 pub async fn tool(bed: &Testbed, program: &Path, args: &[&str]) -> Duration {
     let mut command = Command::new(program);
-    command.args(args).env("NATS_URL", bed.nats.url()).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(args).env("NATS_URL", bed.nats.url()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let started = Instant::now();
     assert!(command.status().unwrap().success());
     started.elapsed()

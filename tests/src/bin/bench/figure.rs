@@ -44,7 +44,12 @@ pub struct Figure {
 impl Figure {
     /// A sample of a figure.
     pub fn new(name: &'static str, sample: Duration, baseline: &'static str, baseline_samples: &Samples) -> Figure {
-        Figure { name, samples: Samples(vec![sample]), baseline, baseline_samples: baseline_samples.clone(), damocles: "-" }
+        Figure::of(name, Samples(vec![sample]), baseline, baseline_samples)
+    }
+
+    /// A figure with all of its samples.
+    pub fn of(name: &'static str, samples: Samples, baseline: &'static str, baseline_samples: &Samples) -> Figure {
+        Figure { name, samples, baseline, baseline_samples: baseline_samples.clone(), damocles: "-" }
     }
 
     /// What damocles took.

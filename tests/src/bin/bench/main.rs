@@ -5,6 +5,7 @@
 
 mod baseline;
 mod figure;
+mod fleet;
 
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,9 @@ async fn main() {
     let (idle_worker, idle_manager) = (resident(worker.pid()), resident(manager.process().pid().as_raw_nonzero().get().unsigned_abs()));
     let took = outage(bed).await;
     figure::add(&mut figures, Figure::new("visible again after kill -9 and restart of NATS", took, "one NATS request", &round_trip));
+
+    let (tool, alone) = fleet::bulk_command(7).await;
+    figures.push(Figure::of("whole process: a command for 10,000 workers", tool, "the request and its 10,000 answers", &alone));
 
     println!("\n{}", figure::table(&figures));
     println!(
