@@ -80,15 +80,15 @@ impl Commands {
         if let Some(index) = request.index {
             let threads = self.worker.threads.len() as u32;
             let thread = self.worker.threads.get(index as usize).ok_or(ErrorKind::ThreadNotFound { index, threads })?;
-            self.confirmed().await?;
-            return tell(thread, verb, request, None).await.and_then(|reply| encode(encoding, &reply));
+            let epoch = self.confirmed().await?;
+            return tell(thread, verb, request, None, epoch).await.and_then(|reply| encode(encoding, &reply));
         }
         let (request, selection) = with_selection(request)?;
         self.bulk(verb, request, selection).await.and_then(|reply| encode(encoding, &reply))
     }
 
     async fn bulk(&self, verb: Verb, request: CommandRequest, selection: Selection) -> Result<BulkReply, ErrorKind> {
-        self.confirmed().await?;
+        let epoch = self.confirmed().await?;
         let fits = |thread: &ThreadHandle| {
             let shown = thread.view.borrow().snapshot();
             selection.fits(&shown).then_some(shown.index)
@@ -108,7 +108,7 @@ impl Commands {
         let handles = threads.iter().filter_map(|index| self.worker.threads.get(*index as usize));
         let asking = handles.map(async |thread| {
             let shown = thread.view.borrow().snapshot();
-            let told = tell(thread, verb, request.clone(), Some(selection.clone())).await;
+            let told = tell(thread, verb, request.clone(), Some(selection.clone()), epoch).await;
             result(shown.index, shown.sector_id, told)
         });
         Ok(BulkReply {
@@ -119,11 +119,17 @@ impl Commands {
         })
     }
 
-    // The owner of each thread looks again at the moment it acts.
-    async fn confirmed(&self) -> Result<(), ErrorKind> {
+    // The epoch under which a command is heard, once that is confirmed. One that was held up while another process had the
+    // name is for nobody any more, even if the name comes back. The owner of each thread looks again when it acts.
+    async fn confirmed(&self) -> Result<Option<u64>, ErrorKind> {
         let mut tenure = self.tenure.clone();
-        let confirmed = timeout(CONFIRMATION, tenure.wait_for(|tenure| tenure.may_act(Instant::now()))).await;
-        if matches!(confirmed, Ok(Ok(_))) { Ok(()) } else { Err(ErrorKind::LeaseUnconfirmed) }
+        let heard_under = *tenure.borrow();
+        let same = |tenure: &Tenure| tenure.has_name() && tenure.epoch() == heard_under.epoch();
+        let settled = timeout(CONFIRMATION, tenure.wait_for(|tenure| !same(tenure) || tenure.may_act(Instant::now()))).await;
+        match settled {
+            Ok(Ok(tenure)) if same(&tenure) => Ok(heard_under.epoch()),
+            _ => Err(ErrorKind::LeaseUnconfirmed),
+        }
     }
 }
 
@@ -179,10 +185,11 @@ async fn tell(
     verb: Verb,
     request: CommandRequest,
     selection: Option<Arc<Selection>>,
+    epoch: Option<u64>,
 ) -> Result<CommandReply, ErrorKind> {
     let (reply, answer) = oneshot::channel();
     let stopping = || ErrorKind::internal("the worker is stopping: nothing was done");
-    let command = Command { verb, request, selection, reply };
+    let command = Command { verb, request, selection, epoch, reply };
     thread.mailbox.send(Message::Command(Box::new(command))).await.map_err(|_| stopping())?;
     match answer.await {
         Ok(answer) => answer,

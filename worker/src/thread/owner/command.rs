@@ -36,6 +36,8 @@ pub struct Command {
     pub request: CommandRequest,
     /// The request's selector: the thread acts only if it fits when it is to act.
     pub selection: Option<Arc<Selection>>,
+    /// The epoch of the lease under which it was heard: under another one it is not carried out.
+    pub epoch: Option<u64>,
     /// Where the answer goes.
     pub reply: Reply,
 }
@@ -93,14 +95,14 @@ impl NowPause {
 
 impl Owner {
     pub(super) async fn command(&mut self, command: Command, standing: Standing) {
-        let Command { verb, request, selection, reply } = command;
+        let Command { verb, request, selection, epoch, reply } = command;
         let id = request.request_id.filter(|_| !request.dry_run).map(|id| (id, Asked::new(verb, &request)));
         if let Some(pause) = self.now_pause.as_mut().filter(|pause| id.is_some() && pause.id == id) {
             return pause.replies.push(reply);
         }
         let answer = match self.answered_before(&id).await {
             Some(answer) => answer,
-            None => match self.decide(verb, &request, selection.as_deref(), standing.doing) {
+            None => match self.decide(verb, &request, selection.as_deref(), epoch, standing.doing) {
                 Ok(decision) if request.dry_run => Ok(self.reply(self.record.revision, control::outcome(&self.record, &decision))),
                 Ok(decision) => {
                     let stopper = standing.stopper.filter(|_| request.now && standing.doing == Doing::InStage);
@@ -129,8 +131,16 @@ impl Owner {
         }
     }
 
-    fn decide(&self, verb: Verb, request: &CommandRequest, selection: Option<&Selection>, doing: Doing) -> Result<Decision, ErrorKind> {
-        if !self.tenure.borrow().may_act(Instant::now()) {
+    fn decide(
+        &self,
+        verb: Verb,
+        request: &CommandRequest,
+        selection: Option<&Selection>,
+        epoch: Option<u64>,
+        doing: Doing,
+    ) -> Result<Decision, ErrorKind> {
+        let tenure = *self.tenure.borrow();
+        if tenure.epoch() != epoch || !tenure.may_act(Instant::now()) {
             return Err(ErrorKind::LeaseUnconfirmed);
         }
         let shown = self.view.borrow().snapshot();
