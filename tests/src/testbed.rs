@@ -75,6 +75,14 @@ impl Testbed {
         self.requests.wait_up_to(patience);
     }
 
+    /// Keeps what workers report, for tests without managers: a worker that stops waits until its last report is kept.
+    pub async fn keep_states(&self) {
+        let jetstream = async_nats::jetstream::new(self.bus.client.clone());
+        let subjects = vec![self.bus.prefix.state_of_all()];
+        let config = async_nats::jetstream::stream::Config { name: "STATES".into(), subjects, ..Default::default() };
+        jetstream.create_stream(config).await.unwrap();
+    }
+
     /// Starts a mock manager and waits until it answers.
     pub async fn mock_manager(&self) -> Manager {
         self.mock_manager_with(&[]).await

@@ -112,6 +112,7 @@ async fn a_server_that_was_away_for_longer_than_all_leases_silences_nobody() {
 async fn a_command_that_arrives_while_the_lease_cannot_be_renewed_is_refused_and_does_nothing() {
     let mut bed = Testbed::start().await;
     let log = EventLog::make(&bed.bus).await;
+    bed.keep_states().await;
     let (mut worker, proxy, before) = worker_behind_a_proxy(&mut bed).await;
     proxy.hold_requests();
     until_expired(&bed).await;
@@ -144,6 +145,7 @@ fn selector() -> shared_msgs::selector::Selector {
 async fn a_command_that_was_held_up_for_longer_than_the_lease_acts_once_or_is_refused() {
     let mut bed = Testbed::start().await;
     let log = EventLog::make(&bed.bus).await;
+    bed.keep_states().await;
     let (mut worker, proxy, before) = worker_behind_a_proxy(&mut bed).await;
     proxy.hold_answers();
     let request = pause();
@@ -171,6 +173,7 @@ async fn an_answer_that_was_lost_is_given_to_the_repeat() {
     let mut bed = Testbed::start().await;
     let log = EventLog::make(&bed.bus).await;
     let proxy = bed.proxy().await;
+    bed.keep_states().await;
     let mut worker = bed.prepare_worker_behind(&proxy, "worker", &WorkerConfig::new("w1").idle());
     worker.start();
     bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;

@@ -132,6 +132,7 @@ async fn a_pause_that_was_pending_is_told_when_it_was_asked_and_when_it_took_eff
 #[tokio::test]
 async fn events_wait_for_their_stream_and_for_one_that_was_deleted() {
     let mut bed = Testbed::start().await;
+    bed.keep_states().await;
     let mut worker = bed.worker(&WorkerConfig::new("w1").threads(2).idle());
     bed.states.until("w1", "they wait", |snapshot| snapshot.summary.waiting == 2).await;
     let ids = [order(&bed, Verb::Pause, 0).await, order(&bed, Verb::Pause, 1).await];
@@ -275,6 +276,7 @@ async fn a_network_that_fails_in_every_way_loses_and_doubles_no_event() {
 #[tokio::test]
 async fn an_event_that_nobody_confirmed_and_that_is_stored_is_not_stored_again() {
     let mut bed = Testbed::start().await;
+    bed.keep_states().await;
     let log = EventLog::make(&bed.bus).await;
     let proxy = bed.proxy().await;
     let mut worker = bed.prepare_worker_behind(&proxy, "worker", &WorkerConfig::new("w1").idle());
@@ -300,6 +302,7 @@ async fn an_event_that_nobody_confirmed_and_that_is_stored_is_not_stored_again()
 #[tokio::test]
 async fn what_others_write_under_a_workers_name_holds_up_nothing() {
     let mut bed = Testbed::start().await;
+    bed.keep_states().await;
     let log = EventLog::make(&bed.bus).await;
     let mut worker = bed.worker(&WorkerConfig::new("w1").idle());
     bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;

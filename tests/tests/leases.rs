@@ -85,6 +85,8 @@ async fn the_same_worker_takes_its_lease_over_at_once_after_it_was_killed() {
 #[tokio::test]
 async fn a_worker_that_stops_gives_its_name_back_at_once() {
     let mut bed = Testbed::start().await;
+    EventLog::make(&bed.bus).await;
+    bed.keep_states().await;
     let mut first = bed.prepare_worker("first", &config(LONG));
     let mut second = bed.prepare_worker("second", &config(LONG));
     first.start();
@@ -140,7 +142,6 @@ async fn without_jetstream_whoever_answers_has_the_name() {
     first.kill9().await;
     until_seen(&mut bed, &mut second).await;
     assert_eq!(bed.bus.pause("w1", 0).await.unwrap().outcome, Outcome::Paused);
-    assert!(second.terminate().await.success());
 }
 
 // Beside `log`: a store's events are whole also when their publisher was changed in between.
@@ -148,6 +149,7 @@ async fn without_jetstream_whoever_answers_has_the_name() {
 async fn the_history_of_a_name_is_whole_over_both_of_its_processes() {
     let mut bed = Testbed::start().await;
     let log = EventLog::make(&bed.bus).await;
+    bed.keep_states().await;
     let mut first = bed.prepare_worker("first", &config(SHORT));
     let mut second = bed.prepare_worker("second", &config(SHORT));
     first.start();

@@ -16,6 +16,7 @@ use shared_msgs::{
 };
 
 async fn idle_worker(bed: &mut Testbed, threads: usize) -> Worker {
+    bed.keep_states().await;
     let worker = bed.worker(&WorkerConfig::new("w1").threads(threads).idle());
     bed.states.until("w1", "all threads wait", |snapshot| snapshot.summary.waiting == threads as u32).await;
     worker

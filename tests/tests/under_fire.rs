@@ -123,6 +123,7 @@ async fn finish(commander: Commander, log: &EventLog, worker: &mut Worker) {
 #[tokio::test]
 async fn while_the_worker_is_frozen_and_killed() {
     let mut bed = Testbed::start().await;
+    bed.keep_states().await;
     let log = EventLog::make(&bed.bus).await;
     let mut worker = idle_worker(&mut bed).await;
     let mut commander = Commander::start(&bed.bus);
@@ -142,6 +143,7 @@ async fn while_the_worker_is_frozen_and_killed() {
 #[tokio::test]
 async fn while_the_server_is_frozen_and_killed() {
     let mut bed = Testbed::start().await;
+    bed.keep_states().await;
     let log = EventLog::make(&bed.bus).await;
     let mut worker = idle_worker(&mut bed).await;
     let mut commander = Commander::start(&bed.bus);
@@ -182,6 +184,7 @@ async fn while_the_manager_is_frozen_and_killed_which_no_command_notices() {
 #[tokio::test]
 async fn a_bulk_that_is_repeated_until_all_have_answered_acts_once_on_each_thread() {
     let mut bed = Testbed::start().await;
+    bed.keep_states().await;
     let log = EventLog::make(&bed.bus).await;
     let mut worker = idle_worker(&mut bed).await;
     let mut asked = vec![];
@@ -232,6 +235,7 @@ async fn a_bulk_that_is_repeated_until_all_have_answered_acts_once_on_each_threa
 #[tokio::test]
 async fn a_holder_that_was_frozen_while_another_took_over_does_nothing_it_was_told_meanwhile() {
     let mut bed = Testbed::start().await;
+    bed.keep_states().await;
     let log = EventLog::make(&bed.bus).await;
     leases::make(&bed.bus, Duration::from_secs(1)).await;
     let config = WorkerConfig::new("w1").idle();
