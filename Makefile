@@ -15,7 +15,7 @@ CLIPPY_FLAGS := --all-targets -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test test-proofs lint build no-proofs demo bench nats nats-server nats-client tmpfs
+.PHONY: help test test-proofs soak lint build no-proofs demo bench nats nats-server nats-client tmpfs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: nats-server nats-client tmpfs lint no-proofs build ## check format and lin
 test-proofs: nats-server build ## run the tests of real proofs; the first time, about 20 minutes for their parameters
 	$(PROGRAMS)/damocles-worker generator groth-params --sector-size 2KiB --path $(PARAMETERS)
 	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) $(CARGO) test $(WORKSPACE) --test real_proofs -- --ignored --test-threads=1
+
+soak: build ## run a million simulated worlds, or SEEDS=… of them from FIRST=…; SEED=n runs one and shows what happens
+	@exec $(PROGRAMS)/soak
 
 lint: ## check format and lints, for every set of features
 	$(CARGO) fmt --all --check

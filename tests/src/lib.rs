@@ -8,6 +8,7 @@
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
 //!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager; [`played_commands`]: one that only takes commands
+//! - [`simulation`]: whole systems in memory, by seed
 //! - [`tmpfs`]: a disk that can be full
 //! - [`children`]: the processes that a worker starts
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
@@ -38,6 +39,7 @@ pub mod proxy;
 pub mod scatter;
 pub mod scratch;
 pub mod sealer_requests;
+pub mod simulation;
 pub mod state_watch;
 pub mod testbed;
 pub mod tmpfs;

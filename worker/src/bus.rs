@@ -116,7 +116,8 @@ impl Leaving {
             debug!("some events are published after the next start");
         }
         tasks.abort_all();
-        if up && tenure.speaks() {
+        // By now the name may be another process's.
+        if up && publisher.tenure.borrow().speaks() {
             publisher.publish_last(LEAVE).await;
         }
         release.send(()).ok();

@@ -259,7 +259,7 @@ impl AttachedConfig {
 fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, String> {
     let ThreadSection { location, plan, sealing: own } = section;
     let sealing = Sealing::merged(common, &own)?;
-    Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, common: common.clone(), own } })
+    Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, common: common.clone(), own, has_file: true } })
 }
 
 fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> {

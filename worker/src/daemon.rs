@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::{
     bus::{Bus, publish::Publisher, sector_manager::NatsSectorManager},
+    clock,
     commands::Commands,
     config::{Config, ThreadConfig},
     identity::Worker,
@@ -152,6 +153,7 @@ impl Connected {
                 tenure: seen_tenure.clone(),
                 reports: reports.clone(),
                 changed: changed.clone(),
+                clock: clock::system,
             };
             Owner::open(index as u32, location, store, thread, surroundings)
         });

@@ -6,7 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use shared_msgs::{
@@ -19,7 +19,7 @@ use shared_msgs::{
 
 use tokio::sync::watch;
 
-use crate::{tenure::Tenure, thread::owner::ThreadHandle};
+use crate::{clock, tenure::Tenure, thread::owner::ThreadHandle};
 
 /// Everything a worker says about itself.
 pub struct Worker {
@@ -54,7 +54,7 @@ impl Worker {
             threads,
             prefix,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            started_at: unix_ms(),
+            started_at: clock::system(),
             ping_interval,
             tenure,
             status: Mutex::new(WorkerStatus::Running),
@@ -89,7 +89,7 @@ impl Worker {
 
     /// Something that happens to it now.
     pub fn event(&self, kind: EventKind) -> Event {
-        Event::new(kind, unix_ms())
+        Event::new(kind, clock::system())
     }
 
     /// Its state now, with the next sequence number.
@@ -107,7 +107,7 @@ impl Worker {
             host: self.host.clone(),
             pid: std::process::id(),
             started_at: self.started_at,
-            taken_at: unix_ms(),
+            taken_at: clock::system(),
             ping_interval_ms: self.ping_interval.as_millis() as u64,
             status: *self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
             summary: Summary::of(&threads),
@@ -130,10 +130,6 @@ pub fn default_name(server: (String, u16)) -> Result<WorkerName, String> {
         format!("the worker has no name, and none can be made from the route to NATS at {host}:{port} ({error}): set worker.name")
     })?;
     address.to_string().parse().map_err(|error: shared_msgs::name::NameError| error.to_string())
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@
 //! - [`sector_manager`]: what asking means for a thread
 //! - [`processor`]: who does the heavy work: the proofs library (crate `sealing-proofs`), or an external
 //!   process
-//! - [`store`]: what must not be lost
+//! - [`store`]: what must not be lost; [`clock`]: the time of day
 
 pub mod bus;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod daemon;

@@ -162,6 +162,9 @@ impl EventPublisher {
 
     // Takes out of the outboxes what the stream has; returns its last sequence.
     async fn settle(&self, stream: &dyn EventStream) -> Result<u64, Trouble> {
+        // Asked before the outboxes are read: whatever is stored up to here was in one of them before, also if a copy of this
+        // worker's disks has stored it.
+        let last = stream.last().await?;
         let mut waiting: HashMap<EventId, (usize, u64)> = HashMap::new();
         let mut from = u64::MAX;
         for (index, store) in self.stores.iter().enumerate() {
@@ -170,7 +173,6 @@ impl EventPublisher {
                 waiting.insert(id, (index, key));
             }
         }
-        let last = stream.last().await?;
         if waiting.is_empty() {
             return Ok(last);
         }

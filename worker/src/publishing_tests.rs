@@ -99,6 +99,47 @@ async fn what_a_crash_brought_back_into_the_outbox_is_found_in_the_stream() {
     assert_eq!(stored(&stream), [0, 1, 0, 12]);
 }
 
+/// A stream into which a copy of the worker's disk stores an event while it is asked for its last one.
+struct Shared<'a> {
+    stream: &'a Stream,
+    store: &'a Store,
+}
+
+impl EventStream for Shared<'_> {
+    fn last(&self) -> BoxFuture<'_, Result<u64, String>> {
+        Box::pin(async {
+            if self.stream.events.lock().unwrap().is_empty() {
+                note(self.store, 1..=1).await;
+                let (_, waiting) = self.store.first_event().await.unwrap().unwrap();
+                self.stream.events.lock().unwrap().push(waiting.event);
+            }
+            self.stream.last().await
+        })
+    }
+
+    fn after(&self, sequence: u64) -> BoxFuture<'_, Result<Option<(u64, EventId)>, String>> {
+        self.stream.after(sequence)
+    }
+
+    fn append<'a>(&'a self, last: u64, event: &'a Event) -> BoxFuture<'a, Result<u64, String>> {
+        self.stream.append(last, event)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_copy_of_the_disk_has_stored_meanwhile_is_not_stored_again() {
+    let (stream, outgoing, tenure) = (Stream::default(), Arc::default(), held());
+    let one = store(&outgoing);
+    let publisher = publisher(vec![one.clone()], outgoing, &tenure);
+    let shared = Shared { stream: &stream, store: &one };
+    tokio::select! {
+        () = publisher.run(&shared) => {}
+        () = sleep(Duration::from_secs(1)) => {}
+    }
+    assert_eq!(stored(&stream), [1]);
+    assert!(one.first_event().await.unwrap().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_made_anew_is_filled_from_where_the_outbox_stands() {
     let (outgoing, tenure) = (Arc::<Outgoing>::default(), held());

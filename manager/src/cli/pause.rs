@@ -5,7 +5,7 @@ use shared_msgs::{
     cli::CliError,
     command::{CommandRequest, Verb},
     connect::NatsSettings,
-    worker_client::verbs::{NowArgs, OrderArgs, RevisionArgs, WaitArgs},
+    worker_client::verbs::{NowArgs, SteerArgs},
 };
 
 use super::{
@@ -23,27 +23,21 @@ pub struct PauseArgs {
     /// At once.
     #[command(flatten)]
     pub now: NowArgs,
-    /// Unless it has changed.
+    /// How, and what to print.
     #[command(flatten)]
-    pub revision: RevisionArgs,
-    /// Until it is paused.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-    /// Why, and what to print.
-    #[command(flatten)]
-    pub order: OrderArgs,
+    pub steer: SteerArgs,
     /// Many threads.
     #[command(flatten)]
     pub many: ManyArgs,
 }
 
 pub(super) async fn run(settings: NatsSettings, args: PauseArgs) -> Result<(), CliError> {
-    let PauseArgs { one, now, revision, wait, order, many } = args;
-    let request = CommandRequest { now: now.now, reason: order.reason.clone(), ..CommandRequest::default() };
-    if let Some(bulk) = BulkOrder::new(Verb::Pause, &many, request, order.output)? {
-        many.for_one_thread_only(revision, wait)?;
+    let PauseArgs { one, now, steer, many } = args;
+    let request = CommandRequest { now: now.now, reason: steer.order.reason.clone(), ..CommandRequest::default() };
+    if let Some(bulk) = BulkOrder::new(Verb::Pause, &many, request, steer.order.output)? {
+        many.for_one_thread_only(&steer)?;
         return bulk.run(&Session::connect(settings).await?).await;
     }
     let (worker, index) = one.thread()?;
-    Session::connect(settings).await?.worker(&worker)?.pause(index, now, revision, wait, order).await
+    Session::connect(settings).await?.worker(&worker)?.pause(index, now, steer).await
 }

@@ -6,7 +6,7 @@ use shared_msgs::{
     command::{CommandRequest, Verb},
     connect::NatsSettings,
     plan::State,
-    worker_client::verbs::{OrderArgs, RevisionArgs, WaitArgs},
+    worker_client::verbs::SteerArgs,
 };
 
 use super::{
@@ -24,15 +24,9 @@ pub struct ResumeArgs {
     /// The state to go on from [default: the one it is in]
     #[arg(id = "from_state", value_name = "STATE", conflicts_with = "selector")]
     pub state: Option<String>,
-    /// Unless it has changed.
+    /// How, and what to print.
     #[command(flatten)]
-    pub revision: RevisionArgs,
-    /// Until it runs.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-    /// Why, and what to print.
-    #[command(flatten)]
-    pub order: OrderArgs,
+    pub steer: SteerArgs,
     /// Many threads.
     #[command(flatten)]
     pub many: ManyArgs,
@@ -42,14 +36,14 @@ pub struct ResumeArgs {
 }
 
 pub(super) async fn run(settings: NatsSettings, args: ResumeArgs) -> Result<(), CliError> {
-    let ResumeArgs { one, state, revision, wait, order, many, to } = args;
+    let ResumeArgs { one, state, steer, many, to } = args;
     let target = to.map(|state| state.name().to_owned());
-    let request = CommandRequest { state: target, reason: order.reason.clone(), ..CommandRequest::default() };
-    if let Some(bulk) = BulkOrder::new(Verb::Resume, &many, request, order.output)? {
-        many.for_one_thread_only(revision, wait)?;
+    let request = CommandRequest { state: target, reason: steer.order.reason.clone(), ..CommandRequest::default() };
+    if let Some(bulk) = BulkOrder::new(Verb::Resume, &many, request, steer.order.output)? {
+        many.for_one_thread_only(&steer)?;
         to.map_or(Ok(()), |state| many.selectors.check_state("--to", state))?;
         return bulk.run(&Session::connect(settings).await?).await;
     }
     let (worker, index) = one.thread()?;
-    Session::connect(settings).await?.worker(&worker)?.resume(index, state, revision, wait, order).await
+    Session::connect(settings).await?.worker(&worker)?.resume(index, state, steer).await
 }

@@ -5,7 +5,7 @@ use shared_msgs::{
     cli::{CliError, Exit},
     plan::{Plan, State},
     selector::{STATUSES, Selector},
-    worker_client::verbs::{RevisionArgs, WaitArgs},
+    worker_client::verbs::SteerArgs,
 };
 
 /// The heading of what is about many threads.
@@ -109,8 +109,8 @@ fn nothing_named() -> CliError {
 
 impl ManyArgs {
     /// Refuses what makes sense for one thread only.
-    pub fn for_one_thread_only(&self, revision: RevisionArgs, wait: WaitArgs) -> Result<(), CliError> {
-        match (revision.if_revision, wait.wait) {
+    pub fn for_one_thread_only(&self, steer: &SteerArgs) -> Result<(), CliError> {
+        match (steer.if_revision, steer.wait.wait) {
             (Some(_), _) => Err(usage("--if-revision is for one thread: a revision is one thread's")),
             (_, Some(_)) => Err(usage("--wait is for one thread: name it by WORKER and INDEX")),
             (None, None) => Ok(()),

@@ -41,12 +41,18 @@ pub struct WaitArgs {
     pub detach: bool,
 }
 
-/// Only if nobody acted on the thread since.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub struct RevisionArgs {
+/// What pausing and resuming a thread take.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SteerArgs {
     /// Act only on a thread at this revision, as the wide form of the list of threads shows it
     #[arg(long, value_name = "N")]
     pub if_revision: Option<u64>,
+    /// Until it has come about.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+    /// Why, and what to print.
+    #[command(flatten)]
+    pub order: OrderArgs,
 }
 
 /// Not after the stage, but now.
@@ -67,22 +73,14 @@ struct Waited<'a> {
 
 impl WorkerClient {
     /// Pauses a thread, and prints what came of it.
-    pub async fn pause(&self, index: u32, now: NowArgs, revision: RevisionArgs, wait: WaitArgs, order: OrderArgs) -> Result<(), CliError> {
-        let request = CommandRequest { now: now.now, if_revision: revision.if_revision, reason: order.reason, ..CommandRequest::to(index) };
-        self.give(Verb::Pause, request, Pausing, wait, order.output).await
+    pub async fn pause(&self, index: u32, now: NowArgs, steer: SteerArgs) -> Result<(), CliError> {
+        let request = CommandRequest { now: now.now, ..CommandRequest::to(index) };
+        self.give(Verb::Pause, request, Pausing, steer).await
     }
 
     /// Resumes a thread, in `state` if one is given, and prints what came of it.
-    pub async fn resume(
-        &self,
-        index: u32,
-        state: Option<String>,
-        revision: RevisionArgs,
-        wait: WaitArgs,
-        order: OrderArgs,
-    ) -> Result<(), CliError> {
-        let request = CommandRequest { state, if_revision: revision.if_revision, reason: order.reason, ..CommandRequest::to(index) };
-        self.give(Verb::Resume, request, Resuming, wait, order.output).await
+    pub async fn resume(&self, index: u32, state: Option<String>, steer: SteerArgs) -> Result<(), CliError> {
+        self.give(Verb::Resume, CommandRequest { state, ..CommandRequest::to(index) }, Resuming, steer).await
     }
 
     async fn give<G: Goal + AsRef<OneThread>>(
@@ -90,9 +88,10 @@ impl WorkerClient {
         verb: Verb,
         request: CommandRequest,
         goal: impl FnOnce(OneThread) -> G,
-        wait: WaitArgs,
-        output: ReplyOutput,
+        steer: SteerArgs,
     ) -> Result<(), CliError> {
+        let SteerArgs { if_revision, wait, order: OrderArgs { reason, output } } = steer;
+        let request = CommandRequest { if_revision, reason, ..request };
         let Some(patience) = wait.wait else {
             let reply = self.order(verb, request).await?;
             return print_done(&reply, &sentence(&reply), output);

@@ -5,7 +5,7 @@ use shared_msgs::{
     cli::CliError,
     worker_client::{
         WorkerClient,
-        verbs::{NowArgs, OrderArgs, RevisionArgs, WaitArgs},
+        verbs::{NowArgs, SteerArgs},
     },
 };
 
@@ -18,18 +18,12 @@ pub struct PauseArgs {
     /// At once.
     #[command(flatten)]
     pub now: NowArgs,
-    /// Unless it has changed.
+    /// How, and what to print.
     #[command(flatten)]
-    pub revision: RevisionArgs,
-    /// Until it is paused.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-    /// Why, and what to print.
-    #[command(flatten)]
-    pub order: OrderArgs,
+    pub steer: SteerArgs,
 }
 
 /// Pauses.
 pub async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
-    worker.pause(args.index, args.now, args.revision, args.wait, args.order).await
+    worker.pause(args.index, args.now, args.steer).await
 }

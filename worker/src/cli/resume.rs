@@ -3,10 +3,7 @@
 use clap::Args;
 use shared_msgs::{
     cli::CliError,
-    worker_client::{
-        WorkerClient,
-        verbs::{OrderArgs, RevisionArgs, WaitArgs},
-    },
+    worker_client::{WorkerClient, verbs::SteerArgs},
 };
 
 /// Which thread to resume, and from where.
@@ -18,18 +15,12 @@ pub struct ResumeArgs {
     /// The state to go on from [default: the current one]
     #[arg(long)]
     pub state: Option<String>,
-    /// Unless it has changed.
+    /// How, and what to print.
     #[command(flatten)]
-    pub revision: RevisionArgs,
-    /// Until it runs.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-    /// Why, and what to print.
-    #[command(flatten)]
-    pub order: OrderArgs,
+    pub steer: SteerArgs,
 }
 
 /// Resumes.
 pub async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
-    worker.resume(args.index, args.state, args.revision, args.wait, args.order).await
+    worker.resume(args.index, args.state, args.steer).await
 }

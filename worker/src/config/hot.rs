@@ -23,6 +23,7 @@ pub struct HotConfig {
     pub plan: Plan,
     pub(super) common: Table,
     pub(super) own: Table,
+    pub(super) has_file: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -33,6 +34,16 @@ struct File {
 }
 
 impl HotConfig {
+    /// One that never changes, for a thread without a disk: simulations.
+    pub fn fixed(plan: Plan) -> Self {
+        HotConfig { plan, common: Table::new(), own: Table::new(), has_file: false }
+    }
+
+    /// Whether there may be a file to read.
+    pub fn has_file(&self) -> bool {
+        self.has_file
+    }
+
     /// The plan and the options as they are now. An error names the file, and what to do about it.
     pub fn read(&self, location: &Path) -> Result<(Plan, Sealing), String> {
         let path = location.join(FILE_NAME);
@@ -67,7 +78,7 @@ mod tests {
     fn the_file_stands_in_for_what_it_names_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let own: Table = "max_retries = 3".parse().unwrap();
-        let hot = HotConfig { plan: Plan::Sealer, common: "seal_interval = '7s'".parse().unwrap(), own };
+        let hot = HotConfig { plan: Plan::Sealer, common: "seal_interval = '7s'".parse().unwrap(), own, has_file: true };
         let write = |text: &str| std::fs::write(directory.path().join(FILE_NAME), text).unwrap();
         let (plan, sealing) = hot.read(directory.path()).unwrap();
         assert_eq!((plan, sealing.max_retries, sealing.seal_interval.as_secs()), (Plan::Sealer, 3, 7));

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction, backends::InMemoryBackend};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 use shared_msgs::{event::Event, id::Id};
 use tokio::sync::Notify;
@@ -101,25 +101,25 @@ impl Store {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(shown.clone()),
             error => StoreError::Io { path: shown.clone(), error: error.to_string() },
         })?;
-        let store = Store::new(database, shown, outgoing, false);
+        Store::new(database, shown, outgoing, false)
+    }
+
+    /// A store in memory, over a backend that outlives it: for simulations of crashes.
+    pub fn in_memory(backend: impl StorageBackend, outgoing: Arc<Outgoing>) -> Result<Self, StoreError> {
+        let failed = |error: redb::DatabaseError| StoreError::Io { path: "memory".into(), error: error.to_string() };
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
+        Store::new(database, "memory".into(), outgoing, true)
+    }
+
+    fn new(database: Database, path: String, outgoing: Arc<Outgoing>, in_memory: bool) -> Result<Self, StoreError> {
+        let numbers = Arc::new(Mutex::new(Numbers::new()));
+        let store = Store { database: Arc::new(database), path: path.into(), outgoing, numbers, in_memory };
         let known = store.read_now(|transaction| {
             let Some(table) = existing(transaction.open_table(WORKER))? else { return Ok(None) };
             Ok(table.get(LAST_SEQUENCE)?.and_then(|value| value.value().parse().ok()))
         })?;
         store.outgoing.last_sequence.fetch_max(known.unwrap_or(0), Ordering::SeqCst);
         Ok(store)
-    }
-
-    /// A store in memory, over a backend that outlives it: for simulations of crashes.
-    pub fn in_memory(backend: InMemoryBackend, outgoing: Arc<Outgoing>) -> Result<Self, StoreError> {
-        let failed = |error: redb::DatabaseError| StoreError::Io { path: "memory".into(), error: error.to_string() };
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
-        Ok(Store::new(database, "memory".into(), outgoing, true))
-    }
-
-    fn new(database: Database, path: String, outgoing: Arc<Outgoing>, in_memory: bool) -> Self {
-        let numbers = Arc::new(Mutex::new(Numbers::new()));
-        Store { database: Arc::new(database), path: path.into(), outgoing, numbers, in_memory }
     }
 
     /// The record; `None` in a new store.

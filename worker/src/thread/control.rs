@@ -240,6 +240,7 @@ pub fn apply_plan(record: &mut Record, plan: Plan) {
 pub fn apply_restart(record: &mut Record, now_ms: u64) {
     const FATAL_DEATHS: u32 = 3;
     let before = record.clone();
+    let pause_pending = record.pause_pending;
     if record.paused.is_some_and(|paused| paused.by == PausedBy::Error) {
         record.paused = None;
     }
@@ -251,7 +252,7 @@ pub fn apply_restart(record: &mut Record, now_ms: u64) {
             pause(record, PausedBy::Error, now_ms);
         }
     }
-    if record.pause_pending {
+    if pause_pending {
         pause(record, PausedBy::Operator, now_ms);
     }
     changed(record, &before);

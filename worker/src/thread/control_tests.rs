@@ -174,6 +174,14 @@ fn three_deaths_in_one_stage_pause_the_thread() {
 }
 
 #[test]
+fn a_pause_that_was_pending_at_the_third_death_is_the_operators() {
+    let mut record = Record { deaths: 2, running: Some(Stage::C2), pause_pending: true, ..record(State::C1Done) };
+    apply_restart(&mut record, 9);
+    assert_eq!((record.paused.unwrap().by, record.pause_pending), (PausedBy::Operator, false));
+    assert_eq!(record.last_err.as_deref(), Some("critical: the worker died 3 times in C2"));
+}
+
+#[test]
 fn a_stage_that_ends_forgets_earlier_deaths() {
     let mut record = Record { deaths: 2, running: Some(Stage::C2), ..record(State::C1Done) };
     apply_step(&mut record, 9);

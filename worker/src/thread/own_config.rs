@@ -29,6 +29,9 @@ impl OwnConfig {
 
     /// Reads the file; yields the plan, if the file can be used.
     pub async fn read(&mut self, location: &Path) -> Result<Option<Plan>, Failure> {
+        if !self.hot.has_file() {
+            return Ok(None);
+        }
         let (hot, location) = (self.hot.clone(), location.to_owned());
         let read = tokio::task::spawn_blocking(move || hot.read(&location)).await.map_err(Failure::critical)?;
         let (plan, sealing) = match read {

@@ -13,10 +13,7 @@
 
 mod command;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use shared_msgs::{event::Event, plan::State};
 use tokio::{
@@ -37,6 +34,7 @@ use super::{
     view::{Shown, ThreadView},
 };
 use crate::{
+    clock::Clock,
     config::ThreadConfig,
     failpoint,
     plan::driver::{Moved, Step, Steps, heavy_stage},
@@ -80,6 +78,7 @@ pub struct Owner {
     mailbox_sender: mpsc::Sender<Message>,
     view: watch::Sender<ThreadView>,
     changed: Arc<Notify>,
+    clock: Clock,
     /// Before this moment no step begins.
     hold_off: Option<HoldOff>,
     /// The sector manager has ended the job: it is given up as soon as nothing runs.
@@ -116,6 +115,8 @@ pub struct Surroundings {
     pub reports: Reports,
     /// Told after every change.
     pub changed: Arc<Notify>,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// Whether the worker stops.
@@ -145,7 +146,7 @@ impl Owner {
         config: ThreadConfig,
         surroundings: Surroundings,
     ) -> Result<(Owner, ThreadHandle), StoreError> {
-        let now_ms = unix_ms();
+        let now_ms = (surroundings.clock)();
         let mut record = match store.load()? {
             Some(record) => record,
             None => Record::new(config.hot.plan),
@@ -170,7 +171,7 @@ impl Owner {
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
-        let Surroundings { shared, steps, tenure, reports, changed } = surroundings;
+        let Surroundings { shared, steps, tenure, reports, changed, clock } = surroundings;
         let owner = Owner {
             index,
             location,
@@ -186,6 +187,7 @@ impl Owner {
             mailbox_sender,
             view,
             changed,
+            clock,
             hold_off: None,
             ended: None,
             now_pause: None,
@@ -319,7 +321,7 @@ impl Owner {
             return;
         }
         let mut after = self.record.clone();
-        control::apply(&mut after, &Decision::Pause, None, unix_ms());
+        control::apply(&mut after, &Decision::Pause, None, self.now_ms());
         let events = self.changed_to(&after).pause();
         if let Err(error) = self.commit(after, vec![], events).await {
             warn!(thread = self.index, %error, "the pause stays pending: it could not be recorded");
@@ -366,7 +368,7 @@ impl Owner {
     async fn commit_step(&mut self, moved: Moved) {
         let before = self.record.clone();
         let mut after = before.clone();
-        control::apply_step(&mut after, unix_ms());
+        control::apply_step(&mut after, self.now_ms());
         after.state = moved.state;
         after.sector = moved.sector;
         after.wdpost = moved.wdpost;
@@ -394,7 +396,7 @@ impl Owner {
 
     async fn fail(&mut self, failure: Failure) {
         let mut after = self.record.clone();
-        let failure = control::apply_failure(&mut after, failure, self.config.sealing.max_retries, unix_ms());
+        let failure = control::apply_failure(&mut after, failure, self.config.sealing.max_retries, self.now_ms());
         let sector = after.job_name();
         warn!(thread = self.index, sector, state = %self.record.state, level = failure.level.name(), retry = after.retry, "{}", failure.message);
         let events = self.changed_to(&after).failure(&failure);
@@ -402,7 +404,7 @@ impl Owner {
             // Nothing can be kept: the thread stops here, and says so for as long as the process lives.
             error!(thread = self.index, %error, "the failure could not be recorded");
             let unrecorded = Failure::critical(format!("{error}; after {failure}"));
-            control::apply_failure(&mut after, unrecorded, 0, unix_ms());
+            control::apply_failure(&mut after, unrecorded, 0, self.now_ms());
         }
         if failure.level == Level::Temporary {
             let reason = format!("retry {} of {}", after.retry, self.config.sealing.max_retries);
@@ -433,8 +435,12 @@ impl Owner {
         true
     }
 
+    fn now_ms(&self) -> u64 {
+        (self.clock)()
+    }
+
     fn changed_to<'a>(&'a self, after: &'a Record) -> Changed<'a> {
-        Changed { index: self.index, before: &self.record, after, at: unix_ms() }
+        Changed { index: self.index, before: &self.record, after, at: self.now_ms() }
     }
 
     // Makes a change durable, and only then what is so.
@@ -496,8 +502,4 @@ fn shown(record: &Record, paused_since: Instant, active: Option<Now>) -> Shown {
         (None, Some(now)) => Shown::Active(now),
         (None, None) => Shown::Idle,
     }
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

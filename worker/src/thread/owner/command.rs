@@ -12,7 +12,7 @@ use shared_msgs::{
 use tokio::{sync::oneshot, time::Instant};
 use tracing::{info, warn};
 
-use super::{Owner, unix_ms};
+use super::Owner;
 use crate::{
     store::{
         database::Change,
@@ -175,7 +175,7 @@ impl Owner {
         id: &Option<(Id, Asked)>,
     ) -> Result<CommandReply, ErrorKind> {
         let mut after = self.record.clone();
-        control::apply(&mut after, decision, request.reason.as_deref(), unix_ms());
+        control::apply(&mut after, decision, request.reason.as_deref(), self.now_ms());
         let outcome = match control::outcome(&self.record, decision) {
             Outcome::PausePending { stage, .. } if request.now && !stoppable => {
                 Outcome::PausePending { stage, why: Some("what runs inside the worker cannot be stopped".into()) }

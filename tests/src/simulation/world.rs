@@ -1,0 +1,251 @@
+//! One world: machines, the server, managers, operators, and the dice that decide what goes wrong. Everything in it is decided
+//! by its seed.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use damocles_worker::tenure::{Answer, Ask};
+use fastrand::Rng;
+use shared_msgs::{event::Event, name::WorkerName, snapshot::WorkerSnapshot};
+use tokio::sync::watch;
+
+use super::{
+    clock,
+    disk::Disk,
+    executor::{Executor, Owner},
+    ground::Ground,
+    history::History,
+    leases::LeaseKey,
+    managers::Manager,
+    process::Process,
+};
+
+/// What goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Operators command, and things go wrong.
+    Busy,
+    /// Nothing goes wrong any more, threads stand still, and what was asked is answered.
+    Calm,
+}
+
+/// The world.
+pub struct World {
+    /// What all worlds share.
+    pub ground: Arc<Ground>,
+    /// Names of workers.
+    pub names: Vec<WorkerName>,
+    /// Those who watch.
+    pub managers: Vec<Manager>,
+    /// What goes on.
+    pub phase: watch::Sender<Phase>,
+    /// Its tasks.
+    pub executor: Executor,
+    /// Commands that nobody has answered yet.
+    pub open_orders: AtomicUsize,
+    dice: Mutex<Rng>,
+    history: Mutex<History>,
+    server: Mutex<Server>,
+    machines: Mutex<Vec<Machine>>,
+    processes: Mutex<Vec<Arc<Process>>>,
+    shown: Mutex<Vec<Option<Arc<WorkerSnapshot>>>>,
+    trace: Option<Mutex<Vec<String>>>,
+}
+
+/// What the server keeps.
+#[derive(Default)]
+pub struct Server {
+    /// Leases, by name.
+    pub leases: Vec<LeaseKey>,
+    revision: u64,
+    /// Events with their sequences, by name.
+    pub events: Vec<Vec<(u64, Event)>>,
+    /// The stream's last sequence.
+    pub sequence: u64,
+}
+
+/// A machine: disks, and the process that uses them.
+#[derive(Clone)]
+pub struct Machine {
+    /// The name of its worker.
+    pub name: usize,
+    /// One a thread.
+    pub disks: Vec<Disk>,
+    /// The openings of its disks that were the last ones, by thread.
+    pub opened: Vec<Option<usize>>,
+    /// The process that runs on it.
+    pub process: Option<Arc<Process>>,
+}
+
+/// What becomes of a message and of its answer.
+pub struct Fate {
+    /// How long it takes.
+    pub there: Duration,
+    /// How long the answer takes.
+    pub back: Duration,
+    /// It does not arrive.
+    pub lost_there: bool,
+    /// The answer does not.
+    pub lost_back: bool,
+}
+
+impl World {
+    /// A world with so many names, in which nothing has begun.
+    pub fn new(ground: Arc<Ground>, seed: u64, traced: bool) -> World {
+        let mut dice = Rng::with_seed(seed);
+        let names: Vec<WorkerName> = (0..1 + usize::from(dice.u8(..) < 90)).map(|n| format!("w{n}").parse().unwrap()).collect();
+        let server = Server {
+            leases: names.iter().map(|_| LeaseKey::default()).collect(),
+            events: names.iter().map(|_| vec![]).collect(),
+            ..Server::default()
+        };
+        World {
+            managers: (0..2).map(|number| Manager::new(number, names.len())).collect(),
+            phase: watch::Sender::new(Phase::Busy),
+            executor: Executor::new(seed),
+            open_orders: AtomicUsize::new(0),
+            dice: Mutex::new(dice),
+            history: Mutex::default(),
+            server: Mutex::new(server),
+            machines: Mutex::default(),
+            processes: Mutex::default(),
+            shown: Mutex::new(vec![None; names.len()]),
+            trace: traced.then(Mutex::default),
+            names,
+            ground,
+        }
+    }
+
+    /// Begins a task that is no process's.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.executor.spawn(Owner::World, task);
+    }
+
+    /// Throws the dice.
+    pub fn draw<T>(&self, how: impl FnOnce(&mut Rng) -> T) -> T {
+        how(&mut locked(&self.dice))
+    }
+
+    /// So likely, in percent.
+    pub fn chance(&self, percent: u32) -> bool {
+        self.draw(|dice| dice.u32(0..100) < percent)
+    }
+
+    /// Some milliseconds.
+    pub fn millis(&self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.draw(|dice| dice.u64(range)))
+    }
+
+    /// What becomes of the next message.
+    pub fn fate(&self) -> Fate {
+        if self.phase() != Phase::Busy {
+            let quick = || self.millis(1..4);
+            return Fate { there: quick(), back: quick(), lost_there: false, lost_back: false };
+        }
+        let delay = || if self.chance(8) { self.millis(100..2_500) } else { self.millis(1..20) };
+        Fate { there: delay(), back: delay(), lost_there: self.chance(4), lost_back: self.chance(6) }
+    }
+
+    /// How often a message is sent.
+    pub fn copies(&self) -> usize {
+        1 + usize::from(self.phase() == Phase::Busy && self.chance(6))
+    }
+
+    /// What goes on.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// What has happened.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        locked(&self.history)
+    }
+
+    /// What the server keeps.
+    pub fn server(&self) -> MutexGuard<'_, Server> {
+        locked(&self.server)
+    }
+
+    /// The machines.
+    pub fn machines(&self) -> MutexGuard<'_, Vec<Machine>> {
+        locked(&self.machines)
+    }
+
+    /// All processes that ever were.
+    pub fn processes(&self) -> MutexGuard<'_, Vec<Arc<Process>>> {
+        locked(&self.processes)
+    }
+
+    /// Those of a name that live.
+    pub fn living(&self, name: usize) -> Vec<Arc<Process>> {
+        self.machines().iter().filter(|machine| machine.name == name).filter_map(|machine| machine.process.clone()).collect()
+    }
+
+    /// Shows a snapshot to the operators.
+    pub fn show(&self, name: usize, snapshot: Arc<WorkerSnapshot>) {
+        locked(&self.shown)[name] = Some(snapshot);
+    }
+
+    /// What operators were shown last of a name.
+    pub fn shown(&self, name: usize) -> Option<Arc<WorkerSnapshot>> {
+        locked(&self.shown)[name].clone()
+    }
+
+    /// Something was not as it must be.
+    pub fn violated(&self, what: String) {
+        self.say(|| format!("VIOLATED {what}"));
+        self.history().violations.push(what);
+    }
+
+    /// Counts something.
+    pub fn count(&self, what: &'static str) {
+        self.history().count(what);
+    }
+
+    /// A line of the trace.
+    pub fn say(&self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            locked(trace).push(format!("{:>7} {}", clock::since_begin().as_millis(), line()));
+        }
+    }
+
+    /// The trace so far.
+    pub fn trace(&self) -> Vec<String> {
+        self.trace.as_ref().map(|trace| locked(trace).clone()).unwrap_or_default()
+    }
+
+    /// One more command that waits for its answer.
+    pub fn order_opened(&self) {
+        self.open_orders.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn order_closed(&self) {
+        self.open_orders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    /// Answers what a worker asks for its lease.
+    pub fn lease(&mut self, name: usize, ask: Ask) -> Answer {
+        self.leases[name].answer(ask, &mut self.revision, clock::unix_ms())
+    }
+
+    /// The sequence of the last event of a name.
+    pub fn last_event(&self, name: usize) -> u64 {
+        self.events[name].last().map_or(0, |(sequence, _)| *sequence)
+    }
+}
+
+/// What happened how often.
+pub type Tally = BTreeMap<&'static str, u64>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
