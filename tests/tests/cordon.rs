@@ -1,4 +1,5 @@
 //! A cordoned thread finishes what it has in hand and takes nothing new, until that is ended.
+#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use e2e::{
     bus::refused,

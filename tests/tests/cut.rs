@@ -1,5 +1,6 @@
 //! The network between a worker and NATS fails: cut, or silent in one direction or in both, for longer than a lease
 //! lasts. The worker seals on, does nothing that it is not entitled to, and is back by itself.
+#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use e2e::{
     event_log::{EventLog, assert_exactly_once, of_request},

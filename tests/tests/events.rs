@@ -1,5 +1,6 @@
 //! What happens to a worker is in the stream of events, each of it once and in its order, whatever becomes of the bus, the
 //! server or the worker meanwhile.
+#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::time::Duration;
 
@@ -275,7 +276,7 @@ async fn a_network_that_fails_in_every_way_loses_and_doubles_no_event() {
 
 #[tokio::test]
 async fn an_event_that_nobody_confirmed_and_that_is_stored_is_not_stored_again() {
-    let mut bed = Testbed::start().await;
+    let bed = Testbed::start().await;
     let log = EventLog::make(&bed.bus).await;
     let _manager = bed.mock_manager().await;
     let proxy = bed.proxy().await;

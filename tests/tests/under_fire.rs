@@ -1,5 +1,6 @@
 //! Commands are given on and on while programs are frozen or killed. Whoever asks, asks again under the same request id
 //! until there is an answer, as the tools do. In the end each command has acted once.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper says what went wrong by failing the test")]
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -122,7 +122,7 @@ impl Server {
         let mut requests = select_all(endpoints.into_iter().map(|(verb, endpoint)| endpoint.map(move |request| (verb, request))));
         loop {
             let heard = tokio::select! {
-                next = requests.next() => match next { Some((verb, request)) => Heard::One(verb, request), None => break },
+                next = requests.next() => match next { Some((verb, request)) => Heard::One(verb, Box::new(request)), None => break },
                 next = to_all.next() => match next { Some(message) => Heard::All(message), None => break },
                 _ = tenure.wait_for(|tenure| !tenure.has_name()) => break,
             };
@@ -142,12 +142,15 @@ impl Server {
 
 // A command, to this worker or to every worker.
 enum Heard {
-    One(&'static str, Request),
+    One(&'static str, Box<Request>),
     All(Message),
 }
 
 async fn answer(commands: &Commands, client: &Client, heard: Heard) {
-    let (Heard::One(_, Request { message, .. }) | Heard::All(message)) = &heard;
+    let message = match &heard {
+        Heard::One(_, request) => &request.message,
+        Heard::All(message) => message,
+    };
     let subject = &message.subject;
     let Some(reply) = message.reply.clone().filter(|reply| reply.starts_with(INBOX_PREFIX)) else {
         warn!(%subject, "a request that wants its answer somewhere else than an inbox is ignored");
