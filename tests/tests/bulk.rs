@@ -267,3 +267,13 @@ async fn thousands_of_workers_answer_one_request() {
     // Nobody had to be asked by name.
     assert_eq!(last.heard().len(), 1);
 }
+
+#[tokio::test]
+async fn without_jetstream_nobody_knows_who_is_missing_and_that_is_said() {
+    let mut bed = Testbed::start_without_jetstream().await;
+    let _worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
+    let output = bed.util_worker(&["pause", "--all", "--timeout", "1s"]).await.expect(0);
+    assert_eq!(output.rows(), [["w1", "0", "-", "paused"]]);
+    assert!(output.stderr.contains("JetStream") && output.stderr.contains("unknown"), "{}", output.stderr);
+}
