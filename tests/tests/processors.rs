@@ -177,7 +177,7 @@ async fn sealing_daemons_are_kept_running_and_end_with_the_worker() {
     let first: u32 = field(&runs, "pid").parse().unwrap();
     worker.log().line_with(&["hello", &format!("pid={first}")]).await;
     kill9(first);
-    worker.log().line_with(&["daemon has ended", &format!("pid={first}"), "signal: 9"]).await;
+    worker.log().line_with(&["daemon has ended", &format!("pid={first}"), "signal 9"]).await;
     let log = worker.log().clone();
     let again = async {
         loop {

@@ -129,7 +129,8 @@ impl Connected {
         let sector_manager =
             Arc::new(NatsSectorManager { client: client.clone(), link: link.clone(), prefix: prefix.clone(), timeout: settings.timeout });
         let reports = Reports::start(name.to_string(), sector_manager.clone());
-        let processors = Processors::start(&config.processors);
+        let opened: Vec<_> = locations.iter().map(|(location, _)| location.clone()).collect();
+        let processors = Processors::start(&config.processors, &opened);
         let shared = Arc::new(Shared {
             worker: name.to_string(),
             sector_manager,

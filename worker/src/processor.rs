@@ -7,7 +7,8 @@
 //!              +-> builtin.rs                     none is: the proofs library, on a blocking thread
 //! ```
 //! [`task`] holds what goes in and comes out, [`settings`] the configuration, [`placement`] and [`cgroup`] where a child
-//! runs, [`daemons`] the programs that run beside. [`own`] is the other end: the worker's program as a processor.
+//! runs, [`daemons`] the programs that run beside. [`groups`] ends what an earlier run of the worker has left, over
+//! [`processes`]. [`own`] is the other end: the worker's program as a processor.
 
 #[cfg(feature = "builtin-proofs")]
 pub mod builtin;
@@ -16,18 +17,20 @@ pub mod child;
 pub mod daemons;
 pub mod desk;
 pub mod external;
+pub mod groups;
 pub mod limits;
 pub mod lines;
 pub mod own;
 pub mod piece_reader;
 pub mod placement;
 pub mod pool;
+pub mod processes;
 pub mod protocol;
 pub mod settings;
 pub mod task;
 pub mod transfer;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,12 +38,16 @@ use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
 use self::{
+    groups::Groups,
     limits::Limits,
     pool::Pool,
     settings::ProcessorsConfig,
     task::{AddPieces, C1, C2, Pc1, Pc2, SnapEncode, SnapProve, SynthProof, Transfer, TreeD, Unseal, WindowPost},
 };
-use crate::thread::{activity::Activity, failure::Failure};
+use crate::{
+    store::location::Location,
+    thread::{activity::Activity, failure::Failure},
+};
 
 /// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside the worker, which a
 /// build without proofs cannot.
@@ -59,8 +66,8 @@ pub const STAGES: [&str; 12] = [
     WindowPost::STAGE,
 ];
 
-/// How long children may take to end with the worker; longer than any of them is given.
-const STOP: Duration = Duration::from_secs(5);
+/// How long children may take to end with the worker; longer than any of them is given before it is killed.
+const STOP: Duration = child::GRACE.saturating_add(Duration::from_secs(5));
 
 /// One kind of heavy work.
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
@@ -77,20 +84,32 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 pub struct Processors {
     limits: Limits,
     pool: Pool,
+    groups: Arc<Groups>,
     stop: watch::Sender<bool>,
 }
 
 impl Processors {
-    /// Starts the external processors and the daemons.
-    pub fn start(config: &ProcessorsConfig) -> Self {
+    /// Starts the external processors and the daemons, as soon as nothing lives any more of what an earlier worker has
+    /// started. The stores of these locations must be open: so that worker has ended.
+    pub fn start(config: &ProcessorsConfig, locations: &[Location]) -> Self {
         let (stop, stopped) = watch::channel(false);
         // Found now: later the file may have been replaced by a newer one.
         let own = std::env::current_exe().unwrap_or_else(|error| {
             warn!(%error, "the worker does not find its own program and takes the one in PATH");
             PathBuf::from(env!("CARGO_PKG_NAME"))
         });
-        daemons::start(&config.daemons, &stopped);
-        Processors { limits: Limits::new(config), pool: Pool::start(config, &own.display().to_string(), &stopped), stop }
+        let groups = Groups::new(locations);
+        daemons::start(&config.daemons, &groups, &stopped);
+        let pool = Pool::start(config, &own.display().to_string(), &groups, &stopped);
+        Processors { limits: Limits::new(config), pool, groups, stop }
+    }
+
+    /// Waits until nothing lives any more of what an earlier worker has started: it may write into the same sectors. Can
+    /// be interrupted.
+    pub async fn cleared(&self, activity: &Activity) {
+        if !self.groups.are_cleared() {
+            activity.wait("the end of an earlier run's processes", self.groups.cleared()).await;
+        }
     }
 
     /// Runs a task wherever the configuration says, as soon as it allows. Waiting for that can be interrupted.
@@ -111,7 +130,7 @@ impl Processors {
         self.stop.send_replace(true);
         // Each owner of a child holds a receiver until then.
         if timeout(STOP, self.stop.closed()).await.is_err() {
-            warn!("a child process does not end");
+            warn!(left = ?self.groups.left(), "processes do not end though they were killed; the next start waits for that");
         }
     }
 }

@@ -42,7 +42,7 @@ impl Ground {
         let shared = Shared {
             worker: "simulated".into(),
             sector_manager: Arc::new(Nobody),
-            processors: Processors::start(&ProcessorsConfig::default()),
+            processors: Processors::start(&ProcessorsConfig::default(), &[]),
             attached: vec![],
             local_pieces_dirs: vec![],
             static_tree_d: Default::default(),

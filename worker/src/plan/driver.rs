@@ -83,6 +83,7 @@ pub fn heavy_stage(plan: Plan, state: State) -> Option<Stage> {
 impl Step<'_> {
     /// Runs the step; `None` when there is no job now.
     async fn run(&self) -> Result<Option<Moved>, Failure> {
+        self.shared.processors.cleared(self.activity).await;
         let record = self.record;
         match (record.state, &record.sector, &record.wdpost) {
             (State::Empty, ..) => self.allocate().await,

@@ -1,6 +1,6 @@
 //! Programs that a worker keeps running beside it: `[[processors.sealing_daemons]]`. They speak no protocol.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     io::AsyncRead,
@@ -10,8 +10,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    child::{self, Program},
+    child::{self, Ending, Program},
     external::stopped,
+    groups::Groups,
     settings::Settings,
 };
 
@@ -19,9 +20,9 @@ const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
 
 /// Starts them. They end when `stop` says so; until then each holds its receiver.
-pub fn start(daemons: &[Settings], stop: &watch::Receiver<bool>) {
+pub fn start(daemons: &[Settings], groups: &Arc<Groups>, stop: &watch::Receiver<bool>) {
     for (number, settings) in daemons.iter().enumerate() {
-        let program = Program::new(settings, &format!("sealing_daemons-{number}"), Default::default());
+        let program = Program::new(settings, &format!("sealing_daemons-{number}"), Default::default(), groups);
         let name = Path::new(program.bin()).file_name().map_or_else(|| program.bin().to_owned(), |name| name.to_string_lossy().into());
         let daemon = Daemon { name, program, stable_wait: settings.stable_wait, auto_restart: settings.auto_restart };
         tokio::spawn(daemon.keep_running(stop.clone()));
@@ -38,6 +39,10 @@ struct Daemon {
 impl Daemon {
     async fn keep_running(self, mut stop: watch::Receiver<bool>) {
         let mut delay = FIRST_RESTART_DELAY;
+        tokio::select! {
+            () = self.program.may_start() => {}
+            () = stopped(&mut stop) => return,
+        }
         loop {
             let began = Instant::now();
             self.run(&mut stop).await;
@@ -61,28 +66,26 @@ impl Daemon {
 
     // Runs it to its end, or until the worker stops.
     async fn run(&self, stop: &mut watch::Receiver<bool>) {
-        let mut child = match self.program.start() {
-            Ok(child) => child,
+        let started = self.program.start().and_then(|mut group| Ok((group.take_pipes()?, group)));
+        let ((input, output, errors), group) = match started {
+            Ok(started) => started,
             Err(error) => return warn!(daemon = self.name, bin = self.program.bin(), %error, "daemon does not start"),
         };
-        let pid = child.id().unwrap_or_default();
+        let pid = group.pid();
         info!(daemon = self.name, pid, "daemon runs");
-        self.log(pid, child.stdout.take());
-        self.log(pid, child.stderr.take());
-        // It has no input; a daemon that looks there can see that the worker is gone.
-        let input = child.stdin.take();
-        let ended = tokio::select! {
-            ended = child.wait() => ended,
-            () = stopped(stop) => {
-                drop(input);
-                child::end(&mut child).await
-            }
+        self.log(pid, output);
+        self.log(pid, errors);
+        let ending = tokio::select! {
+            () = group.leader_ended() => Ending::Killed,
+            () = stopped(stop) => Ending::ByItself,
         };
-        let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+        // It gets no input; a daemon that looks there can see that the worker is gone.
+        drop(input);
+        let status = group.end(ending).await.words();
         warn!(daemon = self.name, pid, status, "daemon has ended");
     }
 
-    fn log(&self, pid: u32, output: Option<impl AsyncRead + Unpin + Send + 'static>) {
-        output.map(|output| tokio::spawn(child::log_lines(self.name.clone(), pid, output)));
+    fn log(&self, pid: u32, output: impl AsyncRead + Unpin + Send + 'static) {
+        tokio::spawn(child::log_lines(self.name.clone(), pid, output));
     }
 }

@@ -7,26 +7,29 @@
 //!    +---------------- wait a little <--------------+        told to stop: its input ends, then TERM, then KILL
 //!    +---------------- at once <---------------------------- an operator stops what it does: TERM, then KILL
 //! ```
+//! It has died when its process has ended, whoever holds its pipes. What it has in hand fails, and the next one starts,
+//! only when nothing of its process group lives any more.
+//!
 //! A line that is no answer is the answer to something that it has in hand, but nobody knows to what. So it gets nothing
 //! more, answers what it can, and when nothing else is left the request is failed and the process started anew: a
 //! retry must not run beside what may still write the same files.
 
-use std::{collections::HashMap, io, process::ExitStatus, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
 use shared_msgs::{cli::human, snapshot::cut_text};
 use tokio::{
     io::AsyncWriteExt,
-    process::{Child, ChildStdin, ChildStdout},
+    process::{ChildStdin, ChildStdout},
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::codec::FramedRead;
 use tracing::{info, warn};
 
 use super::{
-    child::{self, Program},
+    child::{self, Ending, Group, Program},
     desk::Condition,
     lines::{BoundedLines, Line},
     pool::{Answer, Ask, Incarnation, Place},
@@ -39,6 +42,8 @@ use crate::thread::{
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
+/// How long what a process printed before its end is read; the pipe's end comes sooner unless somebody else holds it.
+const LAST_LINES: Duration = Duration::from_millis(300);
 
 /// The task that owns the child.
 pub(super) struct Owner {
@@ -50,7 +55,7 @@ pub(super) struct Owner {
 }
 
 struct Running {
-    child: Child,
+    group: Group,
     stdin: ChildStdin,
     lines: Lines,
     pid: u32,
@@ -63,17 +68,6 @@ enum End {
     Died { was_of_use: bool },
     StoppedByOperator,
     Stopped,
-}
-
-/// How a child is ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// Its input ends, and it has time to follow.
-    ByItself,
-    /// By TERM, at an operator's wish.
-    Asked,
-    /// By KILL.
-    Killed,
 }
 
 /// What a child has in hand.
@@ -94,12 +88,13 @@ impl InHand {
 impl Owner {
     pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut delay = FIRST_RESTART_DELAY;
+        tokio::select! {
+            () = self.program.may_start() => {}
+            () = stopped(&mut stop) => return,
+        }
         loop {
             let began = Instant::now();
-            let started = tokio::select! {
-                started = self.start() => started,
-                () = stopped(&mut stop) => return,
-            };
+            let started = self.start(&mut stop).await;
             match started {
                 Ok(running) => match self.serve(running, &mut stop).await {
                     End::Stopped => return,
@@ -111,6 +106,7 @@ impl Owner {
                     End::Died { was_of_use } if was_of_use || began.elapsed() > LAST_RESTART_DELAY => delay = FIRST_RESTART_DELAY,
                     End::Died { .. } => {}
                 },
+                Err(_) if *stop.borrow() => return,
                 Err(error) => warn!(stage = self.stage, bin = self.program.bin(), error, "processor does not start"),
             }
             if !self.auto_restart {
@@ -126,27 +122,27 @@ impl Owner {
         }
     }
 
-    async fn start(&self) -> Result<Running, String> {
-        let mut child = self.program.start().map_err(|error| error.to_string())?;
-        let pid = child.id().unwrap_or_default();
-        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
-            return Err("its pipes are missing".into());
-        };
+    async fn start(&self, stop: &mut watch::Receiver<bool>) -> Result<Running, String> {
+        let mut group = self.program.start().map_err(|error| error.to_string())?;
+        let pid = group.pid();
+        let (stdin, stdout, stderr) = group.take_pipes().map_err(|error| error.to_string())?;
         tokio::spawn(child::log_lines(self.stage.clone(), pid, stderr));
         let mut lines = FramedRead::new(stdout, BoundedLines::of(max_line_bytes(&self.stage)));
-        let (why, ended) = match timeout(self.stable_wait, self.until_ready(&mut lines, pid)).await {
-            Ok(true) => return Ok(Running { child, stdin, lines, pid }),
-            Ok(false) => {
-                drop(stdin);
-                ("it ended before it was ready".to_owned(), child::end(&mut child).await)
-            }
-            Err(_) => {
-                let expected = ready_line(&self.stage);
-                let why = format!("it did not print {expected:?} within {} (stable_wait)", human(self.stable_wait));
-                (why, child::kill(&mut child).await)
-            }
+        let (why, ending) = tokio::select! {
+            ready = timeout(self.stable_wait, self.until_ready(&mut lines, pid)) => match ready {
+                Ok(true) => return Ok(Running { group, stdin, lines, pid }),
+                Ok(false) => ("it ended before it was ready".to_owned(), Ending::ByItself),
+                Err(_) => {
+                    let expected = ready_line(&self.stage);
+                    let why = format!("it did not print {expected:?} within {} (stable_wait)", human(self.stable_wait));
+                    (why, Ending::Killed)
+                }
+            },
+            () = group.leader_ended() => ("it ended before it was ready".to_owned(), Ending::Killed),
+            () = stopped(stop) => ("it is stopped with the worker".to_owned(), Ending::ByItself),
         };
-        Err(format!("{why} ({})", words(ended)))
+        drop(stdin);
+        Err(format!("{why} ({})", group.end(ending).await.words()))
     }
 
     // Some programs greet before.
@@ -163,7 +159,7 @@ impl Owner {
     }
 
     async fn serve(&self, running: Running, stop: &mut watch::Receiver<bool>) -> End {
-        let Running { mut child, stdin, mut lines, pid } = running;
+        let Running { group, stdin, mut lines, pid } = running;
         let (asks, mut inbox) = mpsc::unbounded_channel();
         let (stops, mut stop_requests) = mpsc::unbounded_channel::<StopRequest>();
         // A task of its own: a child that does not read must not keep its answers from being read.
@@ -172,6 +168,7 @@ impl Owner {
         let mut in_hand = InHand::default();
         let mut next_id = 0;
         let mut was_of_use = false;
+        let mut leader_ended = std::pin::pin!(group.leader_ended());
         info!(stage = self.stage, pid, "processor ready");
         self.place.set(Condition::Ready(Incarnation { pid, asks, stops }));
         let (why, ending) = loop {
@@ -183,8 +180,15 @@ impl Owner {
                 line = lines.next() => match line {
                     Some(Ok(line)) => was_of_use |= self.take_line(line, pid, &mut in_hand),
                     Some(Err(error)) => break (format!("cannot be read: {error}"), Ending::Killed),
-                    None => break ("has ended".to_owned(), Ending::ByItself),
+                    None => break ("has closed its output".to_owned(), Ending::ByItself),
                 },
+                () = &mut leader_ended => {
+                    let until = Instant::now() + LAST_LINES;
+                    while let Ok(Some(Ok(line))) = timeout_at(until, lines.next()).await {
+                        was_of_use |= self.take_line(line, pid, &mut in_hand);
+                    }
+                    break ("has ended".to_owned(), Ending::Killed);
+                }
                 Ok(Err(error)) = &mut writer => break (format!("takes no more tasks: {error}"), Ending::ByItself),
                 Some(Ask { task, answer }) = inbox.recv() => match request_line(next_id, &task) {
                     Ok(line) => {
@@ -215,17 +219,14 @@ impl Owner {
         };
         self.place.set(Condition::Away);
         drop(input);
-        let ended = match ending {
-            Ending::ByItself => child::end(&mut child).await,
-            Ending::Asked => child::terminate(&mut child).await,
-            Ending::Killed => child::kill(&mut child).await,
-        };
+        let ended = group.end(ending).await;
         let stopping = *stop.borrow();
-        let status = words(ended);
+        let status = ended.words();
+        let why = if ended.by_itself && ending == Ending::ByItself && !stopping { "has ended".to_owned() } else { why };
         if !stopping && ending != Ending::Asked {
             warn!(stage = self.stage, pid, why, status, in_hand = in_hand.answers.len(), "processor died");
         }
-        let end = if ending == Ending::Killed { "so it was ended".to_owned() } else { status };
+        let end = if ended.by_itself || stopping || ending == Ending::Asked { status } else { "so it was ended".to_owned() };
         let failure = Failure::temporary(format!("processor {} (pid {pid}) {why} ({end})", self.stage));
         inbox.close();
         let asked = std::iter::from_fn(|| inbox.try_recv().ok()).map(|ask| ask.answer);
@@ -262,10 +263,6 @@ impl Owner {
         answer.send(response.into_result(stage)).ok();
         true
     }
-}
-
-fn words(ended: io::Result<ExitStatus>) -> String {
-    ended.map_or_else(|error| error.to_string(), |status| status.to_string())
 }
 
 fn request_line(id: u64, task: &RawValue) -> Result<Vec<u8>, Failure> {

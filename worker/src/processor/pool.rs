@@ -10,6 +10,7 @@ use super::{
     child::Program,
     desk::{self, Condition, Desk, Standing},
     external::Owner,
+    groups::Groups,
     settings::ProcessorsConfig,
 };
 use crate::thread::{
@@ -55,7 +56,7 @@ pub struct Pool {
 
 impl Pool {
     /// Starts them. They end when `stop` says so; until then each holds its receiver.
-    pub fn start(config: &ProcessorsConfig, own_bin: &str, stop: &watch::Receiver<bool>) -> Self {
+    pub fn start(config: &ProcessorsConfig, own_bin: &str, groups: &Arc<Groups>, stop: &watch::Receiver<bool>) -> Self {
         let all = || {
             config
                 .stages
@@ -69,7 +70,7 @@ impl Pool {
             let own = (own_bin.to_owned(), vec!["processor".to_owned(), stage.clone()]);
             let owner = Owner {
                 stage: stage.clone(),
-                program: Program::new(settings, &format!("{stage}-{n}"), own),
+                program: Program::new(settings, &format!("{stage}-{n}"), own, groups),
                 stable_wait: settings.stable_wait,
                 auto_restart: settings.auto_restart,
                 place: Place { desk: desk.clone(), index },

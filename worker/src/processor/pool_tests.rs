@@ -7,6 +7,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{Pool, Seat};
 use crate::{
     processor::{
+        groups::Groups,
         settings::{ProcessorsConfig, Settings},
         task::SynthProof,
     },
@@ -41,7 +42,7 @@ fn bench(config: &str) -> Bench {
         settings.envs.insert("DIR".into(), directory.path().display().to_string());
     }
     let (stop, stopped) = watch::channel(false);
-    Bench { pool: Pool::start(&config, "false", &stopped), stop, directory }
+    Bench { pool: Pool::start(&config, "false", &Groups::new(&[]), &stopped), stop, directory }
 }
 
 // The first time it is run it does this, then it answers.
@@ -84,13 +85,14 @@ impl Bench {
 async fn whatever_a_processor_does_instead_of_answering_only_its_request_fails() {
     let ready_then = |script: &str| at_first(&format!("{READY}; read line; {script}"));
     for (does, words) in [
-        ("exit 3", "exit status: 3"),
-        ("kill -9 $$", "signal: 9"),
+        ("exit 3", "has ended (exit status: 3)"),
+        ("kill -9 $$", "has ended (signal 9)"),
         ("echo garbage; sleep 60", "no answer"),
         ("echo '{\"id\":0,\"output\":'; sleep 60", "no answer"),
         ("printf '\\377\\n'; sleep 60", "no answer"),
         ("head -c 50000000 /dev/zero; echo; sleep 60", "no answer"),
-        ("exec 1>&-; sleep 60", "has ended"),
+        ("exec 1>&-; sleep 60", "has closed its output (so it was ended)"),
+        ("sleep 60 & kill -9 $$", "has ended (signal 9)"),
         ("echo '{\"id\":0}'; read line; exit", "neither output nor error"),
         ("echo '{\"id\":0,\"output\":[1]}'; read line; exit", "unfitting output"),
     ] {

@@ -65,6 +65,11 @@ impl Location {
         self.0.join("store.redb")
     }
 
+    /// The file that names the process groups which the worker has started, see [`crate::processor::groups`].
+    pub fn processors_file(&self) -> PathBuf {
+        self.0.join("processors.json")
+    }
+
     /// The files of a sector.
     pub fn sector_files(&self, sector: SectorId) -> SectorFiles {
         let [unsealed, tree_d, sealed, cache, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache] =
