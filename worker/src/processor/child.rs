@@ -271,7 +271,9 @@ mod tests {
     // Starts a script, and reads the numbers that it prints before it prints an empty line.
     async fn started(script: &str) -> (Group, ChildStdin, Lines, Vec<Process>) {
         let mut group = program(script, &[]).start().unwrap();
-        let (stdin, stdout, _) = group.take_pipes().unwrap();
+        let (stdin, stdout, stderr) = group.take_pipes().unwrap();
+        // A shell says there how its children have ended.
+        tokio::spawn(log_lines("sh".into(), group.pid(), stderr));
         let mut lines = FramedRead::new(stdout, BoundedLines::of(MAX_LOG_LINE));
         let mut processes = vec![];
         while let Some(Ok(Ok(line))) = lines.next().await

@@ -232,3 +232,104 @@ impl Groups {
 fn boot_id() -> String {
     fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::CommandExt,
+        process::{Child, Command},
+    };
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    // Somebody in a group of its own; ended with the test.
+    struct Somebody(Child);
+
+    impl Somebody {
+        fn with(mark: Option<&str>) -> Somebody {
+            let mut command = Command::new("sleep");
+            command.arg("60").process_group(0).envs(mark.map(|mark| (MARK, mark)));
+            Somebody(command.spawn().unwrap())
+        }
+
+        fn group(&self) -> Started {
+            let leader = self.0.id().try_into().unwrap();
+            Started { leader, started: Process::find(leader).unwrap().started, program: "sleep".into() }
+        }
+
+        fn lives(&self) -> bool {
+            Process::find(self.group().leader).unwrap().lives()
+        }
+    }
+
+    impl Drop for Somebody {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    fn location() -> (TempDir, Location) {
+        let directory = tempfile::tempdir().unwrap();
+        let location = Location::initialise(directory.path()).unwrap();
+        (directory, location)
+    }
+
+    // The groups of a worker that starts now, and has ended what was left.
+    async fn cleared(locations: &[&Location]) -> Arc<Groups> {
+        let locations: Vec<_> = locations.iter().map(|location| (*location).clone()).collect();
+        let groups = Groups::new(&locations);
+        groups.cleared().await;
+        groups
+    }
+
+    #[tokio::test]
+    async fn whoever_works_for_one_of_the_locations_is_ended_and_nobody_else() {
+        let [(_a, a), (_b, b), (_c, c), (_d, d)] = [location(), location(), location(), location()];
+        let marked = Somebody::with(Some(&cleared(&[&a, &b]).await.mark()));
+        let others = [Some(cleared(&[&c]).await.mark()), Some(Groups::new(&[]).mark()), None, Some("x".into()), Some(" ".into())];
+        let others = others.map(|mark| Somebody::with(mark.as_deref()));
+        cleared(&[&d]).await;
+        assert!(marked.lives());
+        cleared(&[&b, &d]).await;
+        assert!(!marked.lives() && others.iter().all(Somebody::lives));
+    }
+
+    #[tokio::test]
+    async fn a_group_that_was_written_down_is_ended_if_it_is_still_that_group() {
+        let [(_a, a), (_b, b)] = [location(), location()];
+        let (left, reused, removed) = (Somebody::with(None), Somebody::with(None), Somebody::with(None));
+        let before = cleared(&[&a]).await;
+        before.add(left.group());
+        before.add(Started { started: reused.group().started - 1, ..reused.group() });
+        before.add(removed.group());
+        before.remove(&removed.group());
+        assert_eq!(before.left().len(), 2);
+        // A copy of the location is no second owner.
+        fs::copy(a.processors_file(), b.processors_file()).unwrap();
+        cleared(&[&b]).await;
+        assert!(left.lives());
+        // Whichever of the locations is the first one now.
+        cleared(&[&b, &a]).await;
+        assert!(!left.lives() && reused.lives() && removed.lives());
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_the_machine_started_or_cannot_be_read_means_nobody() {
+        let (_directory, location) = location();
+        let somebody = Somebody::with(None);
+        cleared(&[&location]).await.add(somebody.group());
+        let file = location.processors_file();
+        let written = fs::read_to_string(&file).unwrap();
+        for text in [written.replace(&boot_id(), "another boot"), "{".into(), String::new()] {
+            fs::write(&file, text).unwrap();
+            cleared(&[&location]).await;
+            assert!(somebody.lives());
+        }
+        fs::write(&file, written).unwrap();
+        cleared(&[&location]).await;
+        assert!(!somebody.lives());
+    }
+}

@@ -106,6 +106,22 @@ async fn whatever_a_processor_does_instead_of_answering_only_its_request_fails()
 }
 
 #[tokio::test]
+async fn what_was_answered_before_the_end_counts_whoever_holds_the_output() {
+    for does in ["exit", "exit 3", "kill -9 $$"] {
+        let script = format!("sleep 60 & {READY}; read line; echo '{{\"id\":0,\"output\":true}}'; {does}");
+        let bench = bench(&processor(&script, "auto_restart = false"));
+        assert_eq!(bench.run().await, Ok(true), "{does}");
+        bench.stopped().await;
+    }
+}
+
+#[tokio::test]
+async fn one_whose_process_ends_before_it_is_ready_is_started_again_whoever_holds_the_output() {
+    let script = at_first("sleep 60 & exit 1");
+    assert_eq!(bench(&processor(&script, "stable_wait = '1h'")).run().await, Ok(true));
+}
+
+#[tokio::test]
 async fn what_a_processor_says_too_much_changes_nothing() {
     let chatty = r#"echo hello; echo 'synth_proof processor ready'; while read line; do
         echo '{"id":77,"output":true}'; echo "{\"id\":$((n)),\"output\":true}"; echo "{\"id\":$((n)),\"output\":false}"; n=$((n+1)); done"#;
