@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::task::Transfer;
-use crate::store::location::at;
+use crate::store::{durable::sync_dir, location::at};
 
 const PARTIAL: &str = ".partial";
 
@@ -66,10 +66,6 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     sync_dir(to)
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| at(path, error))
 }
 
 #[cfg(test)]
