@@ -27,7 +27,6 @@ use tracing::warn;
 
 use super::on_disk;
 use crate::{
-    failpoint,
     store::{
         durable::{replace, sync_dir, sync_file},
         location::{at, fresh_dir, remove_path},
@@ -158,7 +157,6 @@ impl Layers {
             if let Err(error) = self.write_note(boot_id(), layer) {
                 warn!(layer, "after a loss of power it will be made again, for it cannot be noted: {error}");
             }
-            failpoint::reach("layer", &layer.to_string());
         }
         Ok(())
     }
