@@ -2,11 +2,13 @@
 //! here once and not again with every change of the worker. A tour:
 //!
 //! - [`replica`]: sealing, upgrading and unsealing replicas, and their vanilla proofs
+//! - [`parents`]: the parents cache, made once on a machine
 //! - [`parameters`]: Groth16 parameters for development
 //!
 //! What the library offers without type parameters is used directly, as [`api`].
 
 pub mod parameters;
+pub mod parents;
 pub mod replica;
 
 pub use filecoin_proofs_api as api;

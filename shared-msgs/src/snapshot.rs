@@ -150,6 +150,9 @@ pub enum ThreadStatus {
         /// The external processor that runs it, if one does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         processor: Option<String>,
+        /// How far the stage is, where that can be seen: `layer 7 of 11`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<String>,
     },
     /// Waiting; a pause takes effect at once.
     Waiting {
@@ -165,6 +168,9 @@ pub enum ThreadStatus {
         /// Time in this stage.
         #[serde(default)]
         elapsed_ms: u64,
+        /// How far the stage is, where that can be seen: `layer 7 of 11`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<String>,
     },
     /// Paused.
     Paused {
@@ -337,12 +343,16 @@ mod tests {
     fn statuses_are_pinned_and_the_messagepack_round_trip_keeps_them() {
         let all = [
             (ThreadStatus::Idle, json!({"kind": "idle"})),
-            (ThreadStatus::Running { elapsed_ms: 5, processor: None }, json!({"kind": "running", "elapsed_ms": 5})),
+            (ThreadStatus::Running { elapsed_ms: 5, processor: None, progress: None }, json!({"kind": "running", "elapsed_ms": 5})),
+            (
+                ThreadStatus::Running { elapsed_ms: 5, processor: None, progress: Some("layer 7 of 11".into()) },
+                json!({"kind": "running", "elapsed_ms": 5, "progress": "layer 7 of 11"}),
+            ),
             (
                 ThreadStatus::Waiting { elapsed_ms: 5, reason: "retry 2 of 5".into() },
                 json!({"kind": "waiting", "elapsed_ms": 5, "for": "retry 2 of 5"}),
             ),
-            (ThreadStatus::PausePending { elapsed_ms: 5 }, json!({"kind": "pause_pending", "elapsed_ms": 5})),
+            (ThreadStatus::PausePending { elapsed_ms: 5, progress: None }, json!({"kind": "pause_pending", "elapsed_ms": 5})),
             (ThreadStatus::Paused { elapsed_ms: 5, by: PausedBy::Operator }, json!({"kind": "paused", "elapsed_ms": 5, "by": "operator"})),
         ];
         for (status, expected) in all {
@@ -367,8 +377,8 @@ mod tests {
     fn threads_are_counted_as_damocles_counts_them() {
         let mut threads = vec![
             thread(0, ThreadStatus::Idle),
-            thread(1, ThreadStatus::Running { elapsed_ms: 0, processor: None }),
-            thread(2, ThreadStatus::PausePending { elapsed_ms: 0 }),
+            thread(1, ThreadStatus::Running { elapsed_ms: 0, processor: None, progress: None }),
+            thread(2, ThreadStatus::PausePending { elapsed_ms: 0, progress: None }),
             thread(3, ThreadStatus::Waiting { elapsed_ms: 0, reason: String::new() }),
             thread(4, ThreadStatus::Paused { elapsed_ms: 0, by: PausedBy::Error }),
         ];

@@ -28,9 +28,10 @@ async fn a_stage_that_does_not_end_in_time_is_run_again_by_the_next_run() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let mut gate = bed.gate("c2");
-    let mut worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate));
+    let mut worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate).worker("grace", "'100ms'"));
     bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
     assert!(worker.terminate().await.success());
+    worker.log().line_with(&["stages still run after the grace period", "grace=100ms"]).await;
     gate.open();
     worker.start();
     bed.requests.until_finalized(sector(1)).await;

@@ -39,6 +39,7 @@ fn processors_needed(plan: Plan) -> Option<&'static [&'static str]> {
 const KNOWN_KEYS: &[KnownKey] = &[
     ("worker.name", Effect::Works),
     ("worker.ping_interval", Effect::Works),
+    ("worker.grace", Effect::Works),
     ("worker.local_pieces_dirs", Effect::Works),
     ("worker.scan_persist_stores", Effect::NotYet),
     ("worker.rpc_server", Effect::Replaced),
@@ -100,6 +101,8 @@ pub struct Config {
     pub name: Option<String>,
     /// How often the worker reports at least.
     pub ping_interval: Duration,
+    /// How long running stages may take to end when the worker is stopped.
+    pub grace: Duration,
     /// The sealing threads, in order; their position is their index.
     pub threads: Vec<ThreadConfig>,
     /// The attached stores.
@@ -155,6 +158,8 @@ struct WorkerSection {
     name: Option<String>,
     #[serde(with = "humantime_serde")]
     ping_interval: Duration,
+    #[serde(with = "humantime_serde")]
+    grace: Duration,
     local_pieces_dirs: Vec<PathBuf>,
 }
 
@@ -169,7 +174,7 @@ struct ThreadSection {
 
 impl Default for WorkerSection {
     fn default() -> Self {
-        WorkerSection { name: None, ping_interval: Duration::from_secs(10), local_pieces_dirs: vec![] }
+        WorkerSection { name: None, ping_interval: Duration::from_secs(10), grace: Duration::from_secs(10), local_pieces_dirs: vec![] }
     }
 }
 
@@ -215,6 +220,7 @@ impl Config {
             static_tree_d,
             name: file.worker.name,
             ping_interval: file.worker.ping_interval,
+            grace: file.worker.grace,
             threads,
             attached: file.attached,
             processors: ProcessorsConfig::check(file.processors)?,
@@ -333,6 +339,12 @@ mod tests {
     }
 
     #[test]
+    fn the_grace_of_a_stop_is_ten_seconds_or_what_is_configured() {
+        assert_eq!(check("").unwrap().0.grace, Duration::from_secs(10));
+        assert_eq!(check("[worker]\ngrace = '2h'").unwrap().0.grace, Duration::from_secs(2 * 60 * 60));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_the_way_out() {
         let refused = |text: &str| check(text).expect_err("accepted");
         assert!(refused("[sealing]\nmax_retrys = 1").contains("did you mean `sealing.max_retries`?"));
@@ -345,6 +357,7 @@ mod tests {
         assert!(refused("[[processors.c3]]\nbin='x'").contains("c3"));
         assert!(refused("[[processors.c2]]\nbin='x'\nconcurrent=0").contains("concurrent"));
         assert!(refused("[worker]\nping_interval='1ms'").contains("ping_interval"));
+        assert!(refused("[worker]\ngrace='soon'").contains("grace"));
         assert!(refused("[[attached]]\nlocation='a'\nname='x'\n[[attached]]\nlocation='b'\nname='x'").contains("#0 and #1"));
     }
 }

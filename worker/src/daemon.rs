@@ -43,9 +43,6 @@ use crate::{
     },
 };
 
-/// How long running stages may take to end when the worker is stopped.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// Why a worker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -195,7 +192,7 @@ impl Connected {
         info!("stopping");
         worker.set_status(WorkerStatus::Stopping);
         let bus = bus.stop_serving();
-        stop_all(threads, &stop_threads).await;
+        stop_all(threads, &stop_threads, config.grace).await;
         shared.processors.stop().await;
         worker.set_status(WorkerStatus::Stopped);
         own_store.note(worker.event(EventKind::WorkerStopped)).await?;
@@ -246,14 +243,14 @@ fn open_stores(locations: Vec<Location>, outgoing: &Arc<Outgoing>) -> Result<Vec
     })
 }
 
-async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>) {
+async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>, grace: Duration) {
     stop.send_replace(Stop::AtSafePoint);
     let all_ended = async { while threads.join_next().await.is_some() {} };
-    if timeout(GRACE, all_ended).await.is_ok() {
+    if timeout(grace, all_ended).await.is_ok() {
         info!("all threads are at a safe point");
         return;
     }
-    warn!(threads = threads.len(), "stages still run after the grace period; they begin anew at the next start");
+    warn!(threads = threads.len(), ?grace, "stages still run after the grace period; the next start runs them again");
     stop.send_replace(Stop::Now);
     while threads.join_next().await.is_some() {}
 }

@@ -10,12 +10,14 @@
 //!  wdpost:          window_post (prove, submit)
 //! ```
 //! A stage changes no state: its caller commits what it returns. It may be killed anywhere and is then run again from
-//! its beginning, so it first clears what an earlier run may have left half-made.
+//! its beginning, so it first clears what an earlier run may have left half-made; only PC1 keeps what it knows to be whole
+//! ([`layers`]).
 
 mod add_pieces;
 mod c1;
 mod c2;
 mod deals;
+mod layers;
 mod pc1;
 mod pc2;
 mod persist;

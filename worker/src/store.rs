@@ -9,9 +9,11 @@
 //!  <location>/data/<kind>/<sector>  location.rs  the sector's files while it is worked on
 //!  <attached>/{sealed,cache}/…      attached.rs  the sector's files for good
 //! ```
+//! What must outlive a loss of power is written by [`durable`].
 
 pub mod attached;
 pub mod database;
+pub mod durable;
 pub mod location;
 pub mod outbox;
 pub mod record;

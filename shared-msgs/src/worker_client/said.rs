@@ -97,16 +97,24 @@ pub fn status(status: &ThreadStatus, since: Duration) -> String {
     let time = |millis: &u64| human_secs(Duration::from_millis(*millis) + since);
     match status {
         ThreadStatus::Idle => "idle".into(),
-        ThreadStatus::Running { elapsed_ms, processor: None } => format!("running {}", time(elapsed_ms)),
-        ThreadStatus::Running { elapsed_ms, processor: Some(processor) } => format!("running {} in {processor}", time(elapsed_ms)),
+        ThreadStatus::Running { elapsed_ms, processor, progress } => {
+            let processor = processor.as_ref().map(|processor| format!(" in {processor}")).unwrap_or_default();
+            format!("running {}{processor}{}", time(elapsed_ms), after_comma(progress))
+        }
         ThreadStatus::Waiting { elapsed_ms, reason } if reason.is_empty() => format!("waiting {}", time(elapsed_ms)),
         ThreadStatus::Waiting { elapsed_ms, reason } => format!("waiting {} for {reason}", time(elapsed_ms)),
-        ThreadStatus::PausePending { elapsed_ms } => format!("running {}, pause pending", time(elapsed_ms)),
+        ThreadStatus::PausePending { elapsed_ms, progress } => {
+            format!("running {}{}, pause pending", time(elapsed_ms), after_comma(progress))
+        }
         ThreadStatus::Paused { elapsed_ms, by: PausedBy::Operator } => format!("paused {} by an operator", time(elapsed_ms)),
         ThreadStatus::Paused { elapsed_ms, by: PausedBy::Error } => format!("paused {} by an error", time(elapsed_ms)),
         ThreadStatus::Paused { elapsed_ms, by: PausedBy::Other } => format!("paused {}", time(elapsed_ms)),
         ThreadStatus::Other => "other".into(),
     }
+}
+
+fn after_comma(progress: &Option<String>) -> String {
+    progress.as_ref().map(|progress| format!(", {progress}")).unwrap_or_default()
 }
 
 /// What a thread does: `#0 s-t010000-2: C2 running 13m42s, pause pending`; `since` is the age of its report.
@@ -178,6 +186,9 @@ mod tests {
         assert_eq!(said(json!({"kind": "waiting", "elapsed_ms": 3_900, "for": "retry 2 of 5"})), "waiting 3s for retry 2 of 5");
         assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000})), "running 5s");
         assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000, "processor": "c2-0"})), "running 5s in c2-0");
+        let in_layer = |kind| said(json!({"kind": kind, "elapsed_ms": 5_000, "progress": "layer 7 of 11"}));
+        assert_eq!(in_layer("running"), "running 5s, layer 7 of 11");
+        assert_eq!(in_layer("pause_pending"), "running 5s, layer 7 of 11, pause pending");
         assert_eq!(said(json!({"kind": "pause_pending", "elapsed_ms": 5_000})), "running 5s, pause pending");
         assert_eq!(said(json!({"kind": "levitating"})), "other");
     }

@@ -3,6 +3,8 @@
 #[cfg(feature = "builtin-proofs")]
 mod groth_params;
 #[cfg(feature = "builtin-proofs")]
+mod parents_cache;
+#[cfg(feature = "builtin-proofs")]
 mod progress;
 
 use std::path::PathBuf;
@@ -23,6 +25,29 @@ Examples:
   damocles-worker generator groth-params --sector-size 2KiB --for window-post --path ./parameters
   FIL_PROOFS_PARAMETER_CACHE=./parameters damocles-worker daemon -c worker.toml")]
     GrothParams(GrothParamsArgs),
+    /// Make or check the parents cache that PC1 reads, before the first sector of a machine needs it
+    #[command(after_help = "PC1 does this itself where it is missing. It has 1.75 times the sector's size: 56 GiB for 32GiB. One that is
+there and that nobody has noted to be whole is compared with what it should be, and made again if it is not.
+
+Examples:
+  damocles-worker generator parents-cache --sector-size 32GiB
+  damocles-worker generator parents-cache --sector-size 32GiB --path /mnt/nvme/filecoin-parents
+  FIL_PROOFS_PARENT_CACHE=/mnt/nvme/filecoin-parents damocles-worker daemon -c worker.toml")]
+    ParentsCache(ParentsCacheArgs),
+}
+
+/// Which parents cache, and where to.
+#[derive(Args, Debug)]
+pub struct ParentsCacheArgs {
+    /// The sectors' size; 32GiB and 64GiB too
+    #[arg(long, value_enum, ignore_case = true)]
+    pub sector_size: SectorSize,
+    /// The kind of PoRep, for each has a graph of its own
+    #[arg(long = "for", value_enum, default_value_t = PorepKind::Interactive)]
+    pub kind: PorepKind,
+    /// The directory [default: FIL_PROOFS_PARENT_CACHE, else the one of the proofs library]
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
 }
 
 /// Which parameters, and where to.
@@ -39,6 +64,17 @@ pub struct GrothParamsArgs {
     pub path: Option<PathBuf>,
 }
 
+/// A kind of PoRep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PorepKind {
+    /// With a seed from the chain
+    Interactive,
+    /// With synthetic challenges (FIP-0059)
+    Synthetic,
+    /// Of the plan niporep (FIP-0090)
+    NonInteractive,
+}
+
 /// A sector size that Filecoin has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SectorSize {
@@ -51,10 +87,10 @@ pub enum SectorSize {
     /// 512 MiB.
     #[value(name = "512MiB")]
     S512MiB,
-    /// 32 GiB, which is refused with the way out.
+    /// 32 GiB, whose parameters are not made.
     #[value(name = "32GiB", hide = true)]
     S32GiB,
-    /// 64 GiB, which is refused with the way out.
+    /// 64 GiB, whose parameters are not made.
     #[value(name = "64GiB", hide = true)]
     S64GiB,
 }
@@ -74,8 +110,11 @@ pub enum Purpose {
 
 /// Makes what the command names.
 #[cfg(feature = "builtin-proofs")]
-pub async fn run(GeneratorCommand::GrothParams(args): &GeneratorCommand) -> Result<(), CliError> {
-    groth_params::run(args).await
+pub async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
+    match command {
+        GeneratorCommand::GrothParams(args) => groth_params::run(args).await,
+        GeneratorCommand::ParentsCache(args) => parents_cache::run(args).await,
+    }
 }
 
 /// Says that it cannot.
@@ -84,6 +123,6 @@ pub async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
     use shared_msgs::cli::Exit;
 
     let error =
-        CliError::new(Exit::Failed, "this damocles-worker is built without builtin-proofs: it knows no circuit to make parameters for");
-    Err(error.hint("build one with the default features; it can write the parameters for this one too"))
+        CliError::new(Exit::Failed, "this damocles-worker is built without builtin-proofs: it knows neither circuits nor graphs");
+    Err(error.hint("build one with the default features; it can write the files for this one too"))
 }

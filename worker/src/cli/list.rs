@@ -1,10 +1,12 @@
 //! `worker list`: the threads of a running worker.
 
+use std::time::Duration;
+
 use clap::Args;
 use shared_msgs::{
     cli::{CliError, Output, human_secs, json, jsonl, print, table},
     snapshot::{ThreadSnapshot, WorkerSnapshot},
-    worker_client::WorkerClient,
+    worker_client::{WorkerClient, said::status},
 };
 
 /// How to list.
@@ -80,7 +82,7 @@ fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
             row.extend([
                 thread.plan.clone(),
                 stage,
-                thread.status.name().to_owned(),
+                status(&thread.status, Duration::ZERO),
                 thread.retry.to_string(),
                 thread.revision.to_string(),
             ]);

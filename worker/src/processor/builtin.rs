@@ -14,7 +14,10 @@ use sealing_proofs::api::{
     seal::{self, SealCommitPhase1Output, SealPreCommitPhase1Output, SealPreCommitPhase2Output},
     update,
 };
-use sealing_proofs::replica::{self, Files, Identity};
+use sealing_proofs::{
+    parents,
+    replica::{self, Files, Identity},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -25,7 +28,7 @@ use super::{
     },
 };
 use crate::{
-    store::attached::ReplicaFiles,
+    store::{attached::ReplicaFiles, location::require_space},
     thread::failure::{Failure, may_pass},
 };
 
@@ -156,6 +159,7 @@ pub fn unseal(task: Unseal) -> Result<u64> {
     let files = Files { replica: &task.sealed_file, cache: &task.cache_dir };
     let identity = Identity { prover: task.prover_id, sector: task.sector_id, ticket: task.ticket };
     let (offset, size) = (UnpaddedByteIndex(task.offset), UnpaddedBytesAmount(task.num_bytes));
+    ensure_parents(&task.registered_proof)?;
     let proof = proof_named(&task.registered_proof)?;
     let decoded = replica::unseal(proof, files, &task.unsealed_output, &identity, task.comm_d, offset, size);
     let decoded = decoded.map_err(|error| words(error).near(&task.sealed_file))?.0;
@@ -213,6 +217,7 @@ pub fn comm_d_of(proof: &str, pieces: &[PieceInfo]) -> Result<[u8; 32]> {
 
 /// Makes the layers.
 pub fn pc1(task: Pc1) -> Result<Opaque> {
+    ensure_parents(&task.registered_proof)?;
     File::create(&task.out_path).map_err(|error| at(&task.out_path, error))?;
     let files = Files { replica: &task.out_path, cache: &task.cache_path };
     let identity = Identity { prover: task.prover_id, sector: task.sector_id, ticket: task.ticket };
@@ -268,6 +273,11 @@ fn proofs_view(replica: &Replica) -> Result<ProofsView<'_>> {
     let files = Files { replica: &replica.replica_path, cache: &replica.cache_path };
     let identity = Identity { prover: replica.prover_id, sector: replica.sector_id, ticket: replica.ticket };
     Ok((files, identity, output, piece_infos(&replica.piece_infos)?))
+}
+
+// Where layers are made, the library reads the parents cache as it is.
+fn ensure_parents(proof: &str) -> Result<()> {
+    parents::ensure(proof_named(proof)?, &parents::directory(), require_space).map(drop).map_err(words)
 }
 
 fn piece_infos(pieces: &[PieceInfo]) -> Result<Vec<ProofsPieceInfo>> {

@@ -1,5 +1,6 @@
 //! Bringing files to another place. A file counts as there only once it is whole: it is copied under another name,
-//! synced, renamed, and its directory is synced.
+//! synced, renamed, and its directory is synced. It has the time of the file that it was copied from: one that is there with
+//! its size and time was brought by an earlier run, and is not copied again.
 
 use std::{
     fs, io,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use super::task::Transfer;
-use crate::store::location::at;
+use crate::store::{durable::sync_dir, location::at};
 
 const PARTIAL: &str = ".partial";
 
@@ -32,6 +33,9 @@ pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(|error| at(parent, error))?;
     }
+    if has_arrived(from, to)? {
+        return to.parent().map_or(Ok(()), sync_dir);
+    }
     let partial = partial(to);
     let copied = copy_and_sync(from, to, &partial);
     if copied.is_err() {
@@ -42,10 +46,22 @@ pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     to.parent().map_or(Ok(()), sync_dir)
 }
 
+// Another attempt of the sector has files of the same sizes, but not of the same times.
+fn has_arrived(from: &Path, to: &Path) -> io::Result<bool> {
+    let sent = fs::metadata(from).map_err(|error| at(from, error))?;
+    let Ok(there) = fs::metadata(to) else { return Ok(false) };
+    Ok(there.is_file() && there.len() == sent.len() && there.modified()? == sent.modified()?)
+}
+
 fn copy_and_sync(from: &Path, to: &Path, partial: &Path) -> io::Result<()> {
-    let size = fs::metadata(from).map_err(|error| at(from, error))?.len();
+    let source = fs::metadata(from).map_err(|error| at(from, error))?;
+    let size = source.len();
     let copied = fs::copy(from, partial).map_err(|error| at(partial, error))?;
-    let synced = fs::File::open(partial).and_then(|file| file.sync_all().and(file.metadata()));
+    let synced = fs::File::open(partial).and_then(|file| {
+        // Where a store keeps no times, the file would only be copied again.
+        source.modified().and_then(|time| file.set_modified(time)).ok();
+        file.sync_all().and(file.metadata())
+    });
     let written = synced.map_err(|error| at(partial, error))?.len();
     if copied != size || written != size {
         let short = format!("{}: {written} bytes arrived of {size}", partial.display());
@@ -66,10 +82,6 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     sync_dir(to)
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| at(path, error))
 }
 
 #[cfg(test)]
@@ -96,6 +108,34 @@ mod tests {
         assert_eq!(fs::read(path("to/inner/b")).unwrap(), b"b");
         assert_eq!(fs::read(path("single")).unwrap(), [1; 3000]);
         assert!(!path("single.partial").exists());
+    }
+
+    #[test]
+    fn what_has_arrived_is_not_copied_again_and_what_another_attempt_left_is() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        let inode = || fs::metadata(&to).unwrap().ino();
+        fs::write(&to, "stale").unwrap();
+        fs::write(&from, "whole").unwrap();
+        let time = |path| fs::metadata(path).unwrap().modified().unwrap();
+        while time(&from) == time(&to) {
+            fs::write(&from, "whole").unwrap();
+        }
+        copy_file(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"whole");
+        let arrived = inode();
+        copy_file(&from, &to).unwrap();
+        assert_eq!(inode(), arrived);
+        while time(&from) == time(&to) {
+            fs::write(&from, "other").unwrap();
+        }
+        copy_file(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"other");
+        // Cut off, by whatever did that.
+        fs::write(&to, "oth").unwrap();
+        copy_file(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"other");
     }
 
     #[test]

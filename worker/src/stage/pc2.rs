@@ -8,6 +8,7 @@ use super::{Done, Job, field, on_disk};
 use crate::{
     processor::task::Pc2,
     store::{
+        durable::{sync_dir_and_files, sync_file},
         location::{at, remove_path},
         record::Blob,
     },
@@ -26,6 +27,8 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     .await?;
     let task = Pc2 { pc1out: job.output(Blob::Pc1Out).await?, cache_dir: job.files.cache.clone(), sealed_file: job.files.sealed.clone() };
     let output = job.shared.processors.run(task, job.activity).await?;
+    let files = job.files.clone();
+    on_disk(move || sync_file(&files.sealed).and_then(|()| sync_dir_and_files(&files.cache))).await?;
     if output.comm_d != *field(&job.sector.comm_d, "commD")? {
         return Err(Failure::permanent("PC2's commD is not that of tree-d"));
     }

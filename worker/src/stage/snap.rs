@@ -12,6 +12,7 @@ use crate::{
     processor::task::{SnapEncode, SnapProve},
     store::{
         attached::{Kind, ReplicaFiles},
+        durable::{sync_dir_and_files, sync_file},
         location::{at, fresh_dir, remove_path},
     },
     thread::failure::Failure,
@@ -50,6 +51,8 @@ pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
         piece_infos: job.piece_infos()?,
     };
     let encoded = job.shared.processors.run(task, job.activity).await?;
+    let new = job.local(Kind::Update);
+    on_disk(move || sync_file(&new.replica).and_then(|()| sync_dir_and_files(&new.cache))).await?;
     let upgrade = job.upgrade()?;
     if encoded.comm_d_new != *field(&upgrade.comm_d, "commD of the upgrade")? {
         return Err(Failure::permanent("the encoded data's commD is not that of tree-d"));

@@ -33,7 +33,7 @@ fn local_files(job: &Job<'_>, input: Input) -> Vec<PathBuf> {
         Input::CommD => &[&files.tree_d],
         // The trees in the cache are made anew by PC2, which needs the layers beside them.
         Input::CommR => &[&files.sealed],
-        Input::Pc1Out => &[&files.cache],
+        Input::Pc1Out => &[&files.layers, &files.cache],
         Input::UpgradePieces => &[&files.update_unsealed],
         Input::UpgradeCommD => &[&files.update_tree_d],
         Input::UpgradeCommR => &[&files.update, &files.update_cache],

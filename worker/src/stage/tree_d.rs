@@ -12,7 +12,10 @@ use shared_msgs::{plan::Event, sealer::Commitment};
 use super::{Done, Job, on_disk};
 use crate::{
     processor::task::TreeD,
-    store::location::{at, fresh_dir},
+    store::{
+        durable::sync_dir_and_files,
+        location::{at, fresh_dir},
+    },
     thread::failure::Failure,
 };
 
@@ -40,8 +43,10 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
         }
         None => {
             job.require_sectors(2).await?;
-            let task = TreeD { registered_proof: job.proof_name()?, staged_file, cache_dir };
+            let task = TreeD { registered_proof: job.proof_name()?, staged_file, cache_dir: cache_dir.clone() };
             job.shared.processors.run(task, job.activity).await?;
+            // What is committed as made must outlive a loss of power; here as after each stage that makes files.
+            on_disk(move || sync_dir_and_files(&cache_dir)).await?;
         }
     }
     let leaves = job.sector_size()? / NODE_BYTES;

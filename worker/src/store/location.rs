@@ -8,8 +8,19 @@ use std::{
 use shared_msgs::sealer::SectorId;
 
 /// The directories of files under a location, one entry in each for a sector.
-const DATA_DIRS: [&str; 10] =
-    ["unsealed", "tree-d", "sealed", "cache", "update-unsealed", "update-tree-d", "update", "update-cache", "piece", "unseal-cache"];
+const DATA_DIRS: [&str; 11] = [
+    "unsealed",
+    "tree-d",
+    "sealed",
+    "cache",
+    "layers",
+    "update-unsealed",
+    "update-tree-d",
+    "update",
+    "update-cache",
+    "piece",
+    "unseal-cache",
+];
 
 /// Directories that belong to a location's owner; a thread's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +37,8 @@ pub struct SectorFiles {
     pub sealed: PathBuf,
     /// The directory of layers, trees and auxiliary files.
     pub cache: PathBuf,
+    /// The note of what the layers in it are.
+    pub layers: PathBuf,
     /// The new pieces of an upgrade, fr32-padded.
     pub update_unsealed: PathBuf,
     /// The directory of the new data's Merkle tree.
@@ -72,16 +85,16 @@ impl Location {
 
     /// The files of a sector.
     pub fn sector_files(&self, sector: SectorId) -> SectorFiles {
-        let [unsealed, tree_d, sealed, cache, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache] =
+        let [unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache] =
             DATA_DIRS.map(|kind| self.0.join("data").join(kind).join(sector.to_string()));
-        SectorFiles { unsealed, tree_d, sealed, cache, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache }
+        SectorFiles { unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache }
     }
 }
 
 impl SectorFiles {
     /// Removes all of them; those that are not there are no error.
     pub fn remove(&self) -> io::Result<()> {
-        let sealed = [&self.unsealed, &self.tree_d, &self.sealed, &self.cache];
+        let sealed = [&self.unsealed, &self.tree_d, &self.sealed, &self.layers, &self.cache];
         let updated = [&self.update_unsealed, &self.update_tree_d, &self.update, &self.update_cache];
         sealed.into_iter().chain(updated).chain([&self.piece, &self.unseal_cache]).try_for_each(|path| remove_path(path))
     }
@@ -142,9 +155,10 @@ mod tests {
         fs::create_dir(&files.cache).unwrap();
         fs::write(files.cache.join("p_aux"), "x").unwrap();
         fs::write(&files.sealed, "x").unwrap();
+        fs::write(&files.layers, "x").unwrap();
         files.remove().unwrap();
         files.remove().unwrap();
-        assert!(!files.cache.exists() && !files.sealed.exists());
+        assert!(!files.cache.exists() && !files.sealed.exists() && !files.layers.exists());
     }
 
     #[test]

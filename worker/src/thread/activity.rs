@@ -14,6 +14,10 @@ pub struct Now {
     pub kind: Kind,
     /// Since when.
     pub since: Instant,
+    /// How far the step is, where that can be seen: `layer 7 of 11`.
+    pub progress: Option<String>,
+    /// It has made something that its next run does not make again.
+    pub advanced: bool,
 }
 
 /// Running or waiting.
@@ -65,10 +69,17 @@ pub struct StopRefusal {
 #[derive(Clone, Debug)]
 pub struct Activity(watch::Sender<Now>);
 
+impl Now {
+    /// Begins now.
+    pub fn begins(kind: Kind) -> Self {
+        Now { kind, since: Instant::now(), progress: None, advanced: false }
+    }
+}
+
 impl Activity {
     /// The activity of a step that begins now.
     pub fn begin() -> Self {
-        Activity(watch::Sender::new(Now { kind: Kind::Running { processor: None }, since: Instant::now() }))
+        Activity(watch::Sender::new(Now::begins(Kind::Running { processor: None })))
     }
 
     /// What is being done.
@@ -106,6 +117,15 @@ impl Activity {
         output
     }
 
+    /// Says how far the step is, and whether it has made something that its next run does not make again.
+    pub fn progress(&self, progress: String, advanced: bool) {
+        self.0.send_if_modified(|now| {
+            let before = (now.progress.replace(progress), now.advanced);
+            now.advanced = advanced;
+            before != (now.progress.clone(), advanced)
+        });
+    }
+
     /// How the external processor that runs is stopped; `None` while none does.
     pub fn stopper(&self) -> Option<Stopper> {
         match &self.0.borrow().kind {
@@ -118,7 +138,8 @@ impl Activity {
         self.0.send_if_modified(|now| {
             let changed = now.kind != kind;
             if changed {
-                *now = Now { kind, since: Instant::now() };
+                now.kind = kind;
+                now.since = Instant::now();
             }
             changed
         });

@@ -47,6 +47,11 @@ impl Failure {
         Failure { level: Level::Permanent, message: message.to_string() }
     }
 
+    /// Whether another try is worth it.
+    pub fn is_temporary(&self) -> bool {
+        self.level == Level::Temporary
+    }
+
     /// A failure of which only the words are known.
     pub fn told(message: impl ToString) -> Self {
         let message = message.to_string();

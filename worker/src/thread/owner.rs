@@ -206,7 +206,7 @@ impl Owner {
             } else if self.record.paused.is_some() {
                 self.rest(None, &mut stop).await
             } else if self.is_cordoned_off() {
-                self.show(Some(Now { kind: Kind::Waiting { reason: "uncordon".into() }, since: self.cordoned_since }));
+                self.show(Some(Now { since: self.cordoned_since, ..waiting("uncordon") }));
                 self.rest(None, &mut stop).await
             } else if let Some((until, now)) = self.pending_hold_off() {
                 self.show(Some(now));
@@ -279,7 +279,7 @@ impl Owner {
                 outcome = &mut running => break outcome,
                 () = NowPause::refused(&mut self.now_pause) => self.end_now_pause().await,
                 _ = activity_changes.changed() => {
-                    self.note_running(activity.doing()).await;
+                    self.note_running(&activity).await;
                     self.show(Some(activity.now()));
                 }
                 () = told(stop, |stop| stop != Stop::No), if !stopping => stopping = true,
@@ -353,13 +353,15 @@ impl Owner {
         Ok(())
     }
 
-    // A thread that waits, for a slot or a processor, is not what a process dies of.
-    async fn note_running(&mut self, doing: Doing) {
-        let stage = heavy_stage(self.record.plan, self.record.state).filter(|_| doing == Doing::InStage);
-        if self.record.paused.is_some() || self.record.running == stage {
+    // A thread that waits, for a slot or a processor, is not what a process dies of; nor is a stage that gets on.
+    async fn note_running(&mut self, activity: &Activity) {
+        let stage = heavy_stage(self.record.plan, self.record.state).filter(|_| activity.doing() == Doing::InStage);
+        let deaths = if activity.now().advanced { 0 } else { self.record.deaths };
+        if self.record.paused.is_some() || (self.record.running, self.record.deaths) == (stage, deaths) {
             return;
         }
         self.record.running = stage;
+        self.record.deaths = deaths;
         if let Err(error) = self.store.commit(Change::to(&self.record)).await {
             warn!(thread = self.index, %error, "it could not be recorded what runs");
         }
@@ -492,8 +494,12 @@ async fn told(stop: &mut watch::Receiver<Stop>, what: fn(Stop) -> bool) {
 }
 
 fn hold_off(reason: &str, wait: Duration) -> HoldOff {
-    let since = Instant::now();
-    HoldOff { until: since + wait, now: Now { kind: Kind::Waiting { reason: reason.to_owned() }, since } }
+    let now = waiting(reason);
+    HoldOff { until: now.since + wait, now }
+}
+
+fn waiting(reason: &str) -> Now {
+    Now::begins(Kind::Waiting { reason: reason.to_owned() })
 }
 
 fn shown(record: &Record, paused_since: Instant, active: Option<Now>) -> Shown {

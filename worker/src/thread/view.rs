@@ -46,13 +46,17 @@ impl ThreadView {
         match &self.doing {
             Shown::Idle => ThreadStatus::Idle,
             Shown::Paused { by, since } => ThreadStatus::Paused { elapsed_ms: millis(*since), by: *by },
-            Shown::Active(Now { kind: Kind::Waiting { reason }, since }) => {
+            Shown::Active(Now { kind: Kind::Waiting { reason }, since, .. }) => {
                 ThreadStatus::Waiting { elapsed_ms: millis(*since), reason: reason.clone() }
             }
-            Shown::Active(Now { since, .. }) if self.record.pause_pending => ThreadStatus::PausePending { elapsed_ms: millis(*since) },
-            Shown::Active(Now { kind: Kind::Running { processor }, since }) => {
-                ThreadStatus::Running { elapsed_ms: millis(*since), processor: processor.as_ref().map(|processor| processor.name.clone()) }
+            Shown::Active(Now { since, progress, .. }) if self.record.pause_pending => {
+                ThreadStatus::PausePending { elapsed_ms: millis(*since), progress: progress.clone() }
             }
+            Shown::Active(Now { kind: Kind::Running { processor }, since, progress, .. }) => ThreadStatus::Running {
+                elapsed_ms: millis(*since),
+                processor: processor.as_ref().map(|processor| processor.name.clone()),
+                progress: progress.clone(),
+            },
         }
     }
 

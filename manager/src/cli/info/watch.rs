@@ -138,7 +138,7 @@ fn each_elapsed(snapshot: &mut WorkerSnapshot, change: impl Fn(&mut u64)) {
         match &mut thread.status {
             ThreadStatus::Running { elapsed_ms, .. }
             | ThreadStatus::Waiting { elapsed_ms, .. }
-            | ThreadStatus::PausePending { elapsed_ms }
+            | ThreadStatus::PausePending { elapsed_ms, .. }
             | ThreadStatus::Paused { elapsed_ms, .. } => change(elapsed_ms),
             ThreadStatus::Idle | ThreadStatus::Other => {}
         }

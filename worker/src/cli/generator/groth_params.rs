@@ -92,7 +92,7 @@ fn failed(error: impl ToString) -> CliError {
 
 impl SectorSize {
     // Its variants stand in the table's order.
-    fn name_and_bytes(self) -> (&'static str, u64) {
+    pub(super) fn name_and_bytes(self) -> (&'static str, u64) {
         SECTOR_SIZES[self as usize]
     }
 

@@ -1,0 +1,40 @@
+//! What outlives a loss of power: files and directories that were synced.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use super::location::at;
+
+/// Replaces a file as a whole: whoever reads it later, after any end, sees the old bytes or the new ones.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_added_extension("partial");
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().map_err(|error| at(path, error))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Syncs a file.
+pub fn sync_file(path: &Path) -> io::Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| at(path, error))
+}
+
+/// Syncs the names in a directory.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    sync_file(path)
+}
+
+/// Syncs all files in a directory, and their names.
+pub fn sync_dir_and_files(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path).map_err(|error| at(path, error))? {
+        sync_file(&entry.map_err(|error| at(path, error))?.path())?;
+    }
+    sync_dir(path)
+}
