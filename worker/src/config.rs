@@ -128,7 +128,7 @@ pub struct ThreadConfig {
 /// One attached store.
 #[derive(Debug, Deserialize)]
 pub struct AttachedConfig {
-    /// The name that the sector manager knows it by; its location if absent.
+    /// The name that the sector manager knows it by; its canonical path if absent.
     pub name: Option<String>,
     /// Its path.
     pub location: PathBuf,
@@ -225,12 +225,6 @@ impl Config {
     }
 
     fn check_whole(&self) -> Result<(), String> {
-        let mut names = BTreeMap::new();
-        for (index, store) in self.attached.iter().enumerate() {
-            if let Some(earlier) = names.insert(store.store_name(), index) {
-                return Err(format!("attached #{earlier} and #{index} have the same name {:?}", store.store_name()));
-            }
-        }
         if cfg!(feature = "builtin-proofs") {
             return Ok(());
         }
@@ -246,13 +240,6 @@ impl Config {
             return Err("this worker was built without the proofs and cannot verify any: set sealing.ignore_proof_check".into());
         }
         Ok(())
-    }
-}
-
-impl AttachedConfig {
-    /// The store's name.
-    pub fn store_name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.location.display().to_string())
     }
 }
 
@@ -345,6 +332,5 @@ mod tests {
         assert!(refused("[[processors.c3]]\nbin='x'").contains("c3"));
         assert!(refused("[[processors.c2]]\nbin='x'\nconcurrent=0").contains("concurrent"));
         assert!(refused("[worker]\nping_interval='1ms'").contains("ping_interval"));
-        assert!(refused("[[attached]]\nlocation='a'\nname='x'\n[[attached]]\nlocation='b'\nname='x'").contains("#0 and #1"));
     }
 }
