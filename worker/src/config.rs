@@ -246,6 +246,10 @@ impl Config {
 fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, String> {
     let ThreadSection { location, plan, sealing: own } = section;
     let sealing = Sealing::merged(common, &own)?;
+    // In its own file it is a way to have a thread take nothing new; here it can only be a slip.
+    if sealing.disable_cc && !sealing.enable_deals {
+        return Err("sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true".into());
+    }
     Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, common: common.clone(), own, has_file: true } })
 }
 

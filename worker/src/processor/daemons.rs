@@ -14,6 +14,7 @@ use super::{
     external::stopped,
     settings::Settings,
 };
+use crate::thread::failure::lacks_resources;
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
@@ -40,11 +41,11 @@ impl Daemon {
         let mut delay = FIRST_RESTART_DELAY;
         loop {
             let began = Instant::now();
-            self.run(&mut stop).await;
+            let ran = self.run(&mut stop).await;
             if *stop.borrow() {
                 return;
             }
-            if !self.auto_restart {
+            if !self.auto_restart && ran {
                 warn!(daemon = self.name, "daemon is not restarted (auto_restart = false)");
                 return;
             }
@@ -59,11 +60,14 @@ impl Daemon {
         }
     }
 
-    // Runs it to its end, or until the worker stops.
-    async fn run(&self, stop: &mut watch::Receiver<bool>) {
+    // Runs it to its end, or until the worker stops. Returns false if the machine had nothing to run it with.
+    async fn run(&self, stop: &mut watch::Receiver<bool>) -> bool {
         let mut child = match self.program.start() {
             Ok(child) => child,
-            Err(error) => return warn!(daemon = self.name, bin = self.program.bin(), %error, "daemon does not start"),
+            Err(error) => {
+                warn!(daemon = self.name, bin = self.program.bin(), %error, "daemon does not start");
+                return !lacks_resources(&error.to_string());
+            }
         };
         let pid = child.id().unwrap_or_default();
         info!(daemon = self.name, pid, "daemon runs");
@@ -80,6 +84,7 @@ impl Daemon {
         };
         let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
         warn!(daemon = self.name, pid, status, "daemon has ended");
+        true
     }
 
     fn log(&self, pid: u32, output: Option<impl AsyncRead + Unpin + Send + 'static>) {

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::thread::{
     activity::{StopRefusal, StopRequest},
-    failure::Failure,
+    failure::{Failure, lacks_resources},
 };
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
@@ -96,6 +96,7 @@ impl Owner {
         let mut delay = FIRST_RESTART_DELAY;
         loop {
             let began = Instant::now();
+            let mut did_not_run = false;
             let started = tokio::select! {
                 started = self.start() => started,
                 () = stopped(&mut stop) => return,
@@ -111,9 +112,12 @@ impl Owner {
                     End::Died { was_of_use } if was_of_use || began.elapsed() > LAST_RESTART_DELAY => delay = FIRST_RESTART_DELAY,
                     End::Died { .. } => {}
                 },
-                Err(error) => warn!(stage = self.stage, bin = self.program.bin(), error, "processor does not start"),
+                Err(error) => {
+                    warn!(stage = self.stage, bin = self.program.bin(), error, "processor does not start");
+                    did_not_run = lacks_resources(&error);
+                }
             }
-            if !self.auto_restart {
+            if !self.auto_restart && !did_not_run {
                 warn!(stage = self.stage, bin = self.program.bin(), "processor is not restarted (auto_restart = false)");
                 self.place.set(Condition::Gone);
                 return;
