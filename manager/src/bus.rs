@@ -5,7 +5,7 @@
 //!                                     ├──▶ SharedRegistry ──▶ api ──▶ answers to api.*
 //!  lease bucket ───────────▶ leases ──┘
 //! ```
-//! [`bucket`] is where the workers' last snapshots are kept; [`streams`] makes what is missing, the stream of events
+//! [`bucket`] is where the workers' last snapshots are kept, [`bucket_watch`] whether they still are; [`streams`] makes what is missing, the stream of events
 //! included; [`entries`] reads a bucket and its changes, [`connection`] does so at every connection; [`responder`] is what
 //! every answering side has in common.
 
@@ -20,6 +20,7 @@ use crate::registry::Registry;
 
 pub mod api;
 pub mod bucket;
+pub mod bucket_watch;
 pub mod connection;
 pub mod entries;
 pub mod ingest;

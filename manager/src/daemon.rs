@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
 use crate::{
-    bus::{SharedRegistry, api::Api, ingest::Ingest, leases::Leases, responder, streams},
+    bus::{SharedRegistry, api::Api, bucket_watch, ingest::Ingest, leases::Leases, responder, streams},
     mock::{Mock, Offer, PiecesOffer, http, pieces::PieceFiles},
 };
 
@@ -38,6 +38,7 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
     let states = client.subscribe(prefix.state_of_all()).await.map_err(closed)?;
     let (loaded_sender, loaded) = watch::channel(false);
 
+    let (bucket_trouble, trouble) = watch::channel(None);
     let leases = Leases::new(prefix.clone(), registry.clone(), settings.lease_ttl);
 
     let ingesting = async {
@@ -46,9 +47,11 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
             ingest.stored(&client, link.clone(), loaded_sender),
             leases.follow(&client, link.clone()),
             streams::keep_events(&client, prefix, link.clone()),
+            bucket_watch::watch(&client, prefix, link.clone(), bucket_trouble),
         )
     };
-    let serving = serve(&client, prefix, registry, offer.zip(Some(served)), loaded, shutdown);
+    let api = Api::new(client.clone(), prefix.clone(), registry, trouble);
+    let serving = serve(&client, prefix, api, offer.zip(Some(served)), loaded, shutdown);
     tokio::select! {
         served = serving => served?,
         _ = ingesting => return Err(closed("it was closed")),
@@ -77,7 +80,7 @@ async fn offer_pieces(offer: &PiecesOffer) -> Result<ServedPieces, CliError> {
 async fn serve(
     client: &Client,
     prefix: &Prefix,
-    registry: SharedRegistry,
+    api: Api,
     offer: Option<(Offer, Option<ServedPieces>)>,
     mut loaded: watch::Receiver<bool>,
     shutdown: impl Future<Output = ()>,
@@ -87,7 +90,6 @@ async fn serve(
         _ = loaded.wait_for(|loaded| *loaded) => {}
         () = stop.clone() => return Ok(()),
     }
-    let api = Api::new(client.clone(), prefix.clone(), registry);
     let requests = client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
     let answering = responder::serve(client, requests, stop.clone(), async |verb: &str, body| api.handle(verb, body).await);
     let Some((offer, served)) = offer else {

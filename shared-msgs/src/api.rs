@@ -32,6 +32,9 @@ pub struct ListWorkersReply {
     /// The `after` of the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// What is wrong with what the manager knows, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A worker as a manager sees it, its threads counted and not listed.

@@ -97,7 +97,7 @@ impl From<CallError> for CliError {
             CallError::Refused(body) => match body.kind {
                 ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
                 ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => Exit::NotFound,
-                ErrorKind::Internal { .. } => Exit::Failed,
+                ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } => Exit::Failed,
                 _ => Exit::Refused,
             },
             CallError::NoResponders(_) | CallError::TimedOut { .. } => Exit::NoAnswer,

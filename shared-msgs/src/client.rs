@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     codec::{Encoding, decode},
-    error::ErrorBody,
+    error::{ErrorBody, HEADERS_ROOM},
     name::WorkerName,
     snapshot::WorkerSnapshot,
     subject::Prefix,
@@ -75,6 +75,11 @@ pub fn answer_in<R: DeserializeOwned>(subject: &str, message: &Message) -> Resul
         Some(error) => Err(CallError::Refused(error)),
         None => decode(&message.payload).map_err(unreadable),
     }
+}
+
+/// How large the body of an answer may be on this connection.
+pub fn answer_room(client: &Client) -> usize {
+    client.max_payload().saturating_sub(HEADERS_ROOM)
 }
 
 /// A worker's last report, from the state bucket.

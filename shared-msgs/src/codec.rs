@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::snapshot::cut_text;
+
 /// Nesting deeper than this is refused: no message of ours comes near it, and a decoder's stack is finite.
 const MAX_DEPTH: usize = 64;
 
@@ -37,6 +39,14 @@ pub enum CodecError {
     /// Bytes follow the MessagePack map.
     #[error("{0} bytes follow the end of the MessagePack message")]
     TrailingBytes(usize),
+    /// The message does not fit, however its texts are cut.
+    #[error("the message has {bytes} bytes, {max_bytes} are allowed")]
+    TooLarge {
+        /// With all of its texts cut to nothing.
+        bytes: usize,
+        /// The most that is allowed.
+        max_bytes: usize,
+    },
     /// A value that MessagePack cannot hold.
     #[error("the message cannot be written as MessagePack: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
@@ -58,6 +68,31 @@ impl Encoding {
             Encoding::Json => Ok(serde_json::to_vec(message)?),
             Encoding::Msgpack => Ok(rmp_serde::to_vec_named(message)?),
         }
+    }
+}
+
+/// A message with texts for people. They can be long, and may be cut where there is no room.
+pub trait Texts: Serialize + Clone {
+    /// Those of them that may be cut.
+    fn texts(&mut self) -> Vec<&mut String>;
+}
+
+impl Encoding {
+    /// Writes a message in at most so many bytes: if need be, each of its texts is cut to an equal share.
+    pub fn encode_within<T: Texts>(self, message: &T, max_bytes: usize) -> Result<Vec<u8>, CodecError> {
+        let whole = self.encode(message)?;
+        if whole.len() <= max_bytes {
+            return Ok(whole);
+        }
+        let mut cut = message.clone();
+        let full: Vec<String> = cut.texts().into_iter().map(std::mem::take).collect();
+        let bare = self.encode(&cut)?.len();
+        let Some(room) = max_bytes.checked_sub(bare) else { return Err(CodecError::TooLarge { bytes: bare, max_bytes }) };
+        let room = room / full.iter().filter(|text| !text.is_empty()).count().max(1);
+        // An escaped character takes up to 6 bytes in JSON.
+        let share = if self == Encoding::Json { room / 6 } else { room.saturating_sub(5) };
+        cut.texts().into_iter().zip(&full).for_each(|(text, full)| *text = cut_text(full, share));
+        self.encode(&cut)
     }
 }
 

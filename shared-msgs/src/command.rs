@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    codec::Texts,
     error::{ErrorBody, ErrorKind},
     id::Id,
     selector::Selector,
@@ -172,6 +173,24 @@ pub struct ThreadResult {
     pub error: Option<ErrorBody>,
 }
 
+impl Texts for CommandReply {
+    fn texts(&mut self) -> Vec<&mut String> {
+        self.outcome.texts().collect()
+    }
+}
+
+impl Texts for BulkReply {
+    fn texts(&mut self) -> Vec<&mut String> {
+        self.threads.iter_mut().flat_map(ThreadResult::texts).collect()
+    }
+}
+
+impl ThreadResult {
+    fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        self.outcome.iter_mut().flat_map(Outcome::texts).chain(self.error.iter_mut().flat_map(ErrorBody::texts))
+    }
+}
+
 /// What a command did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -214,6 +233,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        match self {
+            Outcome::PausePending { why, .. } => why.as_mut(),
+            _ => None,
+        }
+        .into_iter()
+    }
+
     /// Whether the thread was so already, and nothing changed but who holds it.
     pub fn is_unchanged(&self) -> bool {
         matches!(self, Outcome::AlreadyPaused | Outcome::AlreadyCordoned | Outcome::NotCordoned)
@@ -286,6 +313,23 @@ mod tests {
         assert_eq!(serde_json::to_value(&reply).unwrap(), expected);
         for encoding in [Encoding::Json, Encoding::Msgpack] {
             assert_eq!(decode::<BulkReply>(&encoding.encode(&reply).unwrap()).unwrap(), reply);
+        }
+    }
+
+    #[test]
+    fn the_reply_of_many_threads_fits_with_whatever_errors() {
+        let failed = |index| ThreadResult {
+            index,
+            error: Some(ErrorKind::internal("x".repeat(4096)).into()),
+            ..ThreadResult::default()
+        };
+        let reply = BulkReply { worker: "w1".into(), instance_id: Id::NIL, dry_run: false, threads: (0..64).map(failed).collect() };
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            let written = encoding.encode_within(&reply, 60_000).unwrap();
+            let read: BulkReply = decode(&written).unwrap();
+            assert!(written.len() <= 60_000 && read.threads.len() == 64);
+            let error = read.threads[63].error.as_ref().unwrap();
+            assert!(error.message.starts_with("internal error: xxx") && matches!(error.kind, ErrorKind::Internal { .. }));
         }
     }
 

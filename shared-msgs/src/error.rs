@@ -1,14 +1,32 @@
 //! What a refusal looks like on the bus: `{"error": {"kind": …, "message": …, …}}`, with the headers of the services
 //! convention (ADR-32) beside it. Clients match on the kind, never on the text.
 
+use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::id::Id;
+use crate::{
+    codec::{CodecError, Texts},
+    id::Id,
+    snapshot::cut_text,
+};
 
 /// The header with the refusal's text.
 pub const ERROR_HEADER: &str = "Nats-Service-Error";
 /// The header with the refusal's number.
 pub const ERROR_CODE_HEADER: &str = "Nats-Service-Error-Code";
+
+/// How many bytes of a message are left to the headers of a refusal.
+pub const HEADERS_ROOM: usize = 2048;
+const MAX_HEADER_BYTES: usize = 1024;
+
+/// The headers of a refusal; each is one line.
+pub fn headers(refusal: &ErrorKind) -> HeaderMap {
+    let line: String = refusal.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut headers = HeaderMap::new();
+    headers.insert(ERROR_HEADER, cut_text(&line, MAX_HEADER_BYTES));
+    headers.insert(ERROR_CODE_HEADER, refusal.code().to_string());
+    headers
+}
 
 /// The body of a refusal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +46,7 @@ pub struct ErrorBody {
     pub kind: ErrorKind,
 }
 
-/// Why a request was refused. Nothing was changed.
+/// Why a request was refused. Nothing was changed, except where the answer alone does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ErrorKind {
@@ -158,6 +176,16 @@ pub enum ErrorKind {
         #[serde(default)]
         detail: String,
     },
+    /// What was asked was done, but the answer is larger than a message may be.
+    #[error(
+        "the answer has {bytes} bytes and NATS carries {max_bytes} here: what was asked was done; ask for less at once, or raise max_payload in the nats-server's configuration"
+    )]
+    AnswerTooLarge {
+        /// The answer's.
+        bytes: usize,
+        /// The most that there is room for.
+        max_bytes: usize,
+    },
     /// A kind of a newer version; the message says more.
     #[error("refused")]
     #[serde(other)]
@@ -193,7 +221,33 @@ impl ErrorKind {
             ErrorKind::SectorNotFinished { .. } | ErrorKind::SectorEnded { .. } | ErrorKind::SectorBusy { .. } => 409,
             ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
             ErrorKind::LeaseUnconfirmed => 503,
-            ErrorKind::Internal { .. } | ErrorKind::Other => 500,
+            ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } | ErrorKind::Other => 500,
+        }
+    }
+}
+
+impl ErrorBody {
+    /// Its texts that may be cut.
+    pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let detail = match &mut self.kind {
+            ErrorKind::BadRequest { detail } | ErrorKind::Internal { detail } => Some(detail),
+            _ => None,
+        };
+        [&mut self.message].into_iter().chain(detail)
+    }
+}
+
+impl Texts for ErrorReply {
+    fn texts(&mut self) -> Vec<&mut String> {
+        self.error.texts().collect()
+    }
+}
+
+impl From<CodecError> for ErrorKind {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::TooLarge { bytes, max_bytes } => ErrorKind::AnswerTooLarge { bytes, max_bytes },
+            error => ErrorKind::internal(error),
         }
     }
 }
@@ -238,6 +292,7 @@ mod tests {
             (ErrorKind::JobNotFound { job: text() }, "job_not_found"),
             (ErrorKind::bad_request("x"), "bad_request"),
             (ErrorKind::internal("x"), "internal"),
+            (ErrorKind::AnswerTooLarge { bytes: 2, max_bytes: 1 }, "answer_too_large"),
         ]
     }
 
@@ -259,6 +314,24 @@ mod tests {
             for encoding in [Encoding::Json, Encoding::Msgpack] {
                 assert_eq!(decode::<ErrorReply>(&encoding.encode(&reply).unwrap()).unwrap(), reply);
             }
+        }
+    }
+
+    #[test]
+    fn refusals_go_into_headers_of_one_line() {
+        let headers = headers(&ErrorKind::bad_request(format!("a\r\nb{}", "x".repeat(5_000))));
+        let text = headers.get(ERROR_HEADER).unwrap().as_str();
+        assert!(text.starts_with("bad request: a  b") && text.len() <= MAX_HEADER_BYTES, "{text}");
+        assert_eq!(headers.get(ERROR_CODE_HEADER).unwrap().as_str(), "400");
+    }
+
+    #[test]
+    fn a_refusal_is_cut_to_what_fits() {
+        let reply = ErrorReply::from(ErrorKind::bad_request("x".repeat(70_000)));
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            let written = encoding.encode_within(&reply, 10_000).unwrap();
+            let read: ErrorReply = decode(&written).unwrap();
+            assert!(written.len() <= 10_000 && matches!(read.error.kind, ErrorKind::BadRequest { .. }));
         }
     }
 

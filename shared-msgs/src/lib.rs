@@ -2,7 +2,7 @@
 //!
 //! - [`name`], [`subject`]: worker names as subject tokens, and every subject, bucket and stream name
 //! - [`id`], [`codec`]: ids; payloads that say themselves whether they are JSON or MessagePack
-//! - [`snapshot`]: what a worker says about its threads; [`event`]: what happened to them; [`lease`]: which process owns
+//! - [`snapshot`]: what a worker says about its threads, [`state_bucket`] where that is kept; [`event`]: what happened to them; [`lease`]: which process owns
 //!   a worker's name
 //! - [`command`]: the verbs, their requests and replies; [`selector`]: which threads they are for; [`error`]: what a
 //!   refusal looks like; [`api`]: what managers answer; [`sealer`]: what a worker asks of the sector manager
@@ -29,5 +29,6 @@ pub mod plan;
 pub mod sealer;
 pub mod selector;
 pub mod snapshot;
+pub mod state_bucket;
 pub mod subject;
 pub mod worker_client;

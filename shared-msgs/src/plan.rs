@@ -248,6 +248,11 @@ impl Plan {
         self.row(state).and_then(|row| row.stage)
     }
 
+    /// Whether its sectors are brought into an attached store.
+    pub fn persists(self) -> bool {
+        self.rows().iter().any(|row| row.stage == Some(Stage::PersistFiles))
+    }
+
     /// Where an event leads; `None` if it means nothing in that state.
     pub fn next(self, state: State, event: Event) -> Option<State> {
         self.row(state)?.next.iter().find(|(known, _)| *known == event).map(|(_, next)| *next)
@@ -311,6 +316,12 @@ mod tests {
                         SyntheticPoRepNeeded PC2Done PCSubmitted PCLanded Persisted PersistanceSubmitted SeedAssigned C1Done \
                         C2Done ProofSubmitted Finished Aborted";
         assert_eq!(names.join(" "), expected);
+    }
+
+    #[test]
+    fn what_is_only_read_needs_no_store_to_write_to() {
+        let reads: Vec<_> = Plan::ALL.into_iter().filter(|plan| !plan.persists()).collect();
+        assert_eq!(reads, [Plan::Unseal, Plan::Wdpost]);
     }
 
     #[test]

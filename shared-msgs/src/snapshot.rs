@@ -6,7 +6,7 @@
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{CodecError, Encoding};
+use crate::codec::Texts;
 
 /// The longest `last_err`, in bytes, mark included.
 pub const MAX_LAST_ERR_BYTES: usize = 4096;
@@ -249,23 +249,11 @@ impl WorkerSnapshot {
     pub fn supersedes(&self, current: &WorkerSnapshot) -> bool {
         self.instance_id == current.instance_id && self.seq > current.seq
     }
+}
 
-    /// Writes the snapshot in at most `max_payload` bytes: if need be each `last_err` is cut to an equal share.
-    pub fn encode_within(&self, encoding: Encoding, max_payload: usize) -> Result<Vec<u8>, CodecError> {
-        let whole = encoding.encode(self)?;
-        if whole.len() <= max_payload {
-            return Ok(whole);
-        }
-        let mut bare = self.clone();
-        bare.threads.iter_mut().for_each(|thread| thread.last_err = thread.last_err.take().map(|_| String::new()));
-        let errors = self.summary.errors.max(1) as usize;
-        // An escaped character takes up to 6 bytes in JSON.
-        let room = max_payload.saturating_sub(encoding.encode(&bare)?.len()) / errors;
-        let share = if encoding == Encoding::Json { room / 6 } else { room.saturating_sub(5) };
-        for (thread, full) in bare.threads.iter_mut().zip(&self.threads) {
-            thread.last_err = full.last_err.as_deref().map(|text| cut_text(text, share));
-        }
-        encoding.encode(&bare)
+impl Texts for WorkerSnapshot {
+    fn texts(&mut self) -> Vec<&mut String> {
+        self.threads.iter_mut().filter_map(|thread| thread.last_err.as_mut()).collect()
     }
 }
 
@@ -285,7 +273,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::codec::decode;
+    use crate::codec::{CodecError, Encoding, decode};
 
     fn thread(index: u32, status: ThreadStatus) -> ThreadSnapshot {
         ThreadSnapshot {
@@ -415,7 +403,15 @@ mod tests {
             }).collect();
             let whole = snapshot(threads);
             for encoding in [Encoding::Json, Encoding::Msgpack] {
-                prop_assert!(whole.encode_within(encoding, 8192).unwrap().len() <= 8192);
+                let written = encoding.encode_within(&whole, 8192).unwrap();
+                prop_assert!(written.len() <= 8192);
+                let read: WorkerSnapshot = decode(&written).unwrap();
+                let bare = |mut snapshot: WorkerSnapshot| {
+                    snapshot.texts().into_iter().for_each(String::clear);
+                    snapshot
+                };
+                prop_assert_eq!(bare(read), bare(whole.clone()));
+                prop_assert!(matches!(encoding.encode_within(&whole, 100), Err(CodecError::TooLarge { max_bytes: 100, .. })));
             }
         }
     }

@@ -114,6 +114,11 @@ impl Prefix {
         format!("{}_STATE", self.upper())
     }
 
+    /// The subject of a key of [`Prefix::state_bucket`], or of many if it has wildcards.
+    pub fn state_key(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.state_bucket())
+    }
+
     /// The stream under [`Prefix::state_bucket`].
     pub fn state_stream(&self) -> String {
         format!("KV_{}", self.state_bucket())

@@ -34,6 +34,7 @@ use crate::{
     id::Id,
     name::WorkerName,
     snapshot::{WorkerSnapshot, WorkerStatus},
+    state_bucket,
     subject::Prefix,
 };
 
@@ -132,7 +133,13 @@ impl WorkerClient {
     }
 
     async fn not_delivered(&self) -> Unanswered {
-        not_delivered(&self.worker, last_report(&self.client, &self.prefix, &self.worker, self.timeout).await)
+        let mut unanswered = not_delivered(&self.worker, last_report(&self.client, &self.prefix, &self.worker, self.timeout).await);
+        if let Some(trouble) = state_bucket::trouble_now(&self.client, &self.prefix, self.timeout).await {
+            // Then what is known of it may be old, or nothing.
+            let hint = unanswered.error.hint.take().map(|hint| format!("; {hint}")).unwrap_or_default();
+            unanswered.error = unanswered.error.hint(format!("{trouble}{hint}"));
+        }
+        unanswered
     }
 
     fn refused(&self, body: ErrorBody) -> CliError {

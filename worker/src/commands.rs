@@ -4,9 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use shared_msgs::{
-    codec::{Encoding, decode},
+    codec::{Encoding, Texts, decode},
     command::{BulkReply, CommandReply, CommandRequest, ThreadResult, Verb, verb},
     error::{ErrorKind, ErrorReply},
     selector::{Selection, Selector},
@@ -52,39 +52,39 @@ pub struct Answer {
 }
 
 impl Commands {
-    /// Answers one request that is for this worker.
-    pub async fn answer(&self, verb: &str, payload: &[u8]) -> Answer {
-        let encoding = Encoding::of(payload).unwrap_or(Encoding::Json);
+    /// Answers one request that is for this worker, in at most so many bytes.
+    pub async fn answer(&self, verb: &str, payload: &[u8], max_bytes: usize) -> Answer {
+        let form = Form::of(payload, max_bytes);
         let answered = match Verb::named(verb) {
-            Some(verb) => self.command(verb, payload, encoding).await,
-            None if verb == verb::LIST => encode(encoding, &self.worker.snapshot()),
+            Some(verb) => self.command(verb, payload, form).await,
+            None if verb == verb::LIST => form.write(&self.worker.snapshot()),
             None => Err(ErrorKind::bad_request(format!("a worker has no verb {verb:?}"))),
         };
-        Answer::new(encoding, answered)
+        Answer::new(form, answered)
     }
 
-    /// Answers one request that every worker hears; `None` when it is for others.
-    pub async fn answer_all(&self, verb: &str, payload: &[u8]) -> Option<Answer> {
-        let encoding = Encoding::of(payload).unwrap_or(Encoding::Json);
+    /// Answers one request that every worker hears, in at most so many bytes; `None` when it is for others.
+    pub async fn answer_all(&self, verb: &str, payload: &[u8], max_bytes: usize) -> Option<Answer> {
+        let form = Form::of(payload, max_bytes);
         let verb = Verb::named(verb)?;
         let answered = match read_bulk(verb, payload) {
             Ok((_, selection)) if !selection.fits_worker(self.worker.name.as_str()) => return None,
-            Ok((request, selection)) => self.bulk(verb, request, selection).await.and_then(|reply| encode(encoding, &reply)),
+            Ok((request, selection)) => self.bulk(verb, request, selection).await.and_then(|reply| form.write(&reply)),
             Err(refusal) => Err(refusal),
         };
-        Some(Answer::new(encoding, answered))
+        Some(Answer::new(form, answered))
     }
 
-    async fn command(&self, verb: Verb, payload: &[u8], encoding: Encoding) -> Result<Vec<u8>, ErrorKind> {
+    async fn command(&self, verb: Verb, payload: &[u8], form: Form) -> Result<Vec<u8>, ErrorKind> {
         let request = read_request(verb, payload)?;
         if let Some(index) = request.index {
             let threads = self.worker.threads.len() as u32;
             let thread = self.worker.threads.get(index as usize).ok_or(ErrorKind::ThreadNotFound { index, threads })?;
             let epoch = self.confirmed().await?;
-            return tell(thread, verb, request, None, epoch).await.and_then(|reply| encode(encoding, &reply));
+            return tell(thread, verb, request, None, epoch).await.and_then(|reply| form.write(&reply));
         }
         let (request, selection) = with_selection(request)?;
-        self.bulk(verb, request, selection).await.and_then(|reply| encode(encoding, &reply))
+        self.bulk(verb, request, selection).await.and_then(|reply| form.write(&reply))
     }
 
     async fn bulk(&self, verb: Verb, request: CommandRequest, selection: Selection) -> Result<BulkReply, ErrorKind> {
@@ -134,14 +134,29 @@ impl Commands {
 }
 
 impl Answer {
-    fn new(encoding: Encoding, answered: Result<Vec<u8>, ErrorKind>) -> Answer {
+    fn new(form: Form, answered: Result<Vec<u8>, ErrorKind>) -> Answer {
         match answered {
             Ok(body) => Answer { body, refusal: None },
-            // A refusal holds texts and numbers only: it can be written.
-            Err(refusal) => {
-                Answer { body: encoding.encode(&ErrorReply::from(refusal.clone())).unwrap_or_default(), refusal: Some(refusal) }
-            }
+            // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
+            Err(refusal) => Answer { body: form.write(&ErrorReply::from(refusal.clone())).unwrap_or_default(), refusal: Some(refusal) },
         }
+    }
+}
+
+// How an answer is written: as the request was, and no larger than a message may be.
+#[derive(Clone, Copy)]
+struct Form {
+    encoding: Encoding,
+    max_bytes: usize,
+}
+
+impl Form {
+    fn of(request: &[u8], max_bytes: usize) -> Form {
+        Form { encoding: Encoding::of(request).unwrap_or(Encoding::Json), max_bytes }
+    }
+
+    fn write<T: Texts>(self, message: &T) -> Result<Vec<u8>, ErrorKind> {
+        Ok(self.encoding.encode_within(message, self.max_bytes)?)
     }
 }
 
@@ -197,8 +212,4 @@ async fn tell(
         // answered with what was done.
         Err(_) => std::future::pending().await,
     }
-}
-
-fn encode<T: Serialize>(encoding: Encoding, message: &T) -> Result<Vec<u8>, ErrorKind> {
-    encoding.encode(message).map_err(ErrorKind::internal)
 }

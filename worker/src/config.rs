@@ -131,7 +131,7 @@ pub struct ThreadConfig {
 /// One attached store.
 #[derive(Debug, Deserialize)]
 pub struct AttachedConfig {
-    /// The name that the sector manager knows it by; its location if absent.
+    /// The name that the sector manager knows it by; its canonical path if absent.
     pub name: Option<String>,
     /// Its path.
     pub location: PathBuf,
@@ -231,12 +231,6 @@ impl Config {
     }
 
     fn check_whole(&self) -> Result<(), String> {
-        let mut names = BTreeMap::new();
-        for (index, store) in self.attached.iter().enumerate() {
-            if let Some(earlier) = names.insert(store.store_name(), index) {
-                return Err(format!("attached #{earlier} and #{index} have the same name {:?}", store.store_name()));
-            }
-        }
         if cfg!(feature = "builtin-proofs") {
             return Ok(());
         }
@@ -255,16 +249,13 @@ impl Config {
     }
 }
 
-impl AttachedConfig {
-    /// The store's name.
-    pub fn store_name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.location.display().to_string())
-    }
-}
-
 fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, String> {
     let ThreadSection { location, plan, sealing: own } = section;
     let sealing = Sealing::merged(common, &own)?;
+    // In its own file it is a way to have a thread take nothing new; here it can only be a slip.
+    if sealing.disable_cc && !sealing.enable_deals {
+        return Err("sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true".into());
+    }
     Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, common: common.clone(), own, has_file: true } })
 }
 
@@ -358,6 +349,5 @@ mod tests {
         assert!(refused("[[processors.c2]]\nbin='x'\nconcurrent=0").contains("concurrent"));
         assert!(refused("[worker]\nping_interval='1ms'").contains("ping_interval"));
         assert!(refused("[worker]\ngrace='soon'").contains("grace"));
-        assert!(refused("[[attached]]\nlocation='a'\nname='x'\n[[attached]]\nlocation='b'\nname='x'").contains("#0 and #1"));
     }
 }

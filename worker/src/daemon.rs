@@ -61,9 +61,34 @@ pub enum StartError {
         /// As the configuration spells it.
         second_path: String,
     },
+    /// There is nothing to prove or unseal either.
+    #[error("the configuration has no [[attached]]: add the stores that have the sectors, or are to have them")]
+    NoStore,
     /// Nothing can be kept.
     #[error("no attached store can be written to: add an [[attached]] without readonly, or finished sectors have nowhere to go")]
     NoWritableStore,
+    /// Two attached stores are one.
+    #[error("attached #{first} ({first_path}) and #{second} ({second_path}) are the same directory: remove one of them")]
+    SameStore {
+        /// Position of the first.
+        first: usize,
+        /// As the configuration spells it.
+        first_path: String,
+        /// Position of the second.
+        second: usize,
+        /// As the configuration spells it.
+        second_path: String,
+    },
+    /// A name must tell where a sector is.
+    #[error("attached #{first} and #{second} have the same name {name:?}: give each its own")]
+    SameStoreName {
+        /// Position of the first.
+        first: usize,
+        /// Position of the second.
+        second: usize,
+        /// The name.
+        name: String,
+    },
     /// A directory cannot be made.
     #[error("cannot initialise {path}: {error}")]
     Initialise {
@@ -203,13 +228,39 @@ impl Connected {
 }
 
 fn attach(config: &Config) -> Result<Vec<AttachedStore>, StartError> {
-    let mut stores = Vec::with_capacity(config.attached.len());
-    for store in &config.attached {
-        let initialised = AttachedStore::initialise(&store.location);
-        let path = initialised.map_err(|error| StartError::Initialise { path: store.location.display().to_string(), error })?;
-        stores.push(AttachedStore { name: store.store_name(), path, readonly: store.readonly });
+    let mut stores: Vec<AttachedStore> = Vec::with_capacity(config.attached.len());
+    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
+    for (second, store) in config.attached.iter().enumerate() {
+        let spelled = store.location.display().to_string();
+        let refused = |error| StartError::Initialise { path: spelled.clone(), error };
+        // Nothing is made in a store that is only read.
+        let path = if store.readonly { std::path::absolute(&store.location) } else { AttachedStore::initialise(&store.location) };
+        let path = path.map_err(refused)?;
+        let canonical = match path.canonicalize() {
+            // Whoever needs it waits for it.
+            Err(error) if store.readonly => {
+                warn!(path = %path.display(), %error, "a read-only store is not there");
+                path.clone()
+            }
+            canonical => canonical.map_err(refused)?,
+        };
+        if let Some(first) = seen.insert(canonical.clone(), second) {
+            let first_path = config.attached[first].location.display().to_string();
+            return Err(StartError::SameStore { first, first_path, second, second_path: spelled });
+        }
+        let name = store.name.clone().unwrap_or_else(|| canonical.display().to_string());
+        if let Some(first) = stores.iter().position(|earlier| earlier.name == name) {
+            return Err(StartError::SameStoreName { first, second, name });
+        }
+        let earlier_name = (store.name.is_none() && name != spelled).then_some(spelled);
+        stores.push(AttachedStore { name, earlier_name, path, readonly: store.readonly });
     }
-    if stores.iter().all(|store| store.readonly) {
+    if stores.is_empty() {
+        return Err(StartError::NoStore);
+    }
+    // A thread's own file may give it another plan than the worker's.
+    let plan = |thread: &ThreadConfig| thread.hot.read(&thread.location).map_or(thread.hot.plan, |(plan, _)| plan);
+    if stores.iter().all(|store| store.readonly) && config.threads.iter().any(|thread| plan(thread).persists()) {
         return Err(StartError::NoWritableStore);
     }
     Ok(stores)

@@ -9,7 +9,7 @@
 //! - [`sector_manager`]: what asking means for a thread
 //! - [`processor`]: who does the heavy work: the proofs library (crate `sealing-proofs`), or an external
 //!   process
-//! - [`store`]: what must not be lost; [`clock`]: the time of day
+//! - [`store`]: what must not be lost; [`clock`]: the time of day; [`open_files`]: how many there may be
 
 pub mod bus;
 pub mod cli;
@@ -19,6 +19,7 @@ pub mod config;
 pub mod daemon;
 pub mod failpoint;
 pub mod identity;
+pub mod open_files;
 pub mod plan;
 pub mod processor;
 pub mod publishing;

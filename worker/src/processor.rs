@@ -138,6 +138,6 @@ impl Processors {
 async fn run_builtin<T: Task>(task: T) -> Result<T::Output, Failure> {
     match tokio::task::spawn_blocking(move || task.run_builtin()).await {
         Ok(result) => result,
-        Err(error) => Err(Failure::permanent(format!("{} failed inside the proofs library: {error}", T::STAGE))),
+        Err(error) => Err(Failure::told(format!("{} failed inside the proofs library: {error}", T::STAGE))),
     }
 }

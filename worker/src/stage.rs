@@ -201,7 +201,7 @@ impl Job<'_> {
 
     // The attached store of that name, if it is really there.
     async fn store_named(&self, name: &str) -> Result<AttachedStore, Failure> {
-        let store = self.shared.attached.iter().find(|store| store.name == name);
+        let store = AttachedStore::named(&self.shared.attached, name);
         let unknown = || Failure::permanent(format!("{} is in store {name:?}, which is not attached: add it to [[attached]]", self.id()));
         let store = store.ok_or_else(unknown)?.clone();
         on_disk(move || store.check_present().map(|()| store)).await

@@ -10,20 +10,25 @@ use bytes::Bytes;
 use serde::Serialize;
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerView, verb},
-    client::last_report,
+    client::{answer_room, last_report},
     codec::Encoding,
     error::ErrorKind,
     name::WorkerName,
     snapshot::WorkerStatus,
     subject::Prefix,
 };
+use tokio::sync::watch;
 use tracing::info;
 
 use super::{SharedRegistry, responder::answer};
 use crate::registry::is_expired;
 
-/// The most bytes in one page: half of what NATS carries by default.
-pub const MAX_PAGE_BYTES: usize = 512 * 1024;
+/// The most bytes in one page: half of what NATS carries by default, and no more than it carries here.
+pub fn max_page_bytes(client: &Client) -> usize {
+    answer_room(client).min(MAX_PAGE_BYTES)
+}
+
+const MAX_PAGE_BYTES: usize = 512 * 1024;
 // The page's own fields, a name of 64 bytes with every character escaped among them.
 const PAGE_FRAME_BYTES: usize = 512;
 // For JetStream to answer a removal.
@@ -34,12 +39,13 @@ pub struct Api {
     client: Client,
     prefix: Prefix,
     registry: SharedRegistry,
+    bucket_trouble: watch::Receiver<Option<String>>,
 }
 
 impl Api {
-    /// Answers from this registry.
-    pub fn new(client: Client, prefix: Prefix, registry: SharedRegistry) -> Self {
-        Api { client, prefix, registry }
+    /// Answers from this registry; what is wrong with the state bucket is said beside.
+    pub fn new(client: Client, prefix: Prefix, registry: SharedRegistry, bucket_trouble: watch::Receiver<Option<String>>) -> Self {
+        Api { client, prefix, registry, bucket_trouble }
     }
 
     /// Answers one request.
@@ -62,7 +68,8 @@ impl Api {
             return Err(ErrorKind::bad_request("limit is at least 1"));
         }
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
-        self.registry.with(|registry, now| page(registry.list(after.as_ref(), now), limit, MAX_PAGE_BYTES, encoding))
+        let notes: Vec<_> = self.bucket_trouble.borrow().iter().cloned().collect();
+        self.registry.with(|registry, now| page(notes, registry.list(after.as_ref(), now), limit, max_page_bytes(&self.client), encoding))
     }
 
     // Purges the key that every manager follows; with the revision that was judged, so that a worker that speaks
@@ -96,13 +103,14 @@ impl Api {
 
 // As many of the workers as fit, one at least.
 fn page(
+    notes: Vec<String>,
     workers: impl Iterator<Item = WorkerView>,
     limit: usize,
     max_bytes: usize,
     encoding: Encoding,
 ) -> Result<ListWorkersReply, ErrorKind> {
-    let mut reply = ListWorkersReply::default();
-    let mut bytes = PAGE_FRAME_BYTES;
+    let mut bytes = PAGE_FRAME_BYTES + size(&notes, encoding)?;
+    let mut reply = ListWorkersReply { notes, ..ListWorkersReply::default() };
     for worker in workers {
         // One more for the comma.
         bytes += size(&worker, encoding)? + 1;
@@ -137,7 +145,7 @@ mod tests {
         loop {
             let after = pages.last().and_then(|page| page.next.clone());
             let rest = names.iter().filter(|name| after.as_ref().is_none_or(|after| *name > after));
-            pages.push(page(rest.cloned().map(view), limit, max_bytes, encoding).unwrap());
+            pages.push(page(vec![], rest.cloned().map(view), limit, max_bytes, encoding).unwrap());
             if pages.last().unwrap().next.is_none() {
                 return pages;
             }

@@ -1,13 +1,8 @@
-//! The bucket with every worker's last snapshot.
-//!
-//! ```text
-//!  <p>.v1.state.w1  ──▶ live to all subscribers
-//!         └─ subject transform ──▶ $KV.<P>_STATE.w1   stored, one message per key
-//! ```
-//! One plain publish does both, and `nats kv` reads the result.
+//! The bucket with every worker's last snapshot, see [`shared_msgs::state_bucket`]: one plain publish tells it to everybody and
+//! stores it, and `nats kv` reads the result.
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, SubjectTransform};
-use shared_msgs::{name::WorkerName, subject::Prefix};
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use shared_msgs::{name::WorkerName, state_bucket::transform, subject::Prefix};
 
 /// A key-value bucket as NATS ADR-8 has it, and beside it the subject and the transform that fill it.
 pub fn config(prefix: &Prefix) -> Config {
@@ -15,7 +10,7 @@ pub fn config(prefix: &Prefix) -> Config {
         name: prefix.state_stream(),
         description: Some("last state of each worker".into()),
         subjects: vec![all_keys(prefix), prefix.state_of_all()],
-        subject_transform: Some(SubjectTransform { source: prefix.state_of_all(), destination: key_subject(prefix, "{{wildcard(1)}}") }),
+        subject_transform: Some(transform(prefix)),
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         allow_rollup: true,
@@ -26,18 +21,14 @@ pub fn config(prefix: &Prefix) -> Config {
     }
 }
 
-fn key_subject(prefix: &Prefix, key: &str) -> String {
-    format!("$KV.{}.{key}", prefix.state_bucket())
-}
-
 /// The subjects of all keys.
 pub fn all_keys(prefix: &Prefix) -> String {
-    key_subject(prefix, ">")
+    prefix.state_key(">")
 }
 
 /// The worker whose key this subject is.
 pub fn worker_of_key(prefix: &Prefix, subject: &str) -> Option<WorkerName> {
-    WorkerName::from_token(subject.strip_prefix(&key_subject(prefix, ""))?).ok()
+    WorkerName::from_token(subject.strip_prefix(&prefix.state_key(""))?).ok()
 }
 
 #[cfg(test)]
@@ -49,6 +40,7 @@ mod tests {
         let config = config(&Prefix::default());
         assert_eq!(config.name, "KV_DAMOCLES_STATE");
         assert_eq!(config.subjects, ["$KV.DAMOCLES_STATE.>", "damocles.v1.state.*"]);
+        assert_eq!(shared_msgs::state_bucket::trouble(&Prefix::default(), &config), None);
         let transform = config.subject_transform.unwrap();
         assert_eq!(
             (transform.source.as_str(), transform.destination.as_str()),

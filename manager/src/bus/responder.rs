@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message, Subscriber, connection::State};
+use async_nats::{Client, Message, Subscriber, connection::State};
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
+    client::answer_room,
     codec::{Encoding, decode},
-    error::{ERROR_CODE_HEADER, ERROR_HEADER, ErrorKind, ErrorReply},
-    snapshot::cut_text,
+    error::{ErrorKind, ErrorReply, headers},
     subject::INBOX_PREFIX,
 };
 use tracing::{debug, warn};
@@ -19,7 +19,6 @@ use tracing::{debug, warn};
 const MAX_IN_HAND: usize = 64;
 // After the word to stop: for the requests in hand.
 const GRACE: Duration = Duration::from_secs(3);
-const MAX_HEADER_BYTES: usize = 1024;
 
 /// Answers requests until `stop`; then leaves the queue group and finishes what is in hand, within a grace period.
 /// `handle` gets the last token of the subject, and the body.
@@ -65,28 +64,24 @@ where
     }
     let encoding = Encoding::of(&payload).unwrap_or(Encoding::Json);
     let verb = subject.rsplit('.').next().unwrap_or_default();
-    let sent = match handle(verb, payload).await {
+    let room = answer_room(client);
+    let fits = |body: Vec<u8>| match body.len() {
+        bytes if bytes > room => Err(ErrorKind::AnswerTooLarge { bytes, max_bytes: room }),
+        _ => Ok(body),
+    };
+    let sent = match handle(verb, payload).await.and_then(fits) {
         Ok(body) => client.publish(reply, body.into()).await,
         Err(kind) => {
-            let refusal = ErrorReply::from(kind);
-            debug!(%subject, error = refusal.error.message, "refused");
-            // A refusal holds texts and numbers only: it can be written.
-            let body = encoding.encode(&refusal).unwrap_or_default();
-            client.publish_with_headers(reply, headers(&refusal), body.into()).await
+            debug!(%subject, error = %kind, "refused");
+            let headers = headers(&kind);
+            // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
+            let body = encoding.encode_within(&ErrorReply::from(kind), room).unwrap_or_default();
+            client.publish_with_headers(reply, headers, body.into()).await
         }
     };
     if let Err(error) = sent {
         warn!(%subject, %error, "could not answer");
     }
-}
-
-// A header is one line.
-fn headers(refusal: &ErrorReply) -> HeaderMap {
-    let line: String = refusal.error.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut headers = HeaderMap::new();
-    headers.insert(ERROR_HEADER, cut_text(&line, MAX_HEADER_BYTES));
-    headers.insert(ERROR_CODE_HEADER, refusal.error.kind.code().to_string());
-    headers
 }
 
 /// Reads a request, acts on it, and writes the result in the request's encoding.
@@ -100,18 +95,4 @@ where
     let request = decode(payload).map_err(ErrorKind::bad_request)?;
     let reply = act(request, encoding).await?;
     encoding.encode(&reply).map_err(ErrorKind::internal)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_go_into_headers_of_one_line() {
-        let refusal = ErrorReply::from(ErrorKind::bad_request(format!("a\r\nb{}", "x".repeat(5_000))));
-        let headers = headers(&refusal);
-        let text = headers.get(ERROR_HEADER).unwrap().as_str();
-        assert!(text.starts_with("bad request: a  b") && text.len() <= MAX_HEADER_BYTES, "{text}");
-        assert_eq!(headers.get(ERROR_CODE_HEADER).unwrap().as_str(), "400");
-    }
 }

@@ -115,7 +115,8 @@ fn differences(wanted: &Config, existing: &Config) -> Vec<String> {
     let mut compare = |what: &str, of: fn(&Config) -> String| compare(what, of(wanted), of(existing));
     compare("retention", |config| format!("{:?}", config.retention));
     compare("discard", |config| format!("{:?}", config.discard));
-    compare("max_msgs_per_subject", |config| config.max_messages_per_subject.to_string());
+    // Where there is no limit, a server says -1 for the 0 that it was told.
+    compare("max_msgs_per_subject", |config| config.max_messages_per_subject.max(0).to_string());
     compare("allow_rollup_hdrs", |config| config.allow_rollup.to_string());
     compare("allow_direct", |config| config.allow_direct.to_string());
     compare("deny_purge", |config| config.deny_purge.to_string());
@@ -139,6 +140,8 @@ mod tests {
         let wanted = super::super::bucket::config(&Prefix::default());
         let mut existing = Config { num_replicas: 3, max_bytes: 1 << 30, max_age: Duration::from_secs(60), ..wanted.clone() };
         existing.subjects.reverse();
+        let unlimited = events(&Prefix::default());
+        assert_eq!(differences(&unlimited, &Config { max_messages_per_subject: -1, ..unlimited.clone() }), Vec::<String>::new());
         assert_eq!(differences(&wanted, &existing), Vec::<String>::new());
         existing.subject_transform = None;
         existing.max_messages_per_subject = 64;

@@ -42,15 +42,24 @@ struct Line {
     expired: bool,
 }
 
+// All of them, and what a reader should know beside.
+struct Listing {
+    lines: Vec<Line>,
+    notes: Vec<String>,
+}
+
 pub(super) async fn run(session: &Session, args: &ListArgs) -> Result<(), CliError> {
-    let lines = lines(session, args).await?;
+    let Listing { lines, notes } = list(session, args).await?;
     print(&shown(&lines, args.output)?)?;
-    notes(&lines).iter().for_each(|text| note(text));
+    notes.iter().for_each(|text| note(text));
     Ok(())
 }
 
-async fn lines(session: &Session, args: &ListArgs) -> Result<Vec<Line>, CliError> {
-    Ok(all(session).await?.into_iter().map(|worker| Line::new(worker, args.expiration)).collect())
+async fn list(session: &Session, args: &ListArgs) -> Result<Listing, CliError> {
+    let (workers, said) = all(session).await?;
+    let lines: Vec<Line> = workers.into_iter().map(|worker| Line::new(worker, args.expiration)).collect();
+    let notes = [said, notes(&lines)].concat();
+    Ok(Listing { lines, notes })
 }
 
 fn shown(lines: &[Line], output: Output) -> Result<String, CliError> {
@@ -83,8 +92,8 @@ fn notes(lines: &[Line]) -> Vec<String> {
     notes
 }
 
-// Page after page; each may come from another manager.
-async fn all(session: &Session) -> Result<Vec<WorkerView>, CliError> {
+// Page after page; each may come from another manager. The last one's notes are the newest.
+async fn all(session: &Session) -> Result<(Vec<WorkerView>, Vec<String>), CliError> {
     let mut workers: Vec<WorkerView> = Vec::new();
     let mut after = None;
     loop {
@@ -92,7 +101,7 @@ async fn all(session: &Session) -> Result<Vec<WorkerView>, CliError> {
         let page: ListWorkersReply = session.ask_managers(verb::LIST, &request).await.map_err(no_manager)?;
         workers.extend(page.workers);
         match page.next {
-            None => return Ok(workers),
+            None => return Ok((workers, page.notes)),
             // Names rise from page to page, or this would never end.
             next if next > after => after = next,
             Some(next) => return Err(CliError::new(Exit::Failed, format!("a manager's list goes back to {next:?}"))),

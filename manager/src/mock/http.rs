@@ -14,13 +14,13 @@ use axum::{
 use futures::{Stream, stream};
 use shared_msgs::sealer::piece_commitment;
 use tokio::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{AsyncReadExt, Take},
     net::TcpListener,
 };
 use tracing::{info, warn};
 
-use super::pieces::PieceFiles;
+use super::pieces::{NOFOLLOW, PieceFiles};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -53,7 +53,7 @@ async fn piece(State(files): State<Arc<PieceFiles>>, Path(cid): Path<String>) ->
     let Some((path, length)) = files.path(&cid) else {
         return (StatusCode::NOT_FOUND, format!("piece {cid} is not offered here\n")).into_response();
     };
-    match File::open(&path).await {
+    match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&path).await {
         Ok(file) => {
             info!(piece = cid, length, "served");
             let mut response = Body::from_stream(chunks(file.take(length))).into_response();

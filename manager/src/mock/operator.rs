@@ -15,7 +15,7 @@ use super::{
     record::SectorRecord,
     wdpost::WdpostRecord,
 };
-use crate::bus::api::MAX_PAGE_BYTES;
+use crate::bus::api::max_page_bytes;
 
 // The page's own fields.
 const PAGE_FRAME_BYTES: usize = 512;
@@ -26,7 +26,7 @@ impl Mock {
         let all = self.all_sectors(&self.records().await?).await?;
         let later = all.iter().filter(|stored| request.after.is_none_or(|after| stored.value.id > after));
         let views = later.map(|stored| (stored.value.id, view(&stored.value)));
-        let (sectors, next) = page(views, request.limit, MAX_PAGE_BYTES, encoding)?;
+        let (sectors, next) = page(views, request.limit, max_page_bytes(&self.client), encoding)?;
         Ok(SectorPage { sectors, next })
     }
 
@@ -70,7 +70,7 @@ impl Mock {
         let (all, now_ms) = (jobs.scan::<WdpostRecord>().await?, jobs.server_time_ms().await?);
         let later = all.iter().filter(|job| request.after.as_ref().is_none_or(|after| job.key > *after));
         let views = later.map(|job| (job.key.clone(), job.value.view(&job.key, now_ms)));
-        let (jobs, next) = page(views, request.limit, MAX_PAGE_BYTES, encoding)?;
+        let (jobs, next) = page(views, request.limit, max_page_bytes(&self.client), encoding)?;
         Ok(WdpostPage { jobs, next })
     }
 
@@ -183,11 +183,11 @@ mod tests {
     #[test]
     fn pages_keep_the_limits_and_the_last_one_names_no_next() {
         let views = || (0..10).map(|key| (key, "x".repeat(100)));
-        let (first, next) = page(views(), Some(4), MAX_PAGE_BYTES, Encoding::Json).unwrap();
+        let (first, next) = page(views(), Some(4), 10_000, Encoding::Json).unwrap();
         assert_eq!((first.len(), next), (4, Some(3)));
         let (first, next) = page(views(), None, PAGE_FRAME_BYTES + 350, Encoding::Json).unwrap();
         assert_eq!((first.len(), next), (3, Some(2)));
-        let (all, next) = page(views(), None, MAX_PAGE_BYTES, Encoding::Json).unwrap();
+        let (all, next) = page(views(), None, 10_000, Encoding::Json).unwrap();
         assert_eq!((all.len(), next), (10, None));
         let (one, next) = page(views(), None, 10, Encoding::Json).unwrap();
         assert_eq!((one.len(), next), (1, Some(0)), "one at least, or nobody would get on");

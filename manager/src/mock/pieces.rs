@@ -5,8 +5,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
-    io,
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -17,6 +17,8 @@ use tracing::{info, warn};
 
 use super::commp;
 
+/// The flag with which files are opened: what was a file a moment ago may be a link by now, to what nobody offers.
+pub const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 // For a look through the directory, before the answer goes without what is new.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -150,7 +152,7 @@ fn found(path: &Path, version: Version) -> io::Result<Found> {
         warn!(file = %path.display(), "an empty file is no deal");
         return Ok(Found { version, piece: None });
     };
-    let file = File::open(path)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path)?;
     let (commitment, payload_size) = commp::commitment(io::BufReader::with_capacity(1 << 20, &file), size)?;
     if payload_size != version.length || Version::of(&file.metadata()?) != version {
         return Err(io::Error::other("it changed while it was read"));

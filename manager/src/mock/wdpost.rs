@@ -29,11 +29,11 @@ use super::{
     kv::{Bucket, Created, MAX_TRIES, Stored, contended},
     record::{MAX_TEXT_BYTES, SectorRecord},
 };
+use crate::bus::api::max_page_bytes;
 
 // So that a job fits into an entry and a message.
 const MAX_SECTORS: usize = 1_500;
 const MAX_JOBS_AT_ONCE: usize = 16;
-const MAX_ANSWER_BYTES: usize = crate::bus::api::MAX_PAGE_BYTES;
 const MAX_PROOF_BYTES: usize = 64 * 1024;
 const MAX_NAME_BYTES: usize = 256;
 
@@ -167,7 +167,7 @@ impl Mock {
             for job in all.iter().filter(is_open).filter(fits) {
                 // An entry and its part of the answer are about as large.
                 bytes += serde_json::to_vec(&job.value.input).map_or(usize::MAX, |input| input.len());
-                if taken >= count || taken > 0 && bytes > MAX_ANSWER_BYTES {
+                if taken >= count || taken > 0 && bytes > max_page_bytes(&self.client) {
                     break;
                 }
                 tried += 1;

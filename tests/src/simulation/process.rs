@@ -214,8 +214,8 @@ impl Process {
         let (process, here, world) = (self.clone(), world, world.clone());
         self.spawn(here, async move {
             let answer = match asked.to_all {
-                true => process.commands.answer_all(asked.verb.name(), &asked.payload).await,
-                false => Some(process.commands.answer(asked.verb.name(), &asked.payload).await),
+                true => process.commands.answer_all(asked.verb.name(), &asked.payload, usize::MAX).await,
+                false => Some(process.commands.answer(asked.verb.name(), &asked.payload, usize::MAX).await),
             };
             let Some(reply) = answer.map(|answer| Reply::read(&answer)) else { return };
             world.say(|| format!("p{} answers o{}: {}", process.number, asked.order, described(&reply)));

@@ -70,8 +70,7 @@ impl Publisher {
     }
 
     fn payload(&self) -> Option<Vec<u8>> {
-        let limit = self.client.max_payload();
-        let payload = self.worker.snapshot().encode_within(self.encoding, limit);
+        let payload = self.encoding.encode_within(&self.worker.snapshot(), self.client.max_payload());
         payload.inspect_err(|error| warn!(%error, "the worker's state cannot be written")).ok()
     }
 }

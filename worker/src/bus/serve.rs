@@ -4,14 +4,15 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, HeaderMap, Message, Subscriber,
+    Client, Message, Subscriber,
     service::{Request, Service, ServiceExt, endpoint::Endpoint},
 };
 use futures::{StreamExt, stream::select_all};
 use shared_msgs::{
+    client::answer_room,
     command::{Verb, verb},
     connect::Link,
-    error::{ERROR_CODE_HEADER, ERROR_HEADER, ErrorKind},
+    error::headers,
     subject::{INBOX_PREFIX, Prefix},
 };
 use tokio::{
@@ -156,9 +157,10 @@ async fn answer(commands: &Commands, client: &Client, heard: Heard) {
         warn!(%subject, "a request that wants its answer somewhere else than an inbox is ignored");
         return;
     };
+    let room = answer_room(client);
     let answered = match &heard {
-        Heard::One(verb, _) => Some(commands.answer(verb, &message.payload).await),
-        Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload).await,
+        Heard::One(verb, _) => Some(commands.answer(verb, &message.payload, room).await),
+        Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload, room).await,
     };
     let Some(Answer { body, refusal }) = answered else { return };
     let headers = refusal.as_ref().map(headers);
@@ -171,12 +173,4 @@ async fn answer(commands: &Commands, client: &Client, heard: Heard) {
     if let Err(error) = sent {
         warn!(%subject, %error, "an answer could not be sent");
     }
-}
-
-// A header is one line.
-fn headers(refusal: &ErrorKind) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(ERROR_HEADER, refusal.to_string().replace(['\r', '\n'], " ").as_str());
-    headers.insert(ERROR_CODE_HEADER, refusal.code().to_string().as_str());
-    headers
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::{
     config::Config,
     daemon::{Opened, StartError},
+    open_files,
 };
 
 /// What a worker is started with.
@@ -33,6 +34,7 @@ impl From<StartError> for CliError {
 
 /// Runs the worker.
 pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
+    open_files::raise_limit();
     let (config, warnings) = Config::load(&args.config).map_err(|error| CliError::new(Exit::Failed, error))?;
     for warning in warnings {
         warn!("{warning}");

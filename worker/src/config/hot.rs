@@ -85,6 +85,8 @@ mod tests {
         write("plan = 'snapup'\nsealing.max_retries = 1");
         let (plan, sealing) = hot.read(directory.path()).unwrap();
         assert_eq!((plan, sealing.max_retries, sealing.seal_interval.as_secs()), (Plan::Snapup, 1, 7));
+        write("sealing.enable_deals = false\nsealing.disable_cc = true");
+        assert!(hot.read(directory.path()).unwrap().1.leaves_nothing(Plan::Sealer));
         for (broken, sign) in [
             ("plan = 'seal'", "config.toml"),
             ("location = 'x'", "unknown key `location`"),

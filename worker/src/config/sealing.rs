@@ -77,10 +77,12 @@ impl Sealing {
         {
             return Err(format!("sealing.min_deal_space: {space:?} is no size; write it as 8GiB"));
         }
-        if sealing.disable_cc && !sealing.enable_deals {
-            return Err("sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true".into());
-        }
         Ok(sealing)
+    }
+
+    /// Whether a plan that seals new sectors finds none to seal: neither with deals nor without.
+    pub fn leaves_nothing(&self, plan: Plan) -> bool {
+        matches!(plan, Plan::Sealer | Plan::Niporep) && self.disable_cc && !self.enable_deals
     }
 
     /// Which sectors a plan asks for: new ones as it can seal them, known ones however they were sealed.
@@ -155,6 +157,15 @@ mod tests {
         let spec = sealing("enable_deals = true\nmax_deals = 3\nmin_deal_space = '8GiB'").unwrap().deals();
         assert_eq!((spec.max_deals, spec.min_used_space), (Some(3), Some(8 << 30)));
         assert!(sealing("min_deal_space = '8 apples'").unwrap_err().contains("write it as 8GiB"));
-        assert!(sealing("disable_cc = true").unwrap_err().contains("enable_deals"));
+    }
+
+    #[test]
+    fn without_deals_and_without_sectors_without_deals_nothing_is_left() {
+        let leaves_nothing = |text: &str, plan| sealing(text).unwrap().leaves_nothing(plan);
+        for plan in [Plan::Sealer, Plan::Niporep] {
+            assert!(leaves_nothing("disable_cc = true", plan));
+            assert!(!leaves_nothing("", plan) && !leaves_nothing("disable_cc = true\nenable_deals = true", plan));
+        }
+        assert!(!leaves_nothing("disable_cc = true", Plan::Snapup), "it asks for deals whatever is set");
     }
 }

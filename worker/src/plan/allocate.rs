@@ -18,6 +18,12 @@ impl Step<'_> {
     /// Asks for a job; `None` when there is none.
     pub(super) async fn allocate(&self) -> Result<Option<Moved>, Failure> {
         let plan = self.record.plan;
+        // Its plan may have come from its own file, after the start.
+        if plan.persists() && self.shared.attached.iter().all(|store| store.readonly) {
+            return Err(Failure::permanent(format!(
+                "plan {plan} takes no sector: no attached store can be written to; add an [[attached]] without readonly"
+            )));
+        }
         let allocated = match plan {
             Plan::Sealer | Plan::Niporep => self.allocate_sector().await?.map(|sector| (Event::Allocate, sector)),
             Plan::Snapup => self.allocate_snapup().await?.map(|sector| (Event::AllocatedSnapUpSector, sector)),

@@ -8,7 +8,10 @@ use shared_msgs::{
 use super::driver::{Moved, Step};
 use crate::{
     stage::on_disk,
-    store::{attached::Kind, record::Sector, record::Wdpost},
+    store::{
+        attached::{AttachedStore, Kind},
+        record::{Sector, Wdpost},
+    },
     thread::failure::Failure,
 };
 
@@ -64,7 +67,7 @@ impl Step<'_> {
         if self.record.plan == Plan::Rebuild {
             return Ok(());
         }
-        let store = self.shared.attached.iter().find(|store| store.name == *name && !store.readonly);
+        let store = AttachedStore::named(&self.shared.attached, name).filter(|store| !store.readonly);
         let store = store.ok_or_else(|| Failure::permanent(format!("{id} has files in store {name:?}, which is not attached any more")))?;
         let (store, kind) = (store.clone(), persisted_kind(sector));
         on_disk(move || store.check_present().and_then(|()| store.remove(id, kind))).await

@@ -28,6 +28,7 @@ use super::{
     },
 };
 use crate::{
+    open_files,
     store::{attached::ReplicaFiles, location::require_space},
     thread::failure::{Failure, may_pass},
 };
@@ -335,6 +336,7 @@ fn words(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    let temporary = may_pass(&text);
+    // The library may have found a file missing that it could not make for want of open files, and say only that.
+    let temporary = may_pass(&text) || open_files::are_short();
     Error { message: text, temporary }
 }

@@ -15,6 +15,7 @@ use super::{
     groups::Groups,
     settings::Settings,
 };
+use crate::thread::failure::lacks_resources;
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
@@ -45,11 +46,11 @@ impl Daemon {
         }
         loop {
             let began = Instant::now();
-            self.run(&mut stop).await;
+            let ran = self.run(&mut stop).await;
             if *stop.borrow() {
                 return;
             }
-            if !self.auto_restart {
+            if !self.auto_restart && ran {
                 warn!(daemon = self.name, "daemon is not restarted (auto_restart = false)");
                 return;
             }
@@ -64,12 +65,15 @@ impl Daemon {
         }
     }
 
-    // Runs it to its end, or until the worker stops.
-    async fn run(&self, stop: &mut watch::Receiver<bool>) {
+    // Runs it to its end, or until the worker stops. Returns false if the machine had nothing to run it with.
+    async fn run(&self, stop: &mut watch::Receiver<bool>) -> bool {
         let started = self.program.start().and_then(|mut group| Ok((group.take_pipes()?, group)));
         let ((input, output, errors), group) = match started {
             Ok(started) => started,
-            Err(error) => return warn!(daemon = self.name, bin = self.program.bin(), %error, "daemon does not start"),
+            Err(error) => {
+                warn!(daemon = self.name, bin = self.program.bin(), %error, "daemon does not start");
+                return !lacks_resources(&error.to_string());
+            }
         };
         let pid = group.pid();
         info!(daemon = self.name, pid, "daemon runs");
@@ -83,6 +87,7 @@ impl Daemon {
         drop(input);
         let status = group.end(ending).await.words();
         warn!(daemon = self.name, pid, status, "daemon has ended");
+        true
     }
 
     fn log(&self, pid: u32, output: impl AsyncRead + Unpin + Send + 'static) {

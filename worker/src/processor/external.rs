@@ -37,7 +37,7 @@ use super::{
 };
 use crate::thread::{
     activity::{StopRefusal, StopRequest},
-    failure::Failure,
+    failure::{Failure, lacks_resources},
 };
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
@@ -94,6 +94,7 @@ impl Owner {
         }
         loop {
             let began = Instant::now();
+            let mut did_not_run = false;
             let started = self.start(&mut stop).await;
             match started {
                 Ok(running) => match self.serve(running, &mut stop).await {
@@ -107,9 +108,12 @@ impl Owner {
                     End::Died { .. } => {}
                 },
                 Err(_) if *stop.borrow() => return,
-                Err(error) => warn!(stage = self.stage, bin = self.program.bin(), error, "processor does not start"),
+                Err(error) => {
+                    warn!(stage = self.stage, bin = self.program.bin(), error, "processor does not start");
+                    did_not_run = lacks_resources(&error);
+                }
             }
-            if !self.auto_restart {
+            if !self.auto_restart && !did_not_run {
                 warn!(stage = self.stage, bin = self.program.bin(), "processor is not restarted (auto_restart = false)");
                 self.place.set(Condition::Gone);
                 return;

@@ -76,9 +76,11 @@ fn answer<T: Task>(line: &[u8]) -> Result<(), CliError> {
 
 fn run<T: Task>(task: T) -> Result<T::Output, Failure> {
     // The proofs library asserts here and there; nothing of ours is touched after that.
-    catch_unwind(AssertUnwindSafe(|| task.run_builtin())).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| task.run_builtin())).unwrap_or_else(|panic| {
         error!(stage = T::STAGE, "panicked");
-        Err(Failure::permanent(format!("{} panicked inside the proofs library, see the processor's log", T::STAGE)))
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+        Err(Failure::told(format!("{} panicked inside the proofs library, see the processor's log{said}", T::STAGE)))
     })
 }
 

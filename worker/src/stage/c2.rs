@@ -30,8 +30,11 @@ async fn verify(job: &Job<'_>, proof: Vec<u8>) -> Result<(), Failure> {
     match verified {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(Failure::temporary("the proof does not verify")),
-        Ok(Err(error)) => Err(Failure::permanent(format!("the proof cannot be verified: {error}"))),
-        Err(error) => Err(Failure::permanent(format!("the proof cannot be verified: {error}"))),
+        Ok(Err(error)) => {
+            let failure = Failure::from(error);
+            Err(Failure { message: format!("the proof cannot be verified: {}", failure.message), ..failure })
+        }
+        Err(error) => Err(Failure::told(format!("the proof cannot be verified: {error}"))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! PersistFiles and SubmitPersisted: brings the sector into an attached store and says so.
 
 use shared_msgs::{plan::Event, sealer::SubmitPersisted};
+use tracing::warn;
 
 use super::{Done, Job, field, on_disk};
 use crate::{
@@ -18,8 +19,52 @@ pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
         Kind::Update if job.upgrade()?.source.is_none() => vec![Kind::Sealed, Kind::Update],
         kind => vec![kind],
     };
-    let store = choose_store(job, kinds.len() as u64).await?;
-    for kind in kinds {
+    let mut refused = vec![];
+    for store in candidates(job)? {
+        if let Err(error) = usable(job, &store, &kinds).await? {
+            refused.push(error);
+            continue;
+        }
+        match bring(job, &store, &kinds).await {
+            Ok(()) => return job.done(Event::Persist, |sector| sector.persisted = Some(store.name)),
+            // The look before has not shown it, or it has become so meanwhile.
+            Err(failure) if is_refused(&failure.message) => {
+                warn!(sector = %job.id(), store = store.name, %failure, "this store cannot be written to; the next one is tried");
+                refused.push(failure.message);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::temporary(format!("no attached store can be used: {}", refused.join("; "))))
+}
+
+// A sector that was persisted before goes where it went, an upgrade where the sector is; others to the first store that
+// can take them.
+fn candidates(job: &Job<'_>) -> Result<Vec<AttachedStore>, Failure> {
+    let stores = &job.shared.attached;
+    let wanted = job.sector.persisted.as_ref().or(job.sector.upgrade.as_ref().and_then(|upgrade| upgrade.source.as_ref()));
+    let wanted = wanted.and_then(|name| AttachedStore::named(stores, name)).map(|store| &store.name);
+    let mut writable: Vec<_> = stores.iter().filter(|store| !store.readonly).cloned().collect();
+    if writable.is_empty() {
+        return Err(Failure::permanent("no attached store can be written to: configure [[attached]] without readonly"));
+    }
+    writable.sort_by_key(|store| Some(&store.name) != wanted);
+    Ok(writable)
+}
+
+// Why a store cannot take them, if so.
+async fn usable(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<Result<(), String>, Failure> {
+    let (bytes, store, kinds) = (job.bytes_of(kinds.len() as u64)?, store.clone(), kinds.to_vec());
+    let look = move || {
+        let writable = || kinds.iter().try_for_each(|kind| store.check_writable(*kind));
+        let checked = store.check_present().and_then(|()| writable()).and_then(|()| require_space(&store.path, bytes));
+        Ok(checked.map_err(|error| error.to_string()))
+    };
+    on_disk(look).await
+}
+
+async fn bring(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<(), Failure> {
+    for kind in kinds.iter().copied() {
         let (id, local, target) = (job.id(), job.local(kind), store.clone());
         let transfer = on_disk(move || target.transfer(id, kind, &local)).await?;
         let brought = transfer.clone();
@@ -28,30 +73,12 @@ pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
         }
         on_disk(move || AttachedStore::check_arrived(&brought)).await?;
     }
-    job.done(Event::Persist, |sector| sector.persisted = Some(store.name))
+    Ok(())
 }
 
-// A sector that was persisted before goes where it went, an upgrade where the sector is; others to the first store that
-// has room.
-async fn choose_store(job: &Job<'_>, replicas: u64) -> Result<AttachedStore, Failure> {
-    let bytes = job.bytes_of(replicas)?;
-    let wanted = job.sector.persisted.as_ref().or(job.sector.upgrade.as_ref().and_then(|upgrade| upgrade.source.as_ref()));
-    let mut stores: Vec<_> = job.shared.attached.iter().filter(|store| !store.readonly).cloned().collect();
-    if stores.is_empty() {
-        return Err(Failure::permanent("no attached store can be written to: configure [[attached]] without readonly"));
-    }
-    stores.sort_by_key(|store| Some(&store.name) != wanted);
-    let usable = move || {
-        let mut unusable = vec![];
-        for store in stores {
-            match store.check_present().and_then(|()| require_space(&store.path, bytes)) {
-                Ok(()) => return Ok(Ok(store)),
-                Err(error) => unusable.push(error.to_string()),
-            }
-        }
-        Ok(Err(unusable.join("; ")))
-    };
-    on_disk(usable).await?.map_err(|unusable| Failure::temporary(format!("no attached store can be used: {unusable}")))
+// By the system's words for it: a processor has no others.
+fn is_refused(message: &str) -> bool {
+    ["Read-only file system", "Permission denied"].iter().any(|sign| message.contains(sign))
 }
 
 pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {

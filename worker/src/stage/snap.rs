@@ -154,7 +154,10 @@ async fn verify(job: &Job<'_>, proof_type: String, proof: Vec<u8>) -> Result<(),
     match verified.map_err(Failure::critical)? {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::temporary("the proof of the upgrade does not verify")),
-        Err(error) => Err(Failure::permanent(format!("the proof of the upgrade cannot be verified: {error}"))),
+        Err(error) => {
+            let failure = Failure::from(error);
+            Err(Failure { message: format!("the proof of the upgrade cannot be verified: {}", failure.message), ..failure })
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         attached::Kind,
-        location::{fresh_dir, is_inside, remove_path},
+        location::{at, fresh_dir, is_inside, remove_path, require_inside},
         record::UnsealPiece,
     },
     thread::failure::Failure,
@@ -79,7 +79,10 @@ pub(super) async fn upload(job: &Job<'_>) -> Result<Done, Failure> {
     for destination in wanted {
         let from = job.files.piece.clone();
         match Destination::parse(&destination, directories).map_err(Failure::permanent)? {
-            Destination::File(to) => on_disk(move || copy_piece(&from, &to)).await?,
+            Destination::File(to) => {
+                let directories = directories.clone();
+                on_disk(move || copy_piece(&from, &to, &directories)).await?;
+            }
             Destination::Http(url) => {
                 let sent = tokio::task::spawn_blocking(move || piece_reader::upload(&from, &url)).await;
                 sent.map_err(Failure::critical)?.map_err(Failure::temporary)?;
@@ -115,12 +118,17 @@ impl Destination {
     }
 }
 
-// A file that is there already is never replaced by another one.
-fn copy_piece(from: &Path, to: &Path) -> io::Result<()> {
+// A file that is there already is never replaced by another one, and nothing is written through a link: whoever may put
+// files there, clients perhaps, must not choose what this worker writes to. One that is only compared may be a link.
+fn copy_piece(from: &Path, to: &Path, directories: &[PathBuf]) -> io::Result<()> {
+    for directory in directories.iter().filter(|directory| to.starts_with(directory)) {
+        fs::create_dir_all(directory).map_err(|error| at(directory, error))?;
+    }
+    require_inside(to, directories)?;
     match fs::metadata(to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => transfer::copy_file(from, to),
-        Err(error) => Err(error),
-        Ok(_) if same_content(from, to)? => Ok(()),
+        Err(error) => Err(at(to, error)),
+        Ok(metadata) if metadata.is_file() && same_content(from, to)? => Ok(()),
         Ok(_) => {
             let exists = format!("{}: another file is there already: remove it, or ask for another destination", to.display());
             Err(io::Error::new(io::ErrorKind::AlreadyExists, exists))
@@ -131,7 +139,7 @@ fn copy_piece(from: &Path, to: &Path) -> io::Result<()> {
 fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
     use io::Read;
     let (one, other) = (fs::File::open(one)?, fs::File::open(other)?);
-    if !other.metadata()?.is_file() || one.metadata()?.len() != other.metadata()?.len() {
+    if one.metadata()?.len() != other.metadata()?.len() {
         return Ok(false);
     }
     let (mut one, mut other) = (io::BufReader::new(one).bytes(), io::BufReader::new(other).bytes());
@@ -220,12 +228,39 @@ mod tests {
     #[test]
     fn another_file_is_never_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        let (from, pieces) = (directory.path().join("from"), directory.path().join("pieces"));
+        let (to, pieces) = (pieces.join("to"), [pieces]);
         fs::write(&from, "bytes").unwrap();
-        copy_piece(&from, &to).unwrap();
-        copy_piece(&from, &to).unwrap();
+        copy_piece(&from, &to, &pieces).unwrap();
+        copy_piece(&from, &to, &pieces).unwrap();
         fs::write(&to, "other").unwrap();
-        assert_eq!(copy_piece(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(copy_piece(&from, &to, &pieces).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&to).unwrap(), b"other");
+        let directory = pieces[0].join("directory");
+        fs::create_dir(&directory).unwrap();
+        assert_eq!(copy_piece(&from, &directory, &pieces).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let pieces = [path("pieces")];
+        fs::create_dir_all(path("pieces")).unwrap();
+        fs::create_dir(path("elsewhere")).unwrap();
+        fs::write(path("from"), "bytes").unwrap();
+        fs::write(path("victim"), "precious").unwrap();
+        symlink(path("victim"), path("pieces/cid.partial")).unwrap();
+        symlink(path("victim.new"), path("pieces/cid")).unwrap();
+        copy_piece(&path("from"), &path("pieces/cid"), &pieces).unwrap();
+        assert_eq!(fs::read(path("victim")).unwrap(), b"precious");
+        assert!(!path("victim.new").exists());
+        assert_eq!(fs::read(path("pieces/cid")).unwrap(), b"bytes");
+
+        symlink(path("elsewhere"), path("pieces/sub")).unwrap();
+        let error = copy_piece(&path("from"), &path("pieces/sub/deep/cid"), &pieces).unwrap_err();
+        assert!(error.to_string().contains("pieces/sub/deep/cid") && error.to_string().contains("elsewhere"), "{error}");
+        assert_eq!(fs::read_dir(path("elsewhere")).unwrap().count(), 0);
     }
 }

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::Access;
 use shared_msgs::sealer::SectorId;
 
 use super::location::{at, is_inside, remove_path};
@@ -26,6 +27,9 @@ const DIRECTORIES: [&str; 4] = ["sealed", "cache", "update", "update-cache"];
 pub struct AttachedStore {
     /// The name that the sector manager knows it by.
     pub name: String,
+    /// A store without a name of its own was called by its location, as the configuration spells it, before it was called
+    /// by its canonical path: sectors that were persisted then are in a store of this name.
+    pub earlier_name: Option<String>,
     /// Its absolute path.
     pub path: PathBuf,
     /// Nothing is written to it.
@@ -51,6 +55,12 @@ pub enum Kind {
 }
 
 impl AttachedStore {
+    /// The store that is called so.
+    pub fn named<'a>(stores: &'a [AttachedStore], name: &str) -> Option<&'a AttachedStore> {
+        let earlier = || stores.iter().find(|store| store.earlier_name.as_deref() == Some(name));
+        stores.iter().find(|store| store.name == name).or_else(earlier)
+    }
+
     /// Makes what is missing of the store's directories.
     pub fn initialise(path: &Path) -> io::Result<PathBuf> {
         let path = std::path::absolute(path)?;
@@ -69,13 +79,20 @@ impl AttachedStore {
         Err(io::Error::new(io::ErrorKind::NotFound, gone))
     }
 
+    /// Refuses a store whose directories for such replicas cannot be written to, as those of a disk that the system has
+    /// made read-only after an error.
+    pub fn check_writable(&self, kind: Kind) -> io::Result<()> {
+        let allowed = |directory: &str| {
+            let path = self.path.join(directory);
+            rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| at(&path, error.into()))
+        };
+        directories_of(kind).into_iter().try_for_each(allowed)
+    }
+
     /// Where a sector's files are, or would be.
     pub fn files(&self, sector: SectorId, kind: Kind) -> ReplicaFiles {
         let name = sector.to_string();
-        let [replica, cache] = match kind {
-            Kind::Sealed => ["sealed", "cache"],
-            Kind::Update => ["update", "update-cache"],
-        };
+        let [replica, cache] = directories_of(kind);
         ReplicaFiles { replica: self.path.join(replica).join(&name), cache: self.path.join(cache).join(&name) }
     }
 
@@ -129,6 +146,13 @@ impl AttachedStore {
     }
 }
 
+fn directories_of(kind: Kind) -> [&'static str; 2] {
+    match kind {
+        Kind::Sealed => ["sealed", "cache"],
+        Kind::Update => ["update", "update-cache"],
+    }
+}
+
 /// The file or directory that the sector manager means: `store://<name>/<path in the store>`, or an absolute path that
 /// lies in a store. Anything else is refused: a message from the bus must not name just any path.
 pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String> {
@@ -136,8 +160,10 @@ pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String
     let path = match access.strip_prefix("store://") {
         Some(rest) => {
             // A store without a name of its own is called by its path: names may have slashes.
-            let in_store = |store: &AttachedStore| Some(store.path.join(rest.strip_prefix(&store.name)?.strip_prefix('/')?));
-            stores.iter().find_map(in_store).ok_or_else(|| refused("is in a store that is not attached"))?
+            let in_store = |store: &AttachedStore, name: &str| Some(store.path.join(rest.strip_prefix(name)?.strip_prefix('/')?));
+            let by_name = stores.iter().find_map(|store| in_store(store, &store.name));
+            let by_earlier_name = || stores.iter().find_map(|store| in_store(store, store.earlier_name.as_deref()?));
+            by_name.or_else(by_earlier_name).ok_or_else(|| refused("is in a store that is not attached"))?
         }
         None => PathBuf::from(access),
     };
@@ -159,7 +185,7 @@ mod tests {
         }
         fs::write(&files.sealed, [7; 2048]).unwrap();
         let path = AttachedStore::initialise(&directory.join("remote")).unwrap();
-        let store = AttachedStore { name: "remote".into(), path, readonly: false };
+        let store = AttachedStore { name: "remote".into(), earlier_name: None, path, readonly: false };
         (store, ReplicaFiles { replica: files.sealed, cache: files.cache })
     }
 
@@ -203,7 +229,7 @@ mod tests {
 
     #[test]
     fn only_what_lies_in_an_attached_store_can_be_meant() {
-        let store = AttachedStore { name: "remote".into(), path: "/mnt/remote".into(), readonly: false };
+        let store = AttachedStore { name: "remote".into(), earlier_name: None, path: "/mnt/remote".into(), readonly: false };
         let meant = |access| resolve(std::slice::from_ref(&store), access);
         assert_eq!(meant("store://remote/sealed/s-t010000-2"), Ok("/mnt/remote/sealed/s-t010000-2".into()));
         assert_eq!(meant("/mnt/remote/cache/s-t010000-2"), Ok("/mnt/remote/cache/s-t010000-2".into()));
@@ -219,5 +245,22 @@ mod tests {
         ] {
             assert!(meant(refused).is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_store_is_found_by_its_name_and_by_the_one_that_it_had_before() {
+        let store = |name: &str, earlier: Option<&str>, path: &str| AttachedStore {
+            name: name.into(),
+            earlier_name: earlier.map(Into::into),
+            path: path.into(),
+            readonly: false,
+        };
+        let stores = [store("/mnt/a", Some("./a"), "/mnt/a"), store("./b", None, "/mnt/b"), store("/mnt/c", Some("./b"), "/mnt/c")];
+        let path = |name| AttachedStore::named(&stores, name).map(|store| store.path.to_str().unwrap());
+        assert_eq!((path("/mnt/a"), path("./a"), path("./b"), path("a")), (Some("/mnt/a"), Some("/mnt/a"), Some("/mnt/b"), None));
+        for access in ["store:///mnt/a/sealed/s-t010000-2", "store://./a/sealed/s-t010000-2"] {
+            assert_eq!(resolve(&stores, access), Ok("/mnt/a/sealed/s-t010000-2".into()));
+        }
+        assert_eq!(resolve(&stores, "store://./b/sealed/x"), Ok("/mnt/b/sealed/x".into()));
     }
 }

@@ -137,6 +137,20 @@ pub fn is_inside(path: &Path, directory: &Path) -> bool {
     plain && path.strip_prefix(directory).is_ok_and(|rest| rest.components().next().is_some())
 }
 
+/// Refuses a file whose directory, with all links followed, lies in none of these: a link that somebody put there must not
+/// lead out. The directories themselves are the operator's, and may be links.
+pub fn require_inside(path: &Path, directories: &[PathBuf]) -> io::Result<()> {
+    // What does not exist yet is no link.
+    let existing = path.ancestors().skip(1).find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
+    let existing = existing.unwrap_or(path);
+    let real = existing.canonicalize().map_err(|error| at(existing, error))?;
+    if directories.iter().any(|directory| directory.canonicalize().is_ok_and(|directory| real.starts_with(directory))) {
+        return Ok(());
+    }
+    let out = format!("{} leads out of the directory that it is in, to {}: a link there is not followed", path.display(), real.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, out))
+}
+
 /// Names the path in an error.
 pub fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -168,6 +182,27 @@ mod tests {
         let error = require_space(directory.path(), u64::MAX).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(error.to_string().contains(directory.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn a_link_out_of_a_directory_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for made in ["pieces/a", "pieces/b", "victim"] {
+            fs::create_dir_all(path(made)).unwrap();
+        }
+        let link = |to: &str, from: &str| std::os::unix::fs::symlink(path(to), path(from)).unwrap();
+        link("victim", "pieces/out");
+        link("nowhere", "pieces/dangling");
+        link("pieces/a", "pieces/in");
+        link("pieces", "alias");
+        let directories = [path("pieces"), path("alias")];
+        for inside in ["pieces/x", "pieces/a/x", "pieces/new/deep/x", "pieces/in/x", "alias/b/x"] {
+            require_inside(&path(inside), &directories).unwrap();
+        }
+        for outside in ["pieces/out/x", "pieces/out/new/x", "pieces/dangling/x", "alias/out/x", "victim/x"] {
+            assert!(require_inside(&path(outside), &directories).is_err(), "{outside}");
+        }
     }
 
     #[test]

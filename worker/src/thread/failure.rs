@@ -72,6 +72,12 @@ impl Failure {
 /// Whether trying again may help, by the system's words for it: some causes reach us as texts only.
 pub fn may_pass(message: &str) -> bool {
     let signs = ["No space left on device", "Disk quota exceeded", "Stale file handle", "Input/output error"];
+    signs.iter().any(|sign| message.contains(sign)) || lacks_resources(message)
+}
+
+/// Whether the system was short of what others give back: open files, memory, processes.
+pub fn lacks_resources(message: &str) -> bool {
+    let signs = ["Too many open files", "Cannot allocate memory", "Resource temporarily unavailable"];
     signs.iter().any(|sign| message.contains(sign))
 }
 
@@ -83,6 +89,28 @@ impl fmt::Display for Failure {
 
 impl From<crate::store::database::StoreError> for Failure {
     fn from(error: crate::store::database::StoreError) -> Self {
-        Failure::critical(error)
+        let message = error.to_string();
+        if lacks_resources(&message) { Failure::temporary(message) } else { Failure::critical(message) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::store::database::StoreError;
+
+    #[test]
+    fn what_others_give_back_is_waited_for_wherever_it_was_missing() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
+            let words = std::io::Error::from(errno).to_string();
+            assert_eq!(Failure::told(format!("/store1: {words}")).level, Level::Temporary, "{words}");
+            let of_store = StoreError::Io { path: "store.redb".into(), error: words };
+            assert_eq!(Failure::from(of_store).level, Level::Temporary);
+        }
+        assert_eq!(Failure::told("No cached parameters found").level, Level::Permanent);
+        let corrupted = StoreError::Io { path: "store.redb".into(), error: "corrupted".into() };
+        assert_eq!(Failure::from(corrupted).level, Level::Critical);
     }
 }

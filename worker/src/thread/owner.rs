@@ -258,6 +258,10 @@ impl Owner {
             self.fail(failure).await;
             return Flow::GoOn;
         }
+        if self.record.state == State::Empty && !self.question_open && self.config.sealing.leaves_nothing(self.record.plan) {
+            self.hold_off = Some(hold_off("nothing to seal", self.config.sealing.seal_interval));
+            return Flow::GoOn;
+        }
         if let Err(failure) = self.mark_running().await {
             self.fail(failure).await;
             return Flow::GoOn;

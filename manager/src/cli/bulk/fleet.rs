@@ -5,7 +5,14 @@ use std::time::Duration;
 use async_nats::jetstream;
 use serde::Deserialize;
 use shared_msgs::{
-    cli::human, client::server_time_ms, codec::decode, jetstream::present, name::WorkerName, selector::Selection, snapshot::WorkerStatus,
+    cli::{human, note},
+    client::server_time_ms,
+    codec::decode,
+    jetstream::present,
+    name::WorkerName,
+    selector::Selection,
+    snapshot::WorkerStatus,
+    state_bucket,
 };
 
 use super::super::worker::Session;
@@ -70,6 +77,7 @@ async fn read_all(session: &Session) -> Result<Vec<Stored>, String> {
     let name = prefix.state_stream();
     let unread = |what: &str, error: &dyn std::fmt::Display| format!("the workers' last states cannot be read: {what}: {error}");
     let stream = jetstream.get_stream(&name).await.map_err(|error| unread(&format!("stream {name}"), &error))?;
+    state_bucket::trouble(prefix, &stream.cached_info().config).iter().for_each(|trouble| note(trouble));
     let now_ms = server_time_ms(client, &name).await.map_err(|error| unread("the server's time", &error))?;
     let keys = bucket::all_keys(prefix);
     let opened = Entries::open(client, &stream, keys, "whom a command for many threads expects to answer").await;

@@ -9,7 +9,7 @@ use shared_msgs::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Line, ListArgs, lines, notes, shown};
+use super::{Line, ListArgs, Listing, list, shown};
 use crate::cli::{
     screen::{Frame, Screen, TICK, pace},
     worker::Session,
@@ -42,12 +42,12 @@ async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> 
         }
         let began = Instant::now();
         let asked = tokio::select! {
-            asked = lines(&session, args) => asked,
+            asked = list(&session, args) => asked,
             _ = link.changed() => continue,
         };
         match asked {
-            Ok(lines) => {
-                frame = Frame { text: text(&lines, args.output)?, content: text(&still(lines.clone()), args.output)?, notes: notes(&lines) }
+            Ok(Listing { lines, notes }) => {
+                frame = Frame { text: text(&lines, args.output)?, content: text(&still(lines.clone()), args.output)?, notes }
             }
             Err(error) => frame.notes = vec![format!("{}; this is what was known before", error.message)],
         }
