@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    failpoint,
     identity::Worker,
     store::{
         database::Store,
@@ -54,6 +55,7 @@ pub struct Answer {
 impl Commands {
     /// Answers one request that is for this worker.
     pub async fn answer(&self, verb: &str, payload: &[u8]) -> Answer {
+        failpoint::reach("answer", verb);
         let encoding = Encoding::of(payload).unwrap_or(Encoding::Json);
         let answered = match Verb::named(verb) {
             Some(verb) => self.command(verb, payload, encoding).await,
@@ -137,11 +139,14 @@ impl Answer {
     fn new(encoding: Encoding, answered: Result<Vec<u8>, ErrorKind>) -> Answer {
         match answered {
             Ok(body) => Answer { body, refusal: None },
-            // A refusal holds texts and numbers only: it can be written.
-            Err(refusal) => {
-                Answer { body: encoding.encode(&ErrorReply::from(refusal.clone())).unwrap_or_default(), refusal: Some(refusal) }
-            }
+            Err(refusal) => Answer::refused(encoding, refusal),
         }
+    }
+
+    /// The answer that a request is refused.
+    pub fn refused(encoding: Encoding, refusal: ErrorKind) -> Answer {
+        // A refusal holds texts and numbers only: it can be written.
+        Answer { body: encoding.encode(&ErrorReply::from(refusal.clone())).unwrap_or_default(), refusal: Some(refusal) }
     }
 }
 
@@ -188,15 +193,28 @@ async fn tell(
     epoch: Option<u64>,
 ) -> Result<CommandReply, ErrorKind> {
     let (reply, answer) = oneshot::channel();
-    let stopping = || ErrorKind::internal("the worker is stopping: nothing was done");
     let command = Command { verb, request, selection, epoch, reply };
-    thread.mailbox.send(Message::Command(Box::new(command))).await.map_err(|_| stopping())?;
+    if thread.mailbox.send(Message::Command(Box::new(command))).await.is_err() {
+        let why = ended(thread).await.unwrap_or_else(|| "the worker is stopping".into());
+        return Err(ErrorKind::internal(format!("{why}: nothing was done")));
+    }
     match answer.await {
         Ok(answer) => answer,
-        // The process ends, and nobody knows how far the command came: silence says so. A repeat after the next start is
-        // answered with what was done.
-        Err(_) => std::future::pending().await,
+        Err(_) => match ended(thread).await {
+            Some(why) => Err(ErrorKind::internal(format!("{why}: nobody knows how far the command came"))),
+            // The process ends, and nobody knows how far the command came: silence says so. A repeat after the next start
+            // is answered with what was done.
+            None => std::future::pending().await,
+        },
     }
+}
+
+// Why a thread that takes no commands has ended; `None` if it has stopped with the worker.
+async fn ended(thread: &ThreadHandle) -> Option<String> {
+    let mut view = thread.view.clone();
+    let ended = view.wait_for(|view| view.ended.is_some()).await.ok()?;
+    let why = ended.ended.as_ref()?;
+    Some(format!("thread #{}: {why}", ended.index))
 }
 
 fn encode<T: Serialize>(encoding: Encoding, message: &T) -> Result<Vec<u8>, ErrorKind> {

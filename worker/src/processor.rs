@@ -31,6 +31,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_msgs::tasks::Tasks;
 use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
@@ -82,15 +83,15 @@ pub struct Processors {
 
 impl Processors {
     /// Starts the external processors and the daemons.
-    pub fn start(config: &ProcessorsConfig) -> Self {
+    pub fn start(tasks: &Tasks, config: &ProcessorsConfig) -> Self {
         let (stop, stopped) = watch::channel(false);
         // Found now: later the file may have been replaced by a newer one.
         let own = std::env::current_exe().unwrap_or_else(|error| {
             warn!(%error, "the worker does not find its own program and takes the one in PATH");
             PathBuf::from(env!("CARGO_PKG_NAME"))
         });
-        daemons::start(&config.daemons, &stopped);
-        Processors { limits: Limits::new(config), pool: Pool::start(config, &own.display().to_string(), &stopped), stop }
+        daemons::start(tasks, &config.daemons, &stopped);
+        Processors { limits: Limits::new(config), pool: Pool::start(tasks, config, &own.display().to_string(), &stopped), stop }
     }
 
     /// Runs a task wherever the configuration says, as soon as it allows. Waiting for that can be interrupted.

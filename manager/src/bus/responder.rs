@@ -1,17 +1,18 @@
 //! What every answering side has in common: requests of a queue group, answered side by side in bounded number, each
 //! in its own encoding, and refused as [`shared_msgs::error`] has it.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use async_nats::{Client, HeaderMap, Message, Subscriber, connection::State};
 use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     codec::{Encoding, decode},
     error::{ERROR_CODE_HEADER, ERROR_HEADER, ErrorKind, ErrorReply},
     snapshot::cut_text,
     subject::INBOX_PREFIX,
+    tasks::panicked,
 };
 use tracing::{debug, warn};
 
@@ -65,7 +66,9 @@ where
     }
     let encoding = Encoding::of(&payload).unwrap_or(Encoding::Json);
     let verb = subject.rsplit('.').next().unwrap_or_default();
-    let sent = match handle(verb, payload).await {
+    // Silence would look like a manager that hangs.
+    let handled = AssertUnwindSafe(handle(verb, payload)).catch_unwind().await;
+    let sent = match handled.unwrap_or_else(|panic| Err(ErrorKind::internal(format!("answering it {}", panicked(&*panic))))) {
         Ok(body) => client.publish(reply, body.into()).await,
         Err(kind) => {
             let refusal = ErrorReply::from(kind);

@@ -1,18 +1,20 @@
 //! The worker's commands: the endpoints of one NATS service (ADR-32), the only subscriptions on `cmd.<w>.*`; and beside
 //! them a subscription on what every worker hears. They are there while this process has its name.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, HeaderMap, Message, Subscriber,
     service::{Request, Service, ServiceExt, endpoint::Endpoint},
 };
-use futures::{StreamExt, stream::select_all};
+use futures::{FutureExt, StreamExt, stream::select_all};
 use shared_msgs::{
+    codec::Encoding,
     command::{Verb, verb},
     connect::Link,
     error::{ERROR_CODE_HEADER, ERROR_HEADER, ErrorKind},
     subject::{INBOX_PREFIX, Prefix},
+    tasks::panicked,
 };
 use tokio::{
     sync::{Semaphore, oneshot, watch},
@@ -22,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     commands::{Answer, Commands},
+    failpoint,
     identity::Worker,
     tenure::Tenure,
 };
@@ -128,6 +131,7 @@ impl Server {
             };
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
+            failpoint::reach("task", "commands");
             let (commands, client) = (self.commands.clone(), self.client.clone());
             tokio::spawn(async move {
                 answer(&commands, &client, heard).await;
@@ -156,10 +160,17 @@ async fn answer(commands: &Commands, client: &Client, heard: Heard) {
         warn!(%subject, "a request that wants its answer somewhere else than an inbox is ignored");
         return;
     };
-    let answered = match &heard {
-        Heard::One(verb, _) => Some(commands.answer(verb, &message.payload).await),
-        Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload).await,
+    let answering = async {
+        match &heard {
+            Heard::One(verb, _) => Some(commands.answer(verb, &message.payload).await),
+            Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload).await,
+        }
     };
+    // Silence would look like a worker that hangs.
+    let answered = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|panic| {
+        let refusal = ErrorKind::internal(format!("answering it {}: nobody knows how far the command came", panicked(&*panic)));
+        Some(Answer::refused(Encoding::of(&message.payload).unwrap_or(Encoding::Json), refusal))
+    });
     let Some(Answer { body, refusal }) = answered else { return };
     let headers = refusal.as_ref().map(headers);
     let sent = match (&heard, headers) {

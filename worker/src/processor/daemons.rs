@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use shared_msgs::tasks::Tasks;
 use tokio::{
     io::AsyncRead,
     sync::watch,
@@ -14,17 +15,18 @@ use super::{
     external::stopped,
     settings::Settings,
 };
+use crate::failpoint;
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
 
 /// Starts them. They end when `stop` says so; until then each holds its receiver.
-pub fn start(daemons: &[Settings], stop: &watch::Receiver<bool>) {
+pub fn start(tasks: &Tasks, daemons: &[Settings], stop: &watch::Receiver<bool>) {
     for (number, settings) in daemons.iter().enumerate() {
         let program = Program::new(settings, &format!("sealing_daemons-{number}"), Default::default());
         let name = Path::new(program.bin()).file_name().map_or_else(|| program.bin().to_owned(), |name| name.to_string_lossy().into());
         let daemon = Daemon { name, program, stable_wait: settings.stable_wait, auto_restart: settings.auto_restart };
-        tokio::spawn(daemon.keep_running(stop.clone()));
+        tasks.spawn(format!("keeps daemon {} running", daemon.name), daemon.keep_running(stop.clone()));
     }
 }
 
@@ -39,6 +41,7 @@ impl Daemon {
     async fn keep_running(self, mut stop: watch::Receiver<bool>) {
         let mut delay = FIRST_RESTART_DELAY;
         loop {
+            failpoint::reach("task", "daemon");
             let began = Instant::now();
             self.run(&mut stop).await;
             if *stop.borrow() {
@@ -46,7 +49,7 @@ impl Daemon {
             }
             if !self.auto_restart {
                 warn!(daemon = self.name, "daemon is not restarted (auto_restart = false)");
-                return;
+                return stopped(&mut stop).await;
             }
             if began.elapsed() > self.stable_wait.max(delay) {
                 delay = FIRST_RESTART_DELAY;

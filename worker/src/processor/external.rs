@@ -32,9 +32,12 @@ use super::{
     pool::{Answer, Ask, Incarnation, Place},
     protocol::{Request, Response, max_line_bytes, ready_line},
 };
-use crate::thread::{
-    activity::{StopRefusal, StopRequest},
-    failure::Failure,
+use crate::{
+    failpoint,
+    thread::{
+        activity::{StopRefusal, StopRequest},
+        failure::Failure,
+    },
 };
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
@@ -95,6 +98,7 @@ impl Owner {
     pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut delay = FIRST_RESTART_DELAY;
         loop {
+            failpoint::reach("task", "processor");
             let began = Instant::now();
             let started = tokio::select! {
                 started = self.start() => started,
@@ -116,7 +120,7 @@ impl Owner {
             if !self.auto_restart {
                 warn!(stage = self.stage, bin = self.program.bin(), "processor is not restarted (auto_restart = false)");
                 self.place.set(Condition::Gone);
-                return;
+                return stopped(&mut stop).await;
             }
             tokio::select! {
                 () = sleep(delay) => {}

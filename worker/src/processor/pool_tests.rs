@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shared_msgs::tasks::Tasks;
 use tokio::{sync::watch, time::timeout};
 
 use super::{Pool, Seat};
@@ -41,7 +42,7 @@ fn bench(config: &str) -> Bench {
         settings.envs.insert("DIR".into(), directory.path().display().to_string());
     }
     let (stop, stopped) = watch::channel(false);
-    Bench { pool: Pool::start(&config, "false", &stopped), stop, directory }
+    Bench { pool: Pool::start(&Tasks::new().0, &config, "false", &stopped), stop, directory }
 }
 
 // The first time it is run it does this, then it answers.
