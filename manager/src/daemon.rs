@@ -8,11 +8,12 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, connection::State};
-use futures::FutureExt;
+use futures::{FutureExt, future::Shared};
 use shared_msgs::{
     cli::{CliError, Exit},
     connect::{Link, NatsSettings},
     subject::{API_QUEUE, Prefix, SEALER_QUEUE},
+    tasks::endless,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
@@ -41,20 +42,20 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
     let (bucket_trouble, trouble) = watch::channel(None);
     let leases = Leases::new(prefix.clone(), registry.clone(), settings.lease_ttl);
 
-    let ingesting = async {
-        tokio::join!(
-            ingest.live(states),
-            ingest.stored(&client, link.clone(), loaded_sender),
-            leases.follow(&client, link.clone()),
-            streams::keep_events(&client, prefix, link.clone()),
-            bucket_watch::watch(&client, prefix, link.clone(), bucket_trouble),
-        )
+    let following = async {
+        tokio::select! {
+            ended = endless("hears the workers' states", ingest.live(states)) => ended,
+            ended = endless("follows the state bucket", ingest.stored(&client, link.clone(), loaded_sender)) => ended,
+            ended = endless("follows the workers' leases", leases.follow(&client, link.clone())) => ended,
+            ended = endless("keeps the stream of events", streams::keep_events(&client, prefix, link.clone())) => ended,
+            ended = endless("watches the state bucket", bucket_watch::watch(&client, prefix, link.clone(), bucket_trouble)) => ended,
+        }
     };
     let api = Api::new(client.clone(), prefix.clone(), registry, trouble);
     let serving = serve(&client, prefix, api, offer.zip(Some(served)), loaded, shutdown);
     tokio::select! {
         served = serving => served?,
-        _ = ingesting => return Err(closed("it was closed")),
+        ended = following => return Err(CliError::new(Exit::Failed, ended)),
     }
     close(&client, link).await;
     Ok(())
@@ -92,24 +93,33 @@ async fn serve(
     }
     let requests = client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
     let answering = responder::serve(client, requests, stop.clone(), async |verb: &str, body| api.handle(verb, body).await);
+    let answering = until_stop("answers the tools", answering, &stop);
     let Some((offer, served)) = offer else {
         info!(%prefix, "ready");
-        answering.await;
-        return Ok(());
+        return answering.await;
     };
     let requests = client.queue_subscribe(prefix.sealer("*"), SEALER_QUEUE.into()).await.map_err(closed)?;
     info!(%prefix, miners = ?offer.miners, "ready, with a mock sector manager");
     let files = served.as_ref().map(|(_, files)| files.clone());
     let mock = Mock::new(client.clone(), prefix.clone(), offer, files);
     let offering = responder::serve(client, requests, stop.clone(), async |method: &str, body| mock.handle(method, body).await);
+    let offering = until_stop("answers for the sector manager", offering, &stop);
     let serving_pieces = async {
         if let Some((listener, files)) = served {
             // So that the first one who asks need not wait for it.
-            tokio::join!(http::serve(listener, files.clone(), stop), files.scan());
+            let serving = async { drop(tokio::join!(http::serve(listener, files.clone(), stop.clone()), files.scan())) };
+            until_stop("serves pieces", serving, &stop).await?;
         }
+        Ok(())
     };
-    tokio::join!(answering, offering, serving_pieces);
+    tokio::try_join!(answering, offering, serving_pieces)?;
     Ok(())
+}
+
+// What ends when the manager is asked to stop, and not before.
+async fn until_stop(does: &str, work: impl Future<Output = ()>, stop: &Shared<impl Future<Output = ()>>) -> Result<(), CliError> {
+    let ended = endless(does, work).await;
+    if stop.clone().now_or_never().is_some() { Ok(()) } else { Err(CliError::new(Exit::Failed, ended)) }
 }
 
 fn closed(error: impl std::fmt::Display) -> CliError {

@@ -12,29 +12,54 @@ use std::{
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
-use crate::{client::CallError, connect::ConnectError, error::ErrorKind};
+use crate::{client::CallError, connect::ConnectError, error::ErrorKind, log::Log};
 
-/// Ctrl-C, or somebody who asks the process to end.
+/// Ctrl-C, somebody who asks the process to end, or a terminal that has gone. SIGQUIT stays what it is: it ends the
+/// process at once, with a core.
 pub struct Stop {
     interrupted: Signal,
     terminated: Signal,
+    /// `None` where the process was started to survive its terminal (`nohup`).
+    hung_up: Option<Signal>,
 }
 
 impl Stop {
     /// Takes the signals from now on: they no longer end the process.
     pub fn listen() -> io::Result<Stop> {
-        Ok(Stop { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
+        let hung_up = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Stop { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())?, hung_up })
     }
 
-    /// Waits for either.
-    pub async fn asked(&mut self) {
+    /// Waits for any of them, and says which one came.
+    pub async fn asked(&mut self) -> &'static str {
+        let hung_up = async {
+            match &mut self.hung_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.interrupted.recv() => {}
-            _ = self.terminated.recv() => {}
+            _ = self.interrupted.recv() => "SIGINT",
+            _ = self.terminated.recv() => "SIGTERM",
+            _ = hung_up => "SIGHUP",
         }
     }
+}
+
+// Whether whoever started this process has it ignore SIGHUP. Where that cannot be read nobody has.
+fn ignores_hangup() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignored(&status, SignalKind::hangup()))
+}
+
+fn ignored(status: &str, signal: SignalKind) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
 /// How a command ended.
@@ -113,21 +138,35 @@ impl From<io::Error> for CliError {
     }
 }
 
-/// Turns a command's result into the process's exit code, and says on stderr what went wrong. A reader that has gone
-/// away (`… | head -1`) is no error.
-pub fn finish(result: Result<(), CliError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let mut stderr = io::stderr().lock();
-            // Nobody is left to tell when stderr is gone too.
-            let _ = writeln!(stderr, "error: {}", printable(&error.message));
-            if let Some(hint) = &error.hint {
-                let _ = writeln!(stderr, "hint: {}", printable(hint));
-            }
-            ExitCode::from(error.exit as u8)
+/// Runs a program to its end: sets its log up, gives `work` a runtime, and turns its result into the process's exit code.
+/// What went wrong is said on stderr. A reader that has gone away (`… | head -1`) is no error.
+pub fn run<W: Future<Output = Result<(), CliError>>>(log_by_default: &str, runtime: &mut Builder, work: impl FnOnce() -> W) -> ExitCode {
+    let mut log = match Log::start(log_by_default) {
+        Ok(log) => log,
+        Err(_) => return ExitCode::from(Exit::Failed as u8),
+    };
+    let result = match runtime.enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(async { work().await });
+            // What still runs on a blocking thread, a stage that outlived the grace period, is not waited for.
+            runtime.shutdown_timeout(Duration::ZERO);
+            result
         }
-    }
+        Err(error) => Err(CliError::new(Exit::Failed, format!("cannot start: {error}"))),
+    };
+    let exit = finish(result, &mut log);
+    log.flush().unwrap_or_default();
+    exit
+}
+
+/// Turns a command's result into the process's exit code, and says what went wrong.
+pub fn finish(result: Result<(), CliError>, stderr: &mut impl Write) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let hint = error.hint.iter().map(|hint| format!("hint: {}\n", printable(hint)));
+    let text: String = std::iter::once(format!("error: {}\n", printable(&error.message))).chain(hint).collect();
+    // Nobody is left to tell when stderr is gone too.
+    stderr.write_all(text.as_bytes()).unwrap_or_default();
+    ExitCode::from(error.exit as u8)
 }
 
 /// Says on stderr what a reader of the data should know.
@@ -272,6 +311,14 @@ mod tests {
     #[test]
     fn an_empty_table_is_its_header() {
         assert_eq!(table(&["Name", "N"], vec![]), "Name  N\n");
+    }
+
+    #[test]
+    fn a_process_that_was_started_to_survive_its_terminal_is_known() {
+        let status = |mask| format!("Name:\tdamocles-worker\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
+        assert!(ignored(&status("0000000000001001"), SignalKind::hangup()));
+        assert!(!ignored(&status("0000000000001000"), SignalKind::hangup()));
+        assert!(!ignored("", SignalKind::hangup()));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!   refusal looks like; [`api`]: what managers answer; [`sealer`]: what a worker asks of the sector manager
 //! - [`plan`]: the plans with their states and stages, as data
 //! - [`connect`], [`client`], [`jetstream`]: reaching NATS, asking over it, whether it keeps anything; [`worker_client`]: commanding one worker
-//! - [`config`], [`cli`]: strict configuration files; exit codes and output of the command-line tools
+//! - [`config`], [`cli`], [`log`]: strict configuration files; exit codes and output of the command-line tools; what is logged
+//! - [`tasks`]: tasks that must not end while their process runs
 //!
 //! Nothing here depends on the worker or the manager.
 
@@ -24,6 +25,7 @@ pub mod event;
 pub mod id;
 pub mod jetstream;
 pub mod lease;
+pub mod log;
 pub mod name;
 pub mod plan;
 pub mod sealer;
@@ -31,4 +33,5 @@ pub mod selector;
 pub mod snapshot;
 pub mod state_bucket;
 pub mod subject;
+pub mod tasks;
 pub mod worker_client;

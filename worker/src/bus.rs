@@ -14,10 +14,10 @@ pub mod serve;
 use std::{sync::Arc, time::Duration};
 
 use async_nats::Client;
-use shared_msgs::{connect::Link, id::Id, lease::Lease, subject::Prefix};
+use shared_msgs::{connect::Link, id::Id, lease::Lease, subject::Prefix, tasks::Tasks};
 use tokio::{
     sync::{Notify, oneshot, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
     time::timeout,
 };
 use tracing::{debug, warn};
@@ -60,14 +60,14 @@ pub struct Leaving {
     events: Arc<EventPublisher>,
     client: Client,
     link: watch::Receiver<Link>,
-    tasks: JoinSet<()>,
+    publishing: [JoinHandle<()>; 2],
     lease: JoinHandle<()>,
     release: oneshot::Sender<()>,
 }
 
 impl Bus {
     /// Keeps the lease, serves, and publishes.
-    pub fn start(self, commands: Commands, tenure: watch::Sender<Tenure>, changed: Arc<Notify>) -> Running {
+    pub fn start(self, tasks: &Tasks, commands: Commands, tenure: watch::Sender<Tenure>, changed: Arc<Notify>) -> Running {
         let Bus { publisher, events, worker, client, prefix, link, lease_ttl, worker_id } = self;
         let (publisher, events) = (Arc::new(publisher), Arc::new(events));
         let (stop_serving, serving_stopped) = oneshot::channel();
@@ -77,24 +77,23 @@ impl Bus {
         let stream = NatsEvents { client: client.clone(), prefix: prefix.clone(), worker: worker.name.clone() };
         let server = Server { commands: Arc::new(commands), client: client.clone(), prefix: prefix.clone(), serving };
         let keeper = NatsLease { client: client.clone(), prefix, ttl: lease_ttl };
-        let lease = tokio::spawn({
+        let lease = tasks.spawn("keeps the lease", {
             let link = link.clone();
             async move { keeper.run(&worker, me, link, tenure, async { drop(released.await) }).await }
         });
-        let mut tasks = JoinSet::new();
-        tasks.spawn({
+        tasks.spawn("serves commands", {
             let link = link.clone();
             async move { server.run(link, serving_stopped).await }
         });
-        tasks.spawn({
+        let snapshots = tasks.spawn("publishes snapshots", {
             let (publisher, link) = (publisher.clone(), link.clone());
             async move { publisher.run(link, seen_serving, changed).await }
         });
-        tasks.spawn({
+        let history = tasks.spawn("publishes events", {
             let events = events.clone();
             async move { events.run(&stream).await }
         });
-        Running { stop_serving, leaving: Leaving { publisher, events, client, link, tasks, lease, release } }
+        Running { stop_serving, leaving: Leaving { publisher, events, client, link, publishing: [snapshots, history], lease, release } }
     }
 }
 
@@ -109,13 +108,13 @@ impl Running {
 impl Leaving {
     /// Publishes what is left to say, gives the name back, and closes the connection.
     pub async fn leave(self) {
-        let Leaving { publisher, events, client, mut link, mut tasks, lease, release } = self;
+        let Leaving { publisher, events, client, mut link, publishing, lease, release } = self;
         let tenure = *publisher.tenure.borrow();
         let up = matches!(*link.borrow(), Link::Up(_));
         if up && tenure.epoch().is_some() && tenure.speaks() && timeout(LEAVE, events.all_published()).await.is_err() {
             debug!("some events are published after the next start");
         }
-        tasks.abort_all();
+        publishing.iter().for_each(JoinHandle::abort);
         // By now the name may be another process's.
         if up && publisher.tenure.borrow().speaks() {
             publisher.publish_last(LEAVE).await;

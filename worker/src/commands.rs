@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    failpoint,
     identity::Worker,
     store::{
         database::Store,
@@ -54,6 +55,7 @@ pub struct Answer {
 impl Commands {
     /// Answers one request that is for this worker, in at most so many bytes.
     pub async fn answer(&self, verb: &str, payload: &[u8], max_bytes: usize) -> Answer {
+        failpoint::reach("answer", verb);
         let form = Form::of(payload, max_bytes);
         let answered = match Verb::named(verb) {
             Some(verb) => self.command(verb, payload, form).await,
@@ -137,21 +139,27 @@ impl Answer {
     fn new(form: Form, answered: Result<Vec<u8>, ErrorKind>) -> Answer {
         match answered {
             Ok(body) => Answer { body, refusal: None },
-            // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
-            Err(refusal) => Answer { body: form.write(&ErrorReply::from(refusal.clone())).unwrap_or_default(), refusal: Some(refusal) },
+            Err(refusal) => Answer::refused(form, refusal),
         }
+    }
+
+    /// The answer that a request is refused.
+    pub fn refused(form: Form, refusal: ErrorKind) -> Answer {
+        // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
+        Answer { body: form.write(&ErrorReply::from(refusal.clone())).unwrap_or_default(), refusal: Some(refusal) }
     }
 }
 
-// How an answer is written: as the request was, and no larger than a message may be.
+/// How an answer is written: as the request was, and no larger than a message may be.
 #[derive(Clone, Copy)]
-struct Form {
+pub struct Form {
     encoding: Encoding,
     max_bytes: usize,
 }
 
 impl Form {
-    fn of(request: &[u8], max_bytes: usize) -> Form {
+    /// The form of the answer to a request, of at most so many bytes.
+    pub fn of(request: &[u8], max_bytes: usize) -> Form {
         Form { encoding: Encoding::of(request).unwrap_or(Encoding::Json), max_bytes }
     }
 
@@ -203,13 +211,26 @@ async fn tell(
     epoch: Option<u64>,
 ) -> Result<CommandReply, ErrorKind> {
     let (reply, answer) = oneshot::channel();
-    let stopping = || ErrorKind::internal("the worker is stopping: nothing was done");
     let command = Command { verb, request, selection, epoch, reply };
-    thread.mailbox.send(Message::Command(Box::new(command))).await.map_err(|_| stopping())?;
+    if thread.mailbox.send(Message::Command(Box::new(command))).await.is_err() {
+        let why = ended(thread).await.unwrap_or_else(|| "the worker is stopping".into());
+        return Err(ErrorKind::internal(format!("{why}: nothing was done")));
+    }
     match answer.await {
         Ok(answer) => answer,
-        // The process ends, and nobody knows how far the command came: silence says so. A repeat after the next start is
-        // answered with what was done.
-        Err(_) => std::future::pending().await,
+        Err(_) => match ended(thread).await {
+            Some(why) => Err(ErrorKind::internal(format!("{why}: nobody knows how far the command came"))),
+            // The process ends, and nobody knows how far the command came: silence says so. A repeat after the next start
+            // is answered with what was done.
+            None => std::future::pending().await,
+        },
     }
+}
+
+// Why a thread that takes no commands has ended; `None` if it has stopped with the worker.
+async fn ended(thread: &ThreadHandle) -> Option<String> {
+    let mut view = thread.view.clone();
+    let ended = view.wait_for(|view| view.ended.is_some()).await.ok()?;
+    let why = ended.ended.as_ref()?;
+    Some(format!("thread #{}: {why}", ended.index))
 }

@@ -12,13 +12,14 @@ use shared_msgs::{
     event::EventKind,
     name::WorkerName,
     snapshot::WorkerStatus,
+    tasks::{TaskEnded, Tasks},
 };
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
-    time::timeout,
+    time::sleep,
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     bus::{Bus, publish::Publisher, sector_manager::NatsSectorManager},
@@ -43,7 +44,7 @@ use crate::{
     },
 };
 
-/// Why a worker does not start.
+/// Why a worker does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Nothing to do.
@@ -103,6 +104,9 @@ pub enum StartError {
     /// The options for NATS can never work.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// Something in it has ended: it must not go on half alive.
+    #[error(transparent)]
+    TaskEnded(#[from] TaskEnded),
 }
 
 /// A worker whose stores are open: no other process can have them.
@@ -143,16 +147,17 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// Seals until `shutdown`.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    /// Seals until `asked` says that the process is asked to stop. Asked once more, stages that run are given up at once.
+    pub async fn run(self, mut asked: impl AsyncFnMut() -> &'static str) -> Result<(), StartError> {
         let Connected { opened, name, settings, client, link } = self;
         let Opened { config, locations, outgoing, attached } = opened;
         let prefix = settings.prefix.clone();
         let sector_manager =
             Arc::new(NatsSectorManager { client: client.clone(), link: link.clone(), prefix: prefix.clone(), timeout: settings.timeout });
-        let reports = Reports::start(name.to_string(), sector_manager.clone());
+        let (tasks, mut ended) = Tasks::new();
+        let reports = Reports::start(&tasks, name.to_string(), sector_manager.clone());
         let opened: Vec<_> = locations.iter().map(|(location, _)| location.clone()).collect();
-        let processors = Processors::start(&config.processors, &opened);
+        let processors = Processors::start(&tasks, &config.processors, &opened);
         let shared = Arc::new(Shared {
             worker: name.to_string(),
             sector_manager,
@@ -181,7 +186,8 @@ impl Connected {
             Owner::open(index as u32, location, store, thread, surroundings)
         });
         let (owners, handles): (Vec<_>, Vec<_>) = try_join_all(opening).await?.into_iter().unzip();
-        tokio::spawn(heartbeat::send_all(name.to_string(), config.ping_interval, shared.sector_manager.clone(), handles.clone()));
+        let beats = heartbeat::send_all(name.to_string(), config.ping_interval, shared.sector_manager.clone(), handles.clone());
+        tasks.spawn("sends heartbeats", beats);
         let worker = Arc::new(Worker::new(name, prefix.clone(), config.ping_interval, seen_tenure.clone(), handles));
         own_store.note(worker.event(EventKind::WorkerStarted)).await?;
         let mut threads = JoinSet::new();
@@ -211,19 +217,27 @@ impl Connected {
             lease_ttl: settings.lease_ttl,
             worker_id,
         };
-        let bus = bus.start(Commands { worker: worker.clone(), store: own_store.clone(), tenure: seen_tenure }, tenure, changed);
+        let bus = bus.start(&tasks, Commands { worker: worker.clone(), store: own_store.clone(), tenure: seen_tenure }, tenure, changed);
 
-        shutdown.await;
-        info!("stopping");
+        let fault = tokio::select! {
+            signal = asked() => {
+                info!(signal, "stopping");
+                None
+            }
+            ended = ended.first() => {
+                error!("stopping: {ended}");
+                Some(ended)
+            }
+        };
         worker.set_status(WorkerStatus::Stopping);
         let bus = bus.stop_serving();
-        stop_all(threads, &stop_threads, config.grace).await;
+        stop_all(threads, &stop_threads, config.grace, asked()).await;
         shared.processors.stop().await;
         worker.set_status(WorkerStatus::Stopped);
         own_store.note(worker.event(EventKind::WorkerStopped)).await?;
         bus.leave().await;
         info!("stopped");
-        Ok(())
+        fault.map_or(Ok(()), |ended| Err(ended.into()))
     }
 }
 
@@ -294,14 +308,20 @@ fn open_stores(locations: Vec<Location>, outgoing: &Arc<Outgoing>) -> Result<Vec
     })
 }
 
-async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>, grace: Duration) {
+async fn stop_all(
+    mut threads: JoinSet<()>,
+    stop: &watch::Sender<Stop>,
+    grace: Duration,
+    asked_again: impl Future<Output = &'static str>,
+) {
     stop.send_replace(Stop::AtSafePoint);
     let all_ended = async { while threads.join_next().await.is_some() {} };
-    if timeout(grace, all_ended).await.is_ok() {
-        info!("all threads are at a safe point");
-        return;
-    }
-    warn!(threads = threads.len(), ?grace, "stages still run after the grace period; the next start runs them again");
+    let why = tokio::select! {
+        () = all_ended => return info!("all threads are at a safe point"),
+        () = sleep(grace) => "the grace period is over",
+        signal = asked_again => signal,
+    };
+    warn!(threads = threads.len(), why, ?grace, "stages that still run are given up; the next start runs them again");
     stop.send_replace(Stop::Now);
     while threads.join_next().await.is_some() {}
 }

@@ -1,7 +1,8 @@
-//! Points at which tests kill the worker. Only with the feature `failpoints`; otherwise nothing is left of them.
+//! Points at which tests kill the worker, or one of its tasks. Only with the feature `failpoints`; otherwise nothing is
+//! left of them.
 
-/// The process kills itself (SIGKILL) here if the failpoint `<place>:<name>` is set, as in
-/// `FAILPOINTS="before-commit:PC1Done=return"`.
+/// If the failpoint `<place>:<name>` is set, the process kills itself (SIGKILL) here, as in
+/// `FAILPOINTS="before-commit:PC1Done=return"`, or panics, as in `FAILPOINTS="task:snapshots=panic"`.
 #[cfg(feature = "failpoints")]
 pub fn reach(place: &str, name: &str) {
     use rustix::process::{Signal, getpid, kill_process};

@@ -34,6 +34,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared_msgs::tasks::Tasks;
 use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
@@ -91,16 +92,16 @@ pub struct Processors {
 impl Processors {
     /// Starts the external processors and the daemons, as soon as nothing lives any more of what an earlier worker has
     /// started. The stores of these locations must be open: so that worker has ended.
-    pub fn start(config: &ProcessorsConfig, locations: &[Location]) -> Self {
+    pub fn start(tasks: &Tasks, config: &ProcessorsConfig, locations: &[Location]) -> Self {
         let (stop, stopped) = watch::channel(false);
         // Found now: later the file may have been replaced by a newer one.
         let own = std::env::current_exe().unwrap_or_else(|error| {
             warn!(%error, "the worker does not find its own program and takes the one in PATH");
             PathBuf::from(env!("CARGO_PKG_NAME"))
         });
-        let groups = Groups::new(locations);
-        daemons::start(&config.daemons, &groups, &stopped);
-        let pool = Pool::start(config, &own.display().to_string(), &groups, &stopped);
+        let groups = Groups::new(tasks, locations);
+        daemons::start(tasks, &config.daemons, &groups, &stopped);
+        let pool = Pool::start(tasks, config, &own.display().to_string(), &groups, &stopped);
         Processors { limits: Limits::new(config), pool, groups, stop }
     }
 

@@ -21,6 +21,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
+    failpoint,
     store::{
         database::{Outgoing, Store, StoreError},
         outbox::WaitingId,
@@ -83,6 +84,7 @@ impl EventPublisher {
             if tenure.wait_for(|tenure| tenure.may_act(Instant::now()) && tenure.epoch().is_some()).await.is_err() {
                 return;
             }
+            failpoint::reach("task", "events");
             let began = Instant::now();
             let trouble = tokio::select! {
                 biased;

@@ -20,6 +20,8 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use crate::failpoint;
+
 /// What this process is under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tenure {
@@ -206,6 +208,7 @@ pub async fn keep(
 async fn keep_while_there_is_one(keeper: &mut Keeper, bucket: &dyn LeaseBucket, ttl: Duration, tenure: &watch::Sender<Tenure>) {
     let mut answered = Instant::now();
     loop {
+        failpoint::reach("task", "lease");
         let sent = Instant::now();
         let pause = match timeout(ttl / 3, bucket.ask(keeper.next())).await {
             Ok(Ok(answer)) => {

@@ -1,17 +1,18 @@
 //! What every answering side has in common: requests of a queue group, answered side by side in bounded number, each
 //! in its own encoding, and refused as [`shared_msgs::error`] has it.
 
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use async_nats::{Client, Message, Subscriber, connection::State};
 use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     client::answer_room,
     codec::{Encoding, decode},
     error::{ErrorKind, ErrorReply, headers},
     subject::INBOX_PREFIX,
+    tasks::panicked,
 };
 use tracing::{debug, warn};
 
@@ -69,7 +70,10 @@ where
         bytes if bytes > room => Err(ErrorKind::AnswerTooLarge { bytes, max_bytes: room }),
         _ => Ok(body),
     };
-    let sent = match handle(verb, payload).await.and_then(fits) {
+    // Silence would look like a manager that hangs.
+    let handled = AssertUnwindSafe(handle(verb, payload)).catch_unwind().await;
+    let handled = handled.unwrap_or_else(|panic| Err(ErrorKind::internal(format!("answering it {}", panicked(&*panic)))));
+    let sent = match handled.and_then(fits) {
         Ok(body) => client.publish(reply, body.into()).await,
         Err(kind) => {
             debug!(%subject, error = %kind, "refused");

@@ -1,4 +1,4 @@
-//! `daemon` and `mock`: run until SIGINT or SIGTERM.
+//! `daemon` and `mock`: run until SIGINT, SIGTERM or SIGHUP.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -8,6 +8,8 @@ use shared_msgs::{
     connect::NatsSettings,
     sealer::SealProofType,
 };
+
+use tracing::info;
 
 use crate::mock::{JOB_EXPIRATION, Offer, PiecesOffer};
 
@@ -81,7 +83,10 @@ impl From<MockArgs> for Offer {
 /// Runs a manager.
 pub async fn run(settings: &NatsSettings, offer: Option<Offer>) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
-    let shutdown = async move { stop.asked().await };
+    let shutdown = async move {
+        let signal = stop.asked().await;
+        info!(signal, "stopping");
+    };
     crate::daemon::run(settings, offer, shutdown).await
 }
 

@@ -105,7 +105,7 @@ pub(super) async fn run(settings: NatsSettings, args: &HistoryArgs) -> Result<()
     let mut progress = Progress::default();
     let ended = tokio::select! {
         ended = show(settings, args, &mut progress) => ended,
-        () = stop.asked() => Ok(()),
+        _ = stop.asked() => Ok(()),
     };
     if progress.unreadable > 0 {
         note(&format!("{} events could not be read", progress.unreadable));

@@ -1,7 +1,7 @@
 //! `make soak`: simulated worlds by the million. `SEEDS=…` says how many, `FIRST=…` where to begin; `SEED=n` lets one run and
 //! shows what happens in it. See `e2e::simulation`.
 
-use std::{process::ExitCode, time::Instant};
+use std::{io, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use e2e::simulation::{ground::Ground, many::run_all, run, world::Tally};
@@ -25,10 +25,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    finish(match arguments.seed {
+    let ended = match arguments.seed {
         Some(seed) => show(seed),
         None => soak(arguments.first, arguments.seeds),
-    })
+    };
+    finish(ended, &mut io::stderr())
 }
 
 fn show(seed: u64) -> Result<(), CliError> {

@@ -10,7 +10,7 @@ use damocles_worker::{
     store::location::Location,
 };
 use futures::future::BoxFuture;
-use shared_msgs::plan::Plan;
+use shared_msgs::{plan::Plan, tasks::Tasks};
 use std::time::Duration;
 
 use super::disk::Disk;
@@ -42,7 +42,7 @@ impl Ground {
         let shared = Shared {
             worker: "simulated".into(),
             sector_manager: Arc::new(Nobody),
-            processors: Processors::start(&ProcessorsConfig::default(), &[]),
+            processors: Processors::start(&Tasks::new().0, &ProcessorsConfig::default(), &[]),
             attached: vec![],
             local_pieces_dirs: vec![],
             static_tree_d: Default::default(),

@@ -30,6 +30,7 @@ use shared_msgs::{
     plan::Plan,
     snapshot::{ThreadStatus, WorkerStatus},
     subject::Prefix,
+    tasks::Tasks,
 };
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -90,7 +91,7 @@ impl Process {
         let (power, outgoing, changed) = (Power::default(), Arc::<Outgoing>::default(), Arc::new(Notify::new()));
         let (tenure, seen_tenure) = watch::channel(Tenure::Unsettled);
         let (stop_threads, stop) = watch::channel(Stop::No);
-        let reports = Reports::start(on.name.to_string(), world.ground.shared.sector_manager.clone());
+        let reports = Reports::start(&Tasks::new().0, on.name.to_string(), world.ground.shared.sector_manager.clone());
         let (mut stores, mut steps, mut openings, mut owners, mut handles) = (vec![], vec![], vec![], vec![], vec![]);
         for (index, disk) in on.disks.iter().enumerate() {
             let store = Store::in_memory(disk.attach(&power), outgoing.clone()).unwrap();

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{identity::Worker, tenure::Tenure};
+use crate::{failpoint, identity::Worker, tenure::Tenure};
 
 const SMALLEST_GAP: Duration = Duration::from_millis(50);
 
@@ -40,6 +40,7 @@ impl Publisher {
             if !*serving.borrow() || *link.borrow() == Link::Down {
                 continue;
             }
+            failpoint::reach("task", "snapshots");
             self.publish().await;
             let published = Instant::now();
             tokio::select! {

@@ -1,19 +1,20 @@
 //! The worker's commands: the endpoints of one NATS service (ADR-32), the only subscriptions on `cmd.<w>.*`; and beside
 //! them a subscription on what every worker hears. They are there while this process has its name.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, Message, Subscriber,
     service::{Request, Service, ServiceExt, endpoint::Endpoint},
 };
-use futures::{StreamExt, stream::select_all};
+use futures::{FutureExt, StreamExt, stream::select_all};
 use shared_msgs::{
     client::answer_room,
     command::{Verb, verb},
     connect::Link,
-    error::headers,
+    error::{ErrorKind, headers},
     subject::{INBOX_PREFIX, Prefix},
+    tasks::panicked,
 };
 use tokio::{
     sync::{Semaphore, oneshot, watch},
@@ -22,7 +23,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    commands::{Answer, Commands},
+    commands::{Answer, Commands, Form},
+    failpoint,
     identity::Worker,
     tenure::Tenure,
 };
@@ -129,6 +131,7 @@ impl Server {
             };
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
+            failpoint::reach("task", "commands");
             let (commands, client) = (self.commands.clone(), self.client.clone());
             tokio::spawn(async move {
                 answer(&commands, &client, heard).await;
@@ -158,10 +161,17 @@ async fn answer(commands: &Commands, client: &Client, heard: Heard) {
         return;
     };
     let room = answer_room(client);
-    let answered = match &heard {
-        Heard::One(verb, _) => Some(commands.answer(verb, &message.payload, room).await),
-        Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload, room).await,
+    let answering = async {
+        match &heard {
+            Heard::One(verb, _) => Some(commands.answer(verb, &message.payload, room).await),
+            Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload, room).await,
+        }
     };
+    // Silence would look like a worker that hangs.
+    let answered = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|panic| {
+        let refusal = ErrorKind::internal(format!("answering it {}: nobody knows how far the command came", panicked(&*panic)));
+        Some(Answer::refused(Form::of(&message.payload, room), refusal))
+    });
     let Some(Answer { body, refusal }) = answered else { return };
     let headers = refusal.as_ref().map(headers);
     let sent = match (&heard, headers) {

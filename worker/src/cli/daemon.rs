@@ -1,4 +1,4 @@
-//! `daemon`: runs the worker until SIGINT or SIGTERM.
+//! `daemon`: runs the worker until SIGINT, SIGTERM or SIGHUP.
 
 use std::path::PathBuf;
 
@@ -42,6 +42,5 @@ pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
     let settings = NatsSettings::new(nats, &config.nats)?;
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
     let mut stop = Stop::listen()?;
-    let shutdown = async move { stop.asked().await };
-    Ok(Opened::open(config)?.connect(name, settings).await?.run(shutdown).await?)
+    Ok(Opened::open(config)?.connect(name, settings).await?.run(async || stop.asked().await).await?)
 }

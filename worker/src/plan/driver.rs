@@ -19,6 +19,7 @@ use shared_msgs::{
 use super::end::ended;
 use crate::{
     config::Sealing,
+    failpoint,
     sector_manager,
     stage::{self, Job, Shared},
     store::{
@@ -106,6 +107,7 @@ impl Step<'_> {
     async fn run_stage(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
         let plan = self.record.plan;
         let stage = plan.stage(state).ok_or_else(|| Failure::critical(format!("plan {plan} has no stage for state {state}")))?;
+        failpoint::reach("stage", stage.name());
         let done = stage::run(stage, &self.job(state, sector)).await?;
         let state = next(plan, state, done.event)?;
         Ok(Some(Moved { state, event: Some(done.event), sector: Some(done.sector), wdpost: None, outputs: done.outputs }))

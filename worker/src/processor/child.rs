@@ -257,13 +257,15 @@ pub async fn log_lines(name: String, pid: u32, output: impl AsyncRead + Unpin) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared_msgs::tasks::Tasks;
+
     use crate::processor::settings::ProcessorsConfig;
 
     fn program(script: &str, wrappers: &[&str]) -> Program {
         let section = toml::from_str(&format!("[[c2]]\nbin = 'sh'\nargs = ['-c', {}]", serde_json::Value::from(script)));
         let mut config = ProcessorsConfig::check(section.unwrap()).unwrap();
         let settings = config.stages.remove("c2").unwrap().remove(0);
-        let mut program = Program::new(&settings, "c2-0", Default::default(), &Groups::new(&[]));
+        let mut program = Program::new(&settings, "c2-0", Default::default(), &Groups::new(&Tasks::new().0, &[]));
         program.placement.wrappers = wrappers.iter().map(|word| (*word).to_owned()).collect();
         program
     }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use shared_msgs::tasks::Tasks;
 use tokio::{
     io::AsyncRead,
     sync::watch,
@@ -15,18 +16,18 @@ use super::{
     groups::Groups,
     settings::Settings,
 };
-use crate::thread::failure::lacks_resources;
+use crate::{failpoint, thread::failure::lacks_resources};
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
 
 /// Starts them. They end when `stop` says so; until then each holds its receiver.
-pub fn start(daemons: &[Settings], groups: &Arc<Groups>, stop: &watch::Receiver<bool>) {
+pub fn start(tasks: &Tasks, daemons: &[Settings], groups: &Arc<Groups>, stop: &watch::Receiver<bool>) {
     for (number, settings) in daemons.iter().enumerate() {
         let program = Program::new(settings, &format!("sealing_daemons-{number}"), Default::default(), groups);
         let name = Path::new(program.bin()).file_name().map_or_else(|| program.bin().to_owned(), |name| name.to_string_lossy().into());
         let daemon = Daemon { name, program, stable_wait: settings.stable_wait, auto_restart: settings.auto_restart };
-        tokio::spawn(daemon.keep_running(stop.clone()));
+        tasks.spawn(format!("keeps daemon {} running", daemon.name), daemon.keep_running(stop.clone()));
     }
 }
 
@@ -45,6 +46,7 @@ impl Daemon {
             () = stopped(&mut stop) => return,
         }
         loop {
+            failpoint::reach("task", "daemon");
             let began = Instant::now();
             let ran = self.run(&mut stop).await;
             if *stop.borrow() {
@@ -52,7 +54,7 @@ impl Daemon {
             }
             if !self.auto_restart && ran {
                 warn!(daemon = self.name, "daemon is not restarted (auto_restart = false)");
-                return;
+                return stopped(&mut stop).await;
             }
             if began.elapsed() > self.stable_wait.max(delay) {
                 delay = FIRST_RESTART_DELAY;

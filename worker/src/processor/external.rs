@@ -35,9 +35,12 @@ use super::{
     pool::{Answer, Ask, Incarnation, Place},
     protocol::{Request, Response, max_line_bytes, ready_line},
 };
-use crate::thread::{
-    activity::{StopRefusal, StopRequest},
-    failure::{Failure, lacks_resources},
+use crate::{
+    failpoint,
+    thread::{
+        activity::{StopRefusal, StopRequest},
+        failure::{Failure, lacks_resources},
+    },
 };
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
@@ -93,6 +96,7 @@ impl Owner {
             () = stopped(&mut stop) => return,
         }
         loop {
+            failpoint::reach("task", "processor");
             let began = Instant::now();
             let mut did_not_run = false;
             let started = self.start(&mut stop).await;
@@ -116,7 +120,7 @@ impl Owner {
             if !self.auto_restart && !did_not_run {
                 warn!(stage = self.stage, bin = self.program.bin(), "processor is not restarted (auto_restart = false)");
                 self.place.set(Condition::Gone);
-                return;
+                return stopped(&mut stop).await;
             }
             tokio::select! {
                 () = sleep(delay) => {}

@@ -27,7 +27,7 @@ use std::{
 
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use shared_msgs::id::Id;
+use shared_msgs::{id::Id, tasks::Tasks};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -77,7 +77,7 @@ pub struct Groups {
 impl Groups {
     /// The groups of the worker that has opened the stores of these locations. Nothing of an earlier one is looked for
     /// where there are none.
-    pub fn new(locations: &[Location]) -> Arc<Self> {
+    pub fn new(tasks: &Tasks, locations: &[Location]) -> Arc<Self> {
         let directory = |location: &Location| match fs::metadata(location.path()) {
             Ok(metadata) => Some(format!("{}:{}", metadata.dev(), metadata.ino())),
             Err(error) => {
@@ -93,7 +93,11 @@ impl Groups {
         });
         if !locations.is_empty() {
             let files: Vec<_> = locations.iter().map(Location::processors_file).collect();
-            tokio::spawn(groups.clone().clear(files));
+            let clearing = groups.clone().clear(files);
+            tasks.spawn("ends what an earlier run has left", async {
+                clearing.await;
+                std::future::pending().await
+            });
         }
         groups
     }
@@ -280,7 +284,7 @@ mod tests {
     // The groups of a worker that starts now, and has ended what was left.
     async fn cleared(locations: &[&Location]) -> Arc<Groups> {
         let locations: Vec<_> = locations.iter().map(|location| (*location).clone()).collect();
-        let groups = Groups::new(&locations);
+        let groups = Groups::new(&Tasks::new().0, &locations);
         groups.cleared().await;
         groups
     }
@@ -289,7 +293,7 @@ mod tests {
     async fn whoever_works_for_one_of_the_locations_is_ended_and_nobody_else() {
         let [(_a, a), (_b, b), (_c, c), (_d, d)] = [location(), location(), location(), location()];
         let marked = Somebody::with(Some(&cleared(&[&a, &b]).await.mark()));
-        let others = [Some(cleared(&[&c]).await.mark()), Some(Groups::new(&[]).mark()), None, Some("x".into()), Some(" ".into())];
+        let others = [Some(cleared(&[&c]).await.mark()), Some(Groups::new(&Tasks::new().0, &[]).mark()), None, Some("x".into()), Some(" ".into())];
         let others = others.map(|mark| Somebody::with(mark.as_deref()));
         cleared(&[&d]).await;
         assert!(marked.lives());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use shared_msgs::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -56,7 +57,13 @@ pub struct Pool {
 
 impl Pool {
     /// Starts them. They end when `stop` says so; until then each holds its receiver.
-    pub fn start(config: &ProcessorsConfig, own_bin: &str, groups: &Arc<Groups>, stop: &watch::Receiver<bool>) -> Self {
+    pub fn start(
+        tasks: &Tasks,
+        config: &ProcessorsConfig,
+        own_bin: &str,
+        groups: &Arc<Groups>,
+        stop: &watch::Receiver<bool>,
+    ) -> Self {
         let all = || {
             config
                 .stages
@@ -75,7 +82,7 @@ impl Pool {
                 auto_restart: settings.auto_restart,
                 place: Place { desk: desk.clone(), index },
             };
-            tokio::spawn(owner.run(stop.clone()));
+            tasks.spawn(format!("owns processor {stage}-{n}"), owner.run(stop.clone()));
         }
         Pool { desk }
     }

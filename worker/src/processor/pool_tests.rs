@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shared_msgs::tasks::Tasks;
 use tokio::{sync::watch, time::timeout};
 
 use super::{Pool, Seat};
@@ -42,7 +43,8 @@ fn bench(config: &str) -> Bench {
         settings.envs.insert("DIR".into(), directory.path().display().to_string());
     }
     let (stop, stopped) = watch::channel(false);
-    Bench { pool: Pool::start(&config, "false", &Groups::new(&[]), &stopped), stop, directory }
+    let tasks = Tasks::new().0;
+    Bench { pool: Pool::start(&tasks, &config, "false", &Groups::new(&tasks, &[]), &stopped), stop, directory }
 }
 
 // The first time it is run it does this, then it answers.

@@ -16,6 +16,7 @@ use super::{
     view::ThreadView,
 };
 use crate::{
+    failpoint,
     sector_manager::{SectorManager, ask_once},
     thread::failure::Level,
 };
@@ -37,6 +38,7 @@ pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: A
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for count in 0_u32.. {
         ticks.tick().await;
+        failpoint::reach("task", "heartbeats");
         for thread in &threads {
             let (beat, job) = {
                 let view = thread.view.borrow();

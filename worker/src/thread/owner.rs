@@ -13,9 +13,10 @@
 
 mod command;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use shared_msgs::{event::Event, plan::State};
+use futures::FutureExt;
+use shared_msgs::{event::Event, plan::State, tasks::panicked};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, sleep_until},
@@ -168,6 +169,7 @@ impl Owner {
             record: record.clone(),
             doing: shown(&record, paused_since, None),
             warning: None,
+            ended: None,
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
@@ -197,8 +199,18 @@ impl Owner {
         Ok((owner, handle))
     }
 
-    /// Runs until the worker stops.
-    pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+    /// Runs until the worker stops. A panic ends this thread alone: it shows that, and the others go on.
+    pub async fn run(self, stop: watch::Receiver<Stop>) {
+        let (index, view, changed) = (self.index, self.view.clone(), self.changed.clone());
+        if let Err(panic) = AssertUnwindSafe(self.run_to_end(stop)).catch_unwind().await {
+            let why = format!("its task has ended: {}; restart the worker", panicked(&*panic));
+            error!(thread = index, "{why}");
+            view.send_modify(|view| view.end(why));
+            changed.notify_one();
+        }
+    }
+
+    async fn run_to_end(mut self, mut stop: watch::Receiver<Stop>) {
         loop {
             self.show(None);
             let flow = if self.give_up_ended().await {
@@ -272,7 +284,8 @@ impl Owner {
         let (record, location, store) = (self.record.clone(), self.location.clone(), self.store.clone());
         let (sealing, shared) = (self.config.sealing.clone(), self.shared.clone());
         let step = Step { record: &record, location: &location, store: &store, sealing: &sealing, shared: &shared, activity: &activity };
-        let mut running = self.steps.clone().run(&step);
+        // A panic is one of the step: what was committed before it is still so.
+        let mut running = AssertUnwindSafe(self.steps.clone().run(&step)).catch_unwind();
         self.show(Some(activity.now()));
         let mut stop_now = stop.clone();
         let mut stopping = false;
@@ -280,7 +293,7 @@ impl Owner {
             tokio::select! {
                 // The step first: what it has yielded must not be dropped for a command that came at the same time.
                 biased;
-                outcome = &mut running => break outcome,
+                outcome = &mut running => break outcome.unwrap_or_else(|panic| Err(Failure::critical(panicked(&*panic)))),
                 () = NowPause::refused(&mut self.now_pause) => self.end_now_pause().await,
                 _ = activity_changes.changed() => {
                     self.note_running(&activity).await;

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use shared_msgs::{
     plan::State,
     sealer::{ReportState, ReportStateReply, ReportedFailure, SectorId, StateChange, WorkerPlace},
+    tasks::Tasks,
 };
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::{failure::Failure, owner::Message};
-use crate::sector_manager::{SectorManager, ask_once};
+use crate::{
+    failpoint,
+    sector_manager::{SectorManager, ask_once},
+};
 
 const BACKLOG: usize = 256;
 
@@ -41,9 +45,9 @@ pub struct Reports(mpsc::Sender<Report>);
 
 impl Reports {
     /// Starts the task that sends them.
-    pub fn start(worker: String, sector_manager: Arc<dyn SectorManager>) -> Self {
+    pub fn start(tasks: &Tasks, worker: String, sector_manager: Arc<dyn SectorManager>) -> Self {
         let (sender, inbox) = mpsc::channel(BACKLOG);
-        tokio::spawn(send_all(worker, sector_manager, inbox));
+        tasks.spawn("reports state changes", send_all(worker, sector_manager, inbox));
         Reports(sender)
     }
 
@@ -57,6 +61,7 @@ impl Reports {
 
 async fn send_all(worker: String, sector_manager: Arc<dyn SectorManager>, mut inbox: mpsc::Receiver<Report>) {
     while let Some(report) = inbox.recv().await {
+        failpoint::reach("task", "reports");
         let request = ReportState {
             sector: report.sector,
             worker: WorkerPlace { instance: worker.clone(), location: report.location },

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use shared_msgs::snapshot::{PausedBy, ThreadSnapshot, ThreadStatus};
 use tokio::time::Instant;
 
-use super::activity::{Kind, Now};
+use super::{
+    activity::{Kind, Now},
+    failure::Failure,
+};
 use crate::store::record::Record;
 
 /// What a thread shows of itself: its record, and what it is doing right now.
@@ -21,6 +24,8 @@ pub struct ThreadView {
     pub doing: Shown,
     /// What is wrong with it beside its job, e.g. with its configuration file.
     pub warning: Option<String>,
+    /// Why its task has ended, if it has although the worker goes on: it takes no commands any more.
+    pub ended: Option<String>,
 }
 
 /// What a thread is doing, as it is shown.
@@ -40,6 +45,13 @@ pub enum Shown {
 }
 
 impl ThreadView {
+    /// Shows that the thread's task has ended.
+    pub(super) fn end(&mut self, why: String) {
+        self.record.last_err = Some(Failure::critical(&why).to_string());
+        self.doing = Shown::Paused { by: PausedBy::Error, since: Instant::now() };
+        self.ended = Some(why);
+    }
+
     /// The status at this moment.
     pub fn status(&self) -> ThreadStatus {
         let millis = |since: Instant| since.elapsed().as_millis() as u64;

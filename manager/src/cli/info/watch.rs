@@ -32,7 +32,7 @@ pub(in crate::cli) async fn run(settings: NatsSettings, args: &InfoArgs) -> Resu
     let mut stop = Stop::listen()?;
     tokio::select! {
         ended = watch(settings, args) => ended,
-        () = stop.asked() => Ok(()),
+        _ = stop.asked() => Ok(()),
     }
 }
 

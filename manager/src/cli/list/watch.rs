@@ -20,7 +20,7 @@ pub(in crate::cli) async fn run(settings: NatsSettings, args: &ListArgs) -> Resu
     let watching = watch(settings, args);
     tokio::select! {
         ended = watching => ended,
-        () = stop.asked() => Ok(()),
+        _ = stop.asked() => Ok(()),
     }
 }
 

@@ -57,7 +57,7 @@ impl Progress {
         loop {
             tokio::select! {
                 biased;
-                () = stop.asked() => {
+                _ = stop.asked() => {
                     self.end();
                     return Err(interrupted());
                 }

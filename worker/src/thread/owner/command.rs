@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::Owner;
 use crate::{
+    failpoint,
     store::{
         database::Change,
         results::{Asked, StoredResult},
@@ -96,6 +97,7 @@ impl NowPause {
 impl Owner {
     pub(super) async fn command(&mut self, command: Command, standing: Standing) {
         let Command { verb, request, selection, epoch, reply } = command;
+        failpoint::reach("owner", verb.name());
         let id = request.request_id.filter(|_| !request.dry_run).map(|id| (id, Asked::new(verb, &request)));
         if let Some(pause) = self.now_pause.as_mut().filter(|pause| id.is_some() && pause.id == id) {
             return pause.replies.push(reply);
