@@ -2,6 +2,7 @@
 //!
 //! - [`testbed`]: a test's own NATS server, directory and connection; everything else is started from it
 //! - [`nats_server`], [`worker`], [`manager`]: the programs under test, started, stopped, killed and frozen
+//! - [`nats_cluster`]: three servers that replicate, of which one dies or freezes
 //! - [`state_watch`], [`sealer_requests`]: waiting for what the bus says; [`bus`]: asking over it
 //! - [`event_log`], [`leases`]: what the bus keeps; [`scatter`]: asking every worker at once; [`proxy`]: a network that fails
 //! - [`parameters`]: for proofs that are real
@@ -30,6 +31,7 @@ pub mod leases;
 pub mod log;
 pub mod manager;
 pub mod nats_client;
+pub mod nats_cluster;
 pub mod nats_server;
 pub mod parameters;
 pub mod played_commands;

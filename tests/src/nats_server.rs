@@ -1,36 +1,44 @@
 //! A real nats-server, with JetStream unless a test wants none: on a port and a store of its own, ready when it is handed out.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::{binaries, process::Process};
+use crate::{binaries, log::Log, process::Process};
 
 /// A NATS server, or one that was stopped and can be started again on the same port and store.
 #[derive(Debug)]
 pub struct NatsServer {
     process: Process,
     port: u16,
-    store: Option<PathBuf>,
+    options: Vec<OsString>,
     log_file: PathBuf,
 }
 
 impl NatsServer {
     /// Starts a server on a free port of the loopback interface; its store and its log are in `directory`.
     pub async fn start(directory: &Path) -> NatsServer {
-        NatsServer::start_with(directory, Some(directory.join("nats"))).await
+        NatsServer::start_with(directory, jetstream(directory)).await
     }
 
     /// The same without JetStream.
     pub async fn start_without_jetstream(directory: &Path) -> NatsServer {
-        NatsServer::start_with(directory, None).await
+        NatsServer::start_with(directory, vec![]).await
     }
 
-    async fn start_with(directory: &Path, store: Option<PathBuf>) -> NatsServer {
+    /// The same as a node of a cluster with JetStream.
+    pub(crate) async fn start_in_cluster(directory: &Path, name: &str, listen: &str, routes: &str) -> NatsServer {
+        let cluster = ["--server_name", name, "--cluster_name", "test", "--cluster", listen, "--routes", routes];
+        let options = jetstream(directory).into_iter().chain(cluster.map(OsString::from)).collect();
+        NatsServer::start_with(directory, options).await
+    }
+
+    async fn start_with(directory: &Path, options: Vec<OsString>) -> NatsServer {
         let log_file = directory.join("nats.log");
-        let (process, port) = run("-1", store.as_deref(), &log_file).await;
-        NatsServer { process, port, store, log_file }
+        let (process, port) = run("-1", &options, &log_file).await;
+        NatsServer { process, port, options, log_file }
     }
 
     /// What clients connect to.
@@ -48,6 +56,11 @@ impl NatsServer {
         &mut self.process
     }
 
+    /// What it prints.
+    pub fn log(&self) -> &Log {
+        self.process.log()
+    }
+
     /// Kills it as a crash would.
     pub async fn kill9(&mut self) {
         self.process.kill9().await;
@@ -60,16 +73,17 @@ impl NatsServer {
 
     /// Starts it again on the same port and store, after [`NatsServer::kill9`] or [`NatsServer::stop`].
     pub async fn restart(&mut self) {
-        (self.process, _) = run(&self.port.to_string(), self.store.as_deref(), &self.log_file).await;
+        (self.process, _) = run(&self.port.to_string(), &self.options, &self.log_file).await;
     }
 }
 
-async fn run(port: &str, store: Option<&Path>, log_file: &Path) -> (Process, u16) {
+fn jetstream(directory: &Path) -> Vec<OsString> {
+    vec!["--jetstream".into(), "--store_dir".into(), directory.join("nats").into()]
+}
+
+async fn run(port: &str, options: &[OsString], log_file: &Path) -> (Process, u16) {
     let mut command = Command::new(binaries::nats_server());
-    command.args(["--addr", "127.0.0.1", "--port", port]);
-    if let Some(store) = store {
-        command.args(["--jetstream", "--store_dir"]).arg(store);
-    }
+    command.args(["--addr", "127.0.0.1", "--port", port]).args(options);
     let process = Process::spawn("nats-server", command, log_file);
     let listening = process.log().line_with(&["Listening for client connections on"]).await;
     process.log().line_with(&["Server is ready"]).await;
