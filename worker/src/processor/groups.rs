@@ -188,7 +188,7 @@ impl Groups {
             process.signal(Signal::KILL).ok();
         }
         for process in Process::all() {
-            let is_known = known.iter().any(|known| (known.pid, known.started) == (process.pid, process.started));
+            let is_known = known.iter().any(|known| known.is(&process));
             if is_known || Some(process.pid) == own || !self.owns(&process, written) {
                 continue;
             }
