@@ -124,7 +124,11 @@ impl Parents {
         let bytes = self.bytes();
         let was_there = path.try_exists().map_err(|error| at(path, error))?;
         if was_there {
-            info!(bytes, "the parents cache {} is checked, as nobody has noted that it is whole: once, minutes for large sectors", path.display());
+            info!(
+                bytes,
+                "the parents cache {} is checked, as nobody has noted that it is whole: once, minutes for large sectors",
+                path.display()
+            );
             if self.are_in(path).map_err(|error| at(path, error))? {
                 note(path)?;
                 return Ok(Ensured::Checked);
@@ -281,18 +285,13 @@ mod tests {
         let known = [
             (
                 RegisteredSealProof::StackedDrg2KiBV1,
-                "v28-sdr-parent-494d91dc80f2df5272c4b9e129bc7ade9405225993af9fe34e6542a39a47554b.cache",
-                "840057702eea7652cf97e04306c30fe57174714d90de156a25eddd6075c25b97",
-            ),
-            (
-                RegisteredSealProof::StackedDrg2KiBV1_1,
                 "v28-sdr-parent-3f0eef38bb48af1f48ad65e14eb85b4ebfc167cec18cd81764f6d998836c9899.cache",
                 "3da49221e2ed55371b86d0bf3d6526fcf128af61bed904f966428db1b531750d",
             ),
             (
-                RegisteredSealProof::StackedDrg8MiBV1_1,
-                "v28-sdr-parent-dcdabb0fbe4364bf0ac28b6a18c66de246409fa1a9020a00f33fb3e3053da6dc.cache",
-                "a76604f2f59f2744c7151653bbb1d8596b6b57d295e6fa6c1f0c41d725b502ce",
+                RegisteredSealProof::StackedDrg2KiBV1_1,
+                "v28-sdr-parent-494d91dc80f2df5272c4b9e129bc7ade9405225993af9fe34e6542a39a47554b.cache",
+                "840057702eea7652cf97e04306c30fe57174714d90de156a25eddd6075c25b97",
             ),
         ];
         let directory = TempDir::new().unwrap();

@@ -14,6 +14,7 @@ use std::{
 
 use e2e::{
     fake_sector_manager::{FakeSectorManager, result},
+    parameters::PATIENCE,
     state_watch::{StateWatch, is_stuck},
     testbed::Testbed,
     worker::{Worker, WorkerConfig},
@@ -89,6 +90,8 @@ fn is_in_layer(progress: &str) -> impl Fn(&ThreadSnapshot) -> bool {
 #[tokio::test]
 async fn killed_in_each_layer_it_goes_on_behind_the_last_one_and_is_no_crash_loop() {
     let mut bed = Testbed::start().await;
+    // Seconds for each layer on a machine at rest.
+    bed.wait_up_to(PATIENCE);
     let (_manager, _) = sector_manager(&bed, EIGHT_MIB).await;
     let expected = undisturbed(&mut bed, EIGHT_MIB).await;
 
@@ -96,15 +99,16 @@ async fn killed_in_each_layer_it_goes_on_behind_the_last_one_and_is_no_crash_loo
     for _ in 0..2 {
         worker.start();
         bed.states.until_thread("w1", 0, "in the first layer", is_in_layer("layer 1 of 2")).await;
-        let wide = bed.util_worker(&["info", "w1", "-o", "wide"]).await.expect(0);
-        assert!(wide.stdout.contains(", layer 1 of 2"), "{}", wide.stdout);
         worker.kill9().await;
         assert!(!layer(&worker, 1).exists());
         bed.states = StateWatch::start(&bed.bus).await;
+        bed.wait_up_to(PATIENCE);
     }
     worker.start();
     bed.states.until_thread("w1", 0, "in the second layer", is_in_layer("layer 2 of 2")).await;
+    let wide = bed.util_worker(&["info", "w1", "-o", "wide"]).await.expect(0);
     worker.kill9().await;
+    assert!(wide.stdout.contains(", layer 2 of 2"), "{}", wide.stdout);
     let first = made_at(&worker, 1).unwrap();
 
     // The third death would have paused it, had it got no further.
@@ -114,6 +118,7 @@ async fn killed_in_each_layer_it_goes_on_behind_the_last_one_and_is_no_crash_loo
     let second = made_at(&worker, 2).unwrap();
 
     bed.states = StateWatch::start(&bed.bus).await;
+    bed.wait_up_to(PATIENCE);
     worker.start();
     assert!(sealed(&mut bed, "w1", &worker).await == expected, "another replica came out");
     assert_eq!((made_at(&worker, 1), made_at(&worker, 2)), (Some(first), Some(second)));

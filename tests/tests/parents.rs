@@ -87,7 +87,7 @@ async fn a_half_made_one_is_made_again_before_a_sector_needs_it() {
 }
 
 #[tokio::test]
-async fn without_room_for_it_pc1_waits_and_says_where() {
+async fn a_full_disk_holds_pc1_up_before_it_begins_and_is_said() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture_c2(&[]).sealing("max_retries", "0"));

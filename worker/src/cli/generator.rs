@@ -26,8 +26,8 @@ Examples:
   FIL_PROOFS_PARAMETER_CACHE=./parameters damocles-worker daemon -c worker.toml")]
     GrothParams(GrothParamsArgs),
     /// Make or check the parents cache that PC1 reads, before the first sector of a machine needs it
-    #[command(after_help = "PC1 does this itself where it is missing. It has 1.75 times the sector's size: 56 GiB for 32GiB. One that is
-there and that nobody has noted to be whole is compared with what it should be, and made again if it is not.
+    #[command(after_help = "PC1 does this itself where it is missing. It has 1.75 times the sector's size: 56 GiB for 32GiB.
+One that nobody has noted to be whole is compared with what it should be, and made again if it differs.
 
 Examples:
   damocles-worker generator parents-cache --sector-size 32GiB
@@ -122,7 +122,6 @@ pub async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
 pub async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
     use shared_msgs::cli::Exit;
 
-    let error =
-        CliError::new(Exit::Failed, "this damocles-worker is built without builtin-proofs: it knows neither circuits nor graphs");
+    let error = CliError::new(Exit::Failed, "this damocles-worker is built without builtin-proofs: it knows neither circuits nor graphs");
     Err(error.hint("build one with the default features; it can write the files for this one too"))
 }

@@ -5,13 +5,7 @@ use super::*;
 const LAYER: [u8; 64] = [7; 64];
 
 fn made_from(ticket: u8) -> MadeFrom {
-    MadeFrom {
-        registered_proof: "StackedDrg2KiBV1_1".into(),
-        prover_id: [1; 32],
-        sector_id: 2,
-        ticket: [ticket; 32],
-        comm_d: [3; 32],
-    }
+    MadeFrom { registered_proof: "StackedDrg2KiBV1_1".into(), prover_id: [1; 32], sector_id: 2, ticket: [ticket; 32], comm_d: [3; 32] }
 }
 
 fn note(boot: Option<&str>, synced: u64) -> Note {
