@@ -318,11 +318,7 @@ mod tests {
 
     #[test]
     fn the_reply_of_many_threads_fits_with_whatever_errors() {
-        let failed = |index| ThreadResult {
-            index,
-            error: Some(ErrorKind::internal("x".repeat(4096)).into()),
-            ..ThreadResult::default()
-        };
+        let failed = |index| ThreadResult { index, error: Some(ErrorKind::internal("x".repeat(4096)).into()), ..ThreadResult::default() };
         let reply = BulkReply { worker: "w1".into(), instance_id: Id::NIL, dry_run: false, threads: (0..64).map(failed).collect() };
         for encoding in [Encoding::Json, Encoding::Msgpack] {
             let written = encoding.encode_within(&reply, 60_000).unwrap();

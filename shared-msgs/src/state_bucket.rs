@@ -24,7 +24,8 @@ pub fn transform(prefix: &Prefix) -> stream::SubjectTransform {
 /// Why states do not get into a bucket that is like this, if so, and how to mend it.
 pub fn trouble(prefix: &Prefix, config: &stream::Config) -> Option<String> {
     let wanted = transform(prefix);
-    let transformed = |existing: &stream::SubjectTransform| (&existing.source, &existing.destination) == (&wanted.source, &wanted.destination);
+    let transformed =
+        |existing: &stream::SubjectTransform| (&existing.source, &existing.destination) == (&wanted.source, &wanted.destination);
     let what = if !config.subjects.iter().any(|subject| covers(subject, &wanted.source)) {
         format!("its stream no longer has the subject {}", wanted.source)
     } else if !config.subject_transform.as_ref().is_some_and(transformed) {

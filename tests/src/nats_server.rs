@@ -28,6 +28,14 @@ impl NatsServer {
         NatsServer::start_with(directory, vec![]).await
     }
 
+    /// The same with JetStream and more in its configuration.
+    pub async fn start_configured(directory: &Path, config: &str) -> NatsServer {
+        let file = directory.join("nats.conf");
+        std::fs::write(&file, config).unwrap();
+        let options = jetstream(directory).into_iter().chain(["--config".into(), file.into()]).collect();
+        NatsServer::start_with(directory, options).await
+    }
+
     /// The same as a node of a cluster with JetStream.
     pub(crate) async fn start_in_cluster(directory: &Path, name: &str, listen: &str, routes: &str) -> NatsServer {
         let cluster = ["--server_name", name, "--cluster_name", "test", "--cluster", listen, "--routes", routes];

@@ -56,6 +56,13 @@ impl Testbed {
         Testbed::connect(scratch, nats).await
     }
 
+    /// Starts a server with this in its configuration, and connects to it.
+    pub async fn start_configured(config: &str) -> Testbed {
+        let scratch = Scratch::new();
+        let nats = NatsServer::start_configured(scratch.path(), config).await;
+        Testbed::connect(scratch, nats).await
+    }
+
     /// Starts a server that keeps nothing, and connects to it.
     pub async fn start_without_jetstream() -> Testbed {
         let scratch = Scratch::new();

@@ -21,6 +21,12 @@ impl Tmpfs {
         mounted.then(|| Tmpfs(path.to_owned()))
     }
 
+    /// Lets nothing be written any more, as the system does to a disk after an error.
+    pub fn make_readonly(&self) {
+        let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status();
+        assert!(remounted.is_ok_and(|status| status.success()), "{} cannot be made read-only", self.0.display());
+    }
+
     /// Leaves no space.
     pub fn fill(&self) {
         use std::io::Write;

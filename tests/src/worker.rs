@@ -238,16 +238,25 @@ impl Worker {
 
     /// Starts the daemon.
     pub fn start(&mut self) {
-        self.start_with(&[]);
+        self.start_with(Command::new(binaries::worker()), &[]);
+    }
+
+    /// Starts the daemon with these limits of open files.
+    pub fn start_with_open_files(&mut self, soft: u64, hard: u64) {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "ulimit -Sn $1 && ulimit -Hn $2 && shift 2 && exec \"$@\"", "sh"])
+            .args([soft, hard].map(|limit| limit.to_string()));
+        shell.arg(binaries::worker());
+        self.start_with(shell, &[]);
     }
 
     /// Starts the daemon; it kills itself with SIGKILL at that failpoint, e.g. `before-commit:PC1Done`.
     pub fn start_to_die_at(&mut self, failpoint: &str) {
-        self.start_with(&[("FAILPOINTS", &format!("{failpoint}=return"))]);
+        self.start_with(Command::new(binaries::worker()), &[("FAILPOINTS", &format!("{failpoint}=return"))]);
     }
 
-    fn start_with(&mut self, environment: &[(&str, &str)]) {
-        let mut command = Command::new(binaries::worker());
+    fn start_with(&mut self, mut command: Command, environment: &[(&str, &str)]) {
         command.args(["daemon", "-c"]).arg(self.config_file()).current_dir(&self.directory);
         command.env("NATS_URL", &self.nats_url).envs(environment.iter().copied());
         // Both would be shared with everything else on this machine.

@@ -23,6 +23,18 @@ async fn a_location_that_is_configured_twice_is_refused_and_both_entries_are_nam
 }
 
 #[tokio::test]
+async fn a_directory_that_is_attached_twice_is_refused_and_both_entries_are_named() {
+    let bed = Testbed::start().await;
+    let thread = "[[sealing_thread]]\nlocation = './a'\n";
+    bed.scratch.directory("refused/x");
+    let said = refused(&bed, &format!("{thread}[[attached]]\nname = 'one'\nlocation = 'x/../remote'\n")).await;
+    assert!(said.contains("attached #0 (x/../remote) and #1 (./remote) are the same directory"), "{said}");
+    let said =
+        refused(&bed, &format!("{thread}[[attached]]\nname = 'x'\nlocation = './b'\n[[attached]]\nname = 'x'\nlocation = './c'\n")).await;
+    assert!(said.contains("attached #0 and #1 have the same name \"x\""), "{said}");
+}
+
+#[tokio::test]
 async fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let bed = Testbed::start().await;
     let said = refused(&bed, "[sealing]\nseal_intervall = '1s'\n").await;

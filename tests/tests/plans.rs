@@ -10,7 +10,7 @@ use std::{
 use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::put};
 use e2e::{
     binaries, parameters,
-    state_watch::{is_paused, is_stuck},
+    state_watch::{is_in_c2, is_paused, is_stuck, waits_for},
     testbed::{MINER, Testbed, sector},
     worker::{Worker, WorkerConfig},
 };
@@ -300,6 +300,30 @@ async fn a_threads_own_file_changes_its_plan_after_the_sector_in_hand() {
     fs::remove_file(&file).unwrap();
     let back = |thread: &ThreadSnapshot| thread.plan == "sealer" && thread.last_err.is_none();
     bed.states.until_thread("w1", 0, "what the worker's file says", back).await;
+}
+
+#[tokio::test]
+async fn a_thread_whose_own_file_leaves_nothing_to_seal_takes_no_new_sector() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let mut gate = bed.gate("gate");
+    let worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate));
+    bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
+    let file = worker.location(0).join("config.toml");
+    fs::write(&file, "sealing.enable_deals = false\nsealing.disable_cc = true\n").unwrap();
+    gate.open();
+    bed.requests.until_finalized(sector(1)).await;
+    let thread = bed.states.until_thread("w1", 0, "nothing to seal", waits_for("nothing to seal")).await;
+    assert_eq!((thread.sector_id, thread.last_err, thread.cordoned), (None, None, false));
+    // It looks again and again, and asks for nothing.
+    let before = thread.revision;
+    bed.bus.pause("w1", 0).await.unwrap();
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    let still = |thread: &ThreadSnapshot| waits_for("nothing to seal")(thread) && thread.revision > before;
+    bed.states.until_thread("w1", 0, "still nothing to seal", still).await;
+    assert_eq!(bed.allocated().await, 1);
+    fs::remove_file(&file).unwrap();
+    bed.requests.until_finalized(sector(2)).await;
 }
 
 // A server that takes one upload after the other.

@@ -1,0 +1,79 @@
+//! The streams that managers make: one that is as it was made is not warned about, and a state bucket that states no longer get into
+//! is said by the manager and the tools, with a way out that works.
+
+use async_nats::jetstream::{self, stream::Config};
+use e2e::{nats_client::NatsClient, testbed::Testbed, worker::WorkerConfig};
+
+async fn config(bed: &Testbed, stream: &str) -> Config {
+    jetstream::new(bed.bus.client.clone()).get_stream(stream).await.unwrap().cached_info().config.clone()
+}
+
+async fn update(bed: &Testbed, config: Config) {
+    jetstream::new(bed.bus.client.clone()).update_stream(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_later_manager_does_not_warn_about_what_an_earlier_one_has_made() {
+    let bed = Testbed::start().await;
+    let mut first = bed.mock_manager().await;
+    first.process().log().line_with(&["created a stream", "DAMOCLES_EVENTS"]).await;
+    // So that there is something to say, which is said after what there is not.
+    for stream in ["DAMOCLES_EVENTS", "KV_DAMOCLES_STATE"] {
+        let made = config(&bed, stream).await;
+        update(&bed, Config { allow_rollup: !made.allow_rollup, ..made }).await;
+    }
+    let mut second = bed.start_mock_manager("second-manager");
+    for stream in ["DAMOCLES_EVENTS", "KV_DAMOCLES_STATE"] {
+        second.process().log().line_with(&["is not as a manager makes it", stream, "allow_rollup_hdrs"]).await;
+    }
+    second.process().log().line_with(&["ready"]).await;
+    let said: Vec<_> = second.process().log().lines().into_iter().filter(|line| line.contains("is not as a manager makes it")).collect();
+    assert_eq!(said.len(), 2, "{said:#?}");
+}
+
+#[tokio::test]
+async fn a_bucket_whose_subject_was_edited_away_is_said_until_it_is_mended() {
+    let mut bed = Testbed::start().await;
+    let mut manager = bed.mock_manager().await;
+    let mut worker = bed.worker(&WorkerConfig::new("w1").idle());
+    bed.states.until("w1", "it reports", |_| true).await;
+    bed.bus.listed("the worker", |workers| workers.len() == 1).await;
+    let said = bed.util_worker(&["list"]).await.expect(0).stderr;
+    assert!(!said.contains("state bucket"), "{said}");
+
+    let made = config(&bed, "KV_DAMOCLES_STATE").await;
+    update(&bed, Config { subjects: vec!["$KV.DAMOCLES_STATE.>".into()], subject_transform: None, ..made.clone() }).await;
+    let warning = manager.process().log().line_with(&["the state bucket DAMOCLES_STATE no longer receives the workers' states"]).await;
+    let listed = bed.util_worker(&["list"]).await.expect(0);
+    assert!(listed.rows().len() == 1 && listed.stderr.contains("no longer has the subject damocles.v1.state.*"), "{}", listed.stderr);
+    let bulk = bed.util_worker(&["pause", "--all", "--dry-run"]).await;
+    assert!(bulk.stderr.contains("no longer receives"), "{}", bulk.stderr);
+    worker.kill9().await;
+    bed.bus.unserved(&bed.bus.command("w1", "list")).await;
+    let info = bed.util_worker(&["info", "w1"]).await.expect(4);
+    assert!(info.stderr.contains("no longer receives") && info.stderr.contains("is damocles-worker running"), "{}", info.stderr);
+
+    // The transform alone is no less.
+    update(&bed, Config { subject_transform: None, ..made.clone() }).await;
+    manager.process().log().line_with(&["no longer transforms"]).await;
+
+    let (_, command) = warning.split_once("Mend it with: ").unwrap();
+    match NatsClient::find(&bed) {
+        Some(nats) => {
+            let words: Vec<_> = command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+            assert_eq!(words[0], "nats");
+            nats.run(&words[1..]).await.expect(0);
+        }
+        None => update(&bed, made.clone()).await,
+    }
+    manager.process().log().line_with(&["receives the workers' states again"]).await;
+    let mended = config(&bed, "KV_DAMOCLES_STATE").await;
+    assert_eq!(mended, made);
+    let said = bed.util_worker(&["list"]).await.expect(0).stderr;
+    assert!(!said.contains("state bucket"), "{said}");
+    let before = manager.process().log().lines().iter().filter(|line| line.contains("no longer")).count();
+    assert_eq!(before, 2, "each change is said once");
+    worker.start();
+    let pid = worker.pid();
+    bed.states.until("w1", "it is back", |snapshot| snapshot.pid == pid).await;
+}
