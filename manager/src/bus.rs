@@ -6,7 +6,7 @@
 //!  lease bucket ───────────▶ leases ──┘
 //! ```
 //! [`bucket`] is where the workers' last snapshots are kept; [`streams`] makes what is missing, the stream of events
-//! included; [`entries`] reads a bucket and its changes, [`connection`] does so at every connection; [`responder`] is what
+//! included; [`stillness`] says when nothing is stored; [`entries`] reads a bucket and its changes, [`connection`] does so at every connection; [`responder`] is what
 //! every answering side has in common.
 
 use std::{
@@ -25,6 +25,7 @@ pub mod entries;
 pub mod ingest;
 pub mod leases;
 pub mod responder;
+pub mod stillness;
 pub mod stored;
 pub mod streams;
 pub mod unreadable;
@@ -38,8 +39,8 @@ pub struct SharedRegistry {
 
 impl SharedRegistry {
     /// An empty one, its clock at zero.
-    pub fn new(prefix: Prefix) -> Self {
-        SharedRegistry { registry: Arc::new(Mutex::new(Registry::new(prefix))), started: Instant::now() }
+    pub fn new(prefix: Prefix, store_patience: Duration) -> Self {
+        SharedRegistry { registry: Arc::new(Mutex::new(Registry::new(prefix, store_patience))), started: Instant::now() }
     }
 
     /// The manager's monotonic clock.
