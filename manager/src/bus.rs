@@ -5,8 +5,9 @@
 //!                                     ├──▶ SharedRegistry ──▶ api ──▶ answers to api.*
 //!  lease bucket ───────────▶ leases ──┘
 //! ```
-//! [`bucket`] is where the workers' last snapshots are kept, [`bucket_watch`] whether they still are; [`streams`] makes what is missing, the stream of events
-//! included; [`entries`] reads a bucket and its changes, [`connection`] does so at every connection; [`responder`] is what
+//! [`bucket`] is where the workers' last snapshots are kept, [`bucket_watch`] whether they still are; [`streams`] makes what
+//! is missing, the stream of events included; [`stillness`] says when nothing is stored; [`entries`] reads a bucket and its
+//! changes, [`connection`] does so at every connection; [`responder`] is what
 //! every answering side has in common.
 
 use std::{
@@ -26,6 +27,7 @@ pub mod entries;
 pub mod ingest;
 pub mod leases;
 pub mod responder;
+pub mod stillness;
 pub mod stored;
 pub mod streams;
 pub mod unreadable;
@@ -39,8 +41,8 @@ pub struct SharedRegistry {
 
 impl SharedRegistry {
     /// An empty one, its clock at zero.
-    pub fn new(prefix: Prefix) -> Self {
-        SharedRegistry { registry: Arc::new(Mutex::new(Registry::new(prefix))), started: Instant::now() }
+    pub fn new(prefix: Prefix, store_patience: Duration) -> Self {
+        SharedRegistry { registry: Arc::new(Mutex::new(Registry::new(prefix, store_patience))), started: Instant::now() }
     }
 
     /// The manager's monotonic clock.

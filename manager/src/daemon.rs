@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
 use crate::{
-    bus::{SharedRegistry, api::Api, bucket_watch, ingest::Ingest, leases::Leases, responder, streams},
+    bus::{SharedRegistry, api::Api, bucket_watch, ingest::Ingest, leases::Leases, responder, stillness, streams},
     mock::{Mock, Offer, PiecesOffer, http, pieces::PieceFiles},
 };
 
@@ -34,7 +34,7 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
     };
     let (client, link) = settings.connect_daemon("damocles-manager").await?;
     let prefix = &settings.prefix;
-    let registry = SharedRegistry::new(prefix.clone());
+    let registry = SharedRegistry::new(prefix.clone(), settings.store_patience);
     let ingest = Ingest::new(prefix.clone(), registry.clone());
     let states = client.subscribe(prefix.state_of_all()).await.map_err(closed)?;
     let (loaded_sender, loaded) = watch::channel(false);
@@ -47,11 +47,12 @@ pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl F
             ended = endless("hears the workers' states", ingest.live(states)) => ended,
             ended = endless("follows the state bucket", ingest.stored(&client, link.clone(), loaded_sender)) => ended,
             ended = endless("follows the workers' leases", leases.follow(&client, link.clone())) => ended,
+            ended = endless("watches whether states are stored", stillness::watch(&registry, settings.store_patience)) => ended,
             ended = endless("keeps the stream of events", streams::keep_events(&client, prefix, link.clone())) => ended,
             ended = endless("watches the state bucket", bucket_watch::watch(&client, prefix, link.clone(), bucket_trouble)) => ended,
         }
     };
-    let api = Api::new(client.clone(), prefix.clone(), registry, trouble);
+    let api = Api::new(client.clone(), prefix.clone(), registry.clone(), trouble);
     let serving = serve(&client, prefix, api, offer.zip(Some(served)), loaded, shutdown);
     tokio::select! {
         served = serving => served?,

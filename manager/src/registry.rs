@@ -54,6 +54,9 @@ pub struct Registry {
     workers: BTreeMap<WorkerName, Worker>,
     claims: Claims,
     leases: Option<KnownLeases>,
+    store_patience: Moment,
+    // Since when JetStream should store what the workers publish: since this connection was made, if there is JetStream.
+    storing_expected: Option<Moment>,
 }
 
 // What makes the leases' absence tell something.
@@ -84,6 +87,8 @@ struct Worker {
     second_worker_until: Option<Moment>,
     // When its lease was last seen to end.
     lease_ended: Option<Moment>,
+    // Since when it publishes and nothing of it is stored.
+    unstored_since: Option<Moment>,
 }
 
 struct Superseded {
@@ -110,9 +115,10 @@ pub fn is_expired(age: Duration, ping_interval_ms: u64) -> bool {
 }
 
 impl Registry {
-    /// An empty one. The prefix is that of the Dests it shows.
-    pub fn new(prefix: Prefix) -> Self {
-        Registry { prefix, workers: BTreeMap::new(), claims: Claims::default(), leases: None }
+    /// An empty one. The prefix is that of the Dests it shows; so long reports may be unstored before it is shown.
+    pub fn new(prefix: Prefix, store_patience: Duration) -> Self {
+        let store_patience = millis(store_patience);
+        Registry { prefix, workers: BTreeMap::new(), claims: Claims::default(), leases: None, store_patience, storing_expected: None }
     }
 
     /// Takes a snapshot in, if it is news.
@@ -127,7 +133,8 @@ impl Registry {
         }
         let report = report(name, &self.prefix, snapshot);
         let seq = snapshot.seq;
-        let worker = Worker { report, seq, heard, superseded: VecDeque::new(), second_worker_until: None, lease_ended: None };
+        let worker =
+            Worker { report, seq, heard, superseded: VecDeque::new(), second_worker_until: None, lease_ended: None, unstored_since: None };
         self.workers.insert(name.clone(), worker);
         Heard::Newest
     }
@@ -142,6 +149,35 @@ impl Registry {
             worker.heard = millis(now).saturating_sub(millis(age));
         }
         heard
+    }
+
+    /// JetStream should store what the workers publish from now on; or there is none.
+    pub fn storing_expected(&mut self, since: Option<Duration>) {
+        self.storing_expected = since.map(millis);
+    }
+
+    /// A worker has published its newest snapshot just now.
+    pub fn published(&mut self, name: &WorkerName, now: Duration) {
+        if let Some(worker) = self.workers.get_mut(name) {
+            worker.unstored_since.get_or_insert(millis(now));
+        }
+    }
+
+    /// A snapshot of a worker has come from where they are stored.
+    pub fn stored(&mut self, name: &WorkerName) {
+        if let Some(worker) = self.workers.get_mut(name) {
+            worker.unstored_since = None;
+        }
+    }
+
+    /// The workers of which nothing has been stored for long, sorted by name, and for how long.
+    pub fn unstored(&self, now: Duration) -> impl Iterator<Item = (&WorkerName, Duration)> {
+        self.workers.iter().filter_map(move |(name, worker)| Some((name, Duration::from_millis(self.unstored_ms(worker, millis(now))?))))
+    }
+
+    fn unstored_ms(&self, worker: &Worker, now: Moment) -> Option<u64> {
+        let elapsed = now.saturating_sub(worker.unstored_since?.max(self.storing_expected?));
+        u64::try_from(elapsed).ok().filter(|_| elapsed >= self.store_patience)
     }
 
     /// Forgets a worker; says whether it was known. If it speaks again it is back.
@@ -198,6 +234,7 @@ impl Registry {
             duplicate: !standing_by.is_empty() || worker.has_second_worker(now),
             lost: !self.claims.is_held(name) && self.leases.as_ref().is_some_and(|leases| worker.is_lost(leases, now)),
             standing_by,
+            unstored_ms: self.unstored_ms(worker, now),
             report: worker.report.clone(),
         }
     }
@@ -304,7 +341,8 @@ impl Worker {
 // The identity is the subject's, never the payload's; and a payload's texts must not fill the memory.
 fn report(name: &WorkerName, prefix: &Prefix, snapshot: &WorkerSnapshot) -> WorkerReport {
     let mut report = WorkerReport::new(snapshot, prefix.dest(name));
-    for text in [&mut report.version, &mut report.host] {
+    let why = report.history_stands_still.iter_mut().map(|standstill| &mut standstill.why);
+    for text in [&mut report.version, &mut report.host].into_iter().chain(why) {
         *text = cut_text(text, MAX_TEXT_BYTES);
     }
     report

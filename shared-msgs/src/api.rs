@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, lease::Lease, snapshot::WorkerSnapshot};
+use crate::{id::Id, lease::Lease, snapshot::WorkerSnapshot, standstill::Standstill};
 
 /// The verbs of `api.<verb>`.
 pub mod verb {
@@ -53,6 +53,9 @@ pub struct WorkerView {
     /// Processes of the same name that stand by: they seal, and neither report nor take commands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standing_by: Vec<Lease>,
+    /// For so many milliseconds JetStream has stored none of the reports that this manager heard; only said if it is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unstored_ms: Option<u64>,
     /// The newest report, `threads` left out.
     #[serde(flatten)]
     pub report: WorkerReport,
@@ -86,6 +89,9 @@ pub struct WorkerReport {
     /// See [`WorkerSnapshot::status`].
     #[serde(default)]
     pub status: crate::snapshot::WorkerStatus,
+    /// See [`WorkerSnapshot::history_stands_still`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_stands_still: Option<Standstill>,
     /// See [`WorkerSnapshot::summary`].
     #[serde(default)]
     pub summary: crate::snapshot::Summary,
@@ -104,6 +110,7 @@ impl WorkerReport {
             started_at: snapshot.started_at,
             ping_interval_ms: snapshot.ping_interval_ms,
             status: snapshot.status,
+            history_stands_still: snapshot.history_stands_still.clone(),
             summary: snapshot.summary,
         }
     }

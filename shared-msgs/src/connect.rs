@@ -17,12 +17,13 @@ use tracing::{info, warn};
 use crate::{
     codec::Encoding,
     config::{Effect, KnownKey},
-    lease,
+    lease, standstill,
     subject::Prefix,
 };
 
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
 // A dead link is noticed after two unanswered pings.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -76,6 +77,7 @@ pub const KNOWN_NATS_KEYS: &[KnownKey] = &[
     ("nats.prefix", Effect::Works),
     ("nats.encoding", Effect::Works),
     ("nats.lease_ttl", Effect::Works),
+    ("nats.store_patience", Effect::Works),
 ];
 
 /// The `[nats]` section of a configuration file.
@@ -109,6 +111,10 @@ pub struct NatsSection {
     /// bucket: one that is there already says itself.
     #[serde(with = "humantime_serde")]
     pub lease_ttl: Option<Duration>,
+    /// How long JetStream may store nothing, at least a second, before a worker warns that its history stands still and a
+    /// manager that workers' states are not kept.
+    #[serde(with = "humantime_serde")]
+    pub store_patience: Option<Duration>,
 }
 
 /// Everything needed to reach NATS.
@@ -129,6 +135,8 @@ pub struct NatsSettings {
     pub encoding: Encoding,
     /// See [`NatsSection::lease_ttl`].
     pub lease_ttl: Duration,
+    /// See [`NatsSection::store_patience`].
+    pub store_patience: Duration,
 }
 
 /// The state of a daemon's connection.
@@ -197,6 +205,10 @@ impl NatsSettings {
         if lease_ttl < lease::MIN_TTL {
             return Err(ConnectError::Settings("nats.lease_ttl must be at least 1s".into()));
         }
+        let store_patience = file.store_patience.unwrap_or(standstill::DEFAULT_PATIENCE);
+        if store_patience < MIN_STORE_PATIENCE {
+            return Err(ConnectError::Settings("nats.store_patience must be at least 1s".into()));
+        }
         Ok(NatsSettings {
             servers,
             creds: pick(&args.creds, &file.creds),
@@ -209,6 +221,7 @@ impl NatsSettings {
             prefix: args.prefix.clone().or_else(|| file.prefix.clone()).unwrap_or_default(),
             encoding: file.encoding,
             lease_ttl,
+            store_patience,
         })
     }
 

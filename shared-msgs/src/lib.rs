@@ -9,7 +9,7 @@
 //! - [`plan`]: the plans with their states and stages, as data
 //! - [`connect`], [`client`], [`jetstream`]: reaching NATS, asking over it, whether it keeps anything; [`worker_client`]: commanding one worker
 //! - [`config`], [`cli`], [`log`]: strict configuration files; exit codes and output of the command-line tools; what is logged
-//! - [`tasks`]: tasks that must not end while their process runs
+//! - [`tasks`]: tasks that must not end while their process runs; [`standstill`]: what should go on and does not
 //!
 //! Nothing here depends on the worker or the manager.
 
@@ -31,6 +31,7 @@ pub mod plan;
 pub mod sealer;
 pub mod selector;
 pub mod snapshot;
+pub mod standstill;
 pub mod state_bucket;
 pub mod subject;
 pub mod tasks;

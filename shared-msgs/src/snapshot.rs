@@ -6,7 +6,7 @@
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Texts;
+use crate::{codec::Texts, standstill::Standstill};
 
 /// The longest `last_err`, in bytes, mark included.
 pub const MAX_LAST_ERR_BYTES: usize = 4096;
@@ -50,6 +50,9 @@ pub struct WorkerSnapshot {
     /// Where the process is in its life.
     #[serde(default)]
     pub status: WorkerStatus,
+    /// Events wait for too long: JetStream does not store them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_stands_still: Option<Standstill>,
     /// Counts over `threads`.
     #[serde(default)]
     pub summary: Summary,
@@ -305,6 +308,7 @@ mod tests {
             taken_at: 2,
             ping_interval_ms: 10_000,
             status: WorkerStatus::Running,
+            history_stands_still: None,
             summary: Summary::of(&threads),
             threads,
         }
@@ -325,6 +329,14 @@ mod tests {
             }],
         });
         assert_eq!(serde_json::to_value(snapshot(vec![paused])).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_history_that_stands_still_is_pinned() {
+        let standstill = Standstill { elapsed_ms: 120_000, why: "no answer".into() };
+        let still = WorkerSnapshot { history_stands_still: Some(standstill), ..snapshot(vec![]) };
+        let expected = json!({"elapsed_ms": 120_000, "why": "no answer"});
+        assert_eq!(serde_json::to_value(still).unwrap()["history_stands_still"], expected);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use async_nats::{Client, Message, client::RequestErrorKind};
+use async_nats::{Client, Message, client::RequestErrorKind, jetstream::stream::Info};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
@@ -113,6 +113,20 @@ impl Bus {
             }
         };
         within_deadline(subject, publishing).await
+    }
+
+    /// Waits until there is a stream, and returns what it is like.
+    pub async fn stream(&self, stream: &str) -> Info {
+        let jetstream = async_nats::jetstream::new(self.client.clone());
+        let asking = async {
+            loop {
+                if let Ok(found) = jetstream.get_stream(stream).await {
+                    return found.cached_info().clone();
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        within_deadline(stream, asking).await
     }
 
     /// Waits until a stream has so many consumers.

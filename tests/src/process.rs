@@ -6,6 +6,7 @@
 //! Each child leads a process group, so whatever it starts ends with it.
 
 use std::{
+    os::fd::OwnedFd,
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -27,13 +28,22 @@ pub struct Process {
 
 impl Process {
     /// Starts a program. What it prints goes to its [`Log`]; settings in this process's environment do not reach it.
-    pub fn spawn(name: &str, mut command: Command, log_file: &Path) -> Process {
+    pub fn spawn(name: &str, command: Command, log_file: &Path) -> Process {
+        let (reader, writer) = std::io::pipe().unwrap();
+        Process::run(name, command, writer.into(), Log::start(reader, log_file))
+    }
+
+    /// Starts a program whose output goes into that; its [`Log`] stays empty.
+    pub fn spawn_into(name: &str, command: Command, output: OwnedFd, log_file: &Path) -> Process {
+        Process::run(name, command, output, Log::start(std::io::empty(), log_file))
+    }
+
+    fn run(name: &str, mut command: Command, output: OwnedFd, log: Log) -> Process {
         watchdog::start();
         clean_environment(&mut command);
-        let (reader, writer) = std::io::pipe().unwrap();
-        command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer).process_group(0);
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let process = Process { name: name.to_owned(), child, status: None, log: Log::start(reader, log_file) };
+        let process = Process { name: name.to_owned(), child, status: None, log };
         watchdog::add(process.pid());
         process
     }
@@ -90,6 +100,17 @@ impl Process {
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended().await
+    }
+
+    /// Takes its terminal away, and waits for its end.
+    pub async fn hang_up(&mut self) -> ExitStatus {
+        self.signal(Signal::HUP);
+        self.ended().await
+    }
+
+    /// Asks it to end, and does not wait.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
     }
 
     /// Presses Ctrl-C, and waits for its end.

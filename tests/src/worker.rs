@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    os::unix::process::ExitStatusExt,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
 };
@@ -256,13 +256,34 @@ impl Worker {
         self.start_with(Command::new(binaries::worker()), &[("FAILPOINTS", &format!("{failpoint}=return"))]);
     }
 
-    fn start_with(&mut self, mut command: Command, environment: &[(&str, &str)]) {
+    /// Starts the daemon; one of its tasks panics at that failpoint, e.g. `task:snapshots`, every time or as often as
+    /// `panic` says, e.g. `1*panic`.
+    pub fn start_to_panic_at(&mut self, failpoint: &str, panic: &str) {
+        self.start_with(Command::new(binaries::worker()), &[("FAILPOINTS", &format!("{failpoint}={panic}"))]);
+    }
+
+    /// Starts the daemon with its log going into that; what it prints is not kept.
+    pub fn start_logging_into(&mut self, output: OwnedFd) {
+        let command = self.command(Command::new(binaries::worker()), &[]);
+        self.process = Some(Process::spawn_into("damocles-worker", command, output, &self.log_file()));
+    }
+
+    fn start_with(&mut self, command: Command, environment: &[(&str, &str)]) {
+        let command = self.command(command, environment);
+        self.process = Some(Process::spawn("damocles-worker", command, &self.log_file()));
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("worker.log")
+    }
+
+    fn command(&self, mut command: Command, environment: &[(&str, &str)]) -> Command {
         command.args(["daemon", "-c"]).arg(self.config_file()).current_dir(&self.directory);
         command.env("NATS_URL", &self.nats_url).envs(environment.iter().copied());
         // Both would be shared with everything else on this machine.
         command.env("FIL_PROOFS_PARAMETER_CACHE", self.parameters());
         command.env("FIL_PROOFS_PARENT_CACHE", self.directory.join("parents"));
-        self.process = Some(Process::spawn("damocles-worker", command, &self.directory.join("worker.log")));
+        command
     }
 
     /// The running daemon.

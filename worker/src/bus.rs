@@ -23,7 +23,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use self::{events::NatsEvents, lease::NatsLease, publish::Publisher, serve::Server};
-use crate::{commands::Commands, identity::Worker, publishing::EventPublisher, tenure::Tenure};
+use crate::{commands::Commands, identity::Worker, publishing::EventPublisher, stillness, tenure::Tenure};
 
 /// How long each step of leaving the bus may take.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -44,6 +44,8 @@ pub struct Bus {
     pub link: watch::Receiver<Link>,
     /// How long a lease lasts, for a bucket that has to be made.
     pub lease_ttl: Duration,
+    /// How long the history may stand still before it is said.
+    pub store_patience: Duration,
     /// The same from one start of the worker to the next.
     pub worker_id: Id,
 }
@@ -68,7 +70,7 @@ pub struct Leaving {
 impl Bus {
     /// Keeps the lease, serves, and publishes.
     pub fn start(self, tasks: &Tasks, commands: Commands, tenure: watch::Sender<Tenure>, changed: Arc<Notify>) -> Running {
-        let Bus { publisher, events, worker, client, prefix, link, lease_ttl, worker_id } = self;
+        let Bus { publisher, events, worker, client, prefix, link, lease_ttl, store_patience, worker_id } = self;
         let (publisher, events) = (Arc::new(publisher), Arc::new(events));
         let (stop_serving, serving_stopped) = oneshot::channel();
         let (release, released) = oneshot::channel::<()>();
@@ -77,6 +79,10 @@ impl Bus {
         let stream = NatsEvents { client: client.clone(), prefix: prefix.clone(), worker: worker.name.clone() };
         let server = Server { commands: Arc::new(commands), client: client.clone(), prefix: prefix.clone(), serving };
         let keeper = NatsLease { client: client.clone(), prefix, ttl: lease_ttl };
+        tasks.spawn(
+            "watches whether the history goes on",
+            stillness::watch(worker.clone(), events.clone(), link.clone(), changed.clone(), store_patience),
+        );
         let lease = tasks.spawn("keeps the lease", {
             let link = link.clone();
             async move { keeper.run(&worker, me, link, tenure, async { drop(released.await) }).await }

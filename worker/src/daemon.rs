@@ -208,13 +208,14 @@ impl Connected {
                 outgoing,
                 tenure: seen_tenure.clone(),
                 instance_id: worker.instance_id,
-                count: watch::Sender::default(),
+                progress: watch::Sender::default(),
             },
             worker: worker.clone(),
             client,
             prefix,
             link,
             lease_ttl: settings.lease_ttl,
+            store_patience: settings.store_patience,
             worker_id,
         };
         let bus = bus.start(&tasks, Commands { worker: worker.clone(), store: own_store.clone(), tenure: seen_tenure }, tenure, changed);

@@ -3,7 +3,7 @@
 use std::{
     net::{ToSocketAddrs, UdpSocket},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,10 +14,11 @@ use shared_msgs::{
     id::Id,
     name::WorkerName,
     snapshot::{Summary, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
+    standstill::Standstill,
     subject::Prefix,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{clock, tenure::Tenure, thread::owner::ThreadHandle};
 
@@ -36,6 +37,7 @@ pub struct Worker {
     ping_interval: Duration,
     tenure: watch::Receiver<Tenure>,
     status: Mutex<WorkerStatus>,
+    history_stands_still: Mutex<Option<(Instant, String)>>,
     seq: AtomicU64,
 }
 
@@ -58,6 +60,7 @@ impl Worker {
             ping_interval,
             tenure,
             status: Mutex::new(WorkerStatus::Running),
+            history_stands_still: Mutex::default(),
             seq: AtomicU64::new(1),
         }
     }
@@ -65,6 +68,19 @@ impl Worker {
     /// Where it is in its life from now on.
     pub fn set_status(&self, status: WorkerStatus) {
         *self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = status;
+    }
+
+    /// Since when its history stands still, and why, if it does; returns whether that is news.
+    pub fn history_stands_still(&self, since: Option<(Instant, String)>) -> bool {
+        let mut known = self.history_stands_still.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *known != since;
+        *known = since;
+        news
+    }
+
+    fn standstill(&self) -> Option<Standstill> {
+        let known = self.history_stands_still.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map(|(since, why)| Standstill { elapsed_ms: since.elapsed().as_millis() as u64, why: why.clone() })
     }
 
     /// The longest time between two reports.
@@ -110,6 +126,7 @@ impl Worker {
             taken_at: clock::system(),
             ping_interval_ms: self.ping_interval.as_millis() as u64,
             status: *self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
+            history_stands_still: self.standstill(),
             summary: Summary::of(&threads),
             threads,
         }

@@ -52,8 +52,17 @@ pub struct EventPublisher {
     pub tenure: watch::Receiver<Tenure>,
     /// This process.
     pub instance_id: Id,
-    /// Counts what was published.
-    pub count: watch::Sender<u64>,
+    /// How far it has come.
+    pub progress: watch::Sender<Progress>,
+}
+
+/// How far a publisher has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// So many events were published.
+    pub published: u64,
+    /// What went wrong since.
+    pub trouble: Option<String>,
 }
 
 enum Trouble {
@@ -101,8 +110,14 @@ impl EventPublisher {
                     delay = FIRST_DELAY;
                     continue;
                 }
-                Trouble::Stream(error) => debug!(error, "events cannot be published yet"),
-                Trouble::Store(error) => warn!(%error, "events cannot be published"),
+                Trouble::Stream(error) => {
+                    debug!(error, "events cannot be published yet");
+                    self.progress.send_modify(|progress| progress.trouble = Some(error));
+                }
+                Trouble::Store(error) => {
+                    warn!(%error, "events cannot be published");
+                    self.progress.send_modify(|progress| progress.trouble = Some(error.to_string()));
+                }
             }
             if began.elapsed() > LAST_DELAY {
                 delay = FIRST_DELAY;
@@ -114,18 +129,28 @@ impl EventPublisher {
 
     /// Waits until nothing is left to publish.
     pub async fn all_published(&self) {
-        let mut count = self.count.subscribe();
+        let mut progress = self.progress.subscribe();
         loop {
-            count.borrow_and_update();
-            let mut left = false;
-            for store in &self.stores {
-                // A store that cannot be read holds nobody up.
-                left |= matches!(store.first_event().await, Ok(Some(_)));
-            }
-            if !left || count.changed().await.is_err() {
+            progress.borrow_and_update();
+            if !self.has_some().await || progress.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether events wait to be published.
+    pub async fn has_some(&self) -> bool {
+        for store in &self.stores {
+            // A store that cannot be read holds nobody up.
+            if matches!(store.first_event().await, Ok(Some(_))) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn note_published(&self) {
+        self.progress.send_modify(|progress| *progress = Progress { published: progress.published + 1, trouble: None });
     }
 
     // Until something is in doubt.
@@ -158,7 +183,7 @@ impl EventPublisher {
         let event = Event { epoch: tenure.epoch(), instance_id: self.instance_id, ..waiting.event };
         *last = stream.append(*last, &event).await?;
         store.published(key, *last).await?;
-        self.count.send_modify(|count| *count += 1);
+        self.note_published();
         Ok(true)
     }
 
@@ -185,7 +210,7 @@ impl EventPublisher {
             sequence = next;
             if let Some((index, key)) = waiting.get(&id) {
                 self.stores[*index].published(*key, next).await?;
-                self.count.send_modify(|count| *count += 1);
+                self.note_published();
             }
         }
         Ok(last)

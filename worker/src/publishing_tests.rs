@@ -40,7 +40,7 @@ impl EventStream for Stream {
 }
 
 fn publisher(stores: Vec<Store>, outgoing: Arc<Outgoing>, tenure: &watch::Sender<Tenure>) -> EventPublisher {
-    EventPublisher { stores, outgoing, tenure: tenure.subscribe(), instance_id: Id::NIL, count: watch::Sender::default() }
+    EventPublisher { stores, outgoing, tenure: tenure.subscribe(), instance_id: Id::NIL, progress: watch::Sender::default() }
 }
 
 fn held() -> watch::Sender<Tenure> {

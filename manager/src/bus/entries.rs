@@ -16,8 +16,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::timeout;
 
-// For one answer of JetStream.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For one answer of JetStream.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The entries of a bucket, in the order in which they were stored. A consumer notices a gap.
 pub struct Entries {

@@ -38,7 +38,13 @@ impl Ingest {
     pub async fn live(&self, mut states: Subscriber) {
         while let Some(message) = states.next().await {
             let worker = self.prefix.worker_of_state(&message.subject);
-            let hear = |registry: &mut Registry, name: &_, snapshot: &_, now| registry.hear(name, snapshot, now, Duration::ZERO);
+            let hear = |registry: &mut Registry, name: &_, snapshot: &_, now| {
+                let heard = registry.hear(name, snapshot, now, Duration::ZERO);
+                if heard == Heard::Newest {
+                    registry.published(name, now);
+                }
+                heard
+            };
             if let Err(error) = self.take(worker.as_ref(), &message.payload, hear) {
                 self.complain(worker.as_ref(), &message.subject, &error);
             }

@@ -5,6 +5,7 @@
 //! from one time to live after a connection: until then leases that an outage has cost may still be taken anew.
 
 use std::{
+    convert::Infallible,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -72,8 +73,17 @@ impl Leases {
         streams::say(&bucket.stream.cached_info().config.name, &differences(&bucket, ttl, self.ttl));
         let mut entries = self.load(client, &bucket, ttl, connected).await.map_err(JetStreamError::Failed)?;
         trouble.is_over();
+        tokio::select! {
+            Err(error) = self.follow_entries(&mut entries) => Err(JetStreamError::Failed(error)),
+            why = streams::gone(&jetstream, &bucket.stream) => {
+                Err(JetStreamError::Failed(format!("bucket {} {why}", self.prefix.lease_bucket())))
+            }
+        }
+    }
+
+    async fn follow_entries(&self, entries: &mut Entries) -> Result<Infallible, String> {
         loop {
-            let entry = entries.next().await.map_err(JetStreamError::Failed)?;
+            let entry = entries.next().await?;
             let Some(claim) = self.claim_of(&entry) else { continue };
             match self.read(&entry) {
                 Some(lease) => self.registry.with(|registry, _| registry.claim(claim, lease)),

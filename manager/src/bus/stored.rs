@@ -3,7 +3,7 @@
 //! The bucket's stream is the truth: every publish goes through it, in order, removals included, and a consumer
 //! notices a gap. A snapshot's age is what the server's own clock says: its time now, minus the message's.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 
 use async_nats::{
     Client,
@@ -58,9 +58,15 @@ impl Ingest {
     /// Follows the bucket for ever, from one connection to the next. `loaded` becomes true when the registry is
     /// complete: with what was stored, or at once where there is no JetStream.
     pub async fn stored(&self, client: &Client, link: watch::Receiver<Link>, loaded: watch::Sender<bool>) {
+        let (seen, mut connection) = (link.clone(), Link::Down);
         let follow = async |trouble: &mut Trouble| {
+            let now = *seen.borrow();
+            if std::mem::replace(&mut connection, now) != now {
+                self.registry.with(|registry, now| registry.storing_expected(Some(now)));
+            }
             let ended = self.load_and_follow(client, &loaded, trouble).await;
             if ended == Err(JetStreamError::Absent) {
+                self.registry.with(|registry, _| registry.storing_expected(None));
                 loaded.send_replace(true);
             }
             ended
@@ -75,10 +81,19 @@ impl Ingest {
         let (mut entries, clock) = self.load(client, &stream).await.map_err(JetStreamError::Failed)?;
         trouble.is_over();
         loaded.send_replace(true);
+        tokio::select! {
+            Err(error) = self.follow(&mut entries, &clock) => Err(JetStreamError::Failed(error)),
+            why = streams::gone(&jetstream, &stream) => {
+                Err(JetStreamError::Failed(format!("stream {} {why}", self.prefix.state_stream())))
+            }
+        }
+    }
+
+    async fn follow(&self, entries: &mut Entries, clock: &ServerClock) -> Result<Infallible, String> {
         loop {
-            let entry = entries.next().await.map_err(JetStreamError::Failed)?;
+            let entry = entries.next().await?;
             // A state that cannot be used was heard live too, and said there.
-            let _ = self.take_entry(&entry, &clock, Phase::Follow);
+            let _ = self.take_entry(&entry, clock, Phase::Follow);
             if let Some(worker) = bucket::worker_of_key(&self.prefix, &entry.subject).filter(|_| entry.gone)
                 && self.registry.with(|registry, _| registry.remove(&worker))
             {
@@ -114,11 +129,15 @@ impl Ingest {
             return Ok(());
         }
         let worker = bucket::worker_of_key(&self.prefix, &entry.subject);
-        self.take(worker.as_ref(), &entry.payload, |registry, name, snapshot, now| {
+        let taken = self.take(worker.as_ref(), &entry.payload, |registry, name, snapshot, now| {
             let age = clock.age(entry.stored_ms, now);
             // Only a clock that was just read is trusted over our own.
             if phase == Phase::Load { registry.load(name, snapshot, now, age) } else { registry.hear(name, snapshot, now, age) }
-        })
+        });
+        if let Some(worker) = worker {
+            self.registry.with(|registry, _| registry.stored(&worker));
+        }
+        taken
     }
 }
 

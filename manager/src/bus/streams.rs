@@ -15,28 +15,51 @@ use shared_msgs::{
     jetstream::{JetStreamError, present},
     subject::Prefix,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
-use super::connection::AtEachConnection;
+use super::{connection::AtEachConnection, entries::PATIENCE};
 
 // Half of what the development server grants to all streams: about two million events.
 const EVENTS_MAX_BYTES: i64 = 1 << 30;
 const EVENTS_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Sees to it at every connection that the stream of events is there. Nothing else depends on it.
+// How often it is looked whether a stream is still there.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Sees to it that the stream of events is there, and stays there. Nothing else depends on it.
 pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver<Link>) {
     let rounds = AtEachConnection { trouble: "no events are kept, trying again", without_jetstream: None, retry: RETRY };
     rounds
         .run(link, async |trouble| {
             let jetstream = jetstream::new(client.clone());
             present(&jetstream).await?;
-            ensure(&jetstream, events(prefix)).await?;
-            trouble.is_over();
-            Ok(())
+            loop {
+                let stream = ensure(&jetstream, events(prefix)).await?;
+                trouble.is_over();
+                let why = gone(&jetstream, &stream).await;
+                warn!("stream {} {why}", prefix.events_stream());
+            }
         })
         .await;
+}
+
+/// Waits until a stream is not the one that it was: what was read of it says nothing any more. Says what became of it.
+pub async fn gone(jetstream: &jetstream::Context, stream: &Stream) -> &'static str {
+    let known = stream.cached_info();
+    loop {
+        sleep(LOOK).await;
+        match timeout(PATIENCE, jetstream.get_stream(&known.config.name)).await {
+            Ok(Ok(found)) if found.cached_info().created != known.created => return "was deleted and made anew",
+            Ok(Err(error)) if is_missing(&error.kind()) => return "was deleted",
+            // There, or nobody answers now.
+            _ => {}
+        }
+    }
 }
 
 /// The stream as it is, created if it is missing.

@@ -32,9 +32,10 @@ use shared_msgs::{
     name::WorkerName,
     subject::Prefix,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::worker::Session;
+use crate::bus::{entries::PATIENCE, streams};
 
 mod lines;
 mod words;
@@ -43,6 +44,8 @@ use lines::{Lines, Recorded};
 
 // Events come from the bus; the longest text in one of ours, an error, has 4 KiB.
 const MAX_EVENT_BYTES: usize = 64 * 1024;
+// For a stream that was deleted.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which events to show, and how.
 #[derive(Args, Debug)]
@@ -131,16 +134,25 @@ async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progres
         let query = Query { prefix, worker, index: args.index, sector: args.sector.clone(), from_ms };
         let end = stream.cached_info().state.last_sequence;
         let (messages, pending) = query.consume(client, &stream).await?;
-        Ok::<_, CliError>((query, messages, if pending { end } else { 0 }))
+        Ok::<_, CliError>((query, stream, messages, if pending { end } else { 0 }))
     };
-    let (query, mut messages, end) = in_time(settings.timeout, opened).await??;
+    let (query, mut stream, mut messages, end) = in_time(settings.timeout, opened).await??;
     // Whoever follows waits as long as it takes.
     let (end, patience) = if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout) };
     let mut lines = Lines::new(args.output);
     lines.begin()?;
     let mut goes_on = end > 0;
+    let jetstream = jetstream::new(client.clone());
     while goes_on {
-        let message = in_time(patience, next(&mut messages)).await??;
+        let message = tokio::select! {
+            message = in_time(patience, next(&mut messages)) => message??,
+            why = streams::gone(&jetstream, &stream), if args.follow => {
+                note(&format!("the stream of events {why}; this goes on with what the new one holds"));
+                (stream, messages) = query.follow_new(client).await;
+                progress.sequence = 0;
+                continue;
+            }
+        };
         let info = message.info().map_err(|error| CliError::new(Exit::Failed, error))?;
         let stored_at = (info.published.unix_timestamp_nanos() / 1_000_000) as i64;
         // A consumer that was made anew before its first message begins with the first of the stream.
@@ -226,6 +238,21 @@ impl Progress {
 }
 
 impl Query {
+    // The messages of a stream that was made in place of the one that was read, as soon as there is one.
+    async fn follow_new(&self, client: &Client) -> (Stream, Ordered) {
+        loop {
+            let opened = async {
+                let stream = open(client, &self.prefix).await?;
+                let (messages, _) = self.consume(client, &stream).await?;
+                Ok::<_, CliError>((stream, messages))
+            };
+            if let Ok(Ok(new)) = timeout(PATIENCE, opened).await {
+                return new;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
     // The messages, and whether there is one already.
     async fn consume(&self, client: &Client, stream: &Stream) -> Result<(Ordered, bool), CliError> {
         let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("the stream of events cannot be read: {error}"));

@@ -6,8 +6,9 @@ use clap::Args;
 use serde::Serialize;
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, WorkerView, verb},
-    cli::{CliError, Exit, Output, human, json, jsonl, note, print, table},
+    cli::{CliError, Exit, Output, counted, human, human_secs, json, jsonl, note, print, table},
     snapshot::WorkerStatus,
+    standstill::Standstill,
 };
 
 use super::worker::{Session, no_manager};
@@ -18,6 +19,8 @@ pub(super) mod watch;
 const COLUMNS: [&str; 7] = ["Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)"];
 // Beside those of the table that scripts know, only when there is something to say.
 const CORDONED_COLUMN: &str = "Cordoned";
+// So many workers are named that have the same trouble.
+const MAX_NOTES: usize = 3;
 const WIDE_COLUMNS: [&str; 5] = ["Version", "Running", "Waiting", CORDONED_COLUMN, "Status"];
 
 /// How to list.
@@ -75,9 +78,23 @@ fn shown(lines: &[Line], output: Output) -> Result<String, CliError> {
     })
 }
 
-// What to do about names that several processes use.
+// What to do about names that several processes use, and about what JetStream does not store.
 fn notes(lines: &[Line]) -> Vec<String> {
     let mut notes = Vec::new();
+    let since = |elapsed_ms| human_secs(Duration::from_millis(elapsed_ms));
+    let still = lines.iter().filter_map(|line| Some((&line.worker.name, line.worker.report.history_stands_still.as_ref()?)));
+    notes.extend(first_ones(
+        still.map(|(name, Standstill { elapsed_ms, why })| {
+            format!("the history of {name} stands still since {}: {why}", since(*elapsed_ms))
+        }),
+    ));
+    let unstored = lines.iter().filter_map(|line| Some((&line.worker.name, line.worker.unstored_ms?)));
+    notes.extend(first_ones(unstored.map(|(name, elapsed_ms)| {
+        format!(
+            "the history of {name} stands still: JetStream has stored none of its reports for {}; see the storage of its servers",
+            since(elapsed_ms)
+        )
+    })));
     for WorkerView { name, standing_by, duplicate, report, .. } in lines.iter().map(|line| &line.worker) {
         for other in standing_by {
             notes.push(format!(
@@ -88,6 +105,17 @@ fn notes(lines: &[Line]) -> Vec<String> {
         if *duplicate && standing_by.is_empty() {
             notes.push(format!("a second worker reports as {name}: stop one of them, or give it another name"));
         }
+    }
+    notes
+}
+
+// A trouble that a whole fleet has is not said a thousand times.
+fn first_ones(notes: impl Iterator<Item = String>) -> Vec<String> {
+    let mut notes: Vec<_> = notes.collect();
+    let more = notes.len().saturating_sub(MAX_NOTES);
+    if more > 0 {
+        notes.truncate(MAX_NOTES);
+        notes.push(format!("and so it is with {}", counted(more, "more worker")));
     }
     notes
 }
@@ -236,6 +264,17 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
             notes(&[Line::new(twin, None), Line::new(worker("w", 0), None)]),
             ["twin: held by host h1 pid 55; a second process stands by on host h2 pid 77: stop one of them, or give it another name"]
         );
+    }
+
+    #[test]
+    fn a_history_that_stands_still_is_said_and_a_fleets_once() {
+        let mut still = worker("w1", 0);
+        still.report.history_stands_still = Some(Standstill { elapsed_ms: 125_000, why: "no answer".into() });
+        assert_eq!(notes(&[Line::new(still, None)]), ["the history of w1 stands still since 2m5s: no answer"]);
+        let fleet: Vec<_> = (0..10).map(|n| WorkerView { unstored_ms: Some(60_000), ..worker(&format!("w{n}"), 0) }).collect();
+        let notes = notes(&fleet.into_iter().map(|worker| Line::new(worker, None)).collect::<Vec<_>>());
+        assert!(notes[2].starts_with("the history of w2 stands still: JetStream has stored none of its reports for 1m;"), "{notes:?}");
+        assert_eq!(notes[3..], ["and so it is with 7 more workers"]);
     }
 
     #[test]

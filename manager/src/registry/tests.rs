@@ -27,7 +27,7 @@ pub(super) fn ms(millis: u64) -> Duration {
 }
 
 pub(super) fn registry() -> Registry {
-    Registry::new(Prefix::default())
+    Registry::new(Prefix::default(), ms(60_000))
 }
 
 // What is shown of the only worker.
@@ -43,6 +43,33 @@ fn hear(registry: &mut Registry, instance: u8, seq: u64, now: u64) -> Heard {
 pub(super) fn newest(registry: &Registry) -> (Id, u64) {
     let worker = &registry.workers[&name("w")];
     (worker.report.instance_id, worker.seq)
+}
+
+#[test]
+fn a_worker_whose_reports_are_not_stored_for_a_minute_is_shown_so() {
+    let mut registry = registry();
+    let publish = |registry: &mut Registry, seq, now| {
+        if hear(registry, 1, seq, now) == Heard::Newest {
+            registry.published(&name("w"), ms(now));
+        }
+    };
+    publish(&mut registry, 1, 0);
+    assert_eq!(shown(&registry, 90_000).unstored_ms, None, "there may be no JetStream");
+    registry.storing_expected(Some(ms(10_000)));
+    publish(&mut registry, 2, 50_000);
+    assert_eq!(shown(&registry, 69_999).unstored_ms, None);
+    assert_eq!(shown(&registry, 70_000).unstored_ms, Some(60_000), "since the connection was made");
+    assert_eq!(registry.unstored(ms(75_000)).collect::<Vec<_>>(), [(&name("w"), ms(65_000))]);
+    registry.stored(&name("w"));
+    assert_eq!((shown(&registry, 200_000).unstored_ms, registry.unstored(ms(200_000)).count()), (None, 0));
+    // It is stored before it is heard live.
+    hear(&mut registry, 1, 3, 200_000);
+    registry.stored(&name("w"));
+    publish(&mut registry, 3, 200_001);
+    assert_eq!(shown(&registry, 300_000).unstored_ms, None);
+    publish(&mut registry, 4, 300_000);
+    registry.storing_expected(None);
+    assert_eq!(shown(&registry, 400_000).unstored_ms, None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use damocles_manager::registry::{Heard, Registry};
-use shared_msgs::{id::Id, snapshot::WorkerSnapshot, subject::Prefix};
+use shared_msgs::{id::Id, snapshot::WorkerSnapshot, standstill::DEFAULT_PATIENCE, subject::Prefix};
 
 use super::{clock, world::World};
 
@@ -27,7 +27,7 @@ struct Seen {
 impl Manager {
     /// One that knows nobody.
     pub fn new(number: usize, names: usize) -> Self {
-        let seen = Seen { registry: Registry::new(Prefix::default()), epochs: vec![None; names], newest: HashMap::new() };
+        let seen = Seen { registry: Registry::new(Prefix::default(), DEFAULT_PATIENCE), epochs: vec![None; names], newest: HashMap::new() };
         Manager { number, seen: Mutex::new(seen) }
     }
 

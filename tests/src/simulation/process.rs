@@ -133,7 +133,7 @@ impl Process {
             outgoing,
             tenure: seen_tenure.clone(),
             instance_id: worker.instance_id,
-            count: watch::Sender::default(),
+            progress: watch::Sender::default(),
         });
         let (release, released) = oneshot::channel();
         let process = Arc::new(Process {

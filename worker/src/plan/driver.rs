@@ -19,8 +19,7 @@ use shared_msgs::{
 use super::end::ended;
 use crate::{
     config::Sealing,
-    failpoint,
-    sector_manager,
+    failpoint, sector_manager,
     stage::{self, Job, Shared},
     store::{
         database::Store,

@@ -76,8 +76,10 @@ fn text(lines: &[Line], output: Output) -> Result<String, CliError> {
 
 // The same without ages, which move by themselves.
 fn still(mut lines: Vec<Line>) -> Vec<Line> {
-    for Line { worker: WorkerView { last_ping_ms, .. }, .. } in &mut lines {
+    for Line { worker: WorkerView { last_ping_ms, unstored_ms, report, .. }, .. } in &mut lines {
         *last_ping_ms = 0;
+        unstored_ms.iter_mut().for_each(|elapsed| *elapsed = 0);
+        report.history_stands_still.iter_mut().for_each(|standstill| standstill.elapsed_ms = 0);
     }
     lines
 }

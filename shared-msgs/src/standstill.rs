@@ -1,0 +1,69 @@
+//! Something that should go on and does not: after a while it is said, again now and then, and when it is over.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// How long something may stand still before it is said, where nothing else is configured.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is said while it lasts.
+pub const SAY_EVERY: Duration = Duration::from_secs(300);
+
+/// For how long something has stood still, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standstill {
+    /// For so many milliseconds.
+    pub elapsed_ms: u64,
+    /// What was tried last, and failed.
+    pub why: String,
+}
+
+/// What there is to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Say {
+    /// It stands still.
+    StandsStill,
+    /// It goes on.
+    GoesOn,
+}
+
+/// Remembers what was said.
+#[derive(Debug, Default)]
+pub struct Announcer {
+    said: Option<Instant>,
+}
+
+impl Announcer {
+    /// Whether it stands still, and what is to be said of that.
+    pub fn look(&mut self, stands_still: bool, now: Instant) -> Option<Say> {
+        match (stands_still, self.said) {
+            (true, Some(said)) if now - said < SAY_EVERY => None,
+            (true, _) => {
+                self.said = Some(now);
+                Some(Say::StandsStill)
+            }
+            (false, said) => {
+                self.said = None;
+                said.map(|_| Say::GoesOn)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standstill_is_said_at_once_again_every_five_minutes_and_when_it_is_over() {
+        let (mut announcer, began) = (Announcer::default(), Instant::now());
+        let mut look = |stands_still, secs| announcer.look(stands_still, began + Duration::from_secs(secs));
+        assert_eq!(look(false, 0), None);
+        assert_eq!((look(true, 1), look(true, 2), look(true, 300)), (Some(Say::StandsStill), None, None));
+        assert_eq!((look(true, 301), look(true, 302)), (Some(Say::StandsStill), None));
+        assert_eq!((look(false, 303), look(false, 304)), (Some(Say::GoesOn), None));
+        assert_eq!(look(true, 305), Some(Say::StandsStill));
+    }
+}

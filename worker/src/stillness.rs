@@ -1,0 +1,87 @@
+//! Whether the worker's history stands still: events wait, NATS is there, and none of them gets through. The worker warns,
+//! and its reports say so.
+
+use std::{sync::Arc, time::Duration};
+
+use shared_msgs::{
+    cli::human_secs,
+    connect::Link,
+    standstill::{Announcer, Say},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep},
+};
+use tracing::{info, warn};
+
+use crate::{
+    identity::Worker,
+    publishing::{EventPublisher, Progress},
+    tenure::Tenure,
+};
+
+/// Since when nothing gets through.
+#[derive(Debug, Default)]
+struct Stillness {
+    since: Option<Instant>,
+    published: u64,
+}
+
+impl Stillness {
+    // Whether events wait that should go out, how many have gone out, and so since when none has although some should.
+    fn look(&mut self, waits: bool, published: u64, now: Instant) -> Option<Instant> {
+        let goes_on = !waits || published != self.published;
+        self.published = published;
+        self.since = if goes_on { None } else { Some(self.since.unwrap_or(now)) };
+        self.since
+    }
+}
+
+/// Watches the publisher for ever.
+pub async fn watch(
+    worker: Arc<Worker>,
+    events: Arc<EventPublisher>,
+    link: watch::Receiver<Link>,
+    changed: Arc<Notify>,
+    patience: Duration,
+) {
+    let (mut stillness, mut announcer) = (Stillness::default(), Announcer::default());
+    loop {
+        sleep(patience / 12).await;
+        let should_go_out =
+            matches!(*link.borrow(), Link::Up(_)) && !matches!(*events.tenure.borrow(), Tenure::StandingBy | Tenure::Unleased);
+        let waits = should_go_out && events.has_some().await;
+        let Progress { published, trouble } = events.progress.borrow().clone();
+        let now = Instant::now();
+        let since = stillness.look(waits, published, now).filter(|since| now - *since >= patience);
+        let why = trouble.unwrap_or_else(|| "the lease of the worker's name cannot be confirmed".into());
+        match announcer.look(since.is_some(), now) {
+            Some(Say::StandsStill) => {
+                let elapsed = since.map(|since| human_secs(now - since));
+                warn!(elapsed, why, "the history stands still: JetStream does not store what happens here; it is kept until it does");
+            }
+            Some(Say::GoesOn) => info!("the history goes on"),
+            None => {}
+        }
+        if worker.history_stands_still(since.map(|since| (since, why))) {
+            changed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_events_that_wait_while_none_gets_through_stand_still() {
+        let (mut stillness, began) = (Stillness::default(), Instant::now());
+        let at = |secs| began + Duration::from_secs(secs);
+        assert_eq!(stillness.look(false, 0, at(0)), None);
+        assert_eq!(stillness.look(true, 0, at(5)), Some(at(5)));
+        assert_eq!(stillness.look(true, 0, at(70)), Some(at(5)));
+        assert_eq!(stillness.look(true, 1, at(75)), None, "one got through");
+        assert_eq!(stillness.look(true, 1, at(80)), Some(at(80)));
+        assert_eq!(stillness.look(false, 1, at(85)), None, "no link, another process has the name, or nothing waits");
+    }
+}
