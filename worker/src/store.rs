@@ -7,9 +7,11 @@
 //!                                     results.rs   what commands were answered, by their request ids
 //!                                     outbox.rs    what has happened and is not published yet
 //!  <location>/data/<kind>/<sector>  location.rs  the sector's files while it is worked on
+//!  <location>/data/aside/…          aside.rs     files of sectors that are not this thread's any more
 //!  <attached>/{sealed,cache}/…      attached.rs  the sector's files for good
 //! ```
 
+pub mod aside;
 pub mod attached;
 pub mod database;
 pub mod location;

@@ -68,7 +68,8 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
     sync_dir(to)
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
+/// Makes what was put into a directory, or renamed there, durable.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
     fs::File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| at(path, error))
 }
 
