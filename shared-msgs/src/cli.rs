@@ -274,6 +274,21 @@ pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Bytes for people: `512B`, `3.5GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let exponent = bytes.max(1).ilog2() / 10;
+    match exponent.checked_sub(1).and_then(|unit| units.get(unit as usize)) {
+        None => format!("{bytes}B"),
+        Some(unit) => format!("{:.1}{unit}", bytes as f64 / (1_u64 << (10 * exponent)) as f64),
+    }
+}
+
+/// Whether the answer to a question is a clear yes.
+pub fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
 /// A duration for people, without blanks: `2.757s`, `17s`, `13m42s`. Milliseconds show below a minute.
 pub fn human(duration: Duration) -> String {
     let millis = duration.as_millis() as u64;
@@ -300,6 +315,18 @@ mod tests {
         assert_eq!((shown(5_000), shown(822_345)), ("5s".into(), "13m42s".into()));
         assert_eq!(human_secs(Duration::from_millis(17_999)), "17s");
         assert_eq!(human_secs(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn bytes_print_in_the_largest_unit_of_which_there_is_one() {
+        let all = [0, 1023, 1024, 3_758_096_384, u64::MAX].map(human_bytes);
+        assert_eq!(all, ["0B", "1023B", "1.0KiB", "3.5GiB", "16.0EiB"]);
+    }
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        assert!(is_yes("y\n") && is_yes(" Yes "));
+        assert!(!is_yes("") && !is_yes("n") && !is_yes("yup"));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::{codec::Texts, standstill::Standstill};
 
 /// The longest `last_err`, in bytes, mark included.
 pub const MAX_LAST_ERR_BYTES: usize = 4096;
+/// The longest `end_pending`, in bytes, mark included.
+pub const MAX_END_PENDING_BYTES: usize = 256;
 const CUT_MARK: &str = "… (cut)";
 
 /// The state of a worker and all of its threads at one moment.
@@ -133,6 +135,10 @@ pub struct ThreadSnapshot {
     /// Retries of the current stage after temporary failures.
     #[serde(default)]
     pub retry: u32,
+    /// What becomes of the job when its stage ends, or when an operator who paused the thread resumes it, e.g. `given up,
+    /// ended by the sector manager: bad disk`. At most [`MAX_END_PENDING_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_pending: Option<String>,
     /// The newest failure, with its level: `permanent: …`. At most [`MAX_LAST_ERR_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_err: Option<String>,
@@ -290,6 +296,7 @@ mod tests {
             status,
             revision: 14,
             retry: 0,
+            end_pending: None,
             last_err: None,
         }
     }
@@ -363,6 +370,14 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_is_pending_is_a_text_beside_the_status() {
+        let ends = ThreadSnapshot { end_pending: Some("given up, bad disk".into()), ..thread(0, ThreadStatus::Idle) };
+        let written = serde_json::to_value(&ends).unwrap();
+        assert_eq!(written["end_pending"], "given up, bad disk");
+        assert_eq!(serde_json::from_value::<ThreadSnapshot>(written).unwrap(), ends);
+    }
+
+    #[test]
     fn a_newer_workers_snapshot_still_decodes() {
         let newer = json!({
             "instance_id": Id::NIL, "seq": 1, "status": "hibernating", "moon": "full",
@@ -423,7 +438,8 @@ mod tests {
                     snapshot
                 };
                 prop_assert_eq!(bare(read), bare(whole.clone()));
-                prop_assert!(matches!(encoding.encode_within(&whole, 100), Err(CodecError::TooLarge { max_bytes: 100, .. })));
+                let refused = matches!(encoding.encode_within(&whole, 100), Err(CodecError::TooLarge { max_bytes: 100, .. }));
+                prop_assert!(refused);
             }
         }
     }

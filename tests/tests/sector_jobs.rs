@@ -178,14 +178,14 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
     assert_eq!(proven.accesses.cache_dir, "store://remote/cache/s-t010000-2");
     let heartbeat = |name: &str| WdpostHeartbeat { jobs: vec![job.id.clone()], worker: name.into() };
     worker.ask(&heartbeat("w1")).await;
-    assert!(matches!(refused(worker.try_ask(&heartbeat("w2")).await), ErrorKind::BadRequest { .. }));
+    assert!(matches!(refused(worker.try_ask(&heartbeat("w2")).await), ErrorKind::JobNotFound { .. }));
 
     // Its worker falls silent; another one gets it, and the other job too.
     let mut others = Vec::new();
     while others.iter().all(|other: &WdpostJob| other.id != job.id) {
         others.extend(worker.ask(&allocate(5, "w2")).await);
     }
-    assert!(matches!(refused(worker.try_ask(&heartbeat("w1")).await), ErrorKind::BadRequest { .. }));
+    assert!(matches!(refused(worker.try_ask(&heartbeat("w1")).await), ErrorKind::JobNotFound { .. }));
     worker.ask(&heartbeat("w2")).await;
     let output = WdpostOutput { proofs: vec![Base64Bytes(vec![0; 192])], faults: vec![] };
     let mut finish = WdpostFinish {
@@ -195,12 +195,12 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
         output: Some(output),
         error: String::new(),
     };
-    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::BadRequest { .. }), "w1 has lost it");
+    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { .. }), "w1 has lost it");
     finish.worker = Some("w2".into());
     worker.ask(&finish).await;
     worker.ask(&finish).await;
     finish.request_id = Id::generate();
-    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::BadRequest { .. }));
+    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { .. }));
 
     let list = bed.util_worker(&["wdpost", "list"]).await.expect(0);
     assert_eq!(list.header(), ["Job", "Miner", "Sectors", "State", "Worker", "Age", "Elapsed", "Result"]);
@@ -210,7 +210,7 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
 
     bed.util_worker(&["wdpost", "reset", "nonsense"]).await.expect(3);
     bed.util_worker(&["wdpost", "reset", &job.id]).await.expect(0);
-    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::BadRequest { .. }), "reset, it is nobody's");
+    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { .. }), "reset, it is nobody's");
     assert_eq!(worker.ask(&allocate(1, "w3")).await[0].id, job.id);
     bed.util_worker(&["wdpost", "remove", &job.id]).await.expect(0);
     assert_eq!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { job: job.id.clone() });

@@ -35,7 +35,7 @@ pub enum Command {
     Daemon(daemon::DaemonArgs),
     /// See and steer the threads of a running worker
     Worker(WorkerArgs),
-    /// Prepare directories
+    /// Prepare directories, and see what is left in them
     Store(StoreArgs),
     /// Compute a stage for a worker that has a [[processors.<stage>]] without bin: tasks on stdin, answers on stdout
     Processor(processor::ProcessorArgs),

@@ -309,12 +309,7 @@ fn open_stores(locations: Vec<Location>, outgoing: &Arc<Outgoing>) -> Result<Vec
     })
 }
 
-async fn stop_all(
-    mut threads: JoinSet<()>,
-    stop: &watch::Sender<Stop>,
-    grace: Duration,
-    asked_again: impl Future<Output = &'static str>,
-) {
+async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>, grace: Duration, asked_again: impl Future<Output = &'static str>) {
     stop.send_replace(Stop::AtSafePoint);
     let all_ended = async { while threads.join_next().await.is_some() {} };
     let why = tokio::select! {

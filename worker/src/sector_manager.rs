@@ -56,25 +56,25 @@ pub async fn ask_once<Q: SealerRequest>(manager: &Arc<dyn SectorManager>, reques
     Ok(read_answer::<Q>(&answer))
 }
 
-fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, Failure> {
+/// What an answer means: a result, or a failure of what was asked for.
+pub(crate) fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, Failure> {
     #[derive(Deserialize)]
     struct Refusal {
         error: Option<ErrorBody>,
     }
     let unreadable = |error| Failure::temporary(format!("the sector manager's answer to {} cannot be read: {error}", Q::METHOD));
-    match decode::<Refusal>(answer).map_err(unreadable)?.error {
-        None => decode::<SealerReply<Q::Reply>>(answer).map(|reply| reply.result).map_err(unreadable),
-        Some(ErrorBody { kind: ErrorKind::SectorNotFound { .. }, message }) => {
-            Err(Failure::permanent(format!("sector manager: {message}")))
-        }
+    let Some(ErrorBody { kind, message }) = decode::<Refusal>(answer).map_err(unreadable)?.error else {
+        return decode::<SealerReply<Q::Reply>>(answer).map(|reply| reply.result).map_err(unreadable);
+    };
+    let named = format!("sector manager, {}: {message}", Q::METHOD);
+    Err(match kind {
         // It was removed, or given to another worker.
-        Some(ErrorBody { kind: ErrorKind::JobNotFound { .. }, message }) => Err(Failure::abort(format!("sector manager: {message}"))),
-        // The same question gets the same answer.
-        Some(ErrorBody { kind: ErrorKind::BadRequest { .. }, message }) => {
-            Err(Failure::permanent(format!("sector manager, {}: {message}", Q::METHOD)))
-        }
-        Some(ErrorBody { message, .. }) => Err(Failure::temporary(format!("sector manager, {}: {message}", Q::METHOD))),
-    }
+        ErrorKind::JobNotFound { .. } => Failure::lost(format!("sector manager: {message}")),
+        ErrorKind::SectorNotFound { .. } => Failure::permanent(format!("sector manager: {message}")),
+        ErrorKind::Internal { .. } => Failure::temporary(named),
+        // The same question gets the same answer, whatever a kind means that only a newer version knows.
+        _ => Failure::permanent(named),
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +90,8 @@ mod tests {
         let refusal = |kind| serde_json::to_vec(&ErrorReply::from(kind)).unwrap();
         assert_eq!(level(&refusal(ErrorKind::SectorNotFound { sector: "s-t01-1".into() })), Level::Permanent);
         assert_eq!(level(&refusal(ErrorKind::bad_request("x"))), Level::Permanent);
-        assert_eq!(level(&refusal(ErrorKind::JobNotFound { job: "x".into() })), Level::Abort);
+        assert_eq!(level(br#"{"error":{"kind":"on_holiday","message":"back on Monday"}}"#), Level::Permanent);
+        assert_eq!(level(&refusal(ErrorKind::JobNotFound { job: "x".into() })), Level::Lost);
         assert_eq!(level(&refusal(ErrorKind::internal("x"))), Level::Temporary);
         assert_eq!(level(b"garbage"), Level::Temporary);
         assert_eq!(level(b"{}"), Level::Temporary);

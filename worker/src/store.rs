@@ -7,10 +7,12 @@
 //!                                     results.rs   what commands were answered, by their request ids
 //!                                     outbox.rs    what has happened and is not published yet
 //!  <location>/data/<kind>/<sector>  location.rs  the sector's files while it is worked on
+//!  <location>/data/aside/…          aside.rs     files of sectors that are not this thread's any more
 //!  <attached>/{sealed,cache}/…      attached.rs  the sector's files for good
 //! ```
 //! What must outlive a loss of power is written by [`durable`].
 
+pub mod aside;
 pub mod attached;
 pub mod database;
 pub mod durable;

@@ -8,7 +8,7 @@
 //! ```
 //! - [`control`]: what a pause or resume means (pure); [`failure`]: how bad a failure is
 //! - [`activity`]: what the running step says it does; [`view`]: what the world sees
-//! - [`owner`]: the task; [`history`]: what its changes are as events; [`own_config`]: what its own file says; [`report`], [`heartbeat`]: what the sector manager is told of it
+//! - [`owner`]: the task; [`history`]: what its changes are as events; [`own_config`]: what its own file says; [`report`], [`heartbeat`]: what the sector manager is told of it; [`verdict`]: what it answers
 
 pub mod activity;
 pub mod control;
@@ -18,4 +18,5 @@ pub mod history;
 pub mod own_config;
 pub mod owner;
 pub mod report;
+pub mod verdict;
 pub mod view;

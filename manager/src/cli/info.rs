@@ -6,15 +6,14 @@ use clap::Args;
 use shared_msgs::{
     cli::{CliError, Output, human_secs, json, jsonl, note, print, table},
     snapshot::{ThreadSnapshot, WorkerSnapshot},
-    worker_client::{WorkerClient, said::status},
+    worker_client::{WorkerClient, said::outlook},
 };
 
 use super::worker::Target;
 
 pub(super) mod watch;
 
-const COLUMNS: [&str; 7] = ["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State", "LastErr"];
-const COLUMNS_WITH_CORDONED: [&str; 8] = ["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State", "Cordoned", "LastErr"];
+const COLUMNS: [&str; 6] = ["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State"];
 const WIDE_COLUMNS: [&str; 12] =
     ["Index", "Loc", "SectorID", "Plan", "Paused", "PausedElapsed", "State", "Stage", "Status", "Revision", "Cordoned", "LastErr"];
 
@@ -49,12 +48,25 @@ fn shown(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> 
     Ok(match output {
         Output::Json => json(snapshot)?,
         Output::Jsonl => jsonl(&snapshot.threads)?,
-        Output::Plain | Output::Table if snapshot.threads.iter().any(|thread| thread.cordoned) => {
-            table(&COLUMNS_WITH_CORDONED, snapshot.threads.iter().map(row_with_cordoned).collect())
-        }
-        Output::Plain | Output::Table => table(&COLUMNS, snapshot.threads.iter().map(row).collect()),
+        Output::Plain | Output::Table => threads_table(&snapshot.threads),
         Output::Wide => table(&WIDE_COLUMNS, snapshot.threads.iter().map(wide_row).collect()),
     })
+}
+
+// What is rare has a column where there is any; all before the error, which is as long as it likes.
+fn threads_table(threads: &[ThreadSnapshot]) -> String {
+    let cordoned = threads.iter().any(|thread| thread.cordoned);
+    let ends = threads.iter().any(|thread| thread.end_pending.is_some());
+    let rows = threads.iter().map(|thread| {
+        let mut row = row(thread);
+        row.extend(cordoned.then(|| thread.cordoned.to_string()));
+        row.extend(ends.then(|| or_dash(thread.end_pending.as_deref())));
+        row.push(or_dash(thread.last_err.as_deref()));
+        row
+    });
+    let rare = [(cordoned, "Cordoned"), (ends, "EndPending"), (true, "LastErr")];
+    let shown = rare.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column);
+    table(&COLUMNS.into_iter().chain(shown).collect::<Vec<_>>(), rows.collect())
 }
 
 fn row(thread: &ThreadSnapshot) -> Vec<String> {
@@ -66,22 +78,15 @@ fn row(thread: &ThreadSnapshot) -> Vec<String> {
         paused.is_some().to_string(),
         or_dash(paused.map(human_secs).as_deref()),
         or_dash(Some(&thread.state)),
-        or_dash(thread.last_err.as_deref()),
     ]
 }
 
-// Before the error, which is as long as it likes.
-fn row_with_cordoned(thread: &ThreadSnapshot) -> Vec<String> {
-    let mut row = row(thread);
-    row.insert(row.len() - 1, thread.cordoned.to_string());
-    row
-}
-
 fn wide_row(thread: &ThreadSnapshot) -> Vec<String> {
-    let mut row = row_with_cordoned(thread);
+    let mut row = row(thread);
     let (plan, stage) = (or_dash(Some(&thread.plan)), or_dash(thread.stage.as_deref()));
     row.insert(3, plan);
-    row.splice(7..7, [stage, status(&thread.status, Duration::ZERO), thread.revision.to_string()]);
+    row.extend([stage, outlook(thread, Duration::ZERO), thread.revision.to_string(), thread.cordoned.to_string()]);
+    row.push(or_dash(thread.last_err.as_deref()));
     row
 }
 
@@ -141,6 +146,18 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
 1      /store2  -            false   -              Empty   true      -
 ";
         assert_eq!(shown(&cordoned, Output::Plain).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_abort_that_waits_for_a_running_stage_is_shown() {
+        let mut waiting = sample();
+        waiting.threads[0].end_pending = Some("given up, ended by the sector manager: bad disk".into());
+        let plain = shown(&waiting, Output::Plain).unwrap();
+        let cells =
+            |line: usize| plain.lines().nth(line).unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>();
+        assert_eq!((cells(0)[6], cells(1)[6], cells(2)[6]), ("EndPending", "given up, ended by the sector manager: bad disk", "-"));
+        let wide = shown(&waiting, Output::Wide).unwrap();
+        assert!(wide.contains("paused 13m42s by an error (to be given up, ended by the sector manager: bad disk)"), "{wide}");
     }
 
     #[test]

@@ -44,7 +44,8 @@ Examples:
     /// Give up a sector that is being sealed, or what is being done with a finished one
     #[command(
         after_help = "The worker is told when it reports the next time; then the sector's deals are offered again. A job that no worker has
-yet is withdrawn at once.
+yet is withdrawn at once. Until its worker has done so, the list shows it as (abort requested); a repeated abort
+without --reason keeps the first reason.
 
 Example:
   damocles-manager util sealer sectors abort s-t010000-2 --reason 'bad disk'"
@@ -126,8 +127,9 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
             done(&args, Some(piece_cid), sentence)
         }
         Verb::Abort(AbortArgs { sector: args, reason }) => {
-            let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-            session.ask_sealer(&AbortSector { sector: args.sector, reason: format!("by {}{why}", caller()) }).await?;
+            let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let request = AbortSector { sector: args.sector, reason: format!("by {}{why}", caller()), unexplained: reason.is_none() };
+            session.ask_sealer(&request).await?;
             done(&args, None, "to be given up; its worker is told when it reports".into())
         }
     }
@@ -162,8 +164,9 @@ fn or_dash(text: &Option<String>) -> String {
 }
 
 fn row(sector: &SectorView) -> Vec<String> {
-    let SectorView { id, plan, state, deals, store, comm_r, .. } = sector;
-    vec![id.clone(), plan.clone(), state.clone(), deals.len().to_string(), or_dash(store), or_dash(comm_r)]
+    let SectorView { id, plan, state, deals, store, comm_r, abort_requested, .. } = sector;
+    let state = if *abort_requested { format!("{state} (abort requested)") } else { state.clone() };
+    vec![id.clone(), plan.clone(), state, deals.len().to_string(), or_dash(store), or_dash(comm_r)]
 }
 
 fn wide_row(sector: &SectorView) -> Vec<String> {
@@ -198,16 +201,16 @@ mod tests {
     #[test]
     fn the_table_says_what_an_operator_asks_for() {
         let rows = vec![
-            row(&view(json!({"id": "s-t010000-1", "proof_type": 5, "plan": "sealer", "state": "PC1Done"}))),
+            row(&view(json!({"id": "s-t010000-1", "proof_type": 5, "plan": "sealer", "state": "PC1Done", "abort_requested": true}))),
             row(&view(json!({
                 "id": "s-t010000-2", "proof_type": 5, "plan": "rebuild", "state": "C1Done", "store": "remote", "comm_r": "bagboea4b5abc",
                 "deals": [{"deal_id": 1, "piece_cid": "baga", "size": 128, "payload_size": 3}],
             }))),
         ];
         let expected = "\
-Sector       Plan     State    Deals  Store   CommR
-s-t010000-1  sealer   PC1Done  0      -       -
-s-t010000-2  rebuild  C1Done   1      remote  bagboea4b5abc
+Sector       Plan     State                      Deals  Store   CommR
+s-t010000-1  sealer   PC1Done (abort requested)  0      -       -
+s-t010000-2  rebuild  C1Done                     1      remote  bagboea4b5abc
 ";
         assert_eq!(table(&COLUMNS, rows), expected);
     }

@@ -59,7 +59,7 @@ impl Mock {
 
     /// Has a sector given up.
     pub(super) async fn abort_sector(&self, request: &AbortSector) -> Result<(), ErrorKind> {
-        self.update_sector(request.sector, |record| record.abort(&request.reason)).await?;
+        self.update_sector(request.sector, |record| record.abort(request)).await?;
         info!(sector = %request.sector, reason = request.reason, "to be given up");
         Ok(())
     }
@@ -156,7 +156,8 @@ fn view(record: &SectorRecord) -> SectorView {
         comm_d: record.newest_comm_d().filter(|_| record.finalized || record.comm_d.is_some()).as_ref().map(piece_cid),
         upgraded: record.upgrade.is_some(),
         finalized: record.finalized,
-        abort_reason: record.aborted.clone().or_else(|| record.abort_requested.clone()),
+        abort_reason: record.aborted.as_deref().or(record.to_be_given_up()).map(Into::into),
+        abort_requested: record.to_be_given_up().is_some(),
         jobs: record.jobs.iter().map(job_view).collect(),
     }
 }

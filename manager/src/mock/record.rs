@@ -14,6 +14,7 @@ use shared_msgs::{
     plan::Plan,
     sealer::{
         Commitment, HEARTBEAT, PreCommitOnChainInfo, ReportState, SealProofType, SectorId, SectorPiece, SubmitReply, SubmitResult, Ticket,
+        operator::AbortSector,
     },
     snapshot::cut_text,
 };
@@ -220,8 +221,15 @@ impl SectorRecord {
         self.pieces.iter().chain(upgraded).chain(upgrading).filter(|piece| piece.deal_info.is_some())
     }
 
-    /// An operator wants the sector, or the jobs on it, given up.
-    pub fn abort(&mut self, reason: &str) -> Result<(), ErrorKind> {
+    /// Why an operator wants the sector, or the job on it, given up, until its worker has.
+    pub fn to_be_given_up(&self) -> Option<&str> {
+        let of_job = self.running().and_then(|job| job.abort_requested.as_deref());
+        let requested = if self.finalized { of_job } else { self.abort_requested.as_deref() };
+        requested.filter(|_| self.aborted.is_none())
+    }
+
+    /// An operator wants the sector, or the jobs on it, given up. Without a reason the one that was given before stays.
+    pub fn abort(&mut self, request: &AbortSector) -> Result<(), ErrorKind> {
         let ended = |state: &str| Err(ErrorKind::SectorEnded { sector: self.id.to_string(), state: state.into() });
         if self.aborted.is_some() {
             return ended("Aborted");
@@ -230,7 +238,10 @@ impl SectorRecord {
         if self.finalized && !open {
             return ended("Finished");
         }
-        let reason = Some(cut_text(reason, MAX_TEXT_BYTES));
+        let given = Some(request.reason.trim()).filter(|reason| !reason.is_empty());
+        let known = self.to_be_given_up().filter(|_| request.unexplained || given.is_none());
+        // A worker takes an empty reason for none.
+        let reason = Some(cut_text(known.or(given).unwrap_or("by an operator"), MAX_TEXT_BYTES));
         if !self.finalized {
             self.abort_requested = reason;
             return Ok(());

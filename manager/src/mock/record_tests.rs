@@ -55,6 +55,10 @@ fn upgrade(comm_r: u8) -> Upgrade {
     Upgrade { comm_r: [comm_r; 32], comm_d: [4; 32], store: "other".into(), pieces: vec![] }
 }
 
+fn because(reason: &str) -> AbortSector {
+    AbortSector { sector: SectorId { miner: 10000, number: 2 }, reason: reason.into(), unexplained: false }
+}
+
 fn unseal(piece_cid: &str) -> Work {
     Work::Unseal { piece_cid: piece_cid.into(), dest: None }
 }
@@ -221,26 +225,53 @@ fn pieces_are_unsealed_one_after_the_other() {
 fn an_abort_is_told_with_the_next_report() {
     let mut record = new();
     record.keep_pieces(&[deal("a", 2048)]);
-    record.abort("bad disk").unwrap();
+    record.abort(&because("bad disk")).unwrap();
     assert_eq!(record.shown_state(), "Allocated");
     assert_eq!(record.reported(&report("w1", "Allocated", "DealsAcquired", "AcquireDeals")).as_deref(), Some("bad disk"));
     assert!(record.give_up("bad disk") && record.held_deals().next().is_none());
     record.finish();
     assert_eq!((record.shown_state(), record.finalized), ("Aborted", false));
-    assert!(matches!(record.abort("again"), Err(ErrorKind::SectorEnded { .. })));
-    assert!(matches!(finished().abort("x"), Err(ErrorKind::SectorEnded { .. })));
+    assert!(matches!(record.abort(&because("again")), Err(ErrorKind::SectorEnded { .. })));
+    assert!(matches!(finished().abort(&because("x")), Err(ErrorKind::SectorEnded { .. })));
+}
+
+#[test]
+fn a_repeated_abort_without_a_reason_keeps_the_first_one() {
+    let mut sealing = new();
+    let mut rebuilt = finished();
+    rebuilt.queue(Work::Rebuild).unwrap();
+    rebuilt.hand_out(Plan::Rebuild, id(), false).unwrap();
+    for record in [&mut sealing, &mut rebuilt] {
+        let unexplained = |reason: &str| AbortSector { unexplained: true, ..because(reason) };
+        assert_eq!(record.to_be_given_up(), None);
+        for (request, expected) in [
+            (unexplained("by alice@h"), "by alice@h"),
+            (because("by alice@h: bad disk"), "by alice@h: bad disk"),
+            (unexplained("by bob@h"), "by alice@h: bad disk"),
+            (because(" "), "by alice@h: bad disk"),
+            (because("by bob@h: worse disk"), "by bob@h: worse disk"),
+        ] {
+            record.abort(&request).unwrap();
+            assert_eq!(record.to_be_given_up(), Some(expected));
+        }
+        record.give_up("x");
+        assert_eq!(record.to_be_given_up(), None);
+    }
+    let mut silent = new();
+    silent.abort(&because("")).unwrap();
+    assert_eq!(silent.to_be_given_up(), Some("by an operator"), "an empty reason would be none");
 }
 
 #[test]
 fn a_job_that_is_to_be_given_up_is_not_handed_out_again() {
     let mut record = finished();
     record.queue(Work::Rebuild).unwrap();
-    record.abort("not now").unwrap();
+    record.abort(&because("not now")).unwrap();
     assert!(record.jobs.is_empty(), "nobody had it");
     record.queue(Work::Rebuild).unwrap();
     record.hand_out(Plan::Rebuild, id(), false).unwrap();
     record.reported(&begins("w1"));
-    record.abort("not now").unwrap();
+    record.abort(&because("not now")).unwrap();
     assert_eq!(record.reported(&heartbeat("w1")).as_deref(), Some("not now"));
     assert!(record.hand_out(Plan::Rebuild, id(), true).is_none());
     assert_eq!(record.jobs[0].status, Status::Failed { error: "not now".into() });

@@ -264,8 +264,7 @@ impl Mock {
 }
 
 fn not_yours(job: &str) -> ErrorKind {
-    let job = cut_text(job, 100);
-    ErrorKind::bad_request(format!("job {job} is not this worker's, or not any more: it was handed out again, reset or has ended"))
+    ErrorKind::JobNotFound { job: cut_text(job, 100) }
 }
 
 // The sectors to prove, and how many finished ones are left out.

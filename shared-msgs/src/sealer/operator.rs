@@ -56,9 +56,12 @@ pub struct SectorView {
     /// Whether it is finished.
     #[serde(default)]
     pub finalized: bool,
-    /// Why it was given up, or is to be.
+    /// Why it was given up, or is to be; of a job on a finished sector too.
     #[serde(default)]
     pub abort_reason: Option<String>,
+    /// It, or the job on it, is to be given up, and its worker has not done so yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abort_requested: bool,
     /// What is done with it since it is finished.
     #[serde(default)]
     pub jobs: Vec<JobView>,
@@ -184,6 +187,9 @@ pub struct AbortSector {
     /// Who gives it up, and why.
     #[serde(default)]
     pub reason: String,
+    /// It says only who: a reason that was given before stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unexplained: bool,
 }
 
 /// Queues a window-PoSt job.

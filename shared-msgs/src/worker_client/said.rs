@@ -117,12 +117,18 @@ fn after_comma(progress: &Option<String>) -> String {
     progress.as_ref().map(|progress| format!(", {progress}")).unwrap_or_default()
 }
 
+/// What a thread does and what is to become of its job: `running 13m42s (to be given up, …)`.
+pub fn outlook(thread: &ThreadSnapshot, since: Duration) -> String {
+    let end = thread.end_pending.as_ref().map(|end| format!(" (to be {end})")).unwrap_or_default();
+    status(&thread.status, since) + &end
+}
+
 /// What a thread does: `#0 s-t010000-2: C2 running 13m42s, pause pending`; `since` is the age of its report.
 pub fn activity(thread: &ThreadSnapshot, since: Duration) -> String {
     let name = thread_name(thread.index, thread.sector_id.as_deref());
     let runs = matches!(thread.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. });
     let stage = thread.stage.as_deref().filter(|stage| runs && !stage.is_empty());
-    format!("{name}: {} {}", stage.unwrap_or(&thread.state), status(&thread.status, since))
+    format!("{name}: {} {}", stage.unwrap_or(&thread.state), outlook(thread, since))
 }
 
 #[cfg(test)]
@@ -201,6 +207,10 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(activity(&thread, Duration::from_secs(2)), "#0 s-t010000-2: C2 running 13m42s, pause pending");
+        thread.end_pending = Some("given up, ended by the sector manager: bad disk".into());
+        let to_be_given_up = "#0 s-t010000-2: C2 running 13m40s, pause pending (to be given up, ended by the sector manager: bad disk)";
+        assert_eq!(activity(&thread, Duration::ZERO), to_be_given_up);
+        thread.end_pending = None;
         thread.sector_id = None;
         thread.status = ThreadStatus::Paused { elapsed_ms: 0, by: PausedBy::Operator };
         assert_eq!(activity(&thread, Duration::ZERO), "#0: C1Done paused 0s by an operator");

@@ -37,8 +37,9 @@ fn line(thread: &ThreadSnapshot) -> String {
     let paused_for = thread.status.paused_for();
     // Only where it says something: the line is otherwise what scripts know.
     let cordoned = if thread.cordoned { ", cordoned=true" } else { "" };
+    let ends = thread.end_pending.as_ref().map(|end| format!(", end_pending={end:?}")).unwrap_or_default();
     format!(
-        "#{}: {:?}; sector_id={}, paused={}, paused_elapsed={}, state={}, last_err={:?}{cordoned}",
+        "#{}: {:?}; sector_id={}, paused={}, paused_elapsed={}, state={}, last_err={:?}{cordoned}{ends}",
         thread.index,
         thread.location,
         some(thread.sector_id.as_deref().map(shared_msgs::cli::printable)),
@@ -61,6 +62,10 @@ fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
     }
     if wide {
         headers.extend(["Plan", "Stage", "Status", "Retry", "Revision"]);
+    }
+    let ends = threads.iter().any(|thread| thread.end_pending.is_some());
+    if ends {
+        headers.push("EndPending");
     }
     headers.push("LastErr");
     let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
@@ -87,6 +92,9 @@ fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
                 thread.revision.to_string(),
             ]);
         }
+        if ends {
+            row.push(dash(thread.end_pending.as_deref()));
+        }
         row.push(dash(thread.last_err.as_deref()));
         row
     });
@@ -111,6 +119,7 @@ mod tests {
             status: ThreadStatus::Paused { elapsed_ms: 17_250, by: PausedBy::Error },
             revision: 14,
             retry: 0,
+            end_pending: None,
             last_err: Some("permanent: No cached parameters found".into()),
         }
     }
@@ -132,6 +141,9 @@ mod tests {
                         state=C1Done, last_err=Some(\"permanent: No cached parameters found\")";
         assert_eq!(line(&thread()), expected);
         assert_eq!(line(&ThreadSnapshot { cordoned: true, ..thread() }), format!("{expected}, cordoned=true"));
+        let ends = ThreadSnapshot { end_pending: Some("given up, bad disk".into()), ..thread() };
+        assert_eq!(line(&ends), format!("{expected}, end_pending=\"given up, bad disk\""));
+        assert!(thread_table(&[ends], false).contains("EndPending") && !thread_table(&[thread()], true).contains("EndPending"));
         let empty = ThreadSnapshot { sector_id: None, state: "Empty".into(), status: ThreadStatus::Idle, last_err: None, ..thread() };
         let expected = "#0: \"/abs/path/store1\"; sector_id=None, paused=false, paused_elapsed=None, state=Empty, last_err=None";
         assert_eq!(line(&empty), expected);

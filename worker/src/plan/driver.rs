@@ -5,7 +5,9 @@
 //!  set back         remove what is later         -> the same state
 //!  a stage's state  run the stage                -> where its event leads
 //!  Finished         report, remove the files     -> Empty
-//!  Aborted          report, remove the files     -> Empty
+//!  Aborted          report                       -> the same state, its files are going
+//!                   remove the files             -> Empty
+//!  let go           keep the files aside         -> Empty
 //! ```
 
 use std::sync::Arc;
@@ -87,6 +89,9 @@ impl Step<'_> {
         let record = self.record;
         match (record.state, &record.sector, &record.wdpost) {
             (State::Empty, ..) => self.allocate().await,
+            (_, Some(sector), _) if record.let_go.is_some() => self.keep_aside(sector).await,
+            (_, None, Some(_)) if record.let_go.is_some() => Ok(ended()),
+            (State::Aborted, Some(sector), _) if sector.removing => self.remove_given_up(sector).await,
             (State::Finished, Some(sector), _) => self.report_finished(sector).await,
             (State::Aborted, Some(sector), _) => self.report_aborted(sector).await,
             (state, Some(sector), _) if record.went_back => self.remove_later(state, sector).await,

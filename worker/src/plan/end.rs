@@ -1,4 +1,5 @@
-//! The end of a job: the sector manager is told, and what the worker holds of it is removed.
+//! The end of a job: the sector manager is told, and what the worker holds of it is removed. A job that is not this
+//! thread's any more ends without a word, and its files are kept aside.
 
 use shared_msgs::{
     plan::{Plan, State},
@@ -9,10 +10,11 @@ use super::driver::{Moved, Step};
 use crate::{
     stage::on_disk,
     store::{
+        aside::{self, Note},
         attached::{AttachedStore, Kind},
-        record::{Sector, Wdpost},
+        record::{Blob, GivenUpBy, LetGo, Sector, Wdpost},
     },
-    thread::failure::Failure,
+    thread::failure::{Failure, Level},
 };
 
 impl Step<'_> {
@@ -29,18 +31,57 @@ impl Step<'_> {
         Ok(ended())
     }
 
+    /// Tells the sector manager, and only then begins to remove files.
     pub(super) async fn report_aborted(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
+        let mut sector = Sector { removing: true, ..sector.clone() };
+        match self.tell_aborted(&sector).await {
+            // What an operator wants does not depend on a sector manager that knows nothing of it.
+            Err(failure) if failure.level == Level::Permanent && self.record.given_up_by == Some(GivenUpBy::Operator) => {
+                let reason = sector.abort_reason.as_deref().unwrap_or("aborted");
+                tracing::warn!(sector = %sector.allocated.id, reason, %failure, "given up here only: the report was refused");
+                sector.abort_reason = Some(format!("{reason}; given up here only, its report was refused: {}", failure.message));
+            }
+            told => told?,
+        }
+        Ok(Some(Moved { state: State::Aborted, event: None, sector: Some(sector), wdpost: None, outputs: vec![] }))
+    }
+
+    async fn tell_aborted(&self, sector: &Sector) -> Result<(), Failure> {
         let id = sector.allocated.id;
         let reason = sector.abort_reason.clone().unwrap_or_default();
         match (self.record.plan, &sector.unseal) {
             (Plan::Unseal, Some(piece)) => {
                 let error = if reason.is_empty() { "aborted".to_owned() } else { format!("aborted: {reason}") };
-                self.ask(&AchieveUnsealSector { sector: id, piece_cid: piece.piece_cid.clone(), error }).await?;
+                self.ask(&AchieveUnsealSector { sector: id, piece_cid: piece.piece_cid.clone(), error }).await
             }
-            _ => self.ask(&ReportAborted { sector: id, reason }).await?,
+            _ => self.ask(&ReportAborted { sector: id, reason }).await,
         }
+    }
+
+    pub(super) async fn remove_given_up(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
         self.remove_persisted(sector).await?;
         self.remove_local_files(sector).await?;
+        Ok(ended())
+    }
+
+    /// Keeps what there is of the sector out of the way: somebody else has it, and nobody here knows whether these files are
+    /// needed.
+    pub(super) async fn keep_aside(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
+        let LetGo { reason, since_ms } = self.record.let_go.clone().unwrap_or_default();
+        let mut outputs = vec![];
+        for blob in Blob::ALL.into_iter().filter(|blob| self.record.keeps(*blob)) {
+            outputs.push((blob.key(), self.store.output(blob).await?));
+        }
+        let note = Note {
+            sector: sector.allocated.id,
+            plan: self.record.plan.name().to_owned(),
+            state: self.record.state.name().to_owned(),
+            reason,
+            since_ms,
+            record: Some(sector.clone()),
+        };
+        let location = self.location.clone();
+        on_disk(move || aside::keep(&location, &note, &outputs)).await?;
         Ok(ended())
     }
 
@@ -65,6 +106,10 @@ impl Step<'_> {
         let (id, Some(name)) = (sector.allocated.id, &sector.persisted) else { return Ok(()) };
         // A rebuilt sector is the sector itself, and the only one there may be.
         if self.record.plan == Plan::Rebuild {
+            return Ok(());
+        }
+        if self.record.given_up_by.is_none() {
+            tracing::warn!(sector = %id, store = name, "its replica stays: it is not known who gave the sector up");
             return Ok(());
         }
         let store = AttachedStore::named(&self.shared.attached, name).filter(|store| !store.readonly);

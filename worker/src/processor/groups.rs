@@ -293,7 +293,8 @@ mod tests {
     async fn whoever_works_for_one_of_the_locations_is_ended_and_nobody_else() {
         let [(_a, a), (_b, b), (_c, c), (_d, d)] = [location(), location(), location(), location()];
         let marked = Somebody::with(Some(&cleared(&[&a, &b]).await.mark()));
-        let others = [Some(cleared(&[&c]).await.mark()), Some(Groups::new(&Tasks::new().0, &[]).mark()), None, Some("x".into()), Some(" ".into())];
+        let others =
+            [Some(cleared(&[&c]).await.mark()), Some(Groups::new(&Tasks::new().0, &[]).mark()), None, Some("x".into()), Some(" ".into())];
         let others = others.map(|mark| Somebody::with(mark.as_deref()));
         cleared(&[&d]).await;
         assert!(marked.lives());

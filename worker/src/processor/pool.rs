@@ -57,13 +57,7 @@ pub struct Pool {
 
 impl Pool {
     /// Starts them. They end when `stop` says so; until then each holds its receiver.
-    pub fn start(
-        tasks: &Tasks,
-        config: &ProcessorsConfig,
-        own_bin: &str,
-        groups: &Arc<Groups>,
-        stop: &watch::Receiver<bool>,
-    ) -> Self {
+    pub fn start(tasks: &Tasks, config: &ProcessorsConfig, own_bin: &str, groups: &Arc<Groups>, stop: &watch::Receiver<bool>) -> Self {
         let all = || {
             config
                 .stages

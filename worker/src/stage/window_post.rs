@@ -10,7 +10,7 @@ use crate::{
         attached::{self, AttachedStore},
         record::Wdpost,
     },
-    thread::failure::{Failure, Level},
+    thread::failure::Failure,
 };
 
 // Sectors of a 32 GiB partition (Filecoin actors, `WindowPoStPartitionSectors`), the largest there is.
@@ -48,8 +48,6 @@ pub(crate) async fn submit(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost, F
     };
     let worker = Some(step.shared.worker.clone());
     let request = WdpostFinish { request_id: step.record.request_id, job: wdpost.job.id.clone(), worker, output: Some(output), error };
-    let submitted = step.ask(&request).await;
-    // Another worker has the job by now, or nobody wants it any more.
-    submitted.map_err(|failure| if failure.level == Level::Permanent { Failure::abort(failure.message) } else { failure })?;
+    step.ask(&request).await?;
     Ok(wdpost.clone())
 }

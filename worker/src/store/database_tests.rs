@@ -75,6 +75,16 @@ async fn a_record_of_a_newer_version_is_refused() {
     assert!(matches!(store.load(), Err(StoreError::NewerFormat { format: 2, .. })));
 }
 
+#[test]
+fn a_record_of_before_there_were_notes_of_ends_is_read_and_says_of_none() {
+    let record = Record { sector: Some(sector()), ..Record::new(Plan::Sealer) };
+    let written = serde_json::to_value(&record).unwrap();
+    for (holder, fields) in [(&written, &["given_up_by", "let_go"][..]), (&written["sector"], &["removing"])] {
+        assert!(fields.iter().all(|field| holder.get(field).is_none()), "an older version reads it too");
+    }
+    assert_eq!(serde_json::from_value::<Record>(written).unwrap(), record);
+}
+
 #[tokio::test]
 async fn results_are_found_by_their_id_and_the_oldest_go() {
     let store = memory();

@@ -8,7 +8,7 @@ use std::{
 use shared_msgs::sealer::SectorId;
 
 /// The directories of files under a location, one entry in each for a sector.
-const DATA_DIRS: [&str; 11] = [
+pub(super) const DATA_DIRS: [&str; 11] = [
     "unsealed",
     "tree-d",
     "sealed",
@@ -63,6 +63,16 @@ impl Location {
         Ok(Location(path))
     }
 
+    /// A location that is there already; makes nothing.
+    pub fn existing(path: &Path) -> io::Result<Self> {
+        let data = path.join("data");
+        if !data.is_dir() {
+            let none = format!("{} is no location of a sealing thread: it has no directory data", path.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, none));
+        }
+        Ok(Location(std::path::absolute(path)?))
+    }
+
     /// The absolute path, as the configuration spells it.
     pub fn path(&self) -> &Path {
         &self.0
@@ -83,10 +93,15 @@ impl Location {
         self.0.join("processors.json")
     }
 
+    /// The directory of one kind of file.
+    pub(super) fn data(&self, kind: &str) -> PathBuf {
+        self.0.join("data").join(kind)
+    }
+
     /// The files of a sector.
     pub fn sector_files(&self, sector: SectorId) -> SectorFiles {
         let [unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache] =
-            DATA_DIRS.map(|kind| self.0.join("data").join(kind).join(sector.to_string()));
+            DATA_DIRS.map(|kind| self.data(kind).join(sector.to_string()));
         SectorFiles { unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache }
     }
 }

@@ -43,11 +43,36 @@ pub struct Record {
     /// The state was set back: what the later stages left behind is to be removed first.
     #[serde(default)]
     pub went_back: bool,
+    /// Who has decided here that the job is given up. Without this note nothing is removed from an attached store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_by: Option<GivenUpBy>,
+    /// The job is not this thread's any more: its files are to be kept aside, and nobody is told of an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_go: Option<LetGo>,
     /// The sector in hand.
     pub sector: Option<Sector>,
     /// The window-PoSt job in hand; such a thread has no sector.
     #[serde(default)]
     pub wdpost: Option<Wdpost>,
+}
+
+/// Who has given a job up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GivenUpBy {
+    /// An operator of this worker.
+    Operator,
+    /// The sector manager: it named a reason, or rejected what this thread handed in.
+    SectorManager,
+}
+
+/// Why a job is let go of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetGo {
+    /// What was said.
+    pub reason: String,
+    /// When, Unix milliseconds by this machine's clock.
+    pub since_ms: u64,
 }
 
 /// A pause that has taken effect.
@@ -90,6 +115,9 @@ pub struct Sector {
     pub proof_sent: bool,
     /// Why the sector is given up.
     pub abort_reason: Option<String>,
+    /// That it is given up was reported; its files are being removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removing: bool,
     /// The replica's vanilla proofs were made and thrown away: it can be proven.
     #[serde(default)]
     pub sealed_checked: bool,
@@ -194,6 +222,8 @@ impl Record {
             running: None,
             deaths: 0,
             went_back: false,
+            given_up_by: None,
+            let_go: None,
             sector: None,
             wdpost: None,
         }
@@ -202,6 +232,12 @@ impl Record {
     /// Whether there is something to work on.
     pub fn has_job(&self) -> bool {
         self.sector.is_some() || self.wdpost.is_some()
+    }
+
+    /// Whether its job ends because it failed for good, and no operator wanted that.
+    pub fn failed_for_good(&self) -> bool {
+        let given_up = self.state == State::Aborted && self.given_up_by != Some(GivenUpBy::Operator);
+        given_up || self.let_go.is_some()
     }
 
     /// Whether an output still belongs to it.
@@ -238,6 +274,7 @@ impl Sector {
             proof: None,
             proof_sent: false,
             abort_reason: None,
+            removing: false,
             sealed_checked: false,
             upgrade: None,
             unseal: None,

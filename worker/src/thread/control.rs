@@ -23,7 +23,7 @@ use shared_msgs::{
 use super::failure::{Failure, Level};
 use crate::{
     plan::inputs,
-    store::record::{Paused, Record},
+    store::record::{GivenUpBy, LetGo, Paused, Record},
 };
 
 /// What a thread is doing at the moment a command arrives.
@@ -111,13 +111,15 @@ fn named_state(record: &Record, name: &str) -> Result<State, ErrorKind> {
 
 fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
     let missing = match record.has_job() {
-        _ if target == record.state => return Ok(Decision::GoOn(target)),
         // A thread without a job has nothing to give up.
         false if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GoOn(record.state)),
-        false => vec!["sector".to_owned()],
+        true if record.let_go.is_some() && target != record.state => vec!["files in hand any more: they are being kept aside".to_owned()],
         true if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GiveUp),
-        // Its end is being reported and its files may be gone: there is no way back.
-        true if matches!(record.state, State::Aborted | State::Finished) => vec!["files any more".to_owned()],
+        _ if target == record.state => return Ok(Decision::GoOn(target)),
+        false => vec!["sector".to_owned()],
+        // The sector manager may have it finished already.
+        true if record.state == State::Finished => vec!["way back: its end is being reported".to_owned()],
+        true if record.sector.as_ref().is_some_and(|sector| sector.removing) => vec!["files any more".to_owned()],
         true => inputs::missing(record.plan, target, record),
     };
     if missing.is_empty() {
@@ -171,6 +173,7 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
             }
             record.last_err = None;
             if record.state != *state {
+                take_back(record);
                 inputs::forget_later(record.plan, *state, record);
                 record.went_back |= !inputs::later(record.plan, *state).is_empty();
             }
@@ -178,7 +181,12 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
         }
         Decision::GiveUp => {
             record.paused = None;
-            give_up(record, &format!("by an operator{}", reason.map(|why| format!(": {why}")).unwrap_or_default()));
+            // What is finished is the sector itself by now, whoever has forgotten it.
+            if let Some(sector) = record.sector.as_mut().filter(|_| record.state == State::Finished) {
+                sector.persisted = None;
+            }
+            let why = reason.map(|why| format!(": {why}")).unwrap_or_default();
+            give_up(record, GivenUpBy::Operator, &format!("by an operator{why}"));
             record.last_err = None;
         }
     }
@@ -201,9 +209,14 @@ pub fn apply_failure(record: &mut Record, failure: Failure, max_retries: u32, no
         Level::Temporary => record.retry += 1,
         Level::Permanent | Level::Critical => pause(record, PausedBy::Error, now_ms),
         Level::Abort => {
-            give_up(record, &failure.message);
-            // What an error held up is over; what an operator holds up is not.
-            record.paused = record.paused.filter(|paused| paused.by == PausedBy::Operator);
+            give_up(record, GivenUpBy::SectorManager, &failure.message);
+            // What an error held up is over.
+            record.paused = None;
+        }
+        Level::Lost => {
+            record.let_go = Some(LetGo { reason: failure.message.clone(), since_ms: now_ms });
+            record.retry = 0;
+            record.paused = None;
         }
     }
     if pause_pending {
@@ -220,6 +233,8 @@ pub fn apply_step(record: &mut Record, now_ms: u64) {
     record.retry = 0;
     record.last_err = None;
     record.went_back = false;
+    record.given_up_by = None;
+    record.let_go = None;
     record.request_id = Id::generate();
     record.revision += 1;
     if record.pause_pending {
@@ -258,14 +273,45 @@ pub fn apply_restart(record: &mut Record, now_ms: u64) {
     changed(record, &before);
 }
 
-/// Makes the sector one that is to be reported as aborted.
-pub fn give_up(record: &mut Record, reason: &str) {
+/// What becomes of a job for which the sector manager has that verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heed {
+    /// It fails with it as soon as nothing runs.
+    Now,
+    /// An operator holds it up: that is for after the pause.
+    AfterPause,
+    /// Nothing.
+    Never,
+}
+
+/// Whether a verdict of the sector manager is for the thread as it stands.
+pub fn heed(record: &Record, verdict: &Failure) -> Heed {
+    let ends = matches!(verdict.level, Level::Abort | Level::Lost);
+    match record.paused.map(|paused| paused.by) {
+        // Its end is being reported, and the answer to that says more.
+        _ if matches!(record.state, State::Generated | State::Finished | State::Aborted) || record.let_go.is_some() => Heed::Never,
+        None => Heed::Now,
+        Some(PausedBy::Error) if ends => Heed::Now,
+        // It is paused, and would be said the same again and again.
+        Some(_) if !ends => Heed::Never,
+        Some(_) => Heed::AfterPause,
+    }
+}
+
+// A job that goes on is not given up any more.
+fn take_back(record: &mut Record) {
+    record.given_up_by = None;
+    record.sector.iter_mut().for_each(|sector| sector.abort_reason = None);
+    record.wdpost.iter_mut().for_each(|wdpost| wdpost.abort_reason = None);
+}
+
+fn give_up(record: &mut Record, by: GivenUpBy, reason: &str) {
     record.state = State::Aborted;
+    record.given_up_by = Some(by);
     record.retry = 0;
     record.deaths = 0;
     record.running = None;
     record.request_id = Id::generate();
-    record.went_back = false;
     if let Some(sector) = &mut record.sector {
         sector.abort_reason = Some(reason.to_owned());
     }

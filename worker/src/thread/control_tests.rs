@@ -92,10 +92,63 @@ fn aborted_and_empty_give_the_sector_up() {
 }
 
 #[test]
-fn a_sector_that_is_given_up_cannot_be_resumed_elsewhere() {
-    let record = paused(State::Aborted, PausedBy::Error);
-    assert!(matches!(decide_resume(&record, Some("Allocated"), None, "paused"), Err(ErrorKind::StateUnreachable { .. })));
+fn a_sector_that_is_given_up_goes_back_until_its_files_are_going() {
+    let mut record = paused(State::Pc1Done, PausedBy::Error);
+    apply(&mut record, &Decision::GiveUp, Some("bad disk"), 9);
+    assert_eq!(record.given_up_by, Some(GivenUpBy::Operator));
+    record.paused = Some(Paused { by: PausedBy::Error, since_ms: 9 });
     assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Aborted)));
+    assert_eq!(decide_resume(&record, Some("Aborted"), None, "paused"), Ok(Decision::GiveUp), "now an operator wants it");
+    let back = decide_resume(&record, Some("Allocated"), None, "paused").unwrap();
+    let mut again = record.clone();
+    apply(&mut again, &back, None, 10);
+    assert_eq!((again.state, again.given_up_by, again.sector.unwrap().abort_reason), (State::Allocated, None, None));
+
+    record.sector.as_mut().unwrap().removing = true;
+    let refusal = decide_resume(&record, Some("Allocated"), None, "paused").unwrap_err();
+    assert_eq!(refusal.to_string(), "the sector cannot go on from Allocated: it has no files any more");
+    let finished = decide_resume(&paused(State::Finished, PausedBy::Error), Some("Allocated"), None, "paused").unwrap_err();
+    assert_eq!(finished.to_string(), "the sector cannot go on from Allocated: it has no way back: its end is being reported");
+}
+
+#[test]
+fn a_replica_of_a_finished_sector_outlives_its_abort() {
+    for (state, kept) in [(State::Finished, true), (State::C2Done, false)] {
+        let mut record = paused(state, PausedBy::Error);
+        record.sector.as_mut().unwrap().persisted = Some("remote".into());
+        apply(&mut record, &Decision::GiveUp, None, 9);
+        assert_eq!(record.sector.unwrap().persisted.is_none(), kept, "{state}");
+    }
+}
+
+#[test]
+fn a_job_that_is_lost_is_let_go_of_where_it_is() {
+    let mut record = Record { retry: 3, ..record(State::Pc1Done) };
+    apply_failure(&mut record, Failure::lost("x"), 5, 9);
+    let let_go = Some(LetGo { reason: "x".into(), since_ms: 9 });
+    assert_eq!((record.state, &record.let_go, record.paused, record.given_up_by), (State::Pc1Done, &let_go, None, None));
+    record.paused = Some(Paused { by: PausedBy::Operator, since_ms: 9 });
+    for elsewhere in ["Allocated", "Aborted"] {
+        let refusal = decide_resume(&record, Some(elsewhere), None, "paused").unwrap_err();
+        assert!(refusal.to_string().contains("kept aside"), "{refusal}");
+    }
+    assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Pc1Done)));
+    apply_step(&mut record, 10);
+    assert_eq!(record.let_go, None);
+}
+
+#[test]
+fn a_verdict_ends_nothing_that_an_operator_paused_and_pauses_nobody_twice() {
+    let levels = [Failure::abort("x"), Failure::lost("x"), Failure::permanent("x")];
+    let heeds = |record: &Record| levels.each_ref().map(|verdict| heed(record, verdict));
+    assert_eq!(heeds(&record(State::Pc1Done)), [Heed::Now; 3]);
+    assert_eq!(heeds(&Record { pause_pending: true, ..record(State::Pc1Done) }), [Heed::Now; 3]);
+    assert_eq!(heeds(&paused(State::Pc1Done, PausedBy::Error)), [Heed::Now, Heed::Now, Heed::Never]);
+    assert_eq!(heeds(&paused(State::Pc1Done, PausedBy::Operator)), [Heed::AfterPause, Heed::AfterPause, Heed::Never]);
+    let let_go = Some(LetGo::default());
+    for ending in [record(State::Finished), record(State::Aborted), record(State::Generated), Record { let_go, ..record(State::Pc1Done) }] {
+        assert_eq!(heeds(&ending), [Heed::Never; 3], "{}", ending.state);
+    }
 }
 
 #[test]
@@ -208,7 +261,7 @@ enum Shadow {
 
 fn act() -> impl Strategy<Value = Act> {
     let states = prop::sample::select(vec![None, Some("Aborted"), Some("Allocated"), Some("Finished"), Some("nonsense")]);
-    let levels = prop::sample::select(vec![Level::Temporary, Level::Permanent, Level::Abort, Level::Critical]);
+    let levels = prop::sample::select(vec![Level::Temporary, Level::Permanent, Level::Abort, Level::Lost, Level::Critical]);
     prop_oneof![
         prop::sample::select(vec![Doing::Waiting, Doing::InStage]).prop_map(Act::Pause),
         states.prop_map(Act::Resume),

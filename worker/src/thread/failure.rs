@@ -20,6 +20,8 @@ pub enum Level {
     Permanent,
     /// The sector is given up, the thread takes the next one.
     Abort,
+    /// The job is not this thread's any more: it lets go of it and keeps its files aside.
+    Lost,
     /// The thread pauses: something is wrong with the worker itself.
     Critical,
 }
@@ -31,6 +33,7 @@ impl Level {
             Level::Temporary => "temporary",
             Level::Permanent => "permanent",
             Level::Abort => "abort",
+            Level::Lost => "lost",
             Level::Critical => "critical",
         }
     }
@@ -58,9 +61,14 @@ impl Failure {
         if may_pass(&message) { Failure::temporary(message) } else { Failure::permanent(message) }
     }
 
-    /// The sector is lost.
+    /// The sector is to be given up.
     pub fn abort(message: impl ToString) -> Self {
         Failure { level: Level::Abort, message: message.to_string() }
+    }
+
+    /// The job is somebody else's, or nobody's.
+    pub fn lost(message: impl ToString) -> Self {
+        Failure { level: Level::Lost, message: message.to_string() }
     }
 
     /// The worker itself is at fault.

@@ -12,13 +12,12 @@ use tracing::debug;
 
 use super::{
     owner::{Message, ThreadHandle},
-    report::ended_by,
+    verdict::{self, Verdict},
     view::ThreadView,
 };
 use crate::{
     failpoint,
     sector_manager::{SectorManager, ask_once},
-    thread::failure::Level,
 };
 
 /// The longest time between two heartbeats of a job that can be given to another worker.
@@ -45,9 +44,15 @@ pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: A
                 (beat_of(&worker, &view, count.is_multiple_of(SEALING_EVERY)), view.record.job_name())
             };
             let (Some(beat), Some(job)) = (beat, job) else { continue };
-            if let Some(reason) = send(&sector_manager, &beat).await {
+            let verdict = send(&sector_manager, &beat).await;
+            let is_news = match &verdict {
+                Verdict::Nothing => false,
+                Verdict::InHand => thread.view.borrow().verdict.is_some(),
+                Verdict::Stop(_) => true,
+            };
+            if is_news {
                 // A thread that has ended needs no telling.
-                thread.mailbox.send(Message::Ended { job, reason }).await.ok();
+                thread.mailbox.send(Message::Verdict { job, verdict }).await.ok();
             }
         }
     }
@@ -75,22 +80,13 @@ fn beat_of(worker: &str, view: &ThreadView, sealing_too: bool) -> Option<Beat> {
     }
 }
 
-// Why the job is not ours any more, if it is not.
-async fn send(sector_manager: &Arc<dyn SectorManager>, beat: &Beat) -> Option<String> {
-    let answer = match beat {
-        Beat::Sector(request) => ask_once(sector_manager, request).await.map(|answer| answer.map(ended_by)),
-        Beat::Wdpost(request) => ask_once(sector_manager, request).await.map(|answer| answer.map(|()| None)),
+async fn send(sector_manager: &Arc<dyn SectorManager>, beat: &Beat) -> Verdict {
+    let verdict = match beat {
+        Beat::Sector(request) => ask_once(sector_manager, request).await.map(|answer| verdict::on_sector(request.sector, answer)),
+        Beat::Wdpost(request) => ask_once(sector_manager, request).await.map(verdict::on_job),
     };
-    match answer {
-        Ok(Ok(reason)) => reason,
-        Ok(Err(failure)) if failure.level == Level::Temporary => {
-            debug!(%failure, "a heartbeat was refused");
-            None
-        }
-        Ok(Err(failure)) => Some(failure.message),
-        Err(error) => {
-            debug!(%error, "a heartbeat was not answered");
-            None
-        }
-    }
+    verdict.unwrap_or_else(|error| {
+        debug!(%error, "a heartbeat was not answered");
+        Verdict::Nothing
+    })
 }

@@ -37,7 +37,15 @@ impl Changed<'_> {
 
     /// A step led to another state.
     pub fn transition(&self) -> Vec<Event> {
-        self.with_pause(Event { to: Some(self.after.state.name().to_owned()), ..self.event(EventKind::Transition) })
+        let (to, reason) = (Some(self.after.state.name().to_owned()), self.reason_of_end());
+        self.with_pause(Event { to, reason, ..self.event(EventKind::Transition) })
+    }
+
+    // Why a job ended without being finished.
+    fn reason_of_end(&self) -> Option<String> {
+        let (before, ended) = (self.before, self.before.has_job() && !self.after.has_job());
+        let given_up = before.sector.as_ref().and_then(|sector| sector.abort_reason.clone());
+        before.let_go.as_ref().map(|let_go| let_go.reason.clone()).or(given_up).filter(|_| ended)
     }
 
     /// A step failed.

@@ -28,10 +28,11 @@ use self::command::{NowPause, Standing};
 use super::report::{Report, Reports};
 use super::{
     activity::{Activity, Kind, Now},
-    control::{self, Decision, Doing},
+    control::{self, Decision, Doing, Heed},
     failure::{Failure, Level},
     history::Changed,
     own_config::OwnConfig,
+    verdict::Verdict,
     view::{Shown, ThreadView},
 };
 use crate::{
@@ -53,12 +54,12 @@ use crate::{
 pub enum Message {
     /// A command of an operator.
     Command(Box<Command>),
-    /// The sector manager has ended this job.
-    Ended {
+    /// What the sector manager says of this job.
+    Verdict {
         /// See [`Record::job_name`].
         job: String,
-        /// Why.
-        reason: String,
+        /// What it says.
+        verdict: Verdict,
     },
 }
 
@@ -82,8 +83,8 @@ pub struct Owner {
     clock: Clock,
     /// Before this moment no step begins.
     hold_off: Option<HoldOff>,
-    /// The sector manager has ended the job: it is given up as soon as nothing runs.
-    ended: Option<(String, String)>,
+    /// What the sector manager says of the job in hand: the thread heeds it as soon as nothing runs and no operator holds it up.
+    verdict: Option<Failure>,
     /// A pause that stops a running processor, until it has.
     now_pause: Option<NowPause>,
     paused_since: Instant,
@@ -170,6 +171,7 @@ impl Owner {
             doing: shown(&record, paused_since, None),
             warning: None,
             ended: None,
+            verdict: None,
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
@@ -191,7 +193,7 @@ impl Owner {
             changed,
             clock,
             hold_off: None,
-            ended: None,
+            verdict: None,
             now_pause: None,
             paused_since,
             cordoned_since: Instant::now(),
@@ -213,7 +215,7 @@ impl Owner {
     async fn run_to_end(mut self, mut stop: watch::Receiver<Stop>) {
         loop {
             self.show(None);
-            let flow = if self.give_up_ended().await {
+            let flow = if self.heed_verdict().await {
                 Flow::GoOn
             } else if self.record.paused.is_some() {
                 self.rest(None, &mut stop).await
@@ -315,7 +317,7 @@ impl Owner {
             if self.record.pause_pending {
                 self.pause_between_waits().await;
             }
-            if self.record.paused.is_some() || self.ended.is_some() || self.is_cordoned_off() {
+            if self.record.paused.is_some() || self.verdict.is_some() || self.is_cordoned_off() {
                 return Flow::GoOn;
             }
         };
@@ -385,6 +387,9 @@ impl Owner {
     }
 
     async fn commit_step(&mut self, moved: Moved) {
+        if moved.sector.as_ref().is_some_and(|sector| sector.removing) {
+            return self.note_removal(moved).await;
+        }
         let before = self.record.clone();
         let mut after = before.clone();
         control::apply_step(&mut after, self.now_ms());
@@ -403,13 +408,22 @@ impl Owner {
             return;
         }
         failpoint::reach("after-commit", moved.state.name());
-        if moved.state == State::Empty && before.last_err.is_some() {
-            // A sector that failed for good: sectors must not be burnt one after another.
+        if before.failed_for_good() {
+            // Sectors must not be burnt one after another.
             self.hold_off = Some(hold_off("next sector", self.config.sealing.seal_interval));
         }
         info!(thread = self.index, sector, from = %before.state, state = %moved.state, "moved");
         if let Some(event) = moved.event {
             self.report(before.state, event.name(), None);
+        }
+    }
+
+    // From here on the files of a job that was given up go; to everybody else nothing has changed.
+    async fn note_removal(&mut self, moved: Moved) {
+        let after = Record { sector: moved.sector, last_err: None, retry: 0, ..self.record.clone() };
+        match self.commit(after, vec![], vec![]).await {
+            Ok(()) => self.pause_between_waits().await,
+            Err(error) => self.fail(error.into()).await,
         }
     }
 
@@ -431,26 +445,49 @@ impl Owner {
         }
         let before = self.record.state;
         self.adopt(after);
-        self.report(before, "Failure", Some(&failure));
+        // Whoever has the job now reports it.
+        if failure.level != Level::Lost {
+            self.report(before, "Failure", Some(&failure));
+        }
     }
 
     // Handles one message. Messages are answered when what they did is durable.
     async fn handle(&mut self, message: Message, standing: Standing) {
         match message {
             Message::Command(command) => self.command(*command, standing).await,
-            Message::Ended { job, reason } => self.ended = Some((job, reason)),
+            Message::Verdict { job, verdict } => self.hear(&job, verdict),
         }
     }
 
-    // Gives the job up that the sector manager has ended, if it is still in hand. Returns whether it did.
-    async fn give_up_ended(&mut self) -> bool {
-        let Some((job, reason)) = self.ended.take() else { return false };
-        let in_hand = self.record.job_name().is_some_and(|held| held == job);
-        // Its end is being reported, and the answer to that says more.
-        if !in_hand || matches!(self.record.state, State::Generated | State::Finished | State::Aborted) {
+    fn hear(&mut self, job: &str, verdict: Verdict) {
+        if self.record.job_name().as_deref() != Some(job) {
+            return;
+        }
+        let heard = match verdict {
+            Verdict::Nothing => return,
+            Verdict::InHand => None,
+            Verdict::Stop(failure) => Some(failure).filter(|failure| control::heed(&self.record, failure) != Heed::Never),
+        };
+        if heard != self.verdict {
+            info!(thread = self.index, sector = job, verdict = heard.as_ref().map(tracing::field::display), "heard of the sector manager");
+            self.verdict = heard;
+            self.show_verdict();
+        }
+    }
+
+    // Does what the sector manager says of the job, if it is time. Returns whether it was.
+    async fn heed_verdict(&mut self) -> bool {
+        let Some(verdict) = self.verdict.clone() else { return false };
+        let heed = control::heed(&self.record, &verdict);
+        if heed == Heed::AfterPause {
             return false;
         }
-        self.fail(Failure::abort(format!("ended by the sector manager: {reason}"))).await;
+        self.verdict = None;
+        self.show_verdict();
+        if heed == Heed::Never {
+            return false;
+        }
+        self.fail(verdict).await;
         true
     }
 
@@ -477,6 +514,10 @@ impl Owner {
             self.paused_since = Instant::now();
             self.hold_off = None;
         }
+        if record.job_name() != self.record.job_name() {
+            self.verdict = None;
+            self.show_verdict();
+        }
         self.record = record;
         self.show(None);
     }
@@ -488,6 +529,11 @@ impl Owner {
             view.doing = doing;
             view.warning.clone_from(&self.config.warning);
         });
+        self.changed.notify_one();
+    }
+
+    fn show_verdict(&self) {
+        self.view.send_modify(|view| view.verdict.clone_from(&self.verdict));
         self.changed.notify_one();
     }
 

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use shared_msgs::{
     plan::State,
-    sealer::{ReportState, ReportStateReply, ReportedFailure, SectorId, StateChange, WorkerPlace},
+    sealer::{ReportState, ReportedFailure, SectorId, StateChange, WorkerPlace},
     tasks::Tasks,
 };
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::{failure::Failure, owner::Message};
+use super::{
+    failure::Failure,
+    owner::Message,
+    verdict::{self, Verdict},
+};
 use crate::{
     failpoint,
     sector_manager::{SectorManager, ask_once},
@@ -68,8 +72,9 @@ async fn send_all(worker: String, sector_manager: Arc<dyn SectorManager>, mut in
             state_change: StateChange { prev: report.from.name().into(), next: report.to.name().into(), event: report.event },
             failure: report.failure.map(|failure| ReportedFailure { level: failure.level.name().into(), desc: failure.message }),
         };
-        let reply = match ask_once(&sector_manager, &request).await {
-            Ok(Ok(reply)) => reply,
+        let verdict = match ask_once(&sector_manager, &request).await {
+            Ok(Ok(reply)) => verdict::on_sector(report.sector, Ok(reply)),
+            // What that means, the next heartbeat hears: a pause is reported too, and must not lead to another one.
             Ok(Err(failure)) => {
                 debug!(%failure, "a state report was refused");
                 continue;
@@ -79,13 +84,9 @@ async fn send_all(worker: String, sector_manager: Arc<dyn SectorManager>, mut in
                 continue;
             }
         };
-        let Some(reason) = ended_by(reply) else { continue };
-        // A thread that has ended needs no telling.
-        report.thread.send(Message::Ended { job: report.sector.to_string(), reason }).await.ok();
+        if matches!(verdict, Verdict::Stop(_)) {
+            // A thread that has ended needs no telling.
+            report.thread.send(Message::Verdict { job: report.sector.to_string(), verdict }).await.ok();
+        }
     }
-}
-
-/// Why the sector manager has ended the sector, if it has.
-pub(super) fn ended_by(reply: ReportStateReply) -> Option<String> {
-    reply.abort_reason.or_else(|| reply.finalized.then(|| "it is finalized".into()))
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use shared_msgs::snapshot::{PausedBy, ThreadSnapshot, ThreadStatus};
+use shared_msgs::snapshot::{MAX_END_PENDING_BYTES, PausedBy, ThreadSnapshot, ThreadStatus, cut_text};
 use tokio::time::Instant;
 
 use super::{
     activity::{Kind, Now},
-    failure::Failure,
+    failure::{Failure, Level},
 };
 use crate::store::record::Record;
 
@@ -26,6 +26,8 @@ pub struct ThreadView {
     pub warning: Option<String>,
     /// Why its task has ended, if it has although the worker goes on: it takes no commands any more.
     pub ended: Option<String>,
+    /// What the sector manager says of its job, and what waits for the running stage or for an operator.
+    pub verdict: Option<Failure>,
 }
 
 /// What a thread is doing, as it is shown.
@@ -72,6 +74,17 @@ impl ThreadView {
         }
     }
 
+    /// What becomes of the job when nothing runs any more and nobody holds it up.
+    fn end_pending(&self) -> Option<String> {
+        let Failure { level, message } = self.verdict.as_ref()?;
+        let what = match level {
+            Level::Abort => "given up",
+            Level::Lost => "let go",
+            Level::Temporary | Level::Permanent | Level::Critical => return None,
+        };
+        Some(cut_text(&format!("{what}, {message}"), MAX_END_PENDING_BYTES))
+    }
+
     /// The thread's part of a snapshot taken now.
     pub fn snapshot(&self) -> ThreadSnapshot {
         let record = &self.record;
@@ -86,6 +99,7 @@ impl ThreadView {
             status: self.status(),
             revision: record.revision,
             retry: record.retry,
+            end_pending: self.end_pending(),
             last_err: record.last_err.clone().or_else(|| self.warning.clone()),
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use shared_msgs::{
-    cli::{CliError, Exit, counted},
+    cli::{CliError, Exit, counted, is_yes},
     command::Verb,
 };
 
@@ -38,10 +38,6 @@ fn question(verb: Verb, summary: &Summary) -> String {
     format!("{verb} {} on {}?", counted(summary.changed(), "thread"), counted(summary.changing_workers, "worker"))
 }
 
-fn is_yes(answer: &str) -> bool {
-    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,12 +50,6 @@ mod tests {
         {
             assert!(!is_wanted(force, dry_run, stdin, stderr));
         }
-    }
-
-    #[test]
-    fn only_a_clear_yes_is_one() {
-        assert!(is_yes("y\n") && is_yes(" Yes "));
-        assert!(!is_yes("") && !is_yes("n") && !is_yes("yup"));
     }
 
     #[test]

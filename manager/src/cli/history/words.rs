@@ -40,6 +40,11 @@ pub(super) fn what(event: &Event, kind: &str) -> String {
 }
 
 fn moved(event: &Event) -> String {
+    let why = event.reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
+    way(event) + &why
+}
+
+fn way(event: &Event) -> String {
     match (event.from.as_deref(), event.to.as_deref()) {
         (Some(from), Some(to)) if from == to => format!("stays in {to}"),
         (Some(from), Some(to)) => format!("{from} -> {to}"),
@@ -95,6 +100,8 @@ mod tests {
     #[test]
     fn what_a_thread_does_and_what_stops_it() {
         assert_eq!(said(&event(EventKind::Transition)), "C1Done -> TreeDBuilt");
+        let given_up = Event { reason: Some("by an operator: bad disk".into()), to: Some("Empty".into()), ..event(EventKind::Transition) };
+        assert_eq!(said(&given_up), "C1Done -> Empty, by an operator: bad disk");
         let failed = Event { error: Some("permanent: No cached parameters".into()), to: None, ..event(EventKind::Failure) };
         assert_eq!(said(&failed), "failed in C1Done: permanent: No cached parameters");
         assert_eq!(said(&event(EventKind::Paused)), "paused, as it was told to before");
