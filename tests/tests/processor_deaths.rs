@@ -1,6 +1,6 @@
 //! Of two generations of a processor never both live, however the first one ends and whatever it has started: what lives
 //! may write, and the next one gets the same sector.
-#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper says what went wrong by failing the test")]
 
 use std::path::{Path, PathBuf};
 

@@ -142,3 +142,35 @@ async fn run_builtin<T: Task>(task: T) -> Result<T::Output, Failure> {
         Err(error) => Err(Failure::told(format!("{} failed inside the proofs library: {error}", T::STAGE))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::{processor::processes::Process, thread::activity::Kind};
+
+    #[tokio::test]
+    async fn a_step_waits_until_nothing_of_an_earlier_run_lives_and_can_be_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let locations = [Location::initialise(directory.path()).unwrap()];
+        let earlier = Groups::new(&locations);
+        earlier.cleared().await;
+        let mut left = Command::new("sleep").arg("60").env(groups::MARK, earlier.mark()).spawn().unwrap();
+        let process = Process::find(left.id().try_into().unwrap()).unwrap();
+        while process.variable(groups::MARK).is_none() {
+            tokio::task::yield_now().await;
+        }
+
+        let processors = Processors::start(&ProcessorsConfig::default(), &locations);
+        let activity = Activity::begin();
+        let mut waiting = Box::pin(processors.cleared(&activity));
+        assert!(futures::poll!(&mut waiting).is_pending() && process.lives());
+        assert_eq!(activity.now().kind, Kind::Waiting { reason: "the end of an earlier run's processes".into() });
+        waiting.await;
+        assert!(!process.lives());
+        let mut at_once = Box::pin(processors.cleared(&activity));
+        assert!(futures::poll!(&mut at_once).is_ready());
+        left.wait().unwrap();
+    }
+}

@@ -137,6 +137,8 @@ impl Owner {
         tokio::spawn(child::log_lines(self.stage.clone(), pid, stderr));
         let mut lines = FramedRead::new(stdout, BoundedLines::of(max_line_bytes(&self.stage)));
         let (why, ending) = tokio::select! {
+            // Lines first: what it printed before its end may say why.
+            biased;
             ready = timeout(self.stable_wait, self.until_ready(&mut lines, pid)) => match ready {
                 Ok(true) => return Ok(Running { group, stdin, lines, pid }),
                 Ok(false) => ("it ended before it was ready".to_owned(), Ending::ByItself),

@@ -42,6 +42,7 @@ pub const MARK: &str = "DAMOCLES_WORKER_PROCESSOR";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(10);
 const LAST_LOOK_AGAIN: Duration = Duration::from_secs(1);
+const FIRST_SAID: Duration = Duration::from_secs(1);
 /// How often a process that does not end is spoken of.
 pub const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -156,7 +157,7 @@ impl Groups {
         let read = move || files.iter().flat_map(|file| groups.read(file)).collect::<Vec<_>>();
         let written = Arc::new(tokio::task::spawn_blocking(read).await.unwrap_or_default());
         let (mut left, mut pause) = (vec![], FIRST_LOOK_AGAIN);
-        let mut said = Instant::now();
+        let mut say = Instant::now() + FIRST_SAID;
         loop {
             let (groups, written) = (self.clone(), written.clone());
             let look = move || groups.end_left(left, &written);
@@ -166,11 +167,16 @@ impl Groups {
                 // The runtime ends.
                 Err(_) => return,
             };
-            if said.elapsed() >= SAY_AGAIN {
-                said = Instant::now();
+            if Instant::now() >= say {
+                say = Instant::now() + SAY_AGAIN;
                 for process in &left {
-                    let Process { pid, name: program, .. } = process;
-                    warn!(pid, program, "a process that an earlier run has left does not end: no stage runs before it has");
+                    let (pid, program, error) = (process.pid, &process.name, process.signal(Signal::KILL).err());
+                    warn!(
+                        pid,
+                        program,
+                        ?error,
+                        "what an earlier run has left does not end though it was killed: no stage runs before it has"
+                    );
                 }
             }
             sleep(pause).await;
@@ -192,10 +198,9 @@ impl Groups {
             if is_known || Some(process.pid) == own || !self.owns(&process, written) {
                 continue;
             }
-            let (pid, program) = (process.pid, &process.name);
-            match process.signal(Signal::KILL) {
-                Ok(()) => warn!(pid, program, "a process that an earlier run of this worker has left is killed"),
-                Err(error) => warn!(pid, program, %error, "a process that an earlier run of this worker has left cannot be killed: end it"),
+            // Whoever cannot be killed is spoken of with what does not end.
+            if process.signal(Signal::KILL).is_ok() {
+                warn!(pid = process.pid, program = process.name, "a process that an earlier run of this worker has left is killed");
             }
             known.push(process);
         }

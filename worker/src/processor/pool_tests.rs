@@ -9,6 +9,7 @@ use super::{Pool, Seat};
 use crate::{
     processor::{
         groups::Groups,
+        processes::Process,
         settings::{ProcessorsConfig, Settings},
         task::SynthProof,
     },
@@ -105,6 +106,36 @@ async fn whatever_a_processor_does_instead_of_answering_only_its_request_fails()
     }
     bench(&processor(&ready_then("exit"), "")).fails_once_then_works("has ended").await;
     bench(&processor(&ready_then("echo garbage; sleep 60"), "")).fails_once_then_works("no answer").await;
+}
+
+/// One that a processor has started, which holds its pipes and goes on when it is asked to end.
+const HELPER: &str = "sh -c \"trap '' TERM; while :; do sleep 0.1; done\" & echo $! > $DIR/helper";
+
+impl Bench {
+    fn helper_lives(&self) -> bool {
+        let pid = std::fs::read_to_string(self.directory.path().join("helper")).unwrap();
+        Process::find(pid.trim().parse().unwrap()).is_some_and(|helper| helper.lives())
+    }
+}
+
+#[tokio::test]
+async fn a_request_fails_and_the_next_one_starts_only_when_nothing_of_the_processor_lives() {
+    for does in ["exit 3", "kill -9 $$", "echo garbage; sleep 60", "exec 0<&-; read line"] {
+        let bench = bench(&processor(&format!("{HELPER}; {READY}; read line; {does}"), "auto_restart = false"));
+        assert_eq!(bench.run().await.unwrap_err().level, Level::Temporary, "{does}");
+        assert!(!bench.helper_lives(), "{does}");
+    }
+    for does in ["exit 3", "sleep 60"] {
+        let bench = bench(&processor(&at_first(&format!("{HELPER}; {does}")), "stable_wait = '500ms'"));
+        assert_eq!(bench.run().await, Ok(true), "{does}");
+        assert!(!bench.helper_lives(), "{does}");
+    }
+    let bench = bench(&processor(&format!("{HELPER}; {READY}; wait"), ""));
+    drop(bench.take().await.unwrap());
+    assert!(bench.helper_lives());
+    bench.stop.send_replace(true);
+    timeout(DEADLINE, bench.stop.closed()).await.unwrap();
+    assert!(!bench.helper_lives());
 }
 
 #[tokio::test]
