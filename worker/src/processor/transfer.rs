@@ -2,15 +2,13 @@
 //! synced, renamed, and its directory is synced. It has the time of the file that it was copied from: one that is there with
 //! its size and time was brought by an earlier run, and is not copied again.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use super::task::Transfer;
-use crate::store::{durable::sync_dir, location::at};
-
-const PARTIAL: &str = ".partial";
+use crate::store::{
+    durable::{partial, sync_dir},
+    location::at,
+};
 
 /// Copies what the routes say, in their order.
 pub fn run(transfer: &Transfer) -> io::Result<()> {
@@ -19,13 +17,6 @@ pub fn run(transfer: &Transfer) -> io::Result<()> {
         if route.opt.is_some_and(|option| option.is_dir) { copy_directory(from, to)? } else { copy_file(from, to)? }
     }
     Ok(())
-}
-
-/// The name under which a file is copied.
-pub fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(PARTIAL);
-    PathBuf::from(name)
 }
 
 /// Copies one file, whole or not at all.
