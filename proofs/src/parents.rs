@@ -21,7 +21,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use filecoin_hashers::Hasher;
@@ -136,7 +136,7 @@ impl Parents {
             warn!("the parents cache {} is not whole: it was half-made, and is made again", path.display());
             fs::remove_file(path).map_err(|error| at(path, error))?;
         }
-        let partial = path.with_added_extension(PARTIAL);
+        let partial = beside(path, PARTIAL);
         // Left by somebody who was killed.
         match fs::remove_file(&partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&partial, error))?,
@@ -229,14 +229,14 @@ fn lock(directory: &Path) -> Result<File, Error> {
 
 fn is_known(path: &Path) -> bool {
     let Ok(now) = stamp(path) else { return false };
-    let noted = || serde_json::from_slice::<Stamp>(&fs::read(path.with_added_extension(NOTE)).ok()?).ok();
+    let noted = || serde_json::from_slice::<Stamp>(&fs::read(beside(path, NOTE)).ok()?).ok();
     seen().get(path) == Some(&now) || noted() == Some(now)
 }
 
 // That the file is whole, and will be for as long as nobody touches it.
 fn note(path: &Path) -> Result<(), Error> {
     let stamp = stamp(path).map_err(|error| at(path, error))?;
-    let note = path.with_added_extension(NOTE);
+    let note = beside(path, NOTE);
     let written = fs::write(&note, serde_json::to_vec(&stamp)?).and_then(|()| File::open(&note)?.sync_all());
     if let Err(error) = written {
         warn!("the parents cache will be checked again by the next process, for {} cannot be written: {error}", note.display());
@@ -245,13 +245,20 @@ fn note(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn seen() -> std::sync::MutexGuard<'static, BTreeMap<PathBuf, Stamp>> {
+fn seen() -> MutexGuard<'static, BTreeMap<PathBuf, Stamp>> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn stamp(path: &Path) -> io::Result<Stamp> {
     let file = fs::metadata(path)?;
     Ok(Stamp { inode: file.ino(), size: file.len(), changed: (file.ctime(), file.ctime_nsec()) })
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(end);
+    PathBuf::from(name)
 }
 
 fn at(path: &Path, error: io::Error) -> io::Error {
@@ -329,7 +336,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
         let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
-        assert_eq!(names, [path.clone(), path.with_added_extension(NOTE)]);
+        assert_eq!(names, [path.clone(), beside(&path, NOTE)]);
     }
 
     #[test]
@@ -339,7 +346,7 @@ mod tests {
         let inode = fs::metadata(&path).unwrap().ino();
         for note in [None, Some(""), Some("{\"inode\":1}")] {
             seen().clear();
-            let file = path.with_added_extension(NOTE);
+            let file = beside(&path, NOTE);
             note.map_or_else(|| fs::remove_file(&file), |text| fs::write(&file, text)).unwrap();
             assert_eq!(ensured(directory.path()).1, Ensured::Checked);
             assert_eq!(fs::metadata(&path).unwrap().ino(), inode);

@@ -75,9 +75,9 @@ async fn a_half_made_one_is_made_again_before_a_sector_needs_it() {
         assert!(worker.terminate().await.success());
         fs::write(&path, wrong).unwrap();
         if !noted {
-            fs::remove_file(path.with_added_extension("whole")).unwrap();
+            fs::remove_file(path.with_extension("cache.whole")).unwrap();
         }
-        fs::write(path.with_added_extension("partial"), "left by somebody who was killed").unwrap();
+        fs::write(path.with_extension("cache.partial"), "left by somebody who was killed").unwrap();
         let next = bed.allocated().await + 1;
         worker.start();
         bed.requests.until_finalized(sector(next)).await;

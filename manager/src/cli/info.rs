@@ -126,6 +126,13 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   LastErr
     }
 
     #[test]
+    fn wide_says_how_far_a_stage_is() {
+        let running = json!({"kind": "running", "elapsed_ms": 5_000, "processor": "pc1 (pid 7)", "progress": "layer 7 of 11"});
+        let shown = shown(&snapshot(json!([{"index": 0, "stage": "PC1", "status": running}])), Output::Wide).unwrap();
+        assert!(shown.contains("  PC1    running 5s in pc1 (pid 7), layer 7 of 11  "), "{shown}");
+    }
+
+    #[test]
     fn wide_adds_plan_stage_status_revision_and_whether_it_is_cordoned() {
         let expected = "\
 Index  Loc      SectorID     Plan    Paused  PausedElapsed  State   Stage  Status                    Revision  Cordoned  LastErr

@@ -6,15 +6,16 @@
 use std::{
     fs, io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::fs::OFlags;
 
 use super::task::Transfer;
-use crate::store::{durable::sync_dir, location::at};
-
-const PARTIAL: &str = ".partial";
+use crate::store::{
+    durable::{partial, sync_dir},
+    location::at,
+};
 
 /// Copies what the routes say, in their order.
 pub fn run(transfer: &Transfer) -> io::Result<()> {
@@ -23,13 +24,6 @@ pub fn run(transfer: &Transfer) -> io::Result<()> {
         if route.opt.is_some_and(|option| option.is_dir) { copy_directory(from, to)? } else { copy_file(from, to)? }
     }
     Ok(())
-}
-
-/// The name under which a file is copied.
-pub fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(PARTIAL);
-    PathBuf::from(name)
 }
 
 /// Copies one file, whole or not at all.

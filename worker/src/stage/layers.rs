@@ -22,7 +22,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use shared_msgs::sealer::Commitment;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::on_disk;
@@ -113,6 +113,7 @@ impl Layers {
         };
         let looking = async {
             let mut looks = interval(LOOK);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 looks.tick().await;
                 if let Err(failure) = look().await {

@@ -83,7 +83,8 @@ fn whole_layers_stay_and_all_else_goes() {
 
 #[test]
 fn whatever_is_doubtful_begins_anew() {
-    let spoil: [(&str, fn(&Disk), u64); 6] = [
+    type Spoil = fn(&Disk);
+    let spoil: [(&str, Spoil, u64); 6] = [
         ("no note", |disk| fs::remove_file(disk.note()).unwrap(), 0),
         ("half a note", |disk| fs::write(disk.note(), "{\"made_from\":{\"regis").unwrap(), 0),
         ("a note of another kind", |disk| fs::write(disk.note(), "[1, 2]").unwrap(), 0),

@@ -14,11 +14,11 @@ use std::{
 use rustix::fs::Access;
 use shared_msgs::sealer::SectorId;
 
-use super::location::{at, is_inside, remove_path};
-use crate::processor::{
-    task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo},
-    transfer,
+use super::{
+    durable::partial,
+    location::{at, is_inside, remove_path},
 };
+use crate::processor::task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo};
 
 const DIRECTORIES: [&str; 4] = ["sealed", "cache", "update", "update-cache"];
 
@@ -140,7 +140,7 @@ impl AttachedStore {
     /// Removes one replica of a sector; one that is not there is no error.
     pub fn remove(&self, sector: SectorId, kind: Kind) -> io::Result<()> {
         let files = self.files(sector, kind);
-        remove_path(&transfer::partial(&files.replica))?;
+        remove_path(&partial(&files.replica))?;
         remove_path(&files.replica)?;
         remove_path(&files.cache)
     }
@@ -173,7 +173,7 @@ pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::location::Location;
+    use crate::{processor::transfer, store::location::Location};
 
     const SECTOR: SectorId = SectorId { miner: 10000, number: 2 };
 

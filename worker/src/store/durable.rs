@@ -3,14 +3,23 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::location::at;
 
+const PARTIAL: &str = ".partial";
+
+/// The name under which a file is written until it is whole.
+pub fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(PARTIAL);
+    PathBuf::from(name)
+}
+
 /// Replaces a file as a whole: whoever reads it later, after any end, sees the old bytes or the new ones.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let partial = path.with_added_extension("partial");
+    let partial = partial(path);
     let write = || {
         let mut file = File::create(&partial)?;
         file.write_all(bytes)?;
