@@ -141,3 +141,19 @@ async fn close(client: &Client, mut link: watch::Receiver<Link>) {
         _ => warn!("stopped; the connection to NATS did not drain in time"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_ends_before_the_manager_is_asked_to_is_its_failure() {
+        let running = std::future::pending::<()>().boxed().shared();
+        let ended = until_stop("answers the tools", async {}, &running).await.unwrap_err();
+        assert_eq!(ended.message, "the task that answers the tools has ended: it has nothing left to do");
+        let panicked = until_stop("answers the tools", async { panic!("x") }, &running).await.unwrap_err();
+        assert_eq!(panicked.message, "the task that answers the tools has ended: panicked: x");
+        let stopping = std::future::ready(()).boxed().shared();
+        assert!(until_stop("answers the tools", async {}, &stopping).await.is_ok());
+    }
+}

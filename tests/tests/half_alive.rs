@@ -81,7 +81,7 @@ async fn a_worker_that_is_asked_twice_gives_up_the_stage_that_runs() {
     let mut worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate));
     bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
     worker.process().ask_to_end();
-    bed.states.until("w1", "it is stopping", |snapshot| snapshot.status == WorkerStatus::Stopping).await;
+    worker.log().line_with(&["stopping", "signal=\"SIGTERM\""]).await;
     assert!(worker.terminate().await.success());
     worker.log().line_with(&["stages that still run are given up", "why=\"SIGTERM\""]).await;
     bed.states.until("w1", "its last report", says_so).await;

@@ -71,7 +71,37 @@ pub async fn watch(
 
 #[cfg(test)]
 mod tests {
+    use redb::backends::InMemoryBackend;
+    use shared_msgs::{
+        event::{Event, EventKind},
+        id::Id,
+        standstill::DEFAULT_PATIENCE,
+        subject::Prefix,
+    };
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::store::database::Store;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_minute_the_workers_reports_say_so_until_it_is_over() {
+        let outgoing = Arc::default();
+        let store = Store::in_memory(InMemoryBackend::new(), Arc::clone(&outgoing)).unwrap();
+        store.note(Event::new(EventKind::Transition, 1)).await.unwrap();
+        let tenure = watch::Sender::new(Tenure::Held { epoch: 7, until: None });
+        let worker = Arc::new(Worker::new("w1".parse().unwrap(), Prefix::default(), DEFAULT_PATIENCE, tenure.subscribe(), vec![]));
+        let progress = watch::Sender::default();
+        let events = EventPublisher { stores: vec![store], outgoing, tenure: tenure.subscribe(), instance_id: Id::NIL, progress };
+        let (events, link, changed) = (Arc::new(events), watch::Sender::new(Link::Up(1)), Arc::new(Notify::new()));
+        tokio::spawn(watch(worker.clone(), events.clone(), link.subscribe(), changed.clone(), DEFAULT_PATIENCE));
+        assert!(timeout(DEFAULT_PATIENCE, changed.notified()).await.is_err(), "not before a minute");
+        changed.notified().await;
+        let standstill = worker.snapshot().history_stands_still.unwrap();
+        assert_eq!((standstill.elapsed_ms, standstill.why.contains("lease")), (60_000, true), "{standstill:?}");
+        link.send_replace(Link::Down);
+        changed.notified().await;
+        assert_eq!(worker.snapshot().history_stands_still, None, "an outage is said elsewhere");
+    }
 
     #[test]
     fn only_events_that_wait_while_none_gets_through_stand_still() {

@@ -88,7 +88,8 @@ fn notes(lines: &[Line]) -> Vec<String> {
             format!("the history of {name} stands still since {}: {why}", since(*elapsed_ms))
         }),
     ));
-    let unstored = lines.iter().filter_map(|line| Some((&line.worker.name, line.worker.unstored_ms?)));
+    let silent = lines.iter().filter(|line| line.worker.report.history_stands_still.is_none());
+    let unstored = silent.filter_map(|line| Some((&line.worker.name, line.worker.unstored_ms?)));
     notes.extend(first_ones(unstored.map(|(name, elapsed_ms)| {
         format!(
             "the history of {name} stands still: JetStream has stored none of its reports for {}; see the storage of its servers",
