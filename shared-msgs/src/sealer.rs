@@ -433,8 +433,8 @@ pub struct ReportedFailure {
     pub desc: String,
 }
 
-/// What the sector manager thinks of the sector. With `finalized` or an `abort_reason` it has ended the sector, and the
-/// worker gives it up (damocles issue 737).
+/// What the sector manager thinks of the sector. With an `abort_reason` the worker gives it up (damocles issue 737); a sector
+/// that is `finalized` before the worker has said so is somebody else's, and the worker lets go of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportStateReply {
     /// The sector.
@@ -442,7 +442,7 @@ pub struct ReportStateReply {
     /// The sector is done with.
     #[serde(default)]
     pub finalized: bool,
-    /// Why it was ended.
+    /// Why it was ended; absent or empty if it was not.
     #[serde(default)]
     pub abort_reason: Option<String>,
 }

@@ -22,16 +22,15 @@ pub enum StoreCommand {
     #[command(after_help = "Example:\n  damocles-worker store file-init -l /mnt/remote")]
     FileInit(LocationArgs),
     /// Show files of sectors that no thread works on, and remove them
-    #[command(
-        after_help = "A thread that learns that somebody else has finished its sector keeps the files aside and takes the next one. Files
-that no record speaks of (not in hand) are found only while no worker has the location.
+    #[command(after_help = "A thread that learns that somebody else has finished its sector keeps the files aside
+and takes the next one. Files that no record speaks of (not in hand) are found only
+while no worker has the location.
 
 Examples:
   damocles-worker store scan -c worker.toml
   damocles-worker store scan -l /mnt/nvme1/store /mnt/nvme2/store -o json
   damocles-worker store scan -c worker.toml --remove s-t010000-2
-  damocles-worker store scan -c worker.toml --remove-all -f"
-    )]
+  damocles-worker store scan -c worker.toml --remove-all -f")]
     Scan(scan::ScanArgs),
 }
 

@@ -27,10 +27,9 @@ const WIDE_COLUMNS: [&str; 3] = ["Plan", "State", "Paths"];
 
 /// Where to look, and what to remove.
 #[derive(clap::Args, Debug)]
-#[group(id = "where", required = true, multiple = true, args = ["locations", "config"])]
 pub struct ScanArgs {
     /// Locations of sealing threads
-    #[arg(short, long = "location", value_name = "DIR", num_args = 1..)]
+    #[arg(short, long = "location", value_name = "DIR", num_args = 1.., required_unless_present = "config")]
     pub locations: Vec<PathBuf>,
     /// A worker's configuration file: all of its locations
     #[arg(short, long, value_name = "FILE")]
