@@ -15,7 +15,7 @@ use shared_msgs::{
     jetstream::{JetStreamError, present},
     subject::Prefix,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
 use super::connection::AtEachConnection;
@@ -24,6 +24,8 @@ use super::connection::AtEachConnection;
 const EVENTS_MAX_BYTES: i64 = 1 << 30;
 const EVENTS_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const RETRY: Duration = Duration::from_secs(30);
+// While its servers have no leader, nobody answers.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sees to it at every connection that the stream of events is there. Nothing else depends on it.
 pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver<Link>) {
@@ -41,6 +43,11 @@ pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver
 
 /// The stream as it is, created if it is missing.
 pub async fn ensure(jetstream: &jetstream::Context, wanted: Config) -> Result<Stream, JetStreamError> {
+    let silent = JetStreamError::Failed(format!("nobody answers for stream {}", wanted.name));
+    timeout(PATIENCE, find_or_create(jetstream, wanted)).await.unwrap_or(Err(silent))
+}
+
+async fn find_or_create(jetstream: &jetstream::Context, wanted: Config) -> Result<Stream, JetStreamError> {
     match jetstream.get_stream(&wanted.name).await {
         Ok(stream) => {
             say(&wanted.name, &differences(&wanted, &stream.cached_info().config));

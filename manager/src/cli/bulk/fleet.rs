@@ -5,7 +5,13 @@ use std::time::Duration;
 use async_nats::jetstream;
 use serde::Deserialize;
 use shared_msgs::{
-    cli::human, client::server_time_ms, codec::decode, jetstream::present, name::WorkerName, selector::Selection, snapshot::WorkerStatus,
+    cli::human,
+    client::{asked_again, server_time_ms},
+    codec::decode,
+    jetstream::present,
+    name::WorkerName,
+    selector::Selection,
+    snapshot::WorkerStatus,
 };
 
 use super::super::worker::Session;
@@ -50,9 +56,10 @@ impl Fleet {
 
 /// Reads the bucket; the error says why that cannot be done.
 pub(super) async fn read(session: &Session) -> Result<Vec<Stored>, String> {
-    let patience = session.settings.timeout;
-    let read = tokio::time::timeout(patience, read_all(session)).await;
-    read.unwrap_or_else(|_| Err(format!("the workers' last states were not read within {}", human(patience))))
+    // The command itself has its own time, and does without.
+    let patience = session.settings.timeout / 2;
+    let read = asked_again(&session.client, patience, || read_all(session)).await;
+    read.unwrap_or_else(|| Err(format!("the workers' last states were not read within {}", human(patience))))
 }
 
 async fn read_all(session: &Session) -> Result<Vec<Stored>, String> {
