@@ -1,14 +1,23 @@
 //! Asking over the bus: one request, one deadline, and an answer that is told apart from a refusal, from silence and
 //! from nobody being there.
+//!
+//! ```text
+//!  call   one request: for what changes something
+//!  read   asked again while nobody answers, and over another server if this one says nothing at all
+//! ```
 
-use std::time::Duration;
+use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
-use async_nats::{Client, Message, client::RequestErrorKind};
+use async_nats::{Client, Message, client::RequestErrorKind, connection::State};
+use bytes::Bytes;
+use futures::FutureExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     codec::{Encoding, decode},
     error::{ErrorBody, HEADERS_ROOM},
+    hedged::{ASK_AGAIN, hedged},
     name::WorkerName,
     snapshot::WorkerSnapshot,
     subject::Prefix,
@@ -49,7 +58,7 @@ pub async fn call<Q: Serialize, R: DeserializeOwned>(
 ) -> Result<R, CallError> {
     let body = encoding.encode(request).map_err(|error| CallError::NotSent(subject.into(), error.to_string()))?;
     let sending = client.request(subject.to_owned(), body.into());
-    let message = match tokio::time::timeout(deadline, sending).await {
+    let message = match timeout(deadline, sending).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) => {
             return Err(match error.kind() {
@@ -61,6 +70,54 @@ pub async fn call<Q: Serialize, R: DeserializeOwned>(
         Err(_) => return Err(CallError::TimedOut { subject: subject.into(), deadline }),
     };
     answer_in(subject, &message)
+}
+
+/// Asks for something that changes nothing. `deadline` covers everything.
+pub async fn read<Q: Serialize, R: DeserializeOwned>(
+    client: &Client,
+    subject: &str,
+    encoding: Encoding,
+    request: &Q,
+    deadline: Duration,
+) -> Result<R, CallError> {
+    let asking = || call(client, subject, encoding, request, deadline);
+    let silent = || Err(CallError::TimedOut { subject: subject.into(), deadline });
+    asked_again(client, deadline, asking).await.unwrap_or_else(silent)
+}
+
+/// Asks again while nobody answers, over another server if this one says nothing at all. For what may be asked twice; `None` if
+/// there is no answer in time.
+pub async fn asked_again<T, F: Future<Output = T>>(client: &Client, deadline: Duration, ask: impl Fn() -> F) -> Option<T> {
+    let asking = timeout(deadline, hedged(ASK_AGAIN, || ask().map(Some)));
+    over_a_living_server(client, asking).await.ok()
+}
+
+/// Does something over this connection. Until it is done, a server that says nothing at all is left for another one: by its pings
+/// alone the client would notice that only after 15 seconds.
+pub async fn over_a_living_server<T>(client: &Client, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = leave_silent_servers(client) => match never {},
+    }
+}
+
+async fn leave_silent_servers(client: &Client) -> Infallible {
+    loop {
+        sleep(ASK_AGAIN).await;
+        if client.connection_state() == State::Connected && !says_anything(client).await {
+            // One that cannot be asked for is no connection any more.
+            client.force_reconnect().await.ok();
+        }
+    }
+}
+
+// Nobody serves a new inbox. A server that lives says so at once, or that it may not be asked.
+async fn says_anything(client: &Client) -> bool {
+    let statistics = client.statistics();
+    let heard = statistics.in_bytes.load(Ordering::Relaxed);
+    let answered = timeout(ASK_AGAIN, client.request(client.new_inbox(), Bytes::new())).await;
+    answered.is_ok() || statistics.in_bytes.load(Ordering::Relaxed) != heard
 }
 
 /// What an answer says; a refusal is an error.
@@ -108,7 +165,7 @@ pub async fn last_report(client: &Client, prefix: &Prefix, worker: &WorkerName, 
         let age = Duration::from_millis(now.saturating_sub(stored).max(0) as u64);
         Ok(Some(LastReport { snapshot, age, revision: entry.revision }))
     };
-    tokio::time::timeout(deadline, read).await.map_err(|_| "JetStream does not answer".to_owned())?
+    timeout(deadline, read).await.map_err(|_| "JetStream does not answer".to_owned())?
 }
 
 /// The server's clock, Unix milliseconds: the `ts` of a stream-info reply (NATS ADR-1), which the client does not show.

@@ -24,6 +24,8 @@ use crate::{
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
+// With several servers, one that accepts connections and says nothing has its part of the time-out, but no less than this.
+const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
 // A dead link is noticed after two unanswered pings.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -239,7 +241,7 @@ impl NatsSettings {
 
     /// Connects now, within [`NatsSettings::timeout`].
     pub async fn connect_once(&self, client_name: &str) -> Result<Client, ConnectError> {
-        let options = self.options(client_name).await?.connection_timeout(self.timeout);
+        let options = self.options(client_name).await?;
         let connecting = tokio::time::timeout(self.timeout, options.connect(self.servers.as_slice()));
         match connecting.await {
             Ok(Ok(client)) => Ok(client),
@@ -259,7 +261,6 @@ impl NatsSettings {
             .options(client_name)
             .await?
             .retry_on_initial_connect()
-            .ping_interval(LINK_PING_INTERVAL)
             .reconnect_delay_callback({
                 // The callback is asked before the very first attempt too.
                 let first = std::sync::atomic::AtomicBool::new(true);
@@ -275,13 +276,20 @@ impl NatsSettings {
         Ok((client, watcher))
     }
 
+    // The client gives each server that it tries so long.
+    fn time_for_one_server(&self) -> Duration {
+        let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        (self.timeout / servers).max(SHORTEST_CONNECT).min(self.timeout)
+    }
+
     fn unreachable(&self, error: impl ToString) -> ConnectError {
         ConnectError::Unreachable { servers: self.servers(), error: error.to_string() }
     }
 
     async fn options(&self, client_name: &str) -> Result<ConnectOptions, ConnectError> {
         // Requests are bounded by our own deadlines.
-        let mut options = ConnectOptions::new().name(client_name).request_timeout(None);
+        let mut options = ConnectOptions::new().name(client_name).request_timeout(None).ping_interval(LINK_PING_INTERVAL);
+        options = options.connection_timeout(self.time_for_one_server());
         if let Some(path) = &self.creds {
             let refused = |error: std::io::Error| file_error("credentials file", path, error);
             options = options.credentials_file(path).await.map_err(refused)?;
@@ -395,6 +403,19 @@ mod tests {
     fn several_servers_are_separated_by_commas_and_shown_without_secrets() {
         let settings = NatsSettings::new(&args("nats://u:secret@a:1, nats://b:2"), &NatsSection::default()).unwrap();
         assert_eq!(settings.servers(), "a:1, b:2");
+    }
+
+    #[test]
+    fn the_time_out_is_divided_among_the_servers() {
+        let of_one = |server, timeout| {
+            let args = NatsArgs { timeout: Some(timeout), ..args(server) };
+            NatsSettings::new(&args, &NatsSection::default()).unwrap().time_for_one_server()
+        };
+        let three = "nats://a:1,nats://b:2,nats://c:3";
+        assert_eq!(of_one("nats://a:1", Duration::from_secs(6)), Duration::from_secs(6));
+        assert_eq!(of_one(three, Duration::from_secs(6)), Duration::from_secs(2));
+        assert_eq!(of_one(three, Duration::from_millis(600)), SHORTEST_CONNECT);
+        assert_eq!(of_one(three, Duration::from_millis(300)), Duration::from_millis(300));
     }
 
     #[test]

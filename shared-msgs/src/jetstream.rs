@@ -1,6 +1,12 @@
 //! Whether the server keeps anything: all that needs JetStream asks here first, and works without it where there is none.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{Context, ErrorCode, context::AccountErrorKind};
+use tokio::time::timeout;
+
+// Nobody answers while its servers have no leader.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why JetStream cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +28,9 @@ impl JetStreamError {
 
 /// Asks whether there is one.
 pub async fn present(jetstream: &Context) -> Result<(), JetStreamError> {
-    let Err(error) = jetstream.query_account().await else { return Ok(()) };
+    let asked = timeout(PATIENCE, jetstream.query_account()).await;
+    let answered = asked.map_err(|_| JetStreamError::Failed("JetStream does not answer".into()))?;
+    let Err(error) = answered else { return Ok(()) };
     Err(match error.kind() {
         AccountErrorKind::JetStreamUnavailable => JetStreamError::Absent,
         AccountErrorKind::JetStream(error)

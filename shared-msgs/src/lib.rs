@@ -7,7 +7,8 @@
 //! - [`command`]: the verbs, their requests and replies; [`selector`]: which threads they are for; [`error`]: what a
 //!   refusal looks like; [`api`]: what managers answer; [`sealer`]: what a worker asks of the sector manager
 //! - [`plan`]: the plans with their states and stages, as data
-//! - [`connect`], [`client`], [`jetstream`]: reaching NATS, asking over it, whether it keeps anything; [`worker_client`]: commanding one worker
+//! - [`connect`], [`client`], [`jetstream`]: reaching NATS, asking over it, whether it keeps anything; [`hedged`]: asking again;
+//!   [`worker_client`]: commanding one worker
 //! - [`config`], [`cli`], [`log`]: strict configuration files; exit codes and output of the command-line tools; what is logged
 //! - [`tasks`]: tasks that must not end while their process runs; [`standstill`]: what should go on and does not
 //!
@@ -22,6 +23,7 @@ pub mod config;
 pub mod connect;
 pub mod error;
 pub mod event;
+pub mod hedged;
 pub mod id;
 pub mod jetstream;
 pub mod lease;

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use self::attempts::{Attempts, Next};
 use crate::{
     cli::{CliError, Exit, human},
-    client::{CallError, LastReport, call, last_report},
+    client::{CallError, LastReport, asked_again, call, last_report, over_a_living_server, read},
     codec::Encoding,
     command::{BulkReply, CommandReply, CommandRequest, Verb, verb},
     error::{ErrorBody, ErrorKind},
@@ -75,7 +75,7 @@ impl WorkerClient {
     /// The worker's state, taken now.
     pub async fn list(&self) -> Result<WorkerSnapshot, Unanswered> {
         let subject = self.prefix.command(&self.worker, verb::LIST);
-        match call(&self.client, &subject, Encoding::Json, &serde_json::Map::new(), self.timeout).await {
+        match read(&self.client, &subject, Encoding::Json, &serde_json::Map::new(), self.timeout).await {
             Ok(snapshot) => Ok(snapshot),
             Err(CallError::NoResponders(_)) => Err(self.not_delivered().await),
             Err(CallError::Refused(body)) => Err(self.refused(body).into()),
@@ -113,6 +113,10 @@ impl WorkerClient {
 
     // JSON, so that `nats sub` shows what operators do. The id is drawn once: whatever is sent again is the same command.
     async fn deliver<R: DeserializeOwned>(&self, verb: Verb, request: CommandRequest, began: Instant) -> Result<R, CliError> {
+        over_a_living_server(&self.client, self.attempt(verb, request, began)).await
+    }
+
+    async fn attempt<R: DeserializeOwned>(&self, verb: Verb, request: CommandRequest, began: Instant) -> Result<R, CliError> {
         let request = signed(request);
         let subject = self.prefix.command(&self.worker, verb.name());
         let mut attempts = Attempts::new(self.timeout);
@@ -133,8 +137,13 @@ impl WorkerClient {
     }
 
     async fn not_delivered(&self) -> Unanswered {
-        let mut unanswered = not_delivered(&self.worker, last_report(&self.client, &self.prefix, &self.worker, self.timeout).await);
-        if let Some(trouble) = state_bucket::trouble_now(&self.client, &self.prefix, self.timeout).await {
+        // It only explains, and whoever asks has waited before.
+        let patience = self.timeout / 2;
+        let last = asked_again(&self.client, patience, || last_report(&self.client, &self.prefix, &self.worker, patience));
+        let trouble = asked_again(&self.client, patience, || state_bucket::trouble_now(&self.client, &self.prefix, patience));
+        let (last, trouble) = tokio::join!(last, trouble);
+        let mut unanswered = not_delivered(&self.worker, last.unwrap_or_else(|| Err("JetStream does not answer".into())));
+        if let Some(trouble) = trouble.flatten() {
             // Then what is known of it may be old, or nothing.
             let hint = unanswered.error.hint.take().map(|hint| format!("; {hint}")).unwrap_or_default();
             unanswered.error = unanswered.error.hint(format!("{trouble}{hint}"));

@@ -35,6 +35,11 @@ impl EventLog {
         let jetstream = jetstream::new(bus.client.clone());
         let (name, subjects) = (bus.prefix.events_stream(), vec![bus.prefix.events_of_all()]);
         jetstream.get_or_create_stream(stream::Config { name, subjects, allow_direct: true, ..stream::Config::default() }).await.unwrap();
+        EventLog::of(bus)
+    }
+
+    /// Reads the stream that a manager makes.
+    pub fn of(bus: &Bus) -> EventLog {
         EventLog { bus: bus.clone(), patience: DEADLINE }
     }
 

@@ -31,6 +31,11 @@ impl Manager {
         bus.served(&bus.prefix.api(verb::LIST)).await;
     }
 
+    /// Waits until it has begun to answer, beside others.
+    pub async fn ready(&self) {
+        self.process.log().line_with(&["ready, with a mock sector manager"]).await;
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -51,7 +51,10 @@ impl NatsCluster {
         let jetstream = jetstream::new(bus.client.clone());
         until(&format!("{stream} is replicated"), async || {
             let config = info(bus, stream).await?.config;
-            jetstream.update_stream(stream::Config { num_replicas: NAMES.len(), ..config }).await.ok()?;
+            if config.num_replicas != NAMES.len() {
+                let update = jetstream.update_stream(stream::Config { num_replicas: NAMES.len(), ..config });
+                timeout(PATIENCE, update).await.ok()?.ok()?;
+            }
             let cluster = info(bus, stream).await?.cluster?;
             (cluster.replicas.len() + 1 == NAMES.len() && cluster.replicas.iter().all(|replica| replica.current)).then_some(())
         })
@@ -61,6 +64,20 @@ impl NatsCluster {
     /// The node that leads a stream, as soon as there is one.
     pub async fn leader(&self, bus: &Bus, stream: &str) -> usize {
         until(&format!("{stream} has a leader"), async || number(&info(bus, stream).await?.cluster?.leader?)).await
+    }
+
+    /// The node that leads a stream, once that is another one than this.
+    pub async fn leader_other_than(&self, bus: &Bus, stream: &str, number: usize) -> usize {
+        until(&format!("{stream} is led by another node than {number}"), async || {
+            let leader = self.leader(bus, stream).await;
+            if leader != number {
+                return Some(leader);
+            }
+            let down = bus.client.request(format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}"), "".into());
+            timeout(PATIENCE, down).await.ok();
+            None
+        })
+        .await
     }
 
     /// The node that leads JetStream: it was the last one to say so.

@@ -76,7 +76,7 @@ impl Bus {
         let (release, released) = oneshot::channel::<()>();
         let (serving, seen_serving) = watch::channel(false);
         let me = Lease { worker_id, instance_id: worker.instance_id, epoch: None, host: worker.host.clone(), pid: std::process::id() };
-        let stream = NatsEvents { client: client.clone(), prefix: prefix.clone(), worker: worker.name.clone() };
+        let stream = NatsEvents { client: client.clone(), prefix: prefix.clone(), worker: worker.name.clone(), link: link.clone() };
         let server = Server { commands: Arc::new(commands), client: client.clone(), prefix: prefix.clone(), serving };
         let keeper = NatsLease { client: client.clone(), prefix, ttl: lease_ttl };
         tasks.spawn(

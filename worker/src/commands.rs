@@ -31,7 +31,7 @@ use crate::{
 // A command is a few hundred bytes.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
 const MAX_TEXT_BYTES: usize = 1 << 10;
-// After a reconnect the lease is confirmed within a few milliseconds; so long a command waits for that.
+// A lease that has run out is confirmed within a few milliseconds of a reconnect; so long a command waits for that.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// A worker's commands.

@@ -154,7 +154,8 @@ mod tests {
     async fn a_step_waits_until_nothing_of_an_earlier_run_lives_and_can_be_interrupted() {
         let directory = tempfile::tempdir().unwrap();
         let locations = [Location::initialise(directory.path()).unwrap()];
-        let earlier = Groups::new(&locations);
+        let tasks = Tasks::new().0;
+        let earlier = Groups::new(&tasks, &locations);
         earlier.cleared().await;
         let mut left = Command::new("sleep").arg("60").env(groups::MARK, earlier.mark()).spawn().unwrap();
         let process = Process::find(left.id().try_into().unwrap()).unwrap();
@@ -162,7 +163,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
 
-        let processors = Processors::start(&ProcessorsConfig::default(), &locations);
+        let processors = Processors::start(&tasks, &ProcessorsConfig::default(), &locations);
         let activity = Activity::begin();
         let mut waiting = Box::pin(processors.cleared(&activity));
         assert!(futures::poll!(&mut waiting).is_pending() && process.lives());

@@ -30,7 +30,8 @@ use crate::{
 };
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
-const LAST_DELAY: Duration = Duration::from_secs(5);
+// With its jitter less than a second: that soon after their stream has a leader again, events flow.
+const LAST_DELAY: Duration = Duration::from_millis(750);
 
 /// The part of the stream that holds this worker's events.
 pub trait EventStream: Send + Sync {

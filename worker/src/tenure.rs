@@ -4,19 +4,25 @@
 //! ```text
 //!              acquired              a renewal is refused, another process has it
 //!  Unsettled ----------> Held ---------------------------------------------------> StandingBy
-//!                         ^  connection lost: unconfirmed until renewed                |
+//!                         ^  unconfirmed once it was refused, or ran out unconnected   |
 //!                         +------------------------------------------------------------+ the other one's lease is gone
 //! ```
+//! A lease outlives the connection, and the server that leads its bucket: until it has run out, nobody else can have it.
+//!
 //! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure, without clock or bus.
 //! [`keep`] asks. [`Tenure`] is what everybody else sees.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use shared_msgs::{id::Id, lease::Lease};
+use shared_msgs::{
+    hedged::{ASK_AGAIN, hedged},
+    id::Id,
+    lease::Lease,
+};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -31,7 +37,7 @@ pub enum Tenure {
     Held {
         /// The lease's epoch.
         epoch: u64,
-        /// Until when nobody else can have it; `None` until that is confirmed over this connection.
+        /// Until when nobody else can have it; `None` while that has to be confirmed.
         until: Option<Instant>,
     },
     /// There are no leases, for there is no JetStream; nobody else answered under the name.
@@ -50,7 +56,7 @@ impl Tenure {
         }
     }
 
-    /// Whether the process speaks for the name over the present connection.
+    /// Whether the process speaks for the name.
     pub fn speaks(&self) -> bool {
         matches!(self, Tenure::Held { until: Some(_), .. } | Tenure::Unleased)
     }
@@ -185,57 +191,82 @@ impl Keeper {
     }
 }
 
-/// Keeps the lease until the connection is lost, or the bucket is; from then on it is unconfirmed.
+/// Why a lease is kept no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The connection was lost. The lease is still held for the time it has.
+    Disconnected,
+    /// For longer than a lease lasts the bucket has not answered: it may be gone.
+    Silent,
+}
+
+/// Keeps the lease until the connection is `lost`, or its bucket is.
 pub async fn keep(
     keeper: &mut Keeper,
     bucket: &dyn LeaseBucket,
     ttl: Duration,
     tenure: &watch::Sender<Tenure>,
     lost: impl Future<Output = ()>,
-) {
+) -> Ended {
     tokio::select! {
         biased;
-        () = lost => {}
-        () = keep_while_there_is_one(keeper, bucket, ttl, tenure) => {}
+        () = lost => Ended::Disconnected,
+        () = keep_while_it_answers(keeper, bucket, ttl, tenure) => Ended::Silent,
     }
+}
+
+async fn keep_while_it_answers(keeper: &mut Keeper, bucket: &dyn LeaseBucket, ttl: Duration, tenure: &watch::Sender<Tenure>) {
+    loop {
+        failpoint::reach("task", "lease");
+        let asking = || async {
+            let sent = Instant::now();
+            match bucket.ask(keeper.next()).await {
+                Ok(answer) => Some((sent, answer)),
+                Err(error) => {
+                    debug!(error, "the lease could not be asked for");
+                    None
+                }
+            }
+        };
+        // One that was stored although its answer was lost has those refused that come behind it; what is read then tells.
+        let Ok((sent, answer)) = timeout(ttl, hedged(ASK_AGAIN.min(ttl / 3), asking)).await else {
+            return warn!("nobody answers for the lease of this worker's name; its bucket is looked for again");
+        };
+        let stood_by = *tenure.borrow() == Tenure::StandingBy;
+        let step = keeper.take(answer);
+        show(keeper, step, sent + ttl, tenure);
+        let pause = match step {
+            // In a fleet that came up together renewals must not stay in step.
+            Step::Renewed { .. } => (ttl / 3).mul_f64(0.8 + 0.4 * fastrand::f64()),
+            Step::StandingBy if stood_by => ttl / 3,
+            // The next question says so to everybody.
+            Step::StandingBy | Step::InDoubt => Duration::ZERO,
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Waits for a connection; what that says is handed on. A lease that runs out before has to be confirmed: by then another process
+/// may speak for the name.
+pub async fn until_connected<T>(tenure: &watch::Sender<Tenure>, connected: impl Future<Output = T>) -> T {
+    let held = *tenure.borrow();
+    let mut connected = std::pin::pin!(connected);
+    if let Tenure::Held { until: Some(until), .. } = held {
+        tokio::select! {
+            biased;
+            () = sleep_until(until) => unconfirm(tenure),
+            connected = &mut connected => return connected,
+        }
+    }
+    connected.await
+}
+
+fn unconfirm(tenure: &watch::Sender<Tenure>) {
     tenure.send_modify(|tenure| {
         if let Tenure::Held { until, .. } = tenure {
             *until = None;
         }
     });
-}
-
-async fn keep_while_there_is_one(keeper: &mut Keeper, bucket: &dyn LeaseBucket, ttl: Duration, tenure: &watch::Sender<Tenure>) {
-    let mut answered = Instant::now();
-    loop {
-        failpoint::reach("task", "lease");
-        let sent = Instant::now();
-        let pause = match timeout(ttl / 3, bucket.ask(keeper.next())).await {
-            Ok(Ok(answer)) => {
-                answered = sent;
-                let stood_by = *tenure.borrow() == Tenure::StandingBy;
-                let step = keeper.take(answer);
-                show(keeper, step, sent + ttl, tenure);
-                match step {
-                    // In a fleet that came up together renewals must not stay in step.
-                    Step::Renewed { .. } => (ttl / 3).mul_f64(0.8 + 0.4 * fastrand::f64()),
-                    Step::StandingBy if stood_by => ttl / 3,
-                    // The next question says so to everybody.
-                    Step::StandingBy | Step::InDoubt => Duration::ZERO,
-                }
-            }
-            Ok(Err(error)) if sent - answered > ttl => {
-                warn!(error, "the lease cannot be renewed; its bucket is looked for again");
-                return;
-            }
-            Ok(Err(error)) => {
-                debug!(error, "the lease could not be asked for");
-                ttl / 10
-            }
-            Err(_) => Duration::ZERO,
-        };
-        sleep(pause).await;
-    }
 }
 
 fn show(keeper: &Keeper, step: Step, until: Instant, tenure: &watch::Sender<Tenure>) {
@@ -248,11 +279,7 @@ fn show(keeper: &Keeper, step: Step, until: Instant, tenure: &watch::Sender<Tenu
             tenure.send_replace(Tenure::Held { epoch, until: Some(until) });
         }
         // Nothing may be done under a lease that was just refused.
-        Step::InDoubt => tenure.send_modify(|tenure| {
-            if let Tenure::Held { until, .. } = tenure {
-                *until = None;
-            }
-        }),
+        Step::InDoubt => unconfirm(tenure),
         Step::StandingBy => {
             if let (true, Some(other)) = (before != Tenure::StandingBy, &keeper.other) {
                 stands_by(&other.host, other.pid, other.instance_id);

@@ -75,6 +75,8 @@ fn nothing_may_be_done_after_the_lease_may_have_expired() {
     assert!(Tenure::Unleased.may_act(now) && !Tenure::StandingBy.may_act(now) && !Tenure::Unsettled.may_act(now));
 }
 
+const TTL: Duration = Duration::from_secs(15);
+
 // A bucket that is empty at first.
 struct Bucket(std::sync::Mutex<(Option<(Lease, u64)>, u64)>);
 
@@ -101,23 +103,84 @@ impl LeaseBucket for Bucket {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_is_kept_and_unconfirmed_once_the_connection_is_lost() {
+async fn a_lease_is_kept_over_a_lost_connection_for_the_time_it_has_and_no_longer() {
     let bucket = Bucket(Default::default());
     let (tenure, seen) = watch::channel(Tenure::Unsettled);
-    let ttl = Duration::from_secs(15);
     let mut keeper = Keeper::new(lease(1, 1));
-    keep(&mut keeper, &bucket, ttl, &tenure, sleep(Duration::from_secs(60))).await;
-    assert_eq!(*seen.borrow(), Tenure::Held { epoch: 1, until: None });
+    assert_eq!(keep(&mut keeper, &bucket, TTL, &tenure, sleep(Duration::from_secs(60))).await, Ended::Disconnected);
     assert!(bucket.0.lock().unwrap().1 >= 10, "renewed every third of the time it lasts");
+    let held = *seen.borrow();
+    assert!(held.may_act(Instant::now()) && held.speaks());
+    // It is back while the lease is good.
+    until_connected(&tenure, sleep(Duration::from_secs(1))).await;
+    assert_eq!(*seen.borrow(), held);
+    // It is back later: until it is renewed nothing is said under it.
+    until_connected(&tenure, sleep(TTL)).await;
+    assert_eq!(*seen.borrow(), Tenure::Held { epoch: 1, until: None });
     // Meanwhile another one came.
     *bucket.0.lock().unwrap() = (Some((lease(2, 2), 50)), 50);
-    keep(&mut keeper, &bucket, ttl, &tenure, sleep(Duration::from_secs(1))).await;
+    keep(&mut keeper, &bucket, TTL, &tenure, sleep(Duration::from_secs(1))).await;
     assert_eq!(*seen.borrow(), Tenure::StandingBy);
     bucket.0.lock().unwrap().0 = None;
-    let waiting = keep(&mut keeper, &bucket, ttl, &tenure, std::future::pending());
+    let waiting = keep(&mut keeper, &bucket, TTL, &tenure, std::future::pending());
     let mut acting = seen.clone();
     tokio::select! {
-        () = waiting => {}
+        ended = waiting => panic!("{ended:?}"),
         held = acting.wait_for(|tenure| tenure.speaks()) => assert_eq!(held.unwrap().epoch(), Some(51)),
     }
+}
+
+// A bucket whose leader has died: what it is asked is lost until then, and what it answers until a moment later.
+struct Leaderless {
+    bucket: Bucket,
+    asks: std::sync::Mutex<Vec<Ask>>,
+    stores_from: Instant,
+    answers_from: Instant,
+}
+
+impl LeaseBucket for Leaderless {
+    fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
+        self.asks.lock().unwrap().push(ask.clone());
+        if Instant::now() < self.stores_from {
+            return Box::pin(async { Err("no responders".into()) });
+        }
+        let answer = self.bucket.ask(ask);
+        if Instant::now() < self.answers_from { Box::pin(std::future::pending()) } else { answer }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_is_tried_every_500_ms_until_the_bucket_has_a_leader_again_and_keeps_its_epoch() {
+    let began = Instant::now();
+    let bucket = Leaderless {
+        bucket: Bucket((Some((lease(1, 1), 7)), 7).into()),
+        asks: Default::default(),
+        stores_from: began + Duration::from_millis(3_900),
+        answers_from: began + Duration::from_millis(4_400),
+    };
+    let mut keeper = held(1, 1, 7);
+    let until = Some(began + TTL);
+    let (tenure, mut seen) = watch::channel(Tenure::Held { epoch: 7, until });
+    tokio::select! {
+        ended = keep(&mut keeper, &bucket, TTL, &tenure, std::future::pending()) => panic!("{ended:?}"),
+        renewed = seen.wait_for(|tenure| matches!(tenure, Tenure::Held { until: now, .. } if *now > until)) => {
+            assert_eq!(renewed.unwrap().epoch(), Some(7));
+        }
+    }
+    assert_eq!(began.elapsed(), Duration::from_millis(4_500));
+    // One was stored and not answered, so the next one was refused: the key was read, and what was found there renewed.
+    let renewal = |revision| Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, revision);
+    let asks = bucket.asks.lock().unwrap();
+    assert_eq!((&asks[..10], &asks[10..]), (&vec![renewal(7); 10][..], &[Ask::Read, renewal(8)][..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_is_silent_for_longer_than_a_lease_lasts_is_looked_for_again() {
+    let began = Instant::now();
+    let never = began + Duration::from_secs(3600);
+    let bucket = Leaderless { bucket: Bucket(Default::default()), asks: Default::default(), stores_from: never, answers_from: never };
+    let (tenure, seen) = watch::channel(Tenure::Held { epoch: 7, until: Some(began + TTL) });
+    assert_eq!(keep(&mut held(1, 1, 7), &bucket, TTL, &tenure, std::future::pending()).await, Ended::Silent);
+    assert_eq!(began.elapsed(), TTL);
+    assert!(seen.borrow().speaks() && !seen.borrow().may_act(Instant::now()), "it says how it is, and does nothing");
 }

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use super::{
     SharedRegistry,
     connection::{AtEachConnection, Trouble},
-    entries::{Entries, Entry},
+    entries::{Entries, Entry, in_time},
     streams,
     unreadable::Unreadable,
 };
@@ -69,7 +69,8 @@ impl Leases {
         });
         let jetstream = jetstream::new(client.clone());
         present(&jetstream).await?;
-        let (bucket, ttl) = lease::open_bucket(&jetstream, &self.prefix, self.ttl).await.map_err(JetStreamError::Failed)?;
+        let opened = in_time("the lease bucket", lease::open_bucket(&jetstream, &self.prefix, self.ttl)).await;
+        let (bucket, ttl) = opened.map_err(JetStreamError::Failed)?;
         streams::say(&bucket.stream.cached_info().config.name, &differences(&bucket, ttl, self.ttl));
         let mut entries = self.load(client, &bucket, ttl, connected).await.map_err(JetStreamError::Failed)?;
         trouble.is_over();

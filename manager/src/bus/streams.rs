@@ -64,6 +64,12 @@ pub async fn gone(jetstream: &jetstream::Context, stream: &Stream) -> &'static s
 
 /// The stream as it is, created if it is missing.
 pub async fn ensure(jetstream: &jetstream::Context, wanted: Config) -> Result<Stream, JetStreamError> {
+    // While its servers have no leader, nobody answers.
+    let silent = JetStreamError::Failed(format!("nobody answers for stream {}", wanted.name));
+    timeout(PATIENCE, find_or_create(jetstream, wanted)).await.unwrap_or(Err(silent))
+}
+
+async fn find_or_create(jetstream: &jetstream::Context, wanted: Config) -> Result<Stream, JetStreamError> {
     match jetstream.get_stream(&wanted.name).await {
         Ok(stream) => {
             say(&wanted.name, &differences(&wanted, &stream.cached_info().config));

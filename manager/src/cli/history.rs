@@ -24,7 +24,7 @@ use clap::{Args, ValueEnum};
 use futures::StreamExt;
 use shared_msgs::{
     cli::{CliError, Exit, Stop, note},
-    client::server_time_ms,
+    client::{asked_again, server_time_ms},
     codec::decode,
     connect::NatsSettings,
     event::Event,
@@ -125,20 +125,21 @@ async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progres
     let prefix = settings.prefix.clone();
     let worker = args.worker.as_deref().map(|worker| prefix.worker_named(worker)).transpose();
     let worker = worker.map_err(|error| CliError::new(Exit::Usage, error))?;
-    let opened = async {
+    let opened = || async {
         let stream = open(client, &prefix).await?;
         let from_ms = match args.since {
             None => None,
             Some(since) => Some(since_ms(client, &prefix, since).await?),
         };
-        let query = Query { prefix, worker, index: args.index, sector: args.sector.clone(), from_ms };
+        let query = Query { prefix: prefix.clone(), worker: worker.clone(), index: args.index, sector: args.sector.clone(), from_ms };
         let end = stream.cached_info().state.last_sequence;
         let (messages, pending) = query.consume(client, &stream).await?;
         Ok::<_, CliError>((query, stream, messages, if pending { end } else { 0 }))
     };
-    let (query, mut stream, mut messages, end) = in_time(settings.timeout, opened).await??;
-    // Whoever follows waits as long as it takes.
-    let (end, patience) = if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout) };
+    let opened = asked_again(client, settings.timeout, opened).await;
+    let (query, mut stream, mut messages, end) = opened.ok_or_else(|| silent(settings.timeout))??;
+    // Whoever follows waits as long as it takes; what is there already comes at once.
+    let (end, patience) = if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout / 2) };
     let mut lines = Lines::new(args.output);
     lines.begin()?;
     let mut goes_on = end > 0;
@@ -190,8 +191,11 @@ async fn next(messages: &mut Ordered) -> Result<Message, CliError> {
 }
 
 async fn in_time<T>(patience: Duration, answer: impl Future<Output = T>) -> Result<T, CliError> {
-    let silent = |_| CliError::new(Exit::NoAnswer, format!("JetStream does not answer within {}", shared_msgs::cli::human(patience)));
-    timeout(patience, answer).await.map_err(silent)
+    timeout(patience, answer).await.map_err(|_| silent(patience))
+}
+
+fn silent(patience: Duration) -> CliError {
+    CliError::new(Exit::NoAnswer, format!("JetStream does not answer within {}", shared_msgs::cli::human(patience)))
 }
 
 async fn open(client: &Client, prefix: &Prefix) -> Result<Stream, CliError> {

@@ -127,7 +127,7 @@ async fn all(session: &Session) -> Result<(Vec<WorkerView>, Vec<String>), CliErr
     let mut after = None;
     loop {
         let request = ListWorkersRequest { after: after.clone(), limit: None };
-        let page: ListWorkersReply = session.ask_managers(verb::LIST, &request).await.map_err(no_manager)?;
+        let page: ListWorkersReply = session.read_managers(verb::LIST, &request).await.map_err(no_manager)?;
         workers.extend(page.workers);
         match page.next {
             None => return Ok((workers, page.notes)),

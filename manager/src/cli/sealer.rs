@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use shared_msgs::{
     cli::{CliError, Exit},
-    client::{CallError, call},
+    client::{CallError, call, read},
     codec::Encoding,
     connect::NatsSettings,
     error::ErrorKind,
@@ -35,24 +35,23 @@ pub async fn run(settings: NatsSettings, verb: Sealer) -> Result<(), CliError> {
 impl Session {
     /// Asks a sector manager for something that changes nothing.
     pub(super) async fn read_sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CliError> {
-        self.call_sealer(request).await.map_err(explain)
+        let subject = self.settings.prefix.sealer(R::METHOD);
+        let reply: Result<SealerReply<R::Reply>, _> = read(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
+        Ok(reply.map_err(explain)?.result)
     }
 
     /// Asks a sector manager for a change.
     pub(super) async fn ask_sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CliError> {
-        self.call_sealer(request).await.map_err(|error| match &error {
+        let subject = self.settings.prefix.sealer(R::METHOD);
+        let reply: Result<SealerReply<R::Reply>, _> = call(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
+        let reply = reply.map_err(|error| match &error {
             CallError::TimedOut { .. } | CallError::BadReply(..) => {
                 let message = format!("{error}; the outcome is unknown: it may have been done, or may still be");
                 CliError { message, ..error.into() }.hint("look at the list before you repeat the command")
             }
             _ => explain(error),
-        })
-    }
-
-    async fn call_sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
-        let subject = self.settings.prefix.sealer(R::METHOD);
-        let reply: SealerReply<R::Reply> = call(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await?;
-        Ok(reply.result)
+        });
+        Ok(reply?.result)
     }
 }
 

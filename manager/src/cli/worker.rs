@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     cli::{CliError, Exit},
-    client::{CallError, call},
+    client::{CallError, call, read},
     codec::Encoding,
     command,
     connect::{Link, NatsSettings},
@@ -182,7 +182,12 @@ impl Session {
         Ok(WorkerClient { client: client.clone(), prefix: settings.prefix.clone(), worker, timeout: settings.timeout })
     }
 
-    /// Asks the managers.
+    /// Asks the managers for something that changes nothing.
+    pub(super) async fn read_managers<Q: Serialize, R: DeserializeOwned>(&self, verb: &str, request: &Q) -> Result<R, CallError> {
+        read(&self.client, &self.settings.prefix.api(verb), Encoding::Msgpack, request, self.settings.timeout).await
+    }
+
+    /// Asks the managers for a change.
     pub(super) async fn ask_managers<Q: Serialize, R: DeserializeOwned>(&self, verb: &str, request: &Q) -> Result<R, CallError> {
         call(&self.client, &self.settings.prefix.api(verb), Encoding::Msgpack, request, self.settings.timeout).await
     }

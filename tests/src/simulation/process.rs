@@ -17,7 +17,7 @@ use damocles_worker::{
         database::{Outgoing, Store},
         outbox::WaitingId,
     },
-    tenure::{Keeper, Tenure, keep},
+    tenure::{Keeper, Tenure, keep, until_connected},
     thread::{
         owner::{Owner as Thread, Stop, Surroundings},
         report::Reports,
@@ -311,7 +311,7 @@ async fn keep_lease(
     let bucket = SimulatedBucket { world: world.clone(), process: process.clone() };
     let mut link = process.link.subscribe();
     let keeping = async {
-        while link.wait_for(|up| *up).await.is_ok() {
+        while until_connected(&tenure, async { link.wait_for(|up| *up).await.is_ok() }).await {
             let lost = async { drop(link.wait_for(|up| !*up).await) };
             keep(&mut keeper, &bucket, TTL, &tenure, lost).await;
         }

@@ -7,14 +7,16 @@ use async_nats::{
     Client, HeaderMap,
     jetstream::{self, stream::LastRawMessageErrorKind},
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use serde::Deserialize;
 use shared_msgs::{
+    connect::Link,
     event::{Event, EventId},
+    hedged::{ASK_AGAIN, hedged},
     name::WorkerName,
     subject::Prefix,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::publishing::EventStream;
 
@@ -30,11 +32,13 @@ pub struct NatsEvents {
     pub prefix: Prefix,
     /// The worker.
     pub worker: WorkerName,
+    /// The connection's state.
+    pub link: watch::Receiver<Link>,
 }
 
 impl EventStream for NatsEvents {
     fn last(&self) -> BoxFuture<'_, Result<u64, String>> {
-        Box::pin(in_time(async {
+        Box::pin(self.answered(move || async move {
             match self.stream().await?.get_last_raw_message_by_subject(&self.prefix.events_of(&self.worker)).await {
                 Ok(message) => Ok(message.sequence),
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
@@ -48,7 +52,7 @@ impl EventStream for NatsEvents {
         struct Identified {
             id: EventId,
         }
-        Box::pin(in_time(async move {
+        Box::pin(self.answered(move || async move {
             let filter = self.prefix.events_of(&self.worker);
             let found = self.stream().await?.raw_message_builder().sequence(sequence + 1).next_by_subject(filter).send().await;
             match found {
@@ -63,7 +67,7 @@ impl EventStream for NatsEvents {
     }
 
     fn append<'a>(&'a self, last: u64, event: &'a Event) -> BoxFuture<'a, Result<u64, String>> {
-        Box::pin(in_time(async move {
+        Box::pin(self.answered(move || async move {
             let payload = serde_json::to_vec(event).map_err(|error| error.to_string())?;
             let mut headers = HeaderMap::new();
             headers.insert(EXPECTED_SEQUENCE, last.to_string());
@@ -81,8 +85,20 @@ impl NatsEvents {
         let jetstream = jetstream::new(self.client.clone());
         jetstream.get_stream_no_info(self.prefix.events_stream()).await.map_err(|error| error.to_string())
     }
-}
 
-async fn in_time<T>(asking: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err("no answer".into()))
+    // Asks again while nobody answers, which may be done with all of it: an event that is stored already is refused behind itself.
+    // What was asked over a connection that is lost is answered no more.
+    async fn answered<T, F: Future<Output = Result<T, String>>>(&self, ask: impl Fn() -> F) -> Result<T, String> {
+        let mut link = self.link.clone();
+        if !super::connected(&mut link).await {
+            return Err("the connection is closed".into());
+        }
+        link.borrow_and_update();
+        tokio::select! {
+            answered = timeout(PATIENCE, hedged(ASK_AGAIN, || ask().map(Some))) => {
+                answered.unwrap_or_else(|_| Err("no answer".into()))
+            }
+            _ = link.changed() => Err("the connection was lost".into()),
+        }
+    }
 }

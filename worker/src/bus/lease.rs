@@ -1,7 +1,10 @@
 //! The lease of the worker's name over NATS: kept in the bucket of leases where there is JetStream; where there is none,
 //! whoever answers under the name has it (see [`super::probe`]).
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_nats::{
     Client,
@@ -14,24 +17,22 @@ use futures::future::BoxFuture;
 use shared_msgs::{
     codec::{Encoding, decode},
     connect::Link,
+    hedged::{ASK_AGAIN, hedged},
     jetstream::{JetStreamError, present},
     lease::{Lease, key, open_bucket, standby_key},
     name::WorkerName,
     subject::Prefix,
 };
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tracing::{debug, info, warn};
 
 use super::probe;
 use crate::{
     identity::Worker,
-    tenure::{Answer, Ask, Keeper, LeaseBucket, Tenure, keep},
+    tenure::{Answer, Ask, Ended, Keeper, LeaseBucket, Tenure, keep, until_connected},
 };
 
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+// For one attempt to open the bucket.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One name's lease, as its worker keeps it.
@@ -55,38 +56,28 @@ impl NatsLease {
         stop: impl Future<Output = ()>,
     ) {
         let mut keeper = Keeper::new(me);
-        let mut bucket = None;
+        // Once it is open it is asked directly: who makes and finds buckets may be away for longer than their leaders.
+        let mut bucket: Option<Bucket> = None;
         let keeping = async {
-            let mut said = String::new();
-            while super::connected(&mut link).await {
+            while until_connected(&tenure, super::connected(&mut link)).await {
                 link.borrow_and_update();
-                match self.open().await {
-                    Ok((store, ttl)) => {
-                        said.clear();
-                        if ttl != self.ttl {
-                            info!(?ttl, configured = ?self.ttl, "the lease bucket was made with another time to live, and keeps it");
-                        }
-                        let lease = Bucket { store: store.clone(), worker: worker.name.clone() };
-                        bucket = Some(store);
+                if bucket.is_none() {
+                    let opened = tokio::select! {
+                        opened = self.open(worker) => opened,
+                        _ = link.changed() => continue,
+                    };
+                    bucket = opened;
+                }
+                match &bucket {
+                    Some(open) => {
                         let lost = async { drop(link.changed().await) };
-                        keep(&mut keeper, &lease, ttl, &tenure, lost).await;
-                    }
-                    Err(JetStreamError::Absent) => {
-                        if said.is_empty() {
-                            info!("NATS has no JetStream: no lease of the name, no history, and nothing is kept for managers");
-                            said = "said".into();
+                        if keep(&mut keeper, open, open.ttl, &tenure, lost).await == Ended::Silent {
+                            bucket = None;
                         }
+                    }
+                    None => {
+                        info!("NATS has no JetStream: no lease of the name, no history, and nothing is kept for managers");
                         probe::settle(worker, &self.client, &mut link, &tenure).await;
-                    }
-                    Err(JetStreamError::Failed(error)) => {
-                        if said != error {
-                            warn!(error, "commands cannot be served yet");
-                            said = error;
-                        }
-                        tokio::select! {
-                            () = sleep(TRY_AGAIN) => {}
-                            _ = link.changed() => {}
-                        }
                     }
                 }
             }
@@ -95,24 +86,50 @@ impl NatsLease {
             () = keeping => {}
             () = stop => {}
         }
-        if let (Some(bucket), Some(revision)) = (bucket, keeper.revision()) {
-            let released = timeout(PATIENCE, bucket.delete_expect_revision(key(&worker.name), Some(revision))).await;
+        if let (Some(Bucket { store, .. }), Some(revision)) = (bucket, keeper.revision()) {
+            let released = timeout(PATIENCE, store.delete_expect_revision(key(&worker.name), Some(revision))).await;
             debug!(?released, "the lease is given back");
         }
     }
 
-    async fn open(&self) -> Result<(Store, Duration), JetStreamError> {
+    // `None` where there is no JetStream.
+    async fn open(&self, worker: &Worker) -> Option<Bucket> {
+        let said = Mutex::new(String::new());
+        let (store, ttl) = hedged(ASK_AGAIN, || async {
+            let opened = timeout(PATIENCE, self.try_to_open()).await;
+            match opened.unwrap_or_else(|_| Err(JetStreamError::Failed("JetStream does not answer".into()))) {
+                Ok(opened) => Some(Some(opened)),
+                Err(JetStreamError::Absent) => Some(None),
+                Err(JetStreamError::Failed(error)) => {
+                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                    if *said != error {
+                        warn!(error, "commands cannot be served yet");
+                        *said = error;
+                    }
+                    None
+                }
+            }
+        })
+        .await?;
+        if ttl != self.ttl {
+            info!(?ttl, configured = ?self.ttl, "the lease bucket was made with another time to live, and keeps it");
+        }
+        Some(Bucket { store, ttl, worker: worker.name.clone() })
+    }
+
+    async fn try_to_open(&self) -> Result<(Store, Duration), JetStreamError> {
         let jetstream = jetstream::new(self.client.clone());
-        let opening = async {
-            present(&jetstream).await?;
-            open_bucket(&jetstream, &self.prefix, self.ttl).await.map_err(JetStreamError::Failed)
-        };
-        timeout(PATIENCE, opening).await.unwrap_or_else(|_| Err(JetStreamError::Failed("JetStream does not answer".into())))
+        // A bucket that is there can be found while nobody can say whether there is JetStream: only its own leader is asked.
+        match open_bucket(&jetstream, &self.prefix, self.ttl).await {
+            Ok(opened) => Ok(opened),
+            Err(error) => present(&jetstream).await.and(Err(JetStreamError::Failed(error))),
+        }
     }
 }
 
 struct Bucket {
     store: Store,
+    ttl: Duration,
     worker: WorkerName,
 }
 

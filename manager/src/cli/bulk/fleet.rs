@@ -6,7 +6,7 @@ use async_nats::jetstream;
 use serde::Deserialize;
 use shared_msgs::{
     cli::{human, note},
-    client::server_time_ms,
+    client::{asked_again, server_time_ms},
     codec::decode,
     jetstream::present,
     name::WorkerName,
@@ -57,12 +57,17 @@ impl Fleet {
 
 /// Reads the bucket; the error says why that cannot be done.
 pub(super) async fn read(session: &Session) -> Result<Vec<Stored>, String> {
-    let patience = session.settings.timeout;
-    let read = tokio::time::timeout(patience, read_all(session)).await;
-    read.unwrap_or_else(|_| Err(format!("the workers' last states were not read within {}", human(patience))))
+    // The command itself has its own time, and does without.
+    let patience = session.settings.timeout / 2;
+    let read = asked_again(&session.client, patience, || read_all(session)).await;
+    let late = || Err(format!("the workers' last states were not read within {}", human(patience)));
+    let (stored, trouble) = read.unwrap_or_else(late)?;
+    trouble.iter().for_each(|trouble| note(trouble));
+    Ok(stored)
 }
 
-async fn read_all(session: &Session) -> Result<Vec<Stored>, String> {
+// All of them, and what is wrong with the bucket.
+async fn read_all(session: &Session) -> Result<(Vec<Stored>, Option<String>), String> {
     // Only what is needed: threads are most of a snapshot.
     #[derive(Deserialize)]
     struct Head {
@@ -77,7 +82,7 @@ async fn read_all(session: &Session) -> Result<Vec<Stored>, String> {
     let name = prefix.state_stream();
     let unread = |what: &str, error: &dyn std::fmt::Display| format!("the workers' last states cannot be read: {what}: {error}");
     let stream = jetstream.get_stream(&name).await.map_err(|error| unread(&format!("stream {name}"), &error))?;
-    state_bucket::trouble(prefix, &stream.cached_info().config).iter().for_each(|trouble| note(trouble));
+    let trouble = state_bucket::trouble(prefix, &stream.cached_info().config);
     let now_ms = server_time_ms(client, &name).await.map_err(|error| unread("the server's time", &error))?;
     let keys = bucket::all_keys(prefix);
     let opened = Entries::open(client, &stream, keys, "whom a command for many threads expects to answer").await;
@@ -90,7 +95,7 @@ async fn read_all(session: &Session) -> Result<Vec<Stored>, String> {
         let age = Duration::from_millis(u64::try_from(now_ms.saturating_sub(entry.stored_ms)).unwrap_or(0));
         stored.push(Stored { worker, status, ping_interval_ms, age });
     }
-    Ok(stored)
+    Ok((stored, trouble))
 }
 
 #[cfg(test)]

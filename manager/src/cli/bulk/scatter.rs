@@ -1,11 +1,11 @@
-//! Asks all workers at once, then by name those that said nothing.
+//! Asks all workers at once, then by name those that said nothing; again all of them where their names are not known.
 
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt;
 use shared_msgs::{
     cli::{CliError, Exit},
-    client::{CallError, answer_in},
+    client::{CallError, answer_in, over_a_living_server},
     codec::Encoding,
     command::{CommandRequest, Verb},
     name::WorkerName,
@@ -25,6 +25,15 @@ const ALL: &str = "all";
 /// Sends the request to all workers and returns their answers: when all that are expected have answered, or the time is
 /// up. Whoever is asked again is asked with the same id, and acts once.
 pub(super) async fn scatter(
+    session: &Session,
+    verb: Verb,
+    request: &CommandRequest,
+    expected: Option<Vec<WorkerName>>,
+) -> Result<Gathered, CliError> {
+    over_a_living_server(&session.client, ask_and_gather(session, verb, request, expected)).await
+}
+
+async fn ask_and_gather(
     session: &Session,
     verb: Verb,
     request: &CommandRequest,
@@ -55,6 +64,10 @@ pub(super) async fn scatter(
             () = sleep_until(deadline) => break,
             () = sleep_until(again_at) => {
                 again_at += patience_of_one(patience);
+                if names.is_empty() {
+                    // Whom to ask by name is not known.
+                    ask(prefix.command_of_all(verb.name()), format!("{inbox}.{ALL}")).await?;
+                }
                 let missing: Vec<_> = gather.missing().cloned().collect();
                 for worker in missing {
                     // Sorted by name, and so found fast.
