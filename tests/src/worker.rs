@@ -250,9 +250,10 @@ impl Worker {
         let mut command = Command::new(binaries::worker());
         command.args(["daemon", "-c"]).arg(self.config_file()).current_dir(&self.directory);
         command.env("NATS_URL", &self.nats_url).envs(environment.iter().copied());
-        // Both would be shared with everything else on this machine.
+        // All of it would be shared with everything else on this machine.
         command.env("FIL_PROOFS_PARAMETER_CACHE", self.parameters());
         command.env("FIL_PROOFS_PARENT_CACHE", self.directory.join("parents"));
+        command.env("DAMOCLES_WORKER_STATE_DIR", self.directory.join("state"));
         self.process = Some(Process::spawn("damocles-worker", command, &self.directory.join("worker.log")));
     }
 

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     identity::Worker,
     store::{
-        database::Store,
+        own::OwnStore,
         results::{Asked, StoredBulk},
     },
     tenure::Tenure,
@@ -38,7 +38,7 @@ pub struct Commands {
     /// The worker.
     pub worker: Arc<Worker>,
     /// Where commands for many threads are written down.
-    pub store: Store,
+    pub store: Arc<OwnStore>,
     /// Whether commands may be carried out.
     pub tenure: watch::Receiver<Tenure>,
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::{
     config::Config,
     daemon::{Opened, StartError},
+    store::place::state_directory,
 };
 
 /// What a worker is started with.
@@ -41,5 +42,5 @@ pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
     let mut stop = Stop::listen()?;
     let shutdown = async move { stop.asked().await };
-    Ok(Opened::open(config)?.connect(name, settings).await?.run(shutdown).await?)
+    Ok(Opened::open(config, &state_directory())?.connect(name, settings).await?.run(shutdown).await?)
 }

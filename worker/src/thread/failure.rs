@@ -78,6 +78,6 @@ impl fmt::Display for Failure {
 
 impl From<crate::store::database::StoreError> for Failure {
     fn from(error: crate::store::database::StoreError) -> Self {
-        Failure::critical(error)
+        if error.may_pass() && may_pass(&error.to_string()) { Failure::temporary(error) } else { Failure::critical(error) }
     }
 }

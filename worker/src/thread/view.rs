@@ -19,6 +19,8 @@ pub struct ThreadView {
     pub record: Record,
     /// What it is doing.
     pub doing: Shown,
+    /// Why what it has done or was told cannot be written down at the moment.
+    pub store_error: Option<String>,
     /// What is wrong with it beside its job, e.g. with its configuration file.
     pub warning: Option<String>,
 }
@@ -70,7 +72,7 @@ impl ThreadView {
             status: self.status(),
             revision: record.revision,
             retry: record.retry,
-            last_err: record.last_err.clone().or_else(|| self.warning.clone()),
+            last_err: [&self.store_error, &record.last_err, &self.warning].into_iter().flatten().next().cloned(),
         }
     }
 }
