@@ -96,6 +96,13 @@ pub enum ErrorKind {
     /// Another process may own the worker's name by now; the command was not carried out.
     #[error("the worker cannot confirm that it still owns its name: nothing was done")]
     LeaseUnconfirmed,
+    /// The thread's store cannot be used: nobody knows what the thread has in hand.
+    #[error("the thread cannot be used: {reason}")]
+    ThreadUnusable {
+        /// What is wrong, and what to do.
+        #[serde(default)]
+        reason: String,
+    },
     /// The id belongs to another command.
     #[error("request_id {request_id} was used for another command: draw a new one")]
     RequestIdReused {
@@ -220,7 +227,7 @@ impl ErrorKind {
             ErrorKind::NotPaused { .. } | ErrorKind::StateUnreachable { .. } | ErrorKind::WorkerReports { .. } => 409,
             ErrorKind::SectorNotFinished { .. } | ErrorKind::SectorEnded { .. } | ErrorKind::SectorBusy { .. } => 409,
             ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
-            ErrorKind::LeaseUnconfirmed => 503,
+            ErrorKind::LeaseUnconfirmed | ErrorKind::ThreadUnusable { .. } => 503,
             ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } | ErrorKind::Other => 500,
         }
     }
@@ -231,6 +238,7 @@ impl ErrorBody {
     pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         let detail = match &mut self.kind {
             ErrorKind::BadRequest { detail } | ErrorKind::Internal { detail } => Some(detail),
+            ErrorKind::ThreadUnusable { reason } => Some(reason),
             _ => None,
         };
         [&mut self.message].into_iter().chain(detail)
@@ -281,6 +289,7 @@ mod tests {
             (ErrorKind::RevisionMismatch { expected: 1, actual: 2 }, "revision_mismatch"),
             (ErrorKind::NotSelected, "not_selected"),
             (ErrorKind::LeaseUnconfirmed, "lease_unconfirmed"),
+            (ErrorKind::ThreadUnusable { reason: text() }, "thread_unusable"),
             (ErrorKind::RequestIdReused { request_id: Id::NIL }, "request_id_reused"),
             (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
             (ErrorKind::WorkerReports { worker: text(), last_ping_ms: 1 }, "worker_reports"),

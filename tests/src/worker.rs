@@ -280,9 +280,10 @@ impl Worker {
     fn command(&self, mut command: Command, environment: &[(&str, &str)]) -> Command {
         command.args(["daemon", "-c"]).arg(self.config_file()).current_dir(&self.directory);
         command.env("NATS_URL", &self.nats_url).envs(environment.iter().copied());
-        // Both would be shared with everything else on this machine.
+        // All of it would be shared with everything else on this machine.
         command.env("FIL_PROOFS_PARAMETER_CACHE", self.parameters());
         command.env("FIL_PROOFS_PARENT_CACHE", self.directory.join("parents"));
+        command.env("DAMOCLES_WORKER_STATE_DIR", self.directory.join("state"));
         command
     }
 

@@ -58,5 +58,21 @@ async fn stores_are_made_by_hand_as_the_daemon_would_make_them() {
     let [first, second, attached] = paths.each_ref().map(|path| path.to_str().unwrap());
     bed.worker_cli(&["store", "sealing-init", "-l", first, second]).await.expect(0);
     bed.worker_cli(&["store", "file-init", "-l", attached]).await.expect(0);
-    assert!(paths.iter().all(|path| path.is_dir()), "{paths:?}");
+    assert!(paths.iter().all(|path| path.join("damocles.json").is_file()), "{paths:?}");
+    // Once more, they stay as they are.
+    let marker = std::fs::read(paths[2].join("damocles.json")).unwrap();
+    bed.worker_cli(&["store", "file-init", "-l", attached]).await.expect(0);
+    assert_eq!(std::fs::read(paths[2].join("damocles.json")).unwrap(), marker);
+    bed.worker_cli(&["store", "file-init", "--as-new", "-l", attached]).await.expect(0);
+    assert_ne!(std::fs::read(paths[2].join("damocles.json")).unwrap(), marker);
+}
+
+#[tokio::test]
+async fn places_that_cannot_be_read_are_not_taken_for_new_ones() {
+    let bed = Testbed::start().await;
+    let places = bed.scratch.directory("refused/state").join("places.json");
+    std::fs::write(&places, "{").unwrap();
+    let said = refused(&bed, "[[sealing_thread]]\nlocation = './a'\n").await;
+    assert!(said.contains(places.to_str().unwrap()) && said.contains("remove it"), "{said}");
+    assert!(!bed.scratch.path().join("refused/a").exists());
 }

@@ -335,8 +335,9 @@ async fn a_replica_stays_where_nobody_wrote_down_who_gave_its_sector_up() {
     bed.states.until_stuck("w1").await;
     worker.terminate().await;
     // As a version wrote it that took any refusal for an abort.
-    let store = Store::open(&worker.location(0).join("store.redb"), Arc::default()).unwrap();
-    let mut record = store.load().unwrap().unwrap();
+    let store = Store::file(&worker.location(0).join("store.redb"), Arc::default());
+    store.open().unwrap();
+    let mut record = store.load().await.unwrap().unwrap();
     (record.state, record.paused, record.last_err) = (State::Aborted, None, Some("abort: x".into()));
     record.sector.as_mut().unwrap().abort_reason = Some("x".into());
     store.commit(Change::to(&record)).await.unwrap();

@@ -14,16 +14,20 @@ use e2e::{
     binaries,
     bus::refused,
     fake_sector_manager::{FakeSectorManager, result},
-    state_watch::{is_paused, is_stuck},
+    gate::Gate,
+    state_watch::{is_paused, is_stuck, waits_for},
     testbed::{Testbed, sector},
     tmpfs::Tmpfs,
     worker::{Worker, WorkerConfig},
 };
 use serde_json::{Value, json};
 use shared_msgs::{
+    command::{BulkReply, CommandRequest, Outcome, Verb},
     error::ErrorKind,
+    id::Id,
     sealer::{ReportAborted, SubmitPreCommit, SubmitSnapupProof, piece_cid},
-    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
+    selector::Selector,
+    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot, WorkerStatus},
 };
 
 const RANDOMNESS: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -125,6 +129,106 @@ async fn a_full_store_keeps_the_sector_where_it_is_and_leaves_nothing_half_writt
     bed.bus.resume("w1", 0, None).await.unwrap();
     until_stuck_again(&mut bed, thread.revision).await;
     assert!(worker.persisted().contains(&1));
+    assert!(worker.terminate().await.success());
+}
+
+// Two threads in a PC1 that yields 2 MB once the gate is open, with the first one's store on a small disk of its own.
+async fn store_on_a_small_disk(bed: &mut Testbed, gate: &Gate) -> Option<(Worker, Tmpfs)> {
+    let hold = ["--more-bytes", "2000000", "--hold", gate.path().to_str().unwrap()];
+    let config = WorkerConfig::new("w1").threads(2).sealing("max_retries", "0").fixture("pc1", &hold, "concurrent = 2");
+    let mut worker = bed.prepare_worker("worker", &config);
+    let tmpfs = Tmpfs::mount(&worker.location(0), 8 << 10)?;
+    std::os::unix::fs::symlink(bed.scratch.directory("data"), worker.location(0).join("data")).unwrap();
+    worker.start();
+    let in_pc1 = |snapshot: &WorkerSnapshot| snapshot.threads.iter().all(is_in_pc1);
+    bed.states.until("w1", "both in PC1", in_pc1).await;
+    Some((worker, tmpfs))
+}
+
+fn is_in_pc1(thread: &ThreadSnapshot) -> bool {
+    matches!(&thread.status, ThreadStatus::Running { .. }) && thread.stage.as_deref() == Some("PC1")
+}
+
+fn keeps_pc1(thread: &ThreadSnapshot) -> bool {
+    let said = thread.last_err.as_ref().is_some_and(|error| error.contains("the result of PC1 is kept"));
+    waits_for("its store")(thread) && thread.state == "TicketAssigned" && said
+}
+
+#[tokio::test]
+async fn a_full_disk_under_a_threads_store_loses_no_result_and_holds_up_no_other_thread() {
+    let mut bed = Testbed::start().await;
+    let (_manager, _) = sector_manager(&bed).await;
+    let mut gate = bed.gate("pc1");
+    let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate).await else { return };
+    tmpfs.fill();
+    gate.open();
+    let thread = bed.states.until_thread("w1", 0, "it keeps what PC1 yielded", keeps_pc1).await;
+    let error = thread.last_err.unwrap();
+    assert!(error.starts_with("temporary: ") && error.contains("store.redb: ") && error.contains("No space left on device"), "{error}");
+    assert!(bed.bus.list("w1").await.summary.errors >= 1);
+    // The fixture's result is of no use to PC2.
+    bed.states.until_thread("w1", 1, "it goes on", |thread| thread.state == "PC1Done" && is_paused(thread, PausedBy::Error)).await;
+
+    let request =
+        CommandRequest { request_id: Some(Id::generate()), ..CommandRequest::to_all(Selector { all: true, ..Selector::default() }) };
+    let before: BulkReply = bed.bus.ask("w1", "cordon", &request).await.unwrap();
+    assert_eq!(before.threads[1].outcome, Some(Outcome::Cordoned));
+    let again: BulkReply = bed.bus.ask("w1", "cordon", &request).await.unwrap();
+    assert_eq!(again.threads[1].outcome, Some(Outcome::Cordoned), "a repeat");
+    bed.states.until_thread("w1", 0, "it still keeps it", keeps_pc1).await;
+
+    let seen = bed.states.seen().len();
+    tmpfs.free();
+    bed.states.until_thread("w1", 0, "it is written", |thread| thread.state == "PC1Done" && is_paused(thread, PausedBy::Error)).await;
+    assert!(!bed.states.seen()[seen..].iter().any(|(_, snapshot)| is_in_pc1(&snapshot.threads[0])), "PC1 ran again");
+    assert!(worker.terminate().await.success());
+    worker.start();
+    let pid = worker.pid();
+    let kept = |snapshot: &WorkerSnapshot| snapshot.pid == pid && snapshot.threads[0].state == "PC1Done";
+    bed.states.until("w1", "the next run", kept).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_first_store_lets_the_worker_stop_and_what_is_lost_is_said() {
+    let mut bed = Testbed::start().await;
+    bed.keep_states().await;
+    let (_manager, _) = sector_manager(&bed).await;
+    let mut gate = bed.gate("pc1");
+    let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate).await else { return };
+    tmpfs.fill();
+    gate.open();
+    bed.states.until_thread("w1", 0, "it keeps what PC1 yielded", keeps_pc1).await;
+    assert!(worker.terminate().await.success());
+    bed.states.until("w1", "its last report", |snapshot| snapshot.status == WorkerStatus::Stopped).await;
+    worker.log().line_with(&["what could not be written is lost", "PC1 is kept"]).await;
+    tmpfs.free();
+    worker.start();
+    let pid = worker.pid();
+    let again = |snapshot: &WorkerSnapshot| snapshot.pid == pid && snapshot.threads[0].state == "PC1Done";
+    bed.states.until("w1", "PC1 once more", again).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_the_reserve_for_commands_and_it_is_taken_again_when_there_is_room() {
+    let mut bed = Testbed::start().await;
+    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").idle());
+    let Some(tmpfs) = Tmpfs::mount(&worker.location(0), 8 << 10) else { return };
+    worker.start();
+    bed.states.until("w1", "it reports", |_| true).await;
+    let reserve = worker.location(0).join("store.reserve");
+    assert!(reserve.exists());
+    tmpfs.fill();
+    let mut commands = 0;
+    while reserve.exists() {
+        let verb = if commands % 2 == 0 { Verb::Cordon } else { Verb::Uncordon };
+        let request = CommandRequest { request_id: Some(Id::generate()), ..CommandRequest::to(0) };
+        bed.bus.order("w1", verb, &request).await.unwrap();
+        commands += 1;
+        assert!(commands < 4_000, "the disk is not full");
+    }
+    tmpfs.free();
+    bed.bus.pause("w1", 0).await.unwrap();
+    assert!(reserve.exists());
     assert!(worker.terminate().await.success());
 }
 

@@ -113,7 +113,7 @@ pub struct GeneratorArgs {
 pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
     match command {
         Command::Daemon(args) => daemon::run(nats, &args).await,
-        Command::Store(args) => store::run(&args.kind),
+        Command::Store(args) => store::run(&args.kind).await,
         Command::Processor(args) => processor::run(&args).await,
         Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {

@@ -21,7 +21,7 @@ use crate::{
     failpoint,
     identity::Worker,
     store::{
-        database::Store,
+        own::OwnStore,
         results::{Asked, StoredBulk},
     },
     tenure::Tenure,
@@ -39,7 +39,7 @@ pub struct Commands {
     /// The worker.
     pub worker: Arc<Worker>,
     /// Where commands for many threads are written down.
-    pub store: Store,
+    pub store: Arc<OwnStore>,
     /// Whether commands may be carried out.
     pub tenure: watch::Receiver<Tenure>,
 }

@@ -4,9 +4,15 @@
 //!  Opened (stores locked, names checked) -> Connected (NATS, now or later) -> Running -> stopped
 //! ```
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use shared_msgs::{
     connect::{ConnectError, Link, NatsSettings},
     event::EventKind,
@@ -35,6 +41,8 @@ use crate::{
         attached::AttachedStore,
         database::{Outgoing, Store, StoreError},
         location::Location,
+        own::OwnStore,
+        place::Places,
     },
     tenure::Tenure,
     thread::{
@@ -98,6 +106,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// What directories were used before cannot be read.
+    #[error("{0}: it says which disk belongs where; if all of them are mounted, remove it, and it is made anew")]
+    Places(io::Error),
     /// A thread's store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -109,25 +120,35 @@ pub enum StartError {
     TaskEnded(#[from] TaskEnded),
 }
 
+// Where a thread is, and what became of opening its store.
+struct Place {
+    location: Location,
+    store: Store,
+    opened: Result<(), StoreError>,
+}
+
 /// A worker whose stores are open: no other process can have them.
 pub struct Opened {
     config: Config,
-    locations: Vec<(Location, Store)>,
+    threads: Vec<Place>,
+    places: Arc<Places>,
     outgoing: Arc<Outgoing>,
     attached: Vec<AttachedStore>,
 }
 
 impl Opened {
-    /// Makes what is missing, checks, and locks the locations.
-    pub fn open(config: Config) -> Result<Self, StartError> {
+    /// Makes what is missing, checks, and locks the locations. What is remembered of them is in the state directory. A thread
+    /// whose store cannot be used does not keep the others from starting.
+    pub fn open(config: Config, state_directory: &Path) -> Result<Self, StartError> {
         if config.threads.is_empty() {
             return Err(StartError::NoThreads);
         }
-        let attached = attach(&config)?;
-        let locations = initialise(&config.threads)?;
+        let places = Arc::new(Places::load(state_directory).map_err(StartError::Places)?);
+        let locations = locate(&config.threads)?;
+        let attached = attach(&config, &places)?;
         let outgoing = Arc::<Outgoing>::default();
-        let locations = open_stores(locations, &outgoing)?;
-        Ok(Opened { config, locations, outgoing, attached })
+        let threads = open_stores(locations, &outgoing, &places)?;
+        Ok(Opened { config, threads, places, outgoing, attached })
     }
 
     /// Connects, now or as soon as NATS is there.
@@ -150,13 +171,14 @@ impl Connected {
     /// Seals until `asked` says that the process is asked to stop. Asked once more, stages that run are given up at once.
     pub async fn run(self, mut asked: impl AsyncFnMut() -> &'static str) -> Result<(), StartError> {
         let Connected { opened, name, settings, client, link } = self;
-        let Opened { config, locations, outgoing, attached } = opened;
+        let Opened { config, threads, places, outgoing, attached } = opened;
         let prefix = settings.prefix.clone();
         let sector_manager =
             Arc::new(NatsSectorManager { client: client.clone(), link: link.clone(), prefix: prefix.clone(), timeout: settings.timeout });
         let (tasks, mut ended) = Tasks::new();
         let reports = Reports::start(&tasks, name.to_string(), sector_manager.clone());
-        let opened: Vec<_> = locations.iter().map(|(location, _)| location.clone()).collect();
+        // Of a location whose store is not open, somebody else may have the processors.
+        let opened: Vec<_> = threads.iter().filter(|place| place.opened.is_ok()).map(|place| place.location.clone()).collect();
         let processors = Processors::start(&tasks, &config.processors, &opened);
         let shared = Arc::new(Shared {
             worker: name.to_string(),
@@ -169,12 +191,12 @@ impl Connected {
         let changed = Arc::new(Notify::new());
         let (stop_threads, stop) = watch::channel(Stop::No);
         let (tenure, seen_tenure) = watch::channel(Tenure::Unsettled);
-        let stores: Vec<_> = locations.iter().map(|(_, store)| store.clone()).collect();
-        // What concerns the whole worker is kept beside its first thread.
-        let own_store = stores[0].clone();
-        let worker_id = own_store.worker_id().await?;
+        let stores: Vec<_> = threads.iter().map(|place| place.store.clone()).collect();
+        let own_store = Arc::new(OwnStore::new(stores.clone()));
+        let worker_id = own_store.worker_id().await;
 
-        let opening = locations.into_iter().zip(config.threads).enumerate().map(|(index, ((location, store), thread))| {
+        let opening = threads.into_iter().zip(config.threads).enumerate().map(|(index, (place, thread))| {
+            let Place { location, store, opened } = place;
             let surroundings = Surroundings {
                 shared: shared.clone(),
                 steps: Arc::new(Driver),
@@ -182,14 +204,15 @@ impl Connected {
                 reports: reports.clone(),
                 changed: changed.clone(),
                 clock: clock::system,
+                places: places.clone(),
             };
-            Owner::open(index as u32, location, store, thread, surroundings)
+            Owner::open(index as u32, location, store, opened, thread, surroundings)
         });
-        let (owners, handles): (Vec<_>, Vec<_>) = try_join_all(opening).await?.into_iter().unzip();
+        let (owners, handles): (Vec<_>, Vec<_>) = join_all(opening).await.into_iter().unzip();
         let beats = heartbeat::send_all(name.to_string(), config.ping_interval, shared.sector_manager.clone(), handles.clone());
         tasks.spawn("sends heartbeats", beats);
         let worker = Arc::new(Worker::new(name, prefix.clone(), config.ping_interval, seen_tenure.clone(), handles));
-        own_store.note(worker.event(EventKind::WorkerStarted)).await?;
+        own_store.note(worker.event(EventKind::WorkerStarted)).await;
         let mut threads = JoinSet::new();
         for owner in owners {
             threads.spawn(owner.run(stop.clone()));
@@ -235,40 +258,36 @@ impl Connected {
         stop_all(threads, &stop_threads, config.grace, asked()).await;
         shared.processors.stop().await;
         worker.set_status(WorkerStatus::Stopped);
-        own_store.note(worker.event(EventKind::WorkerStopped)).await?;
+        own_store.note(worker.event(EventKind::WorkerStopped)).await;
         bus.leave().await;
         info!("stopped");
         fault.map_or(Ok(()), |ended| Err(ended.into()))
     }
 }
 
-fn attach(config: &Config) -> Result<Vec<AttachedStore>, StartError> {
+fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartError> {
     let mut stores: Vec<AttachedStore> = Vec::with_capacity(config.attached.len());
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (second, store) in config.attached.iter().enumerate() {
         let spelled = store.location.display().to_string();
         let refused = |error| StartError::Initialise { path: spelled.clone(), error };
-        // Nothing is made in a store that is only read.
-        let path = if store.readonly { std::path::absolute(&store.location) } else { AttachedStore::initialise(&store.location) };
-        let path = path.map_err(refused)?;
-        let canonical = match path.canonicalize() {
+        // Its name follows from its path.
+        let mut attached = AttachedStore::attach(spelled.clone(), &store.location, store.readonly, places).map_err(refused)?;
+        let canonical = attached.path.canonicalize().unwrap_or_else(|error| {
             // Whoever needs it waits for it.
-            Err(error) if store.readonly => {
-                warn!(path = %path.display(), %error, "a read-only store is not there");
-                path.clone()
-            }
-            canonical => canonical.map_err(refused)?,
-        };
+            warn!(path = %attached.path.display(), %error, "an attached store is not there");
+            attached.path.clone()
+        });
         if let Some(first) = seen.insert(canonical.clone(), second) {
             let first_path = config.attached[first].location.display().to_string();
             return Err(StartError::SameStore { first, first_path, second, second_path: spelled });
         }
-        let name = store.name.clone().unwrap_or_else(|| canonical.display().to_string());
-        if let Some(first) = stores.iter().position(|earlier| earlier.name == name) {
-            return Err(StartError::SameStoreName { first, second, name });
+        attached.name = store.name.clone().unwrap_or_else(|| canonical.display().to_string());
+        if let Some(first) = stores.iter().position(|earlier| earlier.name == attached.name) {
+            return Err(StartError::SameStoreName { first, second, name: attached.name });
         }
-        let earlier_name = (store.name.is_none() && name != spelled).then_some(spelled);
-        stores.push(AttachedStore { name, earlier_name, path, readonly: store.readonly });
+        attached.earlier_name = (store.name.is_none() && attached.name != spelled).then_some(spelled);
+        stores.push(attached);
     }
     if stores.is_empty() {
         return Err(StartError::NoStore);
@@ -281,12 +300,12 @@ fn attach(config: &Config) -> Result<Vec<AttachedStore>, StartError> {
     Ok(stores)
 }
 
-fn initialise(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
+fn locate(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
     let mut locations = Vec::with_capacity(threads.len());
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (second, thread) in threads.iter().enumerate() {
         let refused = |error| StartError::Initialise { path: thread.location.display().to_string(), error };
-        let location = Location::initialise(&thread.location).map_err(refused)?;
+        let location = Location::at(&thread.location).map_err(refused)?;
         if let Some(first) = seen.insert(location.canonical().map_err(refused)?, second) {
             let spelled = |index: usize| threads[index].location.display().to_string();
             return Err(StartError::SameLocation { first, first_path: spelled(first), second, second_path: spelled(second) });
@@ -297,16 +316,22 @@ fn initialise(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
 }
 
 // Side by side: a new store costs several syncs of its disk, and a worker may have tens of them.
-fn open_stores(locations: Vec<Location>, outgoing: &Arc<Outgoing>) -> Result<Vec<(Location, Store)>, StoreError> {
-    std::thread::scope(|scope| {
-        let opening: Vec<_> =
-            locations.iter().map(|location| scope.spawn(|| Store::open(&location.store_file(), outgoing.clone()))).collect();
-        let opened = locations.iter().zip(opening).map(|(location, opening)| {
-            let failed = |_| StoreError::Io { path: location.store_file().display().to_string(), error: "opening it panicked".into() };
-            Ok((location.clone(), opening.join().map_err(failed)??))
+fn open_stores(locations: Vec<Location>, outgoing: &Arc<Outgoing>, places: &Places) -> Result<Vec<Place>, StoreError> {
+    let stores: Vec<_> = locations.iter().map(|location| Store::file(&location.store_file(), outgoing.clone())).collect();
+    let opened: Vec<_> = std::thread::scope(|scope| {
+        let opening: Vec<_> = locations.iter().zip(&stores).map(|(location, store)| scope.spawn(|| location.open(store, places))).collect();
+        let ended = opening.into_iter().zip(&locations).map(|(opening, location)| {
+            let path = location.store_file().display().to_string();
+            opening.join().unwrap_or_else(|_| Err(StoreError::Damaged { path, error: "opening it panicked".into() }))
         });
-        opened.collect()
-    })
+        ended.collect()
+    });
+    let places = locations.into_iter().zip(stores).zip(opened).map(|((location, store), opened)| match opened {
+        // Nobody can be beside another process.
+        Err(in_use @ StoreError::InUse(_)) => Err(in_use),
+        opened => Ok(Place { location, store, opened }),
+    });
+    places.collect()
 }
 
 async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>, grace: Duration, asked_again: impl Future<Output = &'static str>) {

@@ -153,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn a_step_waits_until_nothing_of_an_earlier_run_lives_and_can_be_interrupted() {
         let directory = tempfile::tempdir().unwrap();
-        let locations = [Location::initialise(directory.path()).unwrap()];
+        let locations = [Location::at(directory.path()).unwrap()];
         let tasks = Tasks::new().0;
         let earlier = Groups::new(&tasks, &locations);
         earlier.cleared().await;

@@ -6,6 +6,7 @@
 //!      ^                                             |
 //!      +--- those the stream has are taken out <-----+ no answer, or refused: read what came after s
 //! ```
+//! A store that cannot be read or written holds up its own events only: it is left out until it can be read.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use shared_msgs::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 use tracing::{debug, warn};
 
@@ -67,15 +68,17 @@ pub struct Progress {
 }
 
 enum Trouble {
-    Store(StoreError),
     Stream(String),
     Unconfirmed,
+    // A store that was left out works again, or one has forgotten what was taken out of it.
+    Stores,
 }
 
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Trouble::Store(error)
-    }
+// A store whose outbox was compared with the stream.
+struct Settled<'a> {
+    store: &'a Store,
+    // How often it had been opened by then.
+    openings: u64,
 }
 
 impl From<String> for Trouble {
@@ -106,18 +109,14 @@ impl EventPublisher {
                 trouble = self.publish_all(stream) => trouble,
             };
             match trouble {
-                // Once it is confirmed nothing stands in the way.
-                Trouble::Unconfirmed => {
+                // Nothing stands in the way then.
+                Trouble::Unconfirmed | Trouble::Stores => {
                     delay = FIRST_DELAY;
                     continue;
                 }
                 Trouble::Stream(error) => {
                     debug!(error, "events cannot be published yet");
                     self.progress.send_modify(|progress| progress.trouble = Some(error));
-                }
-                Trouble::Store(error) => {
-                    warn!(%error, "events cannot be published");
-                    self.progress.send_modify(|progress| progress.trouble = Some(error.to_string()));
                 }
             }
             if began.elapsed() > LAST_DELAY {
@@ -156,65 +155,119 @@ impl EventPublisher {
 
     // Until something is in doubt.
     async fn publish_all(&self, stream: &dyn EventStream) -> Trouble {
-        let mut last = match self.settle(stream).await {
-            Ok(last) => last,
+        let (mut last, mut settled) = match self.settle(stream).await {
+            Ok(settled) => settled,
             Err(trouble) => return trouble,
         };
+        let mut look_again = Instant::now() + LAST_DELAY;
         loop {
             let added = self.outgoing.added.notified();
             let mut none = true;
-            for store in &self.stores {
-                match self.publish_first(stream, store, &mut last).await {
-                    Ok(published) => none &= !published,
+            let mut failed = None;
+            for (index, settled) in settled.iter().enumerate() {
+                match self.publish_first(stream, settled, &mut last).await {
+                    Ok(Ok(published)) => none &= !published,
+                    Ok(Err(error)) => failed = Some((index, error)),
                     Err(trouble) => return trouble,
                 }
             }
-            if none {
-                added.await;
+            if let Some((index, error)) = failed {
+                warn!(%error, "the events of this store are not published until it works");
+                settled.remove(index);
+                look_again = Instant::now() + LAST_DELAY;
+                continue;
+            }
+            let one_is_left_out = settled.len() < self.stores.len();
+            if one_is_left_out && look_again <= Instant::now() {
+                look_again = Instant::now() + LAST_DELAY;
+                if self.works_again(&settled).await {
+                    return Trouble::Stores;
+                }
+            }
+            match none {
+                true if one_is_left_out => drop(timeout_at(look_again, added).await),
+                true => added.await,
+                false => {}
             }
         }
     }
 
-    async fn publish_first(&self, stream: &dyn EventStream, store: &Store, last: &mut u64) -> Result<bool, Trouble> {
-        let Some((key, waiting)) = store.first_event().await? else { return Ok(false) };
+    async fn works_again(&self, settled: &[Settled<'_>]) -> bool {
+        for store in &self.stores {
+            let left_out = !settled.iter().any(|settled| std::ptr::eq(settled.store, store));
+            if left_out && store.first_event().await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    // Whether there was one; or why the store does not work.
+    async fn publish_first(
+        &self,
+        stream: &dyn EventStream,
+        &Settled { store, openings }: &Settled<'_>,
+        last: &mut u64,
+    ) -> Result<Result<bool, StoreError>, Trouble> {
+        let first = match store.first_event().await {
+            Ok(first) => first,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some((key, waiting)) = first else { return Ok(Ok(false)) };
+        if store.openings() != openings {
+            return Err(Trouble::Stores);
+        }
         let tenure = *self.tenure.borrow();
         if !tenure.may_act(Instant::now()) {
             return Err(Trouble::Unconfirmed);
         }
         let event = Event { epoch: tenure.epoch(), instance_id: self.instance_id, ..waiting.event };
         *last = stream.append(*last, &event).await?;
-        store.published(key, *last).await?;
+        if let Err(error) = store.published(key, *last).await {
+            return Ok(Err(error));
+        }
         self.note_published();
-        Ok(true)
+        Ok(Ok(true))
     }
 
-    // Takes out of the outboxes what the stream has; returns its last sequence.
-    async fn settle(&self, stream: &dyn EventStream) -> Result<u64, Trouble> {
+    // Takes out of the outboxes what the stream has; returns its last sequence, and the stores that could be read.
+    async fn settle(&self, stream: &dyn EventStream) -> Result<(u64, Vec<Settled<'_>>), Trouble> {
         // Asked before the outboxes are read: whatever is stored up to here was in one of them before, also if a copy of this
         // worker's disks has stored it.
         let last = stream.last().await?;
-        let mut waiting: HashMap<EventId, (usize, u64)> = HashMap::new();
+        let mut settled = vec![];
+        let mut waiting: HashMap<EventId, (&Store, u64)> = HashMap::new();
         let mut from = u64::MAX;
-        for (index, store) in self.stores.iter().enumerate() {
-            for WaitingId { key, after, id } in store.event_ids().await? {
-                from = from.min(after);
-                waiting.insert(id, (index, key));
+        for store in &self.stores {
+            let openings = store.openings();
+            match store.event_ids().await {
+                Ok(ids) => {
+                    settled.push(Settled { store, openings });
+                    for WaitingId { key, after, id } in ids {
+                        from = from.min(after);
+                        waiting.insert(id, (store, key));
+                    }
+                }
+                Err(error) => debug!(%error, "the events of this store are not published yet"),
             }
         }
         if waiting.is_empty() {
-            return Ok(last);
+            return Ok((last, settled));
         }
         // A stream that was made anew counts from 1 again.
         let mut sequence = if from > last { 0 } else { from };
         while sequence < last {
             let Some((next, id)) = stream.after(sequence).await? else { break };
             sequence = next;
-            if let Some((index, key)) = waiting.get(&id) {
-                self.stores[*index].published(*key, next).await?;
-                self.note_published();
+            let Some((store, key)) = waiting.get(&id) else { continue };
+            if let Err(error) = store.published(*key, next).await {
+                warn!(%error, "the events of this store are not published until it works");
+                settled.retain(|settled| !std::ptr::eq(settled.store, *store));
+                continue;
             }
+            self.note_published();
         }
-        Ok(last)
+        Ok((last, settled))
     }
 }
 

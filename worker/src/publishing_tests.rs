@@ -4,6 +4,7 @@ use redb::backends::InMemoryBackend;
 use shared_msgs::event::EventKind;
 
 use super::*;
+use crate::store::failing_disk::FailingDisk;
 
 /// A stream in memory that loses as many answers as it is told to, after it has stored what it was given.
 #[derive(Default)]
@@ -48,7 +49,7 @@ fn held() -> watch::Sender<Tenure> {
 }
 
 fn store(outgoing: &Arc<Outgoing>) -> Store {
-    Store::in_memory(InMemoryBackend::new(), outgoing.clone()).unwrap()
+    Store::in_memory(InMemoryBackend::new, outgoing.clone()).unwrap()
 }
 
 async fn note(store: &Store, at: std::ops::RangeInclusive<u64>) {
@@ -168,4 +169,32 @@ async fn nothing_is_published_without_the_lease() {
     tenure.send_replace(*held().borrow());
     publish(&publisher, &stream).await;
     assert_eq!(stored(&stream), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_work_holds_up_no_other_and_its_events_are_published_once_it_does() {
+    let (stream, outgoing, tenure, disk) = (Stream::default(), Arc::default(), held(), FailingDisk::default());
+    let backend = disk.clone();
+    let failing = Store::in_memory(move || backend.clone(), Arc::clone(&outgoing)).unwrap();
+    let other = store(&outgoing);
+    note(&failing, 1..=2).await;
+    note(&other, 11..=12).await;
+    failing.close();
+    let publisher = publisher(vec![failing.clone(), other.clone()], outgoing, &tenure);
+    let told = async {
+        publisher.all_published().await;
+        assert_eq!(stored(&stream), [11, 12]);
+        failing.open().unwrap();
+        publisher.all_published().await;
+        assert_eq!(stored(&stream), [11, 12, 1, 2]);
+        // What was taken out of the outbox was not synced, and is in it again.
+        disk.fail(0, 1);
+        note(&failing, 3..=3).await;
+        publisher.all_published().await;
+        assert_eq!(stored(&stream), [11, 12, 1, 2, 3]);
+    };
+    tokio::select! {
+        () = publisher.run(&stream) => {}
+        () = told => {}
+    }
 }

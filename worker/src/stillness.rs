@@ -86,7 +86,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_minute_the_workers_reports_say_so_until_it_is_over() {
         let outgoing = Arc::default();
-        let store = Store::in_memory(InMemoryBackend::new(), Arc::clone(&outgoing)).unwrap();
+        let store = Store::in_memory(InMemoryBackend::new, Arc::clone(&outgoing)).unwrap();
         store.note(Event::new(EventKind::Transition, 1)).await.unwrap();
         let tenure = watch::Sender::new(Tenure::Held { epoch: 7, until: None });
         let worker = Arc::new(Worker::new("w1".parse().unwrap(), Prefix::default(), DEFAULT_PATIENCE, tenure.subscribe(), vec![]));

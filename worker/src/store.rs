@@ -6,9 +6,13 @@
 //!                                     record.rs    what the thread is doing, and what the stages yielded
 //!                                     results.rs   what commands were answered, by their request ids
 //!                                     outbox.rs    what has happened and is not published yet
+//!                                     handle.rs    opening it, and opening it again after it has failed
+//!                                     own.rs       what concerns the whole worker, in the first store that works
+//!  <location>/store.reserve         handle.rs    space for the time when the disk is full
 //!  <location>/data/<kind>/<sector>  location.rs  the sector's files while it is worked on
 //!  <location>/data/aside/…          aside.rs     files of sectors that are not this thread's any more
 //!  <attached>/{sealed,cache}/…      attached.rs  the sector's files for good
+//!  <either>/damocles.json           place.rs     which directory this is: its disk may not be mounted
 //! ```
 //! What must outlive a loss of power is written by [`durable`].
 
@@ -16,7 +20,12 @@ pub mod aside;
 pub mod attached;
 pub mod database;
 pub mod durable;
+#[cfg(test)]
+pub(crate) mod failing_disk;
+mod handle;
 pub mod location;
 pub mod outbox;
+pub mod own;
+pub mod place;
 pub mod record;
 pub mod results;

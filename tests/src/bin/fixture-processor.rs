@@ -50,6 +50,9 @@ struct Args {
     /// Says so and goes on when it is asked to end (TERM), and for a while when its stdin ends
     #[arg(long)]
     ignore_term: bool,
+    /// Yields so many bytes more: pc1 and c1
+    #[arg(long, default_value_t = 0)]
+    more_bytes: usize,
     /// Remembers the failures and misdeeds of earlier runs
     #[arg(long)]
     count_file: Option<PathBuf>,
@@ -143,7 +146,7 @@ fn answer_all(args: &Args, ids: &mpsc::Receiver<Value>) -> io::Result<()> {
         }
         let answer = match args.failure()? {
             Some(message) => json!({"id": id, "err_msg": message, "output": null}),
-            None => json!({"id": id, "err_msg": null, "output": args.stage.output()}),
+            None => json!({"id": id, "err_msg": null, "output": args.stage.output(args.more_bytes)}),
         };
         let mut stdout = io::stdout().lock();
         let misdeeds = [Misdeed::Die, Misdeed::Garbage, Misdeed::LongLine, Misdeed::Twice, Misdeed::UnknownId];
@@ -164,11 +167,12 @@ impl Stage {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    fn output(self) -> Value {
+    fn output(self, more_bytes: usize) -> Value {
         let (proof, commitment) = (vec![0; PROOF_BYTES], [0; 32]);
         match self {
             Stage::AddPieces => json!([]),
             Stage::TreeD | Stage::SynthProof | Stage::Transfer => json!(true),
+            Stage::Pc1 | Stage::C1 if more_bytes > 0 => json!({"more": "x".repeat(more_bytes)}),
             Stage::Pc1 | Stage::C1 => json!({}),
             Stage::Pc2 => json!({"registered_proof": "StackedDrg2KiBV1_1", "comm_r": commitment, "comm_d": commitment}),
             Stage::C2 => json!({"proof": proof}),

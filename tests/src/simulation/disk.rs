@@ -48,6 +48,11 @@ impl Disk {
 }
 
 impl Power {
+    /// Whether nothing is written any more.
+    pub fn is_cut(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Nothing is written from now on.
     pub fn cut(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -56,7 +61,7 @@ impl Power {
 
 impl Attached {
     fn powered(&self) -> io::Result<()> {
-        if self.power.0.load(Ordering::Relaxed) { Err(io::Error::other("the process is dead")) } else { Ok(()) }
+        if self.power.is_cut() { Err(io::Error::other("the process is dead")) } else { Ok(()) }
     }
 }
 

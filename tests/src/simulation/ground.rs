@@ -49,7 +49,7 @@ impl Ground {
         };
         Arc::new(Ground {
             disk: Disk::formatted(),
-            location: Location::initialise(scratch.path()).unwrap(),
+            location: Location::at(scratch.path()).unwrap(),
             shared: Arc::new(shared),
             _scratch: scratch,
         })

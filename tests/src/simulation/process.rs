@@ -16,6 +16,7 @@ use damocles_worker::{
     store::{
         database::{Outgoing, Store},
         outbox::WaitingId,
+        own::OwnStore,
     },
     tenure::{Keeper, Tenure, keep, until_connected},
     thread::{
@@ -94,8 +95,9 @@ impl Process {
         let reports = Reports::start(&Tasks::new().0, on.name.to_string(), world.ground.shared.sector_manager.clone());
         let (mut stores, mut steps, mut openings, mut owners, mut handles) = (vec![], vec![], vec![], vec![], vec![]);
         for (index, disk) in on.disks.iter().enumerate() {
-            let store = Store::in_memory(disk.attach(&power), outgoing.clone()).unwrap();
-            let before = store.load().unwrap().map(|record| ThreadModel::of(&record));
+            let (disk, powered) = (disk.clone(), power.clone());
+            let store = Store::in_memory(move || disk.attach(&powered), outgoing.clone()).unwrap();
+            let before = store.load().await.unwrap().map(|record| ThreadModel::of(&record));
             for WaitingId { id, .. } in store.event_ids().await.unwrap() {
                 world.history().inherit(id.store, on.opened[index]);
             }
@@ -112,10 +114,12 @@ impl Process {
                 reports: reports.clone(),
                 changed: changed.clone(),
                 clock: clock::unix_ms,
+                places: Arc::default(),
             };
             let plan = PLANS[(machine + index) % PLANS.len()];
-            let opened = Thread::open(index as u32, world.ground.location.clone(), store.clone(), world.ground.thread(plan), surroundings);
-            let (owner, handle) = opened.await.unwrap();
+            let location = world.ground.location.clone();
+            let opened = Thread::open(index as u32, location, store.clone(), Ok(()), world.ground.thread(plan), surroundings);
+            let (owner, handle) = opened.await;
             let first = ThreadModel::of(&handle.view.borrow().record);
             let opening = Opening { process: number, machine, index: index as u32, first, last: None };
             openings.push(world.history().opened(opening, before, on.opened[index]));
@@ -125,9 +129,10 @@ impl Process {
             owners.push(owner);
             handles.push(handle);
         }
-        let worker_id = stores[0].worker_id().await.unwrap();
+        let own_store = Arc::new(OwnStore::new(stores.clone()));
+        let worker_id = own_store.worker_id().await;
         let worker = Arc::new(Worker::new(world.names[on.name].clone(), Prefix::default(), PING, seen_tenure.clone(), handles));
-        stores[0].note(worker.event(EventKind::WorkerStarted)).await.unwrap();
+        own_store.note(worker.event(EventKind::WorkerStarted)).await;
         let events = Arc::new(EventPublisher {
             stores: stores.clone(),
             outgoing,
@@ -140,7 +145,7 @@ impl Process {
             number,
             name: on.name,
             machine,
-            commands: Arc::new(Commands { worker: worker.clone(), store: stores[0].clone(), tenure: seen_tenure.clone() }),
+            commands: Arc::new(Commands { worker: worker.clone(), store: own_store, tenure: seen_tenure.clone() }),
             worker,
             stores,
             tenure: seen_tenure,
@@ -189,7 +194,8 @@ impl Process {
             self.threads_end().await;
         }
         self.worker.set_status(WorkerStatus::Stopped);
-        if self.stores[0].note(self.worker.event(EventKind::WorkerStopped)).await.is_err() {
+        self.commands.store.note(self.worker.event(EventKind::WorkerStopped)).await;
+        if self.power.is_cut() {
             // It was killed meanwhile.
             return;
         }

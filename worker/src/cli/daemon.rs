@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     daemon::{Opened, StartError},
     open_files,
+    store::place::state_directory,
 };
 
 /// What a worker is started with.
@@ -42,5 +43,5 @@ pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
     let settings = NatsSettings::new(nats, &config.nats)?;
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
     let mut stop = Stop::listen()?;
-    Ok(Opened::open(config)?.connect(name, settings).await?.run(async || stop.asked().await).await?)
+    Ok(Opened::open(config, &state_directory())?.connect(name, settings).await?.run(async || stop.asked().await).await?)
 }

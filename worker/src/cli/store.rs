@@ -10,7 +10,7 @@ use std::{
 use clap::Subcommand;
 use shared_msgs::cli::{CliError, Exit, print};
 
-use crate::store::{attached::AttachedStore, database::Store, location::Location};
+use crate::store::{attached::AttachedStore, database::Store, location::Location, place};
 
 /// The kinds of directories.
 #[derive(Subcommand, Debug)]
@@ -40,27 +40,34 @@ pub struct LocationArgs {
     /// The directories; made if they are missing
     #[arg(short, long = "location", value_name = "DIR", num_args = 1.., required = true)]
     pub locations: Vec<PathBuf>,
+    /// Take directories that were used elsewhere as new ones: where a disk takes the place of another one
+    #[arg(long)]
+    pub as_new: bool,
 }
 
 /// Does it.
-pub fn run(command: &StoreCommand) -> Result<(), CliError> {
+pub async fn run(command: &StoreCommand) -> Result<(), CliError> {
     match command {
+        // First of all it is made sure that nobody uses the location.
         StoreCommand::SealingInit(args) => prepare(args, "sealing location", |path| {
-            let location = Location::initialise(path).map_err(|error| error.to_string())?;
-            Store::open(&location.store_file(), Arc::default()).map_err(|error| error.to_string())?;
-            Ok(location.path().to_owned())
+            let location = Location::at(path).map_err(|error| error.to_string())?;
+            let store = Store::file(&location.store_file(), Arc::default());
+            location.make(&store).map_err(|error| error.to_string())
         }),
         StoreCommand::FileInit(args) => {
-            prepare(args, "attached store", |path| AttachedStore::initialise(path).map_err(|error| error.to_string()))
+            prepare(args, "attached store", |path| AttachedStore::make_directories(path).map_err(|error| error.to_string()))
         }
-        StoreCommand::Scan(args) => scan::run(args),
+        StoreCommand::Scan(args) => scan::run(args).await,
     }
 }
 
-fn prepare(args: &LocationArgs, kind: &str, initialise: fn(&Path) -> Result<PathBuf, String>) -> Result<(), CliError> {
+fn prepare(args: &LocationArgs, kind: &str, make: fn(&Path) -> Result<(), String>) -> Result<(), CliError> {
     for path in &args.locations {
-        let failed = |error| CliError::new(Exit::Failed, format!("cannot initialise {}: {error}", path.display()));
-        print(&format!("{}: {kind} ready\n", initialise(path).map_err(failed)?.display()))?;
+        let failed = |error: String| CliError::new(Exit::Failed, format!("cannot initialise {}: {error}", path.display()));
+        let path = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
+        make(&path).map_err(failed)?;
+        place::mark(&path, args.as_new).map_err(|error| failed(error.to_string()))?;
+        print(&format!("{}: {kind} ready\n", path.display()))?;
     }
     Ok(())
 }

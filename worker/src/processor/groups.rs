@@ -282,7 +282,7 @@ mod tests {
 
     fn location() -> (TempDir, Location) {
         let directory = tempfile::tempdir().unwrap();
-        let location = Location::initialise(directory.path()).unwrap();
+        let location = Location::at(directory.path()).unwrap();
         (directory, location)
     }
 

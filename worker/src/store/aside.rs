@@ -177,7 +177,8 @@ mod tests {
     }
 
     fn sealed(directory: &Path) -> Location {
-        let location = Location::initialise(directory).unwrap();
+        let location = Location::at(directory).unwrap();
+        location.make_directories().unwrap();
         let files = location.sector_files(SECTOR);
         fs::write(&files.sealed, [7; 2048]).unwrap();
         fs::create_dir_all(&files.cache).unwrap();

@@ -12,11 +12,12 @@ use std::{
 };
 
 use rustix::fs::Access;
-use shared_msgs::sealer::SectorId;
+use shared_msgs::{id::Id, sealer::SectorId};
 
 use super::{
     durable::partial,
     location::{at, is_inside, remove_path},
+    place::{self, Places},
 };
 use crate::processor::task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo};
 
@@ -34,6 +35,8 @@ pub struct AttachedStore {
     pub path: PathBuf,
     /// Nothing is written to it.
     pub readonly: bool,
+    /// What its marker says, if it has one.
+    pub id: Option<Id>,
 }
 
 /// A replica, with the directory of what proving it needs.
@@ -61,22 +64,42 @@ impl AttachedStore {
         stores.iter().find(|store| store.name == name).or_else(earlier)
     }
 
-    /// Makes what is missing of the store's directories.
-    pub fn initialise(path: &Path) -> io::Result<PathBuf> {
+    /// Attaches the store at a path, whose marker it must have if it is remembered. Makes what is missing in one that is
+    /// written to, and is there; one that is not is used as soon as it is.
+    pub fn attach(name: String, path: &Path, readonly: bool, places: &Places) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        for directory in DIRECTORIES {
-            fs::create_dir_all(path.join(directory)).map_err(|error| at(&path, error))?;
+        let id = match places.remembered(&path) {
+            None if readonly => None,
+            _ => places.admit(&path).unwrap_or_else(|error| {
+                tracing::error!(store = name, "{error}; nothing is kept in it until it is back");
+                places.remembered(&path)
+            }),
+        };
+        let store = AttachedStore { name, earlier_name: None, path, readonly, id };
+        if !readonly && store.has_its_marker().is_ok() {
+            AttachedStore::make_directories(&store.path)?;
         }
-        Ok(path)
+        Ok(store)
+    }
+
+    /// Makes what is missing of the directories of the store at a path.
+    pub fn make_directories(path: &Path) -> io::Result<()> {
+        let make = |directory| fs::create_dir_all(path.join(directory)).map_err(|error| at(path, error));
+        DIRECTORIES.into_iter().try_for_each(make)
     }
 
     /// Refuses a store that is not there any more: its mount point may be, and must not be filled in its place.
     pub fn check_present(&self) -> io::Result<()> {
+        let gone = |why: String| io::Error::new(io::ErrorKind::NotFound, format!("attached store {:?} is gone: {why}", self.name));
+        self.has_its_marker().map_err(|error| gone(error.to_string()))?;
         if self.path.join(DIRECTORIES[0]).is_dir() {
             return Ok(());
         }
-        let gone = format!("attached store {:?} is gone: {} has no directory {}", self.name, self.path.display(), DIRECTORIES[0]);
-        Err(io::Error::new(io::ErrorKind::NotFound, gone))
+        Err(gone(format!("{} has no directory {}", self.path.display(), DIRECTORIES[0])))
+    }
+
+    fn has_its_marker(&self) -> io::Result<()> {
+        self.id.map_or(Ok(()), |id| place::check(&self.path, id))
     }
 
     /// Refuses a store whose directories for such replicas cannot be written to, as those of a disk that the system has
@@ -178,14 +201,14 @@ mod tests {
     const SECTOR: SectorId = SectorId { miner: 10000, number: 2 };
 
     fn sealed_sector(directory: &Path) -> (AttachedStore, ReplicaFiles) {
-        let files = Location::initialise(&directory.join("local")).unwrap().sector_files(SECTOR);
+        let files = Location::at(&directory.join("local")).unwrap().sector_files(SECTOR);
+        fs::create_dir_all(files.sealed.parent().unwrap()).unwrap();
         fs::create_dir_all(&files.cache).unwrap();
         for name in ["p_aux", "t_aux", "sc-02-data-tree-r-last.dat", "sc-02-data-layer-1.dat"] {
             fs::write(files.cache.join(name), name).unwrap();
         }
         fs::write(&files.sealed, [7; 2048]).unwrap();
-        let path = AttachedStore::initialise(&directory.join("remote")).unwrap();
-        let store = AttachedStore { name: "remote".into(), earlier_name: None, path, readonly: false };
+        let store = AttachedStore::attach("remote".into(), &directory.join("remote"), false, &Places::default()).unwrap();
         (store, ReplicaFiles { replica: files.sealed, cache: files.cache })
     }
 
@@ -223,13 +246,19 @@ mod tests {
         fs::remove_file(local.cache.join("p_aux")).unwrap();
         assert!(store.transfer(SECTOR, Kind::Sealed, &local).unwrap_err().to_string().contains("p_aux"));
         store.check_present().unwrap();
-        fs::remove_dir_all(&store.path).unwrap();
+        let away = directory.path().join("away");
+        fs::rename(&store.path, &away).unwrap();
         assert!(store.check_present().unwrap_err().to_string().contains("\"remote\" is gone"));
+        fs::create_dir_all(store.path.join("sealed")).unwrap();
+        assert!(store.check_present().unwrap_err().to_string().contains("is its disk mounted?"));
+        fs::remove_dir_all(&store.path).unwrap();
+        fs::rename(&away, &store.path).unwrap();
+        store.check_present().unwrap();
     }
 
     #[test]
     fn only_what_lies_in_an_attached_store_can_be_meant() {
-        let store = AttachedStore { name: "remote".into(), earlier_name: None, path: "/mnt/remote".into(), readonly: false };
+        let store = AttachedStore { name: "remote".into(), earlier_name: None, path: "/mnt/remote".into(), readonly: false, id: None };
         let meant = |access| resolve(std::slice::from_ref(&store), access);
         assert_eq!(meant("store://remote/sealed/s-t010000-2"), Ok("/mnt/remote/sealed/s-t010000-2".into()));
         assert_eq!(meant("/mnt/remote/cache/s-t010000-2"), Ok("/mnt/remote/cache/s-t010000-2".into()));
@@ -254,6 +283,7 @@ mod tests {
             earlier_name: earlier.map(Into::into),
             path: path.into(),
             readonly: false,
+            id: None,
         };
         let stores = [store("/mnt/a", Some("./a"), "/mnt/a"), store("./b", None, "/mnt/b"), store("/mnt/c", Some("./b"), "/mnt/c")];
         let path = |name| AttachedStore::named(&stores, name).map(|store| store.path.to_str().unwrap());

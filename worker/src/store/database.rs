@@ -1,11 +1,14 @@
 //! One thread's durable store: a redb file in its location, one transaction a change.
 //!
-//! redb's own file lock keeps a second process out of a location; it is freed by kill -9.
+//! redb's own file lock keeps a second process out of a location; it is freed by kill -9. A store that has failed is opened
+//! again at its next use, see [`super::handle`]: an error of a write means that it did not take place, unless
+//! [`Store::settle`] says otherwise.
 
 use std::{
-    path::Path,
+    fs, io,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,7 +19,9 @@ use shared_msgs::{event::Event, id::Id};
 use tokio::sync::Notify;
 
 use super::{
-    outbox::{CAPACITY, Numbers, OUTBOX, Waiting, WaitingId},
+    handle::{Handle, Missing, Open, Opener},
+    outbox::{CAPACITY, OUTBOX, Waiting, WaitingId},
+    place::PlaceError,
     record::{Blob, FORMAT, Record},
     results::{BULKS, RESULTS, StoredBulk, StoredResult, corrupted},
 };
@@ -26,11 +31,12 @@ const RECORD: &str = "record";
 const WORKER: TableDefinition<&str, &str> = TableDefinition::new("worker");
 const WORKER_ID: &str = "worker_id";
 const LAST_SEQUENCE: &str = "last_sequence";
+const LAST_WRITE: &str = "last_write";
 // The record is a few KiB; redb's default would be 1 GiB.
 const CACHE_BYTES: usize = 1 << 20;
 
 /// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it.
     #[error("{0} is in use by another process: is a worker with this location running already?")]
@@ -43,7 +49,7 @@ pub enum StoreError {
         /// Its format.
         format: u32,
     },
-    /// Reading or writing failed.
+    /// Reading or writing failed; it may work again.
     #[error("{path}: {error}")]
     Io {
         /// The file.
@@ -51,6 +57,36 @@ pub enum StoreError {
         /// Why.
         error: String,
     },
+    /// The file is no store, or not the whole of one.
+    #[error("{path} cannot be read: {error}; restore it from a backup, or move it away together with data/, and resume the thread")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Why.
+        error: String,
+    },
+    /// There are files of a sector, and no record of it.
+    #[error("{path} is missing or empty beside {beside}; restore it from a backup, or move data/ away, and resume the thread")]
+    Missing {
+        /// The file.
+        path: String,
+        /// A file of the sector.
+        beside: String,
+    },
+    /// The location is not the one that it was.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+}
+
+impl StoreError {
+    /// Whether it may go by itself.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StoreError::Io { .. } | StoreError::Place(PlaceError::Unmarked { .. } | PlaceError::Io { .. }) => true,
+            StoreError::Place(PlaceError::Other { .. }) | StoreError::InUse(_) => false,
+            StoreError::NewerFormat { .. } | StoreError::Damaged { .. } | StoreError::Missing { .. } => false,
+        }
+    }
 }
 
 /// What all stores of one worker share about its events.
@@ -68,7 +104,7 @@ pub struct Change<'a> {
     /// The thread's record after it.
     pub record: &'a Record,
     /// Large outputs that belong to it; those that the record no longer speaks of are removed.
-    pub outputs: Vec<(Blob, Vec<u8>)>,
+    pub outputs: Arc<[(Blob, Vec<u8>)]>,
     /// What has happened with it.
     pub events: Vec<Event>,
     /// The answer to the command that made it, under its request id.
@@ -78,79 +114,140 @@ pub struct Change<'a> {
 impl<'a> Change<'a> {
     /// A change of nothing but the record.
     pub fn to(record: &'a Record) -> Self {
-        Change { record, outputs: vec![], events: vec![], result: None }
+        Change { record, outputs: Arc::default(), events: vec![], result: None }
     }
 }
 
 /// One thread's durable store.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    handle: Arc<Handle>,
     path: Arc<str>,
     outgoing: Arc<Outgoing>,
-    numbers: Arc<Mutex<Numbers>>,
     // In memory nothing blocks, and what happens next stays in order.
     in_memory: bool,
 }
 
 impl Store {
-    /// Opens the store file, makes it if it is missing.
-    pub fn open(path: &Path, outgoing: Arc<Outgoing>) -> Result<Self, StoreError> {
-        let shown = path.display().to_string();
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(shown.clone()),
-            error => StoreError::Io { path: shown.clone(), error: error.to_string() },
-        })?;
-        Store::new(database, shown, outgoing, false)
+    /// The store of that file, which is not opened yet.
+    pub fn file(path: &Path, outgoing: Arc<Outgoing>) -> Self {
+        let file = path.to_owned();
+        let opener = move |missing: Missing| {
+            let mut builder = Database::builder();
+            // The whole file is checked: what a bit has changed in is not believed.
+            builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+            if missing == Missing::Make { builder.create(&file) } else { builder.open(&file) }
+        };
+        let reserve = Some(path.with_extension("reserve"));
+        Store::new(Box::new(opener), reserve, path.display().to_string(), outgoing, false)
     }
 
     /// A store in memory, over a backend that outlives it: for simulations of crashes.
-    pub fn in_memory(backend: impl StorageBackend, outgoing: Arc<Outgoing>) -> Result<Self, StoreError> {
-        let failed = |error: redb::DatabaseError| StoreError::Io { path: "memory".into(), error: error.to_string() };
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
-        Store::new(database, "memory".into(), outgoing, true)
-    }
-
-    fn new(database: Database, path: String, outgoing: Arc<Outgoing>, in_memory: bool) -> Result<Self, StoreError> {
-        let numbers = Arc::new(Mutex::new(Numbers::new()));
-        let store = Store { database: Arc::new(database), path: path.into(), outgoing, numbers, in_memory };
-        let known = store.read_now(|transaction| {
-            let Some(table) = existing(transaction.open_table(WORKER))? else { return Ok(None) };
-            Ok(table.get(LAST_SEQUENCE)?.and_then(|value| value.value().parse().ok()))
-        })?;
-        store.outgoing.last_sequence.fetch_max(known.unwrap_or(0), Ordering::SeqCst);
+    pub fn in_memory<B: StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
+        outgoing: Arc<Outgoing>,
+    ) -> Result<Self, StoreError> {
+        let opener = move |_| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend());
+        let store = Store::new(Box::new(opener), None, "memory".into(), outgoing, true);
+        store.make()?;
         Ok(store)
     }
 
+    fn new(opener: Opener, reserve: Option<PathBuf>, path: String, outgoing: Arc<Outgoing>, in_memory: bool) -> Self {
+        Store { handle: Arc::new(Handle::new(opener, reserve)), path: path.into(), outgoing, in_memory }
+    }
+
+    /// Opens the store; one that is not there is an error. Blocks.
+    pub fn open(&self) -> Result<(), StoreError> {
+        self.open_as(Missing::Refuse)
+    }
+
+    /// Opens the store, makes it if it is missing. Blocks.
+    pub fn make(&self) -> Result<(), StoreError> {
+        self.open_as(Missing::Make)
+    }
+
+    /// Closes a store that is not to be used: nobody reads or writes it until it is opened.
+    pub fn close(&self) {
+        self.handle.close();
+    }
+
+    fn open_as(&self, missing: Missing) -> Result<(), StoreError> {
+        self.handle.open(missing).map_err(|error| match error {
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse(self.path.to_string()),
+            redb::Error::Io(error) if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => self.io(error),
+            error => self.damaged(error),
+        })?;
+        let known = self.handle.read(|open| {
+            let Some(table) = existing(open.database.begin_read()?.open_table(WORKER))? else { return Ok(None) };
+            Ok(table.get(LAST_SEQUENCE)?.and_then(|value| value.value().parse().ok()))
+        });
+        self.outgoing.last_sequence.fetch_max(known.map_err(|error| self.damaged(error))?.unwrap_or(0), Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Whether there is a file with something in it.
+    pub(super) fn has_file(&self) -> Result<bool, StoreError> {
+        match fs::metadata(&*self.path) {
+            Ok(metadata) => Ok(metadata.len() > 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.io(error)),
+        }
+    }
+
     /// The record; `None` in a new store.
-    pub fn load(&self) -> Result<Option<Record>, StoreError> {
+    pub async fn load(&self) -> Result<Option<Record>, StoreError> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,
         }
-        let Some(bytes) = self.read_now(|transaction| value(transaction, RECORD))? else { return Ok(None) };
-        let Format { format } = serde_json::from_slice(&bytes).map_err(|error| self.io(error))?;
+        let Some(bytes) = self.read(|transaction| value(transaction, RECORD)).await? else { return Ok(None) };
+        let Format { format } = serde_json::from_slice(&bytes).map_err(|error| self.damaged(error))?;
         if format > FORMAT {
             return Err(StoreError::NewerFormat { path: self.path.to_string(), format });
         }
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.io(error))
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.damaged(error))
+    }
+
+    /// Whether a write has failed of which it is not known whether it took place.
+    pub fn is_in_doubt(&self) -> bool {
+        self.handle.is_in_doubt()
+    }
+
+    /// The record, if a write has failed of which nobody knew until now whether it took place.
+    pub async fn settle(&self) -> Result<Option<Record>, StoreError> {
+        if !self.is_in_doubt() {
+            return Ok(None);
+        }
+        let record = self.load().await?;
+        self.handle.settled();
+        Ok(record)
+    }
+
+    /// How often the store was opened: what was not synced before the last time may be undone.
+    pub fn openings(&self) -> u64 {
+        self.handle.openings()
     }
 
     /// Writes a change, durably.
     pub async fn commit(&self, change: Change<'_>) -> Result<(), StoreError> {
+        if self.is_in_doubt() {
+            // What the change was made from may not be what is stored.
+            return Err(self.io("it is not known yet whether the last change was written"));
+        }
         let Change { record, outputs, events, result } = change;
         let bytes = serde_json::to_vec(record).map_err(|error| self.io(error))?;
         let dropped: Vec<_> = Blob::ALL.into_iter().filter(|blob| !record.keeps(*blob)).collect();
         self.write(events, move |transaction| {
             let mut table = transaction.open_table(THREAD)?;
             table.insert(RECORD, bytes.as_slice())?;
-            for blob in dropped {
+            for blob in &dropped {
                 table.remove(blob.key())?;
             }
-            for (blob, bytes) in outputs {
+            for (blob, bytes) in outputs.iter() {
                 table.insert(blob.key(), bytes.as_slice())?;
             }
-            result.map_or(Ok(()), |(id, result)| RESULTS.put(transaction, id, &result))
+            result.as_ref().map_or(Ok(()), |(id, result)| RESULTS.put(transaction, *id, result))
         })
         .await
     }
@@ -174,25 +271,30 @@ impl Store {
     /// Which threads a command for many is for: as it was kept under its id, or as it is now and kept from now on.
     pub async fn keep_bulk(&self, id: Id, bulk: StoredBulk) -> Result<StoredBulk, StoreError> {
         // One transaction: of two copies of a command that come together, one decides.
-        self.write(vec![], move |transaction| BULKS.keep_first(transaction, id, bulk)).await
+        self.write(vec![], move |transaction| BULKS.keep_first(transaction, id, bulk.clone())).await
     }
 
-    /// The worker's own id, made once.
-    pub async fn worker_id(&self) -> Result<Id, StoreError> {
-        let known = self.read(|transaction| {
+    /// Which threads a command for many was for, if it was kept here.
+    pub async fn bulk(&self, id: Id) -> Result<Option<StoredBulk>, StoreError> {
+        self.read(move |transaction| BULKS.get(transaction, id)).await
+    }
+
+    /// The worker's own id, if it is kept here.
+    pub async fn worker_id(&self) -> Result<Option<Id>, StoreError> {
+        self.read(|transaction| {
             let Some(table) = existing(transaction.open_table(WORKER))? else { return Ok(None) };
             Ok(table.get(WORKER_ID)?.and_then(|id| id.value().parse().ok()))
-        });
-        if let Some(known) = known.await? {
-            return Ok(known);
-        }
-        let id = Id::generate();
+        })
+        .await
+    }
+
+    /// Keeps the worker's own id.
+    pub async fn keep_worker_id(&self, id: Id) -> Result<(), StoreError> {
         self.write(vec![], move |transaction| {
             transaction.open_table(WORKER)?.insert(WORKER_ID, id.to_string().as_str())?;
             Ok(())
         })
-        .await?;
-        Ok(id)
+        .await
     }
 
     /// Writes down what has happened to the worker itself.
@@ -226,13 +328,15 @@ impl Store {
     /// An event is in the stream, up to that sequence. Not synced: after a crash the publisher finds it there.
     pub async fn published(&self, key: u64, sequence: u64) -> Result<(), StoreError> {
         self.outgoing.last_sequence.store(sequence, Ordering::SeqCst);
-        let store = self.clone();
+        let handle = self.handle.clone();
         self.run(move || {
-            let mut transaction = store.database.begin_write()?;
-            transaction.set_durability(Durability::None)?;
-            transaction.open_table(OUTBOX)?.remove(key)?;
-            transaction.open_table(WORKER)?.insert(LAST_SEQUENCE, sequence.to_string().as_str())?;
-            Ok(transaction.commit()?)
+            handle.read(|open| {
+                let mut transaction = open.database.begin_write()?;
+                transaction.set_durability(Durability::None)?;
+                transaction.open_table(OUTBOX)?.remove(key)?;
+                transaction.open_table(WORKER)?.insert(LAST_SEQUENCE, sequence.to_string().as_str())?;
+                Ok(transaction.commit()?)
+            })
         })
         .await
     }
@@ -240,19 +344,33 @@ impl Store {
     async fn write<T: Send + 'static>(
         &self,
         events: Vec<Event>,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+        work: impl Fn(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        let added = !events.is_empty();
+        let (handle, outgoing, added) = (self.handle.clone(), self.outgoing.clone(), !events.is_empty());
         let worked = self.run(move || {
-            let transaction = store.database.begin_write()?;
-            let worked = work(&transaction)?;
-            let after = store.outgoing.last_sequence.load(Ordering::SeqCst);
-            let mut numbers = store.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-            let next = numbers.add(&transaction, events, after, CAPACITY)?;
-            transaction.commit()?;
-            *numbers = next;
-            Ok(worked)
+            let id = Id::generate();
+            let mut undecided = None;
+            handle.write(|Open { database, numbers }, committing| {
+                // The commit failed, and took place all the same.
+                if let Some(worked) = undecided.take()
+                    && last_write(database)?.as_deref() == Some(&id.to_string())
+                {
+                    return Ok(worked);
+                }
+                *committing = false;
+                let transaction = database.begin_write()?;
+                let worked = work(&transaction)?;
+                let after = outgoing.last_sequence.load(Ordering::SeqCst);
+                let next = numbers.add(&transaction, events.clone(), after, CAPACITY)?;
+                transaction.open_table(WORKER)?.insert(LAST_WRITE, id.to_string().as_str())?;
+                *committing = true;
+                if let Err(error) = transaction.commit() {
+                    undecided = Some(worked);
+                    return Err(error.into());
+                }
+                *numbers = next;
+                Ok(worked)
+            })
         });
         let worked = worked.await?;
         if added {
@@ -263,15 +381,10 @@ impl Store {
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+        work: impl Fn(&redb::ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        self.run(move || work(&store.database.begin_read()?)).await
-    }
-
-    fn read_now<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let transaction = self.database.begin_read().map_err(|error| self.io(error))?;
-        work(&transaction).map_err(|error| self.io(error))
+        let handle = self.handle.clone();
+        self.run(move || handle.read(|open| work(&open.database.begin_read()?))).await
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, redb::Error> + Send + 'static) -> Result<T, StoreError> {
@@ -285,6 +398,15 @@ impl Store {
     fn io(&self, error: impl ToString) -> StoreError {
         StoreError::Io { path: self.path.to_string(), error: error.to_string() }
     }
+
+    fn damaged(&self, error: impl ToString) -> StoreError {
+        StoreError::Damaged { path: self.path.to_string(), error: error.to_string() }
+    }
+}
+
+fn last_write(database: &Database) -> Result<Option<String>, redb::Error> {
+    let Some(table) = existing(database.begin_read()?.open_table(WORKER))? else { return Ok(None) };
+    Ok(table.get(LAST_WRITE)?.map(|id| id.value().to_owned()))
 }
 
 fn value(transaction: &redb::ReadTransaction, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {

@@ -7,6 +7,11 @@ use std::{
 
 use shared_msgs::sealer::SectorId;
 
+use super::{
+    database::{Store, StoreError},
+    place::Places,
+};
+
 /// The directories of files under a location, one entry in each for a sector.
 pub(super) const DATA_DIRS: [&str; 11] = [
     "unsealed",
@@ -54,13 +59,9 @@ pub struct SectorFiles {
 }
 
 impl Location {
-    /// Makes what is missing of a location, and returns it with its absolute path.
-    pub fn initialise(path: &Path) -> io::Result<Self> {
-        let path = std::path::absolute(path)?;
-        for directory in DATA_DIRS {
-            fs::create_dir_all(path.join("data").join(directory))?;
-        }
-        Ok(Location(path))
+    /// The location at that path. Nothing is made.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        std::path::absolute(path).map(Location)
     }
 
     /// A location that is there already; makes nothing.
@@ -78,9 +79,53 @@ impl Location {
         &self.0
     }
 
-    /// The path that two spellings of one location share.
+    /// The path that two spellings of one location share, whether it is there or not.
     pub fn canonical(&self) -> io::Result<PathBuf> {
-        self.0.canonicalize()
+        canonical(&self.0)
+    }
+
+    /// Makes what is missing, and opens the thread's store, unless the location is not the one that it was, or its store is
+    /// not there any more. Blocks.
+    pub fn open(&self, store: &Store, places: &Places) -> Result<(), StoreError> {
+        places.admit(&self.0)?;
+        self.make(store)
+    }
+
+    /// Makes what is missing, and opens the thread's store, unless that is not there any more. Blocks.
+    pub fn make(&self, store: &Store) -> Result<(), StoreError> {
+        if store.has_file()? {
+            self.make_directories()?;
+            return store.open();
+        }
+        if let Some(beside) = self.first_file()? {
+            return Err(StoreError::Missing { path: self.store_file().display().to_string(), beside: beside.display().to_string() });
+        }
+        self.make_directories()?;
+        store.make()
+    }
+
+    pub(super) fn make_directories(&self) -> Result<(), StoreError> {
+        let make = |directory| fs::create_dir_all(self.0.join("data").join(directory));
+        DATA_DIRS.into_iter().try_for_each(make).map_err(|error| self.failed(error))
+    }
+
+    // A file or directory of a sector, if there is any.
+    fn first_file(&self) -> Result<Option<PathBuf>, StoreError> {
+        for kind in DATA_DIRS {
+            let first = match fs::read_dir(self.0.join("data").join(kind)) {
+                Ok(mut entries) => entries.next().transpose(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            };
+            if let Some(first) = first.map_err(|error| self.failed(error))? {
+                return Ok(Some(first.path()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn failed(&self, error: io::Error) -> StoreError {
+        StoreError::Io { path: self.0.display().to_string(), error: error.to_string() }
     }
 
     /// The thread's store file.
@@ -103,6 +148,14 @@ impl Location {
         let [unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache] =
             DATA_DIRS.map(|kind| self.data(kind).join(sector.to_string()));
         SectorFiles { unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache }
+    }
+}
+
+// Of what is not there, the part that is there counts.
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => Ok(canonical(parent)?.join(name)),
+        (found, ..) => found,
     }
 }
 
@@ -178,10 +231,11 @@ mod tests {
     #[test]
     fn a_sectors_files_are_removed_whatever_is_missing() {
         let directory = tempfile::tempdir().unwrap();
-        let location = Location::initialise(directory.path()).unwrap();
+        let location = Location::at(directory.path()).unwrap();
         let files = location.sector_files(SectorId { miner: 10000, number: 2 });
         assert!(files.cache.ends_with("data/cache/s-t010000-2"));
-        fs::create_dir(&files.cache).unwrap();
+        fs::create_dir_all(&files.cache).unwrap();
+        fs::create_dir_all(files.sealed.parent().unwrap()).unwrap();
         fs::write(files.cache.join("p_aux"), "x").unwrap();
         fs::write(&files.sealed, "x").unwrap();
         fs::write(&files.layers, "x").unwrap();
@@ -223,10 +277,53 @@ mod tests {
     #[test]
     fn two_spellings_of_a_location_have_one_canonical_path() {
         let directory = tempfile::tempdir().unwrap();
-        let plain = Location::initialise(&directory.path().join("a")).unwrap();
-        std::os::unix::fs::symlink(directory.path().join("a"), directory.path().join("b")).unwrap();
-        let link = Location::initialise(&directory.path().join("b")).unwrap();
+        let plain = Location::at(&directory.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(".", directory.path().join("b")).unwrap();
+        let link = Location::at(&directory.path().join("b/a")).unwrap();
         assert_ne!(plain, link);
+        assert_eq!(plain.canonical().unwrap(), link.canonical().unwrap(), "before it is made");
+        fs::create_dir(directory.path().join("a")).unwrap();
         assert_eq!(plain.canonical().unwrap(), link.canonical().unwrap());
+    }
+
+    fn opened(directory: &Path) -> Result<Store, StoreError> {
+        let location = Location::at(directory).unwrap();
+        let store = Store::file(&location.store_file(), Default::default());
+        location.open(&store, &Places::default()).map(|()| store)
+    }
+
+    #[test]
+    fn a_store_is_made_anew_only_where_there_are_no_files_of_a_sector() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("store.redb");
+        drop(opened(directory.path()).unwrap());
+        fs::write(&store, "").unwrap();
+        drop(opened(directory.path()).unwrap());
+        fs::write(directory.path().join("data/sealed/s-t010000-2"), "x").unwrap();
+        drop(opened(directory.path()).unwrap());
+        for missing in [|store: &Path| fs::write(store, ""), |store: &Path| fs::remove_file(store)] {
+            missing(&store).unwrap();
+            let Err(StoreError::Missing { beside, .. }) = opened(directory.path()) else { panic!("made anew") };
+            assert!(beside.ends_with("data/sealed/s-t010000-2"));
+        }
+        assert!(!store.exists());
+    }
+
+    #[test]
+    fn a_store_that_is_cut_off_or_something_else_is_refused_and_says_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        drop(opened(directory.path()).unwrap());
+        let whole = fs::read(&path).unwrap();
+        for length in [1, 100, 4096, 5000, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            let refused = std::panic::catch_unwind(|| opened(directory.path()).map(drop));
+            assert!(matches!(&refused, Err(_) | Ok(Err(StoreError::Damaged { .. }))), "cut off at {length}: {refused:?}");
+        }
+        fs::write(&path, "garbage ".repeat(1000)).unwrap();
+        let Err(error) = opened(directory.path()) else { panic!("opened") };
+        assert!(matches!(error, StoreError::Damaged { .. }) && error.to_string().contains("restore it from a backup"), "{error}");
+        fs::write(&path, whole).unwrap();
+        opened(directory.path()).unwrap();
     }
 }

@@ -97,8 +97,7 @@ impl fmt::Display for Failure {
 
 impl From<crate::store::database::StoreError> for Failure {
     fn from(error: crate::store::database::StoreError) -> Self {
-        let message = error.to_string();
-        if lacks_resources(&message) { Failure::temporary(message) } else { Failure::critical(message) }
+        if error.may_pass() && may_pass(&error.to_string()) { Failure::temporary(error) } else { Failure::critical(error) }
     }
 }
 

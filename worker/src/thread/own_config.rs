@@ -27,6 +27,11 @@ impl OwnConfig {
         OwnConfig { index, hot: config.hot, sealing: config.sealing, warning: None }
     }
 
+    /// The plan, if the file does not say otherwise.
+    pub fn plan(&self) -> Plan {
+        self.hot.plan
+    }
+
     /// Reads the file; yields the plan, if the file can be used.
     pub async fn read(&mut self, location: &Path) -> Result<Option<Plan>, Failure> {
         if !self.hot.has_file() {

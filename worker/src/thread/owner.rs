@@ -9,14 +9,22 @@
 //!   |      -> commit the next state, or the failure              |
 //!   +------------------------------------------------------------+
 //! ```
-//! Each change is committed before anybody sees it. A command is answered in milliseconds: it never waits for a stage.
+//! Each change is committed before anybody sees it; what cannot be is kept and tried again ([`unwritten`]). A thread whose
+//! store cannot be used at all waits until it can ([`unusable`]). A command is answered in milliseconds: it never waits for a
+//! stage.
 
 mod command;
+mod unusable;
+mod unwritten;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use shared_msgs::{event::Event, plan::State, tasks::panicked};
+use shared_msgs::{
+    event::Event,
+    plan::{Plan, Stage, State},
+    tasks::panicked,
+};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, sleep_until},
@@ -25,11 +33,12 @@ use tracing::{error, info, warn};
 
 pub use self::command::{Command, Reply};
 use self::command::{NowPause, Standing};
+use self::unwritten::Unwritten;
 use super::report::{Report, Reports};
 use super::{
     activity::{Activity, Kind, Now},
     control::{self, Decision, Doing, Heed},
-    failure::{Failure, Level},
+    failure::Failure,
     history::Changed,
     own_config::OwnConfig,
     verdict::Verdict,
@@ -38,13 +47,13 @@ use super::{
 use crate::{
     clock::Clock,
     config::ThreadConfig,
-    failpoint,
     plan::driver::{Moved, Step, Steps, heavy_stage},
     stage::Shared,
     store::{
         database::{Change, Store, StoreError},
         location::Location,
-        record::{Blob, Record},
+        place::Places,
+        record::Record,
     },
     tenure::Tenure,
 };
@@ -68,7 +77,14 @@ pub struct Owner {
     index: u32,
     location: Location,
     store: Store,
+    places: Arc<Places>,
     record: Record,
+    /// Why its store cannot be used; the record is none then.
+    unusable: Option<StoreError>,
+    /// What cannot be written down at the moment.
+    unwritten: Option<Unwritten>,
+    /// Why.
+    store_error: Option<String>,
     config: OwnConfig,
     /// A question for a job was cut off: its answer may be a job, so the same question is asked again.
     question_open: bool,
@@ -119,6 +135,8 @@ pub struct Surroundings {
     pub changed: Arc<Notify>,
     /// The time of day.
     pub clock: Clock,
+    /// Which directory is which.
+    pub places: Arc<Places>,
 }
 
 /// Whether the worker stops.
@@ -140,47 +158,39 @@ enum Flow {
 }
 
 impl Owner {
-    /// Takes a thread up where its store says it was.
+    /// Takes a thread up where its store says it was; `opened` is what became of opening it.
     pub async fn open(
         index: u32,
         location: Location,
         store: Store,
+        opened: Result<(), StoreError>,
         config: ThreadConfig,
         surroundings: Surroundings,
-    ) -> Result<(Owner, ThreadHandle), StoreError> {
-        let now_ms = (surroundings.clock)();
-        let mut record = match store.load()? {
-            Some(record) => record,
-            None => Record::new(config.hot.plan),
-        };
-        let before = record.clone();
-        control::apply_restart(&mut record, now_ms);
-        let changed = Changed { index, before: &before, after: &record, at: now_ms };
-        let events = match (&record.last_err, before.last_err == record.last_err) {
-            (Some(error), false) => changed.failure(&Failure::critical(error)),
-            _ => changed.pause(),
-        };
-        // Also stores the request id of a new thread: it must be there before it is sent.
-        store.commit(Change { events, ..Change::to(&record) }).await?;
-        let paused_for = record.paused.map_or(0, |paused| now_ms.saturating_sub(paused.since_ms));
-        let paused_since = Instant::now().checked_sub(Duration::from_millis(paused_for)).unwrap_or_else(Instant::now);
+    ) -> (Owner, ThreadHandle) {
+        let record = Record::new(config.hot.plan);
+        let paused_since = Instant::now();
         let view = watch::Sender::new(ThreadView {
             index,
             location: location.path().to_owned(),
             record: record.clone(),
             doing: shown(&record, paused_since, None),
+            store_error: None,
             warning: None,
             ended: None,
             verdict: None,
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
-        let Surroundings { shared, steps, tenure, reports, changed, clock } = surroundings;
-        let owner = Owner {
+        let Surroundings { shared, steps, tenure, reports, changed, clock, places } = surroundings;
+        let mut owner = Owner {
             index,
             location,
             store,
+            places,
             record,
+            unusable: None,
+            unwritten: None,
+            store_error: None,
             config: OwnConfig::new(index, config),
             question_open: false,
             shared,
@@ -198,7 +208,8 @@ impl Owner {
             paused_since,
             cordoned_since: Instant::now(),
         };
-        Ok((owner, handle))
+        owner.take_up(opened).await;
+        (owner, handle)
     }
 
     /// Runs until the worker stops. A panic ends this thread alone: it shows that, and the others go on.
@@ -215,8 +226,12 @@ impl Owner {
     async fn run_to_end(mut self, mut stop: watch::Receiver<Stop>) {
         loop {
             self.show(None);
-            let flow = if self.heed_verdict().await {
+            let flow = if self.unusable.is_some() {
+                self.wait_for_store(&mut stop).await
+            } else if self.heed_verdict().await {
                 Flow::GoOn
+            } else if self.unwritten.is_some() || self.store.is_in_doubt() {
+                self.write_down_later(&mut stop).await
             } else if self.record.paused.is_some() {
                 self.rest(None, &mut stop).await
             } else if self.is_cordoned_off() {
@@ -232,6 +247,7 @@ impl Owner {
                 break;
             }
         }
+        self.write_down_at_last().await;
         // A stage that a stop cut off was no death of the process.
         if self.record.running.take().is_some()
             && let Err(error) = self.store.commit(Change::to(&self.record)).await
@@ -268,16 +284,19 @@ impl Owner {
     }
 
     async fn step(&mut self, stop: &mut watch::Receiver<Stop>) -> Flow {
-        if let Err(failure) = self.read_config().await {
-            self.fail(failure).await;
+        let plan = match self.read_config().await {
+            Ok(plan) => plan,
+            Err(failure) => {
+                self.fail(failure).await;
+                return Flow::GoOn;
+            }
+        };
+        if let Err(error) = self.begin(plan).await {
+            self.hold_for_store(&error);
             return Flow::GoOn;
         }
         if self.record.state == State::Empty && !self.question_open && self.config.sealing.leaves_nothing(self.record.plan) {
             self.hold_off = Some(hold_off("nothing to seal", self.config.sealing.seal_interval));
-            return Flow::GoOn;
-        }
-        if let Err(failure) = self.mark_running().await {
-            self.fail(failure).await;
             return Flow::GoOn;
         }
         self.question_open = self.record.state == State::Empty;
@@ -324,7 +343,8 @@ impl Owner {
         self.question_open = false;
         let stopped_now = self.now_pause.as_mut().is_some_and(NowPause::has_stopped);
         match outcome {
-            Ok(Some(moved)) => self.commit_step(moved).await,
+            Ok(Some(moved)) if moved.sector.as_ref().is_some_and(|sector| sector.removing) => self.note_removal(moved).await,
+            Ok(Some(moved)) => self.write_down(Unwritten::moved(&self.record, moved)).await,
             Ok(None) => self.hold_off = Some(hold_off("sector", self.config.sealing.seal_interval)),
             // What the processor died of is the pause; unless that was withdrawn, and the stage begins anew.
             Err(_) if stopped_now => self.pause_between_waits().await,
@@ -336,39 +356,47 @@ impl Owner {
 
     // A pause that came while a stage was busy takes effect as soon as the stage waits for something, or was stopped.
     async fn pause_between_waits(&mut self) {
+        if let Err(error) = self.settle().await {
+            warn!(thread = self.index, %error, "it is not known yet what was recorded last");
+            return;
+        }
         if !self.record.pause_pending {
             return;
         }
         let mut after = self.record.clone();
         control::apply(&mut after, &Decision::Pause, None, self.now_ms());
         let events = self.changed_to(&after).pause();
-        if let Err(error) = self.commit(after, vec![], events).await {
+        if let Err(error) = self.commit(after, events).await {
             warn!(thread = self.index, %error, "the pause stays pending: it could not be recorded");
         }
     }
 
     // Before each new job.
-    async fn read_config(&mut self) -> Result<(), Failure> {
+    async fn read_config(&mut self) -> Result<Option<Plan>, Failure> {
         if self.record.state != State::Empty || self.question_open {
-            return Ok(());
+            return Ok(None);
         }
-        let Some(plan) = self.config.read(self.location.path()).await? else { return Ok(()) };
-        if plan != self.record.plan {
+        self.config.read(self.location.path()).await
+    }
+
+    // Records what the step is to be done for, and that a heavy stage runs, so that a process that dies in it again and again
+    // is noticed.
+    async fn begin(&mut self, plan: Option<Plan>) -> Result<(), StoreError> {
+        if let Some(plan) = plan.filter(|plan| *plan != self.record.plan) {
             let mut after = self.record.clone();
             control::apply_plan(&mut after, plan);
             info!(thread = self.index, from = %self.record.plan, %plan, "its plan has changed");
-            self.commit(after, vec![], vec![]).await?;
+            self.commit(after, vec![]).await?;
         }
-        Ok(())
+        let stage = heavy_stage(self.record.plan, self.record.state);
+        if stage.is_some() && self.record.running != stage { self.record_running(stage, self.record.deaths).await } else { Ok(()) }
     }
 
-    // Records that a heavy stage runs, so that a process that dies in it again and again is noticed.
-    async fn mark_running(&mut self) -> Result<(), Failure> {
-        let stage = heavy_stage(self.record.plan, self.record.state);
-        if stage.is_some() && self.record.running != stage {
-            self.record.running = stage;
-            self.store.commit(Change::to(&self.record)).await?;
-        }
+    async fn record_running(&mut self, stage: Option<Stage>, deaths: u32) -> Result<(), StoreError> {
+        let after = Record { running: stage, deaths, ..self.record.clone() };
+        self.store.commit(Change::to(&after)).await?;
+        self.record = after;
+        self.store_works();
         Ok(())
     }
 
@@ -379,82 +407,29 @@ impl Owner {
         if self.record.paused.is_some() || (self.record.running, self.record.deaths) == (stage, deaths) {
             return;
         }
-        self.record.running = stage;
-        self.record.deaths = deaths;
-        if let Err(error) = self.store.commit(Change::to(&self.record)).await {
+        if let Err(error) = self.record_running(stage, deaths).await {
             warn!(thread = self.index, %error, "it could not be recorded what runs");
-        }
-    }
-
-    async fn commit_step(&mut self, moved: Moved) {
-        if moved.sector.as_ref().is_some_and(|sector| sector.removing) {
-            return self.note_removal(moved).await;
-        }
-        let before = self.record.clone();
-        let mut after = before.clone();
-        control::apply_step(&mut after, self.now_ms());
-        after.state = moved.state;
-        after.sector = moved.sector;
-        after.wdpost = moved.wdpost;
-        if after.paused.is_none() {
-            // Spares the next step its own commit.
-            after.running = heavy_stage(after.plan, after.state);
-        }
-        let events = self.changed_to(&after).transition();
-        let sector = after.job_name().or(before.job_name());
-        failpoint::reach("before-commit", moved.state.name());
-        if let Err(error) = self.commit(after, moved.outputs, events).await {
-            self.fail(error.into()).await;
-            return;
-        }
-        failpoint::reach("after-commit", moved.state.name());
-        if before.failed_for_good() {
-            // Sectors must not be burnt one after another.
-            self.hold_off = Some(hold_off("next sector", self.config.sealing.seal_interval));
-        }
-        info!(thread = self.index, sector, from = %before.state, state = %moved.state, "moved");
-        if let Some(event) = moved.event {
-            self.report(before.state, event.name(), None);
         }
     }
 
     // From here on the files of a job that was given up go; to everybody else nothing has changed.
     async fn note_removal(&mut self, moved: Moved) {
         let after = Record { sector: moved.sector, last_err: None, retry: 0, ..self.record.clone() };
-        match self.commit(after, vec![], vec![]).await {
+        match self.commit(after, vec![]).await {
             Ok(()) => self.pause_between_waits().await,
-            Err(error) => self.fail(error.into()).await,
+            Err(error) => self.hold_for_store(&error),
         }
     }
 
     async fn fail(&mut self, failure: Failure) {
-        let mut after = self.record.clone();
-        let failure = control::apply_failure(&mut after, failure, self.config.sealing.max_retries, self.now_ms());
-        let sector = after.job_name();
-        warn!(thread = self.index, sector, state = %self.record.state, level = failure.level.name(), retry = after.retry, "{}", failure.message);
-        let events = self.changed_to(&after).failure(&failure);
-        if let Err(error) = self.store.commit(Change { events, ..Change::to(&after) }).await {
-            // Nothing can be kept: the thread stops here, and says so for as long as the process lives.
-            error!(thread = self.index, %error, "the failure could not be recorded");
-            let unrecorded = Failure::critical(format!("{error}; after {failure}"));
-            control::apply_failure(&mut after, unrecorded, 0, self.now_ms());
-        }
-        if failure.level == Level::Temporary {
-            let reason = format!("retry {} of {}", after.retry, self.config.sealing.max_retries);
-            self.hold_off = Some(hold_off(&reason, self.config.sealing.recover_interval));
-        }
-        let before = self.record.state;
-        self.adopt(after);
-        // Whoever has the job now reports it.
-        if failure.level != Level::Lost {
-            self.report(before, "Failure", Some(&failure));
-        }
+        self.write_down(Unwritten::failed(failure)).await;
     }
 
     // Handles one message. Messages are answered when what they did is durable.
     async fn handle(&mut self, message: Message, standing: Standing) {
         match message {
             Message::Command(command) => self.command(*command, standing).await,
+            Message::Verdict { .. } if self.unusable.is_some() => {}
             Message::Verdict { job, verdict } => self.hear(&job, verdict),
         }
     }
@@ -500,25 +475,30 @@ impl Owner {
     }
 
     // Makes a change durable, and only then what is so.
-    async fn commit(&mut self, after: Record, outputs: Vec<(Blob, Vec<u8>)>, events: Vec<Event>) -> Result<(), StoreError> {
-        self.store.commit(Change { outputs, events, ..Change::to(&after) }).await?;
+    async fn commit(&mut self, after: Record, events: Vec<Event>) -> Result<(), StoreError> {
+        self.store.commit(Change { events, ..Change::to(&after) }).await?;
+        self.store_works();
         self.adopt(after);
         Ok(())
     }
 
     fn adopt(&mut self, record: Record) {
-        if record.cordoned && !self.record.cordoned {
+        let before = std::mem::replace(&mut self.record, record);
+        self.adopt_from(&before);
+    }
+
+    fn adopt_from(&mut self, before: &Record) {
+        if self.record.cordoned && !before.cordoned {
             self.cordoned_since = Instant::now();
         }
-        if record.paused.is_some() && self.record.paused.is_none() {
+        if self.record.paused.is_some() && before.paused.is_none() {
             self.paused_since = Instant::now();
             self.hold_off = None;
         }
-        if record.job_name() != self.record.job_name() {
+        if self.record.job_name() != before.job_name() {
             self.verdict = None;
             self.show_verdict();
         }
-        self.record = record;
         self.show(None);
     }
 
@@ -527,6 +507,7 @@ impl Owner {
         self.view.send_modify(|view| {
             view.record.clone_from(&self.record);
             view.doing = doing;
+            view.store_error.clone_from(&self.store_error);
             view.warning.clone_from(&self.config.warning);
         });
         self.changed.notify_one();

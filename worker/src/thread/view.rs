@@ -22,6 +22,8 @@ pub struct ThreadView {
     pub record: Record,
     /// What it is doing.
     pub doing: Shown,
+    /// Why what it has done or was told cannot be written down at the moment.
+    pub store_error: Option<String>,
     /// What is wrong with it beside its job, e.g. with its configuration file.
     pub warning: Option<String>,
     /// Why its task has ended, if it has although the worker goes on: it takes no commands any more.
@@ -100,7 +102,7 @@ impl ThreadView {
             revision: record.revision,
             retry: record.retry,
             end_pending: self.end_pending(),
-            last_err: record.last_err.clone().or_else(|| self.warning.clone()),
+            last_err: [&self.store_error, &record.last_err, &self.warning].into_iter().flatten().next().cloned(),
         }
     }
 }

@@ -27,6 +27,8 @@ impl System {
         // An empty directory, or a machine that has parameters would go on past C1Done.
         worker.env("FIL_PROOFS_PARAMETER_CACHE", place.own().join("no-parameters"));
         worker.env("FIL_PROOFS_PARENT_CACHE", place.own().join("parents"));
+        // The stores are made anew for each demo.
+        worker.env("DAMOCLES_WORKER_STATE_DIR", place.own().join("state"));
         let worker = Process::spawn("damocles-worker", worker, &place.own().join("worker.log"));
         System { worker, manager, nats }
     }

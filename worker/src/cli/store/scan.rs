@@ -19,6 +19,7 @@ use crate::{
         aside::{self, Idle, Why},
         database::{Store, StoreError},
         location::Location,
+        record::Record,
     },
 };
 
@@ -70,8 +71,11 @@ struct Scanned {
     _lock: Option<Store>,
 }
 
-pub(super) fn run(args: &ScanArgs) -> Result<(), CliError> {
-    let scanned: Vec<_> = locations(args)?.into_iter().map(scan).collect::<Result<_, _>>()?;
+pub(super) async fn run(args: &ScanArgs) -> Result<(), CliError> {
+    let mut scanned = vec![];
+    for location in locations(args)? {
+        scanned.push(scan(location).await?);
+    }
     let all = || scanned.iter().flat_map(|scanned| scanned.idle.iter().map(|idle| (&scanned.location, idle)));
     if args.remove.is_empty() && !args.remove_all {
         return print(&render(all().map(|(location, idle)| row(location, idle)).collect(), args.output)?);
@@ -110,27 +114,32 @@ fn locations(args: &ScanArgs) -> Result<Vec<Location>, CliError> {
     Ok(locations)
 }
 
-fn scan(location: Location) -> Result<Scanned, CliError> {
+async fn scan(location: Location) -> Result<Scanned, CliError> {
     let path = location.path().display().to_string();
     let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("{path} cannot be read: {error}"));
     let mut idle = aside::kept(&location).map_err(|error| failed(&error))?;
     // A store that is not there says of no sector, and must not be made here.
-    let store = match location.store_file().is_file() {
-        true => Store::open(&location.store_file(), Arc::default()).map(Some),
-        false => Ok(None),
+    let opened = match location.store_file().is_file() {
+        true => load(&location).await.map(|(record, store)| (record, Some(store))),
+        false => Ok((None, None)),
     };
-    let in_hand = match store.and_then(|store| Ok((store.as_ref().map(Store::load).transpose()?.flatten(), store))) {
-        Ok(in_hand) => in_hand,
+    let (record, lock) = match opened {
+        Ok(opened) => opened,
         Err(StoreError::InUse(_)) => {
             note(&format!("{path} is in use by a worker: only what is kept aside is shown"));
             return Ok(Scanned { location, idle, _lock: None });
         }
         Err(error) => return Err(failed(&error)),
     };
-    let (record, lock) = in_hand;
     let sector = record.and_then(|record| Some(record.sector?.allocated.id));
     idle.extend(aside::not_in_hand(&location, sector).map_err(|error| failed(&error))?);
     Ok(Scanned { location, idle, _lock: lock })
+}
+
+async fn load(location: &Location) -> Result<(Option<Record>, Store), StoreError> {
+    let store = Store::file(&location.store_file(), Arc::default());
+    store.open()?;
+    Ok((store.load().await?, store))
 }
 
 fn row<'a>(location: &Location, idle: &'a Idle) -> Row<'a> {
@@ -207,7 +216,7 @@ mod tests {
     #[test]
     fn the_table_says_what_is_there_since_when_and_why() {
         let directory = tempfile::tempdir().unwrap();
-        let location = Location::initialise(directory.path()).unwrap();
+        let location = Location::at(directory.path()).unwrap();
         let sector = SectorId { miner: 10000, number: 2 };
         let note =
             Note { sector, plan: "sealer".into(), state: "C1Done".into(), reason: "x".into(), since_ms: 1_700_000_000_123, record: None };

@@ -102,7 +102,7 @@ impl Owner {
         if let Some(pause) = self.now_pause.as_mut().filter(|pause| id.is_some() && pause.id == id) {
             return pause.replies.push(reply);
         }
-        let answer = match self.answered_before(&id).await {
+        let answer = match self.answered_at_once(verb, &request, epoch, &id).await {
             Some(answer) => answer,
             None => match self.decide(verb, &request, selection.as_deref(), epoch, standing.doing) {
                 Ok(decision) if request.dry_run => Ok(self.reply(self.record.revision, control::outcome(&self.record, &decision))),
@@ -120,6 +120,28 @@ impl Owner {
             },
         };
         reply.send(answer).ok();
+    }
+
+    async fn answered_at_once(
+        &mut self,
+        verb: Verb,
+        request: &CommandRequest,
+        epoch: Option<u64>,
+        id: &Option<(Id, Asked)>,
+    ) -> Option<Result<CommandReply, ErrorKind>> {
+        if self.unusable.is_some() {
+            if let Err(refusal) = self.check_lease(epoch) {
+                return Some(Err(refusal));
+            }
+            if let Some(answer) = self.try_to_resume(verb, request).await {
+                return Some(answer);
+            }
+        }
+        // What it stands for may have been carried out before.
+        if let Err(error) = self.settle().await {
+            return Some(Err(ErrorKind::internal(error)));
+        }
+        self.answered_before(id).await
     }
 
     async fn answered_before(&self, id: &Option<(Id, Asked)>) -> Option<Result<CommandReply, ErrorKind>> {
@@ -141,15 +163,17 @@ impl Owner {
         epoch: Option<u64>,
         doing: Doing,
     ) -> Result<Decision, ErrorKind> {
-        let tenure = *self.tenure.borrow();
-        if tenure.epoch() != epoch || !tenure.may_act(Instant::now()) {
-            return Err(ErrorKind::LeaseUnconfirmed);
-        }
+        self.check_lease(epoch)?;
         let shown = self.view.borrow().snapshot();
         if selection.is_some_and(|selection| !selection.fits(&shown)) {
             return Err(ErrorKind::NotSelected);
         }
         control::decide(&self.record, verb, request, doing, shown.status.name())
+    }
+
+    fn check_lease(&self, epoch: Option<u64>) -> Result<(), ErrorKind> {
+        let tenure = *self.tenure.borrow();
+        if tenure.epoch() == epoch && tenure.may_act(Instant::now()) { Ok(()) } else { Err(ErrorKind::LeaseUnconfirmed) }
     }
 
     async fn refuse(
@@ -190,11 +214,12 @@ impl Owner {
         self.store.commit(Change { events, result, ..Change::to(&after) }).await.map_err(ErrorKind::internal)?;
         let CommandRequest { by, reason, .. } = request;
         info!(thread = self.index, verb = verb.name(), by, reason, ?decision, "carried out");
+        self.store_works();
         self.adopt(after);
         Ok(answer)
     }
 
-    fn reply(&self, revision: u64, outcome: Outcome) -> CommandReply {
+    pub(super) fn reply(&self, revision: u64, outcome: Outcome) -> CommandReply {
         CommandReply { index: self.index, sector_id: self.record.job_name(), revision, outcome }
     }
 
