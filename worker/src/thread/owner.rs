@@ -401,7 +401,7 @@ impl Owner {
 
     // From here on the files of a job that was given up go; to everybody else nothing has changed.
     async fn note_removal(&mut self, moved: Moved) {
-        let after = Record { sector: moved.sector, last_err: None, retry: 0, ..self.record.clone() };
+        let after = Record { sector: moved.sector, retry: 0, ..self.record.clone() };
         match self.commit(after, vec![], vec![]).await {
             Ok(()) => self.pause_between_waits().await,
             Err(error) => self.fail(error.into()).await,
@@ -450,9 +450,13 @@ impl Owner {
             Verdict::Stop(failure) => Some(failure).filter(|failure| control::heed(&self.record, failure) != Heed::Never),
         };
         if heard != self.verdict {
-            info!(thread = self.index, sector = job, verdict = heard.as_ref().map(tracing::field::display), "heard of the sector manager");
+            info!(
+                thread = self.index,
+                sector = job,
+                verdict = heard.as_ref().map(tracing::field::display),
+                "the sector manager has another word on the job"
+            );
             self.verdict = heard;
-            self.show_verdict();
         }
     }
 
@@ -464,10 +468,11 @@ impl Owner {
             return false;
         }
         self.verdict = None;
-        self.show_verdict();
         if heed == Heed::Never {
             return false;
         }
+        // A job that ends waits for no retry.
+        self.hold_off = None;
         self.fail(verdict).await;
         true
     }
@@ -497,7 +502,6 @@ impl Owner {
         }
         if record.job_name() != self.record.job_name() {
             self.verdict = None;
-            self.show_verdict();
         }
         self.record = record;
         self.show(None);
@@ -509,12 +513,8 @@ impl Owner {
             view.record.clone_from(&self.record);
             view.doing = doing;
             view.warning.clone_from(&self.config.warning);
+            view.verdict.clone_from(&self.verdict);
         });
-        self.changed.notify_one();
-    }
-
-    fn show_verdict(&self) {
-        self.view.send_modify(|view| view.verdict.clone_from(&self.verdict));
         self.changed.notify_one();
     }
 

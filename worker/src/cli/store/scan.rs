@@ -114,23 +114,32 @@ fn scan(location: Location) -> Result<Scanned, CliError> {
     let path = location.path().display().to_string();
     let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("{path} cannot be read: {error}"));
     let mut idle = aside::kept(&location).map_err(|error| failed(&error))?;
-    // A store that is not there says of no sector, and must not be made here.
-    let store = match location.store_file().is_file() {
-        true => Store::open(&location.store_file(), Arc::default()).map(Some),
-        false => Ok(None),
-    };
-    let in_hand = match store.and_then(|store| Ok((store.as_ref().map(Store::load).transpose()?.flatten(), store))) {
-        Ok(in_hand) => in_hand,
-        Err(StoreError::InUse(_)) => {
-            note(&format!("{path} is in use by a worker: only what is kept aside is shown"));
-            return Ok(Scanned { location, idle, _lock: None });
+    let lock = match sector_in_hand(&location) {
+        Ok((sector, store)) => {
+            idle.extend(aside::not_in_hand(&location, sector).map_err(|error| failed(&error))?);
+            store
         }
-        Err(error) => return Err(failed(&error)),
+        Err(error) => {
+            let why = match error {
+                StoreError::InUse(_) => format!("{path} is in use by a worker"),
+                error => error.to_string(),
+            };
+            note(&format!("{why}: only what is kept aside is shown"));
+            None
+        }
     };
-    let (record, lock) = in_hand;
-    let sector = record.and_then(|record| Some(record.sector?.allocated.id));
-    idle.extend(aside::not_in_hand(&location, sector).map_err(|error| failed(&error))?);
     Ok(Scanned { location, idle, _lock: lock })
+}
+
+// The store keeps it for as long as it is held. One that is not there speaks of no sector, and must not be made here.
+fn sector_in_hand(location: &Location) -> Result<(Option<SectorId>, Option<Store>), StoreError> {
+    let file = location.store_file();
+    if !file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok((None, None));
+    }
+    let store = Store::open(&file, Arc::default())?;
+    let sector = store.load()?.and_then(|record| Some(record.sector?.allocated.id));
+    Ok((sector, Some(store)))
 }
 
 fn row<'a>(location: &Location, idle: &'a Idle) -> Row<'a> {
