@@ -414,7 +414,7 @@ impl Owner {
 
     // From here on the files of a job that was given up go; to everybody else nothing has changed.
     async fn note_removal(&mut self, moved: Moved) {
-        let after = Record { sector: moved.sector, last_err: None, retry: 0, ..self.record.clone() };
+        let after = Record { sector: moved.sector, retry: 0, ..self.record.clone() };
         match self.commit(after, vec![]).await {
             Ok(()) => self.pause_between_waits().await,
             Err(error) => self.hold_for_store(&error),
@@ -444,9 +444,13 @@ impl Owner {
             Verdict::Stop(failure) => Some(failure).filter(|failure| control::heed(&self.record, failure) != Heed::Never),
         };
         if heard != self.verdict {
-            info!(thread = self.index, sector = job, verdict = heard.as_ref().map(tracing::field::display), "heard of the sector manager");
+            info!(
+                thread = self.index,
+                sector = job,
+                verdict = heard.as_ref().map(tracing::field::display),
+                "the sector manager has another word on the job"
+            );
             self.verdict = heard;
-            self.show_verdict();
         }
     }
 
@@ -458,10 +462,11 @@ impl Owner {
             return false;
         }
         self.verdict = None;
-        self.show_verdict();
         if heed == Heed::Never {
             return false;
         }
+        // A job that ends waits for no retry.
+        self.hold_off = None;
         self.fail(verdict).await;
         true
     }
@@ -497,7 +502,6 @@ impl Owner {
         }
         if self.record.job_name() != before.job_name() {
             self.verdict = None;
-            self.show_verdict();
         }
         self.show(None);
     }
@@ -509,12 +513,8 @@ impl Owner {
             view.doing = doing;
             view.store_error.clone_from(&self.store_error);
             view.warning.clone_from(&self.config.warning);
+            view.verdict.clone_from(&self.verdict);
         });
-        self.changed.notify_one();
-    }
-
-    fn show_verdict(&self) {
-        self.view.send_modify(|view| view.verdict.clone_from(&self.verdict));
         self.changed.notify_one();
     }
 

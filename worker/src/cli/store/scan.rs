@@ -19,7 +19,6 @@ use crate::{
         aside::{self, Idle, Why},
         database::{Store, StoreError},
         location::Location,
-        record::Record,
     },
 };
 
@@ -118,28 +117,33 @@ async fn scan(location: Location) -> Result<Scanned, CliError> {
     let path = location.path().display().to_string();
     let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("{path} cannot be read: {error}"));
     let mut idle = aside::kept(&location).map_err(|error| failed(&error))?;
-    // A store that is not there says of no sector, and must not be made here.
-    let opened = match location.store_file().is_file() {
-        true => load(&location).await.map(|(record, store)| (record, Some(store))),
-        false => Ok((None, None)),
-    };
-    let (record, lock) = match opened {
-        Ok(opened) => opened,
-        Err(StoreError::InUse(_)) => {
-            note(&format!("{path} is in use by a worker: only what is kept aside is shown"));
-            return Ok(Scanned { location, idle, _lock: None });
+    let lock = match sector_in_hand(&location).await {
+        Ok((sector, store)) => {
+            idle.extend(aside::not_in_hand(&location, sector).map_err(|error| failed(&error))?);
+            store
         }
-        Err(error) => return Err(failed(&error)),
+        Err(error) => {
+            let why = match error {
+                StoreError::InUse(_) => format!("{path} is in use by a worker"),
+                error => error.to_string(),
+            };
+            note(&format!("{why}: only what is kept aside is shown"));
+            None
+        }
     };
-    let sector = record.and_then(|record| Some(record.sector?.allocated.id));
-    idle.extend(aside::not_in_hand(&location, sector).map_err(|error| failed(&error))?);
     Ok(Scanned { location, idle, _lock: lock })
 }
 
-async fn load(location: &Location) -> Result<(Option<Record>, Store), StoreError> {
-    let store = Store::file(&location.store_file(), Arc::default());
+// The store keeps it for as long as it is held. One that is not there speaks of no sector, and must not be made here.
+async fn sector_in_hand(location: &Location) -> Result<(Option<SectorId>, Option<Store>), StoreError> {
+    let file = location.store_file();
+    if !file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok((None, None));
+    }
+    let store = Store::file(&file, Arc::default());
     store.open()?;
-    Ok((store.load().await?, store))
+    let sector = store.load().await?.and_then(|record| Some(record.sector?.allocated.id));
+    Ok((sector, Some(store)))
 }
 
 fn row<'a>(location: &Location, idle: &'a Idle) -> Row<'a> {
