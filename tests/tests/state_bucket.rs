@@ -1,5 +1,6 @@
 //! The streams that managers make: one that is as it was made is not warned about, and a state bucket that states no longer get into
 //! is said by the manager and the tools, with a way out that works.
+#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use async_nats::jetstream::{
     self,
