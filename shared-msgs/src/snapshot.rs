@@ -438,8 +438,8 @@ mod tests {
                     snapshot
                 };
                 prop_assert_eq!(bare(read), bare(whole.clone()));
-                let refused = matches!(encoding.encode_within(&whole, 100), Err(CodecError::TooLarge { max_bytes: 100, .. }));
-                prop_assert!(refused);
+                let too_large = matches!(encoding.encode_within(&whole, 100), Err(CodecError::TooLarge { max_bytes: 100, .. }));
+                prop_assert!(too_large);
             }
         }
     }

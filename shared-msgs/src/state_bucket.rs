@@ -37,8 +37,8 @@ pub fn trouble(prefix: &Prefix, config: &stream::Config) -> Option<String> {
     let stream::SubjectTransform { source, destination } = wanted;
     Some(format!(
         "the state bucket {bucket} no longer receives the workers' states: {what}. What is stored there is old, and a manager that starts now \
-         trusts it. Mend it with: nats stream edit {stream} --subjects '{keys}' --subjects '{source}' --transform-source '{source}' \
-         --transform-destination '{destination}' -f"
+         trusts it. Mend it, on a terminal, with: nats stream edit {stream} --subjects '{keys}' --subjects '{source}' --transform-source '{source}' \
+         --transform-destination '{destination}' -f (and answer y)"
     ))
 }
 

@@ -1,7 +1,11 @@
 //! The streams that managers make: one that is as it was made is not warned about, and a state bucket that states no longer get into
 //! is said by the manager and the tools, with a way out that works.
+#![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
-use async_nats::jetstream::{self, stream::Config};
+use async_nats::jetstream::{
+    self,
+    stream::{Config, SubjectTransform},
+};
 use e2e::{nats_client::NatsClient, testbed::Testbed, worker::WorkerConfig};
 
 async fn config(bed: &Testbed, stream: &str) -> Config {
@@ -10,6 +14,15 @@ async fn config(bed: &Testbed, stream: &str) -> Config {
 
 async fn update(bed: &Testbed, config: Config) {
     jetstream::new(bed.bus.client.clone()).update_stream(config).await.unwrap();
+}
+
+// What `nats stream edit` makes of a stream with these options. It cannot be run here: of a bucket it asks on a terminal.
+fn edited(stream: Config, options: &str) -> Config {
+    let words: Vec<_> = options.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+    let values = |option: &str| words.windows(2).filter(|pair| pair[0] == option).map(|pair| pair[1].to_owned()).collect::<Vec<_>>();
+    let one = |option: &str| values(option).concat();
+    let transform = SubjectTransform { source: one("--transform-source"), destination: one("--transform-destination") };
+    Config { subjects: values("--subjects"), subject_transform: Some(transform), ..stream }
 }
 
 #[tokio::test]
@@ -29,6 +42,15 @@ async fn a_later_manager_does_not_warn_about_what_an_earlier_one_has_made() {
     second.process().log().line_with(&["ready"]).await;
     let said: Vec<_> = second.process().log().lines().into_iter().filter(|line| line.contains("is not as a manager makes it")).collect();
     assert_eq!(said.len(), 2, "{said:#?}");
+}
+
+#[tokio::test]
+async fn the_nats_clients_own_edit_of_the_bucket_is_noticed() {
+    let bed = Testbed::start().await;
+    let Some(nats) = NatsClient::find(&bed) else { return };
+    let mut manager = bed.mock_manager().await;
+    nats.run(&["kv", "edit", "DAMOCLES_STATE", "--replicas", "1"]).await.expect(0);
+    manager.process().log().line_with(&["no longer receives the workers' states"]).await;
 }
 
 #[tokio::test]
@@ -57,15 +79,8 @@ async fn a_bucket_whose_subject_was_edited_away_is_said_until_it_is_mended() {
     update(&bed, Config { subject_transform: None, ..made.clone() }).await;
     manager.process().log().line_with(&["no longer transforms"]).await;
 
-    let (_, command) = warning.split_once("Mend it with: ").unwrap();
-    match NatsClient::find(&bed) {
-        Some(nats) => {
-            let words: Vec<_> = command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
-            assert_eq!(words[0], "nats");
-            nats.run(&words[1..]).await.expect(0);
-        }
-        None => update(&bed, made.clone()).await,
-    }
+    let (_, command) = warning.split_once("with: nats stream edit KV_DAMOCLES_STATE ").unwrap();
+    update(&bed, edited(made.clone(), command)).await;
     manager.process().log().line_with(&["receives the workers' states again"]).await;
     let mended = config(&bed, "KV_DAMOCLES_STATE").await;
     assert_eq!(mended, made);

@@ -27,7 +27,7 @@ fn raised(limit: &Rlimit) -> Option<Rlimit> {
     let most = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
     // No limit is the most there is.
     let is_lower = limit.current.is_some_and(|current| current < most);
-    is_lower.then(|| Rlimit { current: Some(most), maximum: limit.maximum })
+    is_lower.then_some(Rlimit { current: Some(most), maximum: limit.maximum })
 }
 
 /// Whether the process is about to run out of them: what fails now may have failed for that, whatever it says.
