@@ -137,7 +137,7 @@ impl WorkerClient {
 
     async fn not_delivered(&self) -> Unanswered {
         // It only explains, and whoever asks has waited before.
-        let patience = self.timeout / 2;
+        let patience = self.timeout / 3;
         let last = asked_again(&self.client, patience, || last_report(&self.client, &self.prefix, &self.worker, patience));
         not_delivered(&self.worker, last.await.unwrap_or_else(|| Err("JetStream does not answer".into())))
     }
