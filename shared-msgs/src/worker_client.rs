@@ -138,7 +138,7 @@ impl WorkerClient {
 
     async fn not_delivered(&self) -> Unanswered {
         // It only explains, and whoever asks has waited before.
-        let patience = self.timeout / 2;
+        let patience = self.timeout / 3;
         let last = asked_again(&self.client, patience, || last_report(&self.client, &self.prefix, &self.worker, patience));
         let trouble = asked_again(&self.client, patience, || state_bucket::trouble_now(&self.client, &self.prefix, patience));
         let (last, trouble) = tokio::join!(last, trouble);

@@ -11,7 +11,7 @@ use shared_msgs::{
     codec::decode,
     lease::{Claim, Lease, claim_of, key, open_bucket},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     DEADLINE,
@@ -19,6 +19,8 @@ use crate::{
 };
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+// For one look.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Makes the lease bucket before anybody else does; in it leases last so long.
 pub async fn make(bus: &Bus, ttl: Duration) {
@@ -68,8 +70,9 @@ pub async fn until(bus: &Bus, worker: &str, what: &str, holds: impl Fn(Option<&L
 }
 
 async fn entry(bus: &Bus, key: String) -> Option<(Lease, u64)> {
-    let bucket = bucket(bus).await?;
-    let entry = bucket.entry(key).await.ok()??;
+    let reading = async { bucket(bus).await?.entry(key).await.ok()? };
+    // A server that dies takes what it was asked with it.
+    let entry = timeout(PATIENCE, reading).await.ok()??;
     (entry.operation == Operation::Put).then(|| (decode(&entry.value).unwrap(), entry.revision))
 }
 

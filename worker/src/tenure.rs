@@ -7,7 +7,9 @@
 //!                         ^  unconfirmed once it was refused, or ran out unconnected   |
 //!                         +------------------------------------------------------------+ the other one's lease is gone
 //! ```
-//! A lease outlives the connection, and the server that leads its bucket: until it has run out, nobody else can have it.
+//! A lease outlives the connection, and the server that leads its bucket: until it has run out, no other worker can have it. A
+//! restarted process of the same worker takes it over at once; a copy of a living worker's disk does too, which the next renewal
+//! tells, sent as soon as there is a connection.
 //!
 //! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure, without clock or bus.
 //! [`keep`] asks. [`Tenure`] is what everybody else sees.

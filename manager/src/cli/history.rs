@@ -139,7 +139,7 @@ async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progres
     let opened = asked_again(client, settings.timeout, opened).await;
     let (query, mut stream, mut messages, end) = opened.ok_or_else(|| silent(settings.timeout))??;
     // Whoever follows waits as long as it takes; what is there already comes at once.
-    let (end, patience) = if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout / 2) };
+    let (end, patience) = if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout / 3) };
     let mut lines = Lines::new(args.output);
     lines.begin()?;
     let mut goes_on = end > 0;

@@ -58,7 +58,7 @@ impl Fleet {
 /// Reads the bucket; the error says why that cannot be done.
 pub(super) async fn read(session: &Session) -> Result<Vec<Stored>, String> {
     // The command itself has its own time, and does without.
-    let patience = session.settings.timeout / 2;
+    let patience = session.settings.timeout / 3;
     let read = asked_again(&session.client, patience, || read_all(session)).await;
     let late = || Err(format!("the workers' last states were not read within {}", human(patience)));
     let (stored, trouble) = read.unwrap_or_else(late)?;
