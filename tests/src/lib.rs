@@ -31,6 +31,7 @@ pub mod log;
 pub mod manager;
 pub mod nats_client;
 pub mod nats_server;
+pub mod outputs;
 pub mod parameters;
 pub mod played_commands;
 pub mod played_worker;
