@@ -9,7 +9,7 @@
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
 //!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager; [`played_commands`]: one that only takes commands
 //! - [`simulation`]: whole systems in memory, by seed
-//! - [`tmpfs`]: a disk that can be full
+//! - [`tmpfs`]: a disk that can be full; [`outputs`]: what a log cannot be written to
 //! - [`children`]: the processes that a worker starts
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
 //!   directory that stays when the test fails, and where the programs are
