@@ -18,6 +18,8 @@ use std::{
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
+use crate::tasks::panicked;
+
 /// How many lines wait at most.
 const BACKLOG: usize = 4096;
 /// How long a process that ends waits for the lines before.
@@ -86,7 +88,7 @@ fn write_all(items: &Receiver<Item>, mut output: impl Write) {
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let backtrace = std::backtrace::Backtrace::capture();
-    error!(place, thread = thread::current().name(), "panicked: {}", panic.payload_as_str().unwrap_or("no text"));
+    error!(place, thread = thread::current().name(), "{}", panicked(panic.payload()));
     if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
         error!("{backtrace}");
     }

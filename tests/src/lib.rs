@@ -10,7 +10,7 @@
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
 //!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager; [`played_commands`]: one that only takes commands
 //! - [`simulation`]: whole systems in memory, by seed
-//! - [`tmpfs`]: a disk that can be full
+//! - [`tmpfs`]: a disk that can be full; [`outputs`]: what a log cannot be written to
 //! - [`children`]: the processes that a worker starts
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
 //!   directory that stays when the test fails, and where the programs are
@@ -33,6 +33,7 @@ pub mod manager;
 pub mod nats_client;
 pub mod nats_cluster;
 pub mod nats_server;
+pub mod outputs;
 pub mod parameters;
 pub mod played_commands;
 pub mod played_worker;

@@ -1,8 +1,6 @@
 //! Nothing is half alive: a log that cannot be written holds nobody up, a task that ends is noticed, a stream that is
 //! deleted is made anew, and what JetStream does not store is said.
 
-use std::{fs::OpenOptions, io::Write, os::fd::OwnedFd};
-
 use async_nats::jetstream::{
     self,
     stream::{Config, DiscardPolicy},
@@ -10,6 +8,7 @@ use async_nats::jetstream::{
 use e2e::{
     bus::refused,
     event_log::EventLog,
+    outputs::{dead_pipe, full_disk, stopped_terminal},
     state_watch::{is_in_c2, is_paused, waits_for},
     testbed::{Testbed, sector},
     worker::{Worker, WorkerConfig},
@@ -23,22 +22,6 @@ use shared_msgs::{
 
 fn says_so(snapshot: &WorkerSnapshot) -> bool {
     snapshot.status == WorkerStatus::Stopped
-}
-
-fn dead_pipe() -> OwnedFd {
-    std::io::pipe().unwrap().1.into()
-}
-
-fn full_disk() -> OwnedFd {
-    OpenOptions::new().write(true).open("/dev/full").unwrap().into()
-}
-
-// What a terminal is after Ctrl-S: whoever writes waits. Returns the end that nobody reads from, too.
-fn stopped_terminal() -> (std::io::PipeReader, OwnedFd) {
-    const PIPE_BYTES: usize = 64 << 10;
-    let (unread, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&[b'x'; PIPE_BYTES]).unwrap();
-    (unread, writer.into())
 }
 
 #[tokio::test]
