@@ -1,9 +1,9 @@
 //! Tasks that must not end while their process runs. One that ends nevertheless is noticed at once, with its name and why.
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 /// A task that has ended and should not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,15 +12,29 @@ pub struct TaskEnded {
     /// What it did, e.g. `publishes snapshots`.
     pub does: String,
     /// Why it has ended.
-    pub why: String,
+    pub why: Why,
 }
+
+/// Why a task has ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// It came to an end; what it lives on may have gone with another task.
+    #[error("it has nothing left to do")]
+    Returned,
+    /// It panicked.
+    #[error("{0}")]
+    Panicked(String),
+}
+
+/// So long a task that has only returned may be the consequence of one whose panic is not told yet.
+const CAUSE: Duration = Duration::from_millis(200);
 
 /// Runs what has no end of its own, and says how it has ended.
 pub async fn endless(does: impl Into<String>, work: impl Future<Output = ()>) -> TaskEnded {
     // Nothing of it is used again after a panic.
     let why = match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(()) => "it has nothing left to do".to_owned(),
-        Err(panic) => panicked(&*panic),
+        Ok(()) => Why::Returned,
+        Err(panic) => Why::Panicked(panicked(&*panic)),
     };
     TaskEnded { does: does.into(), why }
 }
@@ -57,12 +71,23 @@ impl Tasks {
 }
 
 impl Ended {
-    /// Waits for the first task that ends.
+    /// Waits for the first task that ends. A panic takes away what other tasks live on: of those that end at the same time
+    /// it is the one.
     pub async fn first(&mut self) -> TaskEnded {
-        match self.0.recv().await {
-            Some(ended) => ended,
-            None => std::future::pending().await,
+        let Some(first) = self.0.recv().await else { return std::future::pending().await };
+        if first.why != Why::Returned {
+            return first;
         }
+        let cause = async {
+            loop {
+                match self.0.recv().await {
+                    Some(TaskEnded { why: Why::Returned, .. }) => {}
+                    Some(cause) => return cause,
+                    None => return std::future::pending().await,
+                }
+            }
+        };
+        timeout(CAUSE, cause).await.unwrap_or(first)
     }
 }
 
@@ -70,7 +95,23 @@ impl Ended {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn the_cause_is_told_not_what_ended_with_it() {
+        let (tasks, mut ended) = Tasks::new();
+        let (source, mut life) = tokio::sync::watch::channel(());
+        tasks.spawn("lives on another", async move { while life.changed().await.is_ok() {} });
+        tasks.spawn("fails", async move {
+            let _source = source;
+            panic!("first")
+        });
+        assert_eq!(ended.first().await.to_string(), "the task that fails has ended: panicked: first");
+        tasks.spawn("returns before", async {});
+        tokio::task::yield_now().await;
+        tasks.spawn("fails later", async { panic!("second") });
+        assert_eq!(ended.first().await.does, "fails later");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_first_end_is_told_with_its_reason() {
         let (tasks, mut ended) = Tasks::new();
         tasks.spawn("waits", std::future::pending());
