@@ -234,8 +234,8 @@ mod tests {
         let location = Location::at(directory.path()).unwrap();
         let files = location.sector_files(SectorId { miner: 10000, number: 2 });
         assert!(files.cache.ends_with("data/cache/s-t010000-2"));
-        fs::create_dir_all(&files.cache).unwrap();
-        fs::create_dir_all(files.sealed.parent().unwrap()).unwrap();
+        location.make_directories().unwrap();
+        fs::create_dir(&files.cache).unwrap();
         fs::write(files.cache.join("p_aux"), "x").unwrap();
         fs::write(&files.sealed, "x").unwrap();
         fs::write(&files.layers, "x").unwrap();
