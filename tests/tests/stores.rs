@@ -138,3 +138,41 @@ async fn a_store_without_a_name_is_called_by_its_canonical_path_and_known_by_its
     assert!(!worker.persisted().contains(&1), "the sector that was given up is still in its store");
     assert!(worker.terminate().await.success());
 }
+
+#[tokio::test]
+async fn a_replica_of_another_sector_with_the_same_number_is_never_replaced() {
+    let mut bed = Testbed::start().await;
+    let mut worker = bed.worker(&WorkerConfig::new("w1").fixture_c2(&[]));
+    bed.states.until("w1", "it reports", |_| true).await;
+    // As after a loss of the sector manager's memory, when numbers begin anew.
+    let replica = worker.attached().join("sealed/s-t010000-1");
+    fs::write(&replica, "of an earlier sector").unwrap();
+    let _manager = bed.mock_manager().await;
+    let failed = |thread: &ThreadSnapshot| is_paused(thread, PausedBy::Error);
+    let thread = bed.states.until_thread("w1", 0, "it is refused", failed).await;
+    let error = thread.last_err.unwrap();
+    assert_eq!(thread.state, "PCLanded");
+    assert!(
+        error.starts_with("permanent: store \"remote\" has a replica of s-t010000-1") && error.contains(replica.to_str().unwrap()),
+        "{error}"
+    );
+    assert_eq!(fs::read(&replica).unwrap(), b"of an earlier sector");
+    fs::remove_file(&replica).unwrap();
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    bed.requests.until_finalized(sector(1)).await;
+    assert_eq!(fs::metadata(&replica).unwrap().len(), 2048);
+    assert!(worker.terminate().await.success());
+}
+
+#[tokio::test]
+async fn what_a_killed_run_has_brought_to_a_store_is_still_its_jobs() {
+    let mut bed = Testbed::start().await;
+    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture_c2(&[]));
+    let _manager = bed.mock_manager().await;
+    worker.start_to_die_at("before-commit:Persisted");
+    worker.died_at_failpoint().await;
+    assert!(worker.persisted().contains(&1), "the whole replica, of which no record speaks yet");
+    worker.start();
+    bed.requests.until_finalized(sector(1)).await;
+    assert!(worker.terminate().await.success());
+}

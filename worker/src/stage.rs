@@ -98,8 +98,9 @@ pub struct Job<'a> {
 /// What a stage yielded.
 #[derive(Debug)]
 pub struct Done {
-    /// What happened, in the words of the plan's table.
-    pub event: Event,
+    /// What happened, in the words of the plan's table; `None` when the stage has only noted something in the sector, and is
+    /// to be run again.
+    pub event: Option<Event>,
     /// The sector with what the stage yielded.
     pub sector: Sector,
     /// Large outputs to store with it.
@@ -168,7 +169,14 @@ impl Job<'_> {
     fn done(&self, event: Event, change: impl FnOnce(&mut Sector)) -> Result<Done, Failure> {
         let mut sector = self.sector.clone();
         change(&mut sector);
-        Ok(Done { event, sector, outputs: vec![] })
+        Ok(Done { event: Some(event), sector, outputs: vec![] })
+    }
+
+    // Notes something durably before the stage acts on it.
+    fn note(&self, change: impl FnOnce(&mut Sector)) -> Done {
+        let mut sector = self.sector.clone();
+        change(&mut sector);
+        Done { event: None, sector, outputs: vec![] }
     }
 
     async fn ask<Q: SealerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use damocles_worker::{
-    plan::driver::{Moved, Step, Steps},
+    plan::driver::{Moved, Step, Steps, Yield},
     store::record::Sector,
     thread::{
         activity::{Activity, Processor, StopRefusal},
@@ -42,7 +42,7 @@ pub struct SimulatedSteps {
 }
 
 impl Steps for SimulatedSteps {
-    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Moved>, Failure>> {
+    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
         Box::pin(async move {
             let _in_step = InStep::new(&self);
             let mut working = pin!(self.work(step));
@@ -73,10 +73,10 @@ impl Drop for InStep<'_> {
 }
 
 impl SimulatedSteps {
-    async fn work(&self, step: &Step<'_>) -> Result<Option<Moved>, Failure> {
+    async fn work(&self, step: &Step<'_>) -> Result<Option<Yield>, Failure> {
         self.stand_still(step.activity).await;
         let (world, record) = (&self.world, step.record);
-        let moved = |state, event, sector| Ok(Some(Moved { state, event, sector, wdpost: None, outputs: vec![] }));
+        let moved = |state, event, sector| Ok(Some(Yield::Moved(Moved { state, event, sector, wdpost: None, outputs: vec![] })));
         let next = record.plan.row(record.state).map_or(&[][..], |row| row.next);
         let lead = world.draw(|dice| dice.choice(next)).copied();
         match (record.state, lead) {

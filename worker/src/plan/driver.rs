@@ -3,7 +3,7 @@
 //! ```text
 //!  Empty            ask for a job                -> Allocated, or nothing to do yet
 //!  set back         remove what is later         -> the same state
-//!  a stage's state  run the stage                -> where its event leads
+//!  a stage's state  run the stage                -> where its event leads, or the same state with a note
 //!  Finished         report, remove the files     -> Empty
 //!  Aborted          report                       -> the same state, its files are going
 //!                   remove the files             -> Empty
@@ -22,7 +22,7 @@ use super::end::ended;
 use crate::{
     config::Sealing,
     failpoint, sector_manager,
-    stage::{self, Job, Shared},
+    stage::{self, Done, Job, Shared},
     store::{
         database::Store,
         location::Location,
@@ -50,19 +50,28 @@ pub struct Step<'a> {
 /// What does the steps of a plan.
 pub trait Steps: Send + Sync {
     /// Does one; `None` when there is no job now.
-    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Moved>, Failure>>;
+    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Yield>, Failure>>;
 }
 
 /// Does them for real.
 pub struct Driver;
 
 impl Steps for Driver {
-    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Moved>, Failure>> {
+    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
         Box::pin(step.run())
     }
 }
 
-/// The next state, to be committed.
+/// What a step yields, to be committed.
+#[derive(Debug)]
+pub enum Yield {
+    /// The job has moved on.
+    Moved(Moved),
+    /// The sector with a note of what is going to be done with its files. To everybody else nothing has changed.
+    Noted(Box<Sector>),
+}
+
+/// The next state.
 #[derive(Debug)]
 pub struct Moved {
     /// The state.
@@ -84,23 +93,24 @@ pub fn heavy_stage(plan: Plan, state: State) -> Option<Stage> {
 
 impl Step<'_> {
     /// Runs the step; `None` when there is no job now.
-    async fn run(&self) -> Result<Option<Moved>, Failure> {
+    async fn run(&self) -> Result<Option<Yield>, Failure> {
         self.shared.processors.cleared(self.activity).await;
         let record = self.record;
-        match (record.state, &record.sector, &record.wdpost) {
+        let moved = match (record.state, &record.sector, &record.wdpost) {
             (State::Empty, ..) => self.allocate().await,
             (_, Some(sector), _) if record.let_go.is_some() => self.keep_aside(sector).await,
             (_, None, Some(_)) if record.let_go.is_some() => Ok(ended()),
             (State::Aborted, Some(sector), _) if sector.removing => self.remove_given_up(sector).await,
             (State::Finished, Some(sector), _) => self.report_finished(sector).await,
-            (State::Aborted, Some(sector), _) => self.report_aborted(sector).await,
+            (State::Aborted, Some(sector), _) => return self.report_aborted(sector).await.map(Some),
             (state, Some(sector), _) if record.went_back => self.remove_later(state, sector).await,
-            (state, Some(sector), _) => self.run_stage(state, sector).await,
+            (state, Some(sector), _) => return self.run_stage(state, sector).await.map(Some),
             (State::Finished, None, Some(_)) => Ok(ended()),
             (State::Aborted, None, Some(wdpost)) => self.report_wdpost_aborted(wdpost).await,
             (state, None, Some(wdpost)) => self.run_wdpost(state, wdpost).await,
             (state, None, None) => Err(Failure::critical(format!("the thread is in state {state} without a job"))),
-        }
+        };
+        Ok(moved?.map(Yield::Moved))
     }
 
     async fn remove_later(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
@@ -108,13 +118,14 @@ impl Step<'_> {
         Ok(Some(Moved { state, event: None, sector: Some(sector), wdpost: None, outputs: vec![] }))
     }
 
-    async fn run_stage(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
+    async fn run_stage(&self, state: State, sector: &Sector) -> Result<Yield, Failure> {
         let plan = self.record.plan;
         let stage = plan.stage(state).ok_or_else(|| Failure::critical(format!("plan {plan} has no stage for state {state}")))?;
         failpoint::reach("stage", stage.name());
-        let done = stage::run(stage, &self.job(state, sector)).await?;
-        let state = next(plan, state, done.event)?;
-        Ok(Some(Moved { state, event: Some(done.event), sector: Some(done.sector), wdpost: None, outputs: done.outputs }))
+        let Done { event, sector, outputs } = stage::run(stage, &self.job(state, sector)).await?;
+        let Some(event) = event else { return Ok(Yield::Noted(sector.into())) };
+        let state = next(plan, state, event)?;
+        Ok(Yield::Moved(Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs }))
     }
 
     async fn run_wdpost(&self, state: State, wdpost: &Wdpost) -> Result<Option<Moved>, Failure> {

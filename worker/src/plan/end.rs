@@ -6,7 +6,7 @@ use shared_msgs::{
     sealer::{AchieveUnsealSector, ReportAborted, ReportFinalized, WdpostFinish},
 };
 
-use super::driver::{Moved, Step};
+use super::driver::{Moved, Step, Yield};
 use crate::{
     stage::on_disk,
     store::{
@@ -32,7 +32,7 @@ impl Step<'_> {
     }
 
     /// Tells the sector manager, and only then begins to remove files.
-    pub(super) async fn report_aborted(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
+    pub(super) async fn report_aborted(&self, sector: &Sector) -> Result<Yield, Failure> {
         let mut sector = Sector { removing: true, ..sector.clone() };
         match self.tell_aborted(&sector).await {
             // What an operator wants does not depend on a sector manager that knows nothing of it.
@@ -43,7 +43,7 @@ impl Step<'_> {
             }
             told => told?,
         }
-        Ok(Some(Moved { state: State::Aborted, event: None, sector: Some(sector), wdpost: None, outputs: vec![] }))
+        Ok(Yield::Noted(sector.into()))
     }
 
     async fn tell_aborted(&self, sector: &Sector) -> Result<(), Failure> {
@@ -103,7 +103,8 @@ impl Step<'_> {
 
     // What this job has brought into a store; never what was there before it.
     async fn remove_persisted(&self, sector: &Sector) -> Result<(), Failure> {
-        let (id, Some(name)) = (sector.allocated.id, &sector.persisted) else { return Ok(()) };
+        let brought = sector.persisted.as_ref().or(sector.persisting.as_ref());
+        let (id, Some(name)) = (sector.allocated.id, brought) else { return Ok(()) };
         // A rebuilt sector is the sector itself, and the only one there may be.
         if self.record.plan == Plan::Rebuild {
             return Ok(());

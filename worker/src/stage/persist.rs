@@ -1,6 +1,11 @@
 //! PersistFiles and SubmitPersisted: brings the sector into an attached store and says so.
 
-use shared_msgs::{plan::Event, sealer::SubmitPersisted};
+use std::fs;
+
+use shared_msgs::{
+    plan::{Event, Plan},
+    sealer::SubmitPersisted,
+};
 use tracing::warn;
 
 use super::{Done, Job, field, on_disk};
@@ -25,6 +30,11 @@ pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
             refused.push(error);
             continue;
         }
+        if !is_begun(job, &store) {
+            // What is there is never replaced by a sector that happens to have its number.
+            require_none(job, &store, &kinds).await?;
+            return Ok(job.note(|sector| sector.persisting = Some(store.name)));
+        }
         match bring(job, &store, &kinds).await {
             Ok(()) => return job.done(Event::Persist, |sector| sector.persisted = Some(store.name)),
             // The look before has not shown it, or it has become so meanwhile.
@@ -38,11 +48,33 @@ pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
     Err(Failure::temporary(format!("no attached store can be used: {}", refused.join("; "))))
 }
 
+// Whether what the store has of the sector is this job's: a rebuild replaces the sector by itself.
+fn is_begun(job: &Job<'_>, store: &AttachedStore) -> bool {
+    let begun = [&job.sector.persisting, &job.sector.persisted].into_iter().flatten();
+    let named = |name: &String| AttachedStore::named(&job.shared.attached, name).is_some_and(|named| named.name == store.name);
+    job.plan == Plan::Rebuild || begun.into_iter().any(named)
+}
+
+async fn require_none(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<(), Failure> {
+    let replicas: Vec<_> = kinds.iter().map(|kind| store.files(job.id(), *kind).replica).collect();
+    let there = on_disk(move || Ok(replicas.into_iter().find(|replica| fs::symlink_metadata(replica).is_ok()))).await?;
+    match there {
+        None => Ok(()),
+        Some(replica) => Err(Failure::permanent(format!(
+            "store {:?} has a replica of {} that this job has not brought, {}: move it away if it is not needed, then resume",
+            store.name,
+            job.id(),
+            replica.display()
+        ))),
+    }
+}
+
 // A sector that was persisted before goes where it went, an upgrade where the sector is; others to the first store that
 // can take them.
 fn candidates(job: &Job<'_>) -> Result<Vec<AttachedStore>, Failure> {
     let stores = &job.shared.attached;
-    let wanted = job.sector.persisted.as_ref().or(job.sector.upgrade.as_ref().and_then(|upgrade| upgrade.source.as_ref()));
+    let before = job.sector.persisted.as_ref().or(job.sector.persisting.as_ref());
+    let wanted = before.or(job.sector.upgrade.as_ref().and_then(|upgrade| upgrade.source.as_ref()));
     let wanted = wanted.and_then(|name| AttachedStore::named(stores, name)).map(|store| &store.name);
     let mut writable: Vec<_> = stores.iter().filter(|store| !store.readonly).cloned().collect();
     if writable.is_empty() {

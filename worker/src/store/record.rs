@@ -115,6 +115,9 @@ pub struct Sector {
     pub proof_sent: bool,
     /// Why the sector is given up.
     pub abort_reason: Option<String>,
+    /// The name of the attached store that its files are being brought to: there was none of its replicas before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persisting: Option<String>,
     /// That it is given up was reported; its files are being removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
@@ -274,6 +277,7 @@ impl Sector {
             proof: None,
             proof_sent: false,
             abort_reason: None,
+            persisting: None,
             removing: false,
             sealed_checked: false,
             upgrade: None,

@@ -183,7 +183,7 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
             record.paused = None;
             // What is finished is the sector itself by now, whoever has forgotten it.
             if let Some(sector) = record.sector.as_mut().filter(|_| record.state == State::Finished) {
-                sector.persisted = None;
+                (sector.persisted, sector.persisting) = (None, None);
             }
             let why = reason.map(|why| format!(": {why}")).unwrap_or_default();
             give_up(record, GivenUpBy::Operator, &format!("by an operator{why}"));

@@ -47,13 +47,13 @@ use super::{
 use crate::{
     clock::Clock,
     config::ThreadConfig,
-    plan::driver::{Moved, Step, Steps, heavy_stage},
+    plan::driver::{Step, Steps, Yield, heavy_stage},
     stage::Shared,
     store::{
         database::{Change, Store, StoreError},
         location::Location,
         place::Places,
-        record::Record,
+        record::{Record, Sector},
     },
     tenure::Tenure,
 };
@@ -343,8 +343,8 @@ impl Owner {
         self.question_open = false;
         let stopped_now = self.now_pause.as_mut().is_some_and(NowPause::has_stopped);
         match outcome {
-            Ok(Some(moved)) if moved.sector.as_ref().is_some_and(|sector| sector.removing) => self.note_removal(moved).await,
-            Ok(Some(moved)) => self.write_down(Unwritten::moved(&self.record, moved)).await,
+            Ok(Some(Yield::Noted(sector))) => self.note(*sector).await,
+            Ok(Some(Yield::Moved(moved))) => self.write_down(Unwritten::moved(&self.record, moved)).await,
             Ok(None) => self.hold_off = Some(hold_off("sector", self.config.sealing.seal_interval)),
             // What the processor died of is the pause; unless that was withdrawn, and the stage begins anew.
             Err(_) if stopped_now => self.pause_between_waits().await,
@@ -412,9 +412,9 @@ impl Owner {
         }
     }
 
-    // From here on the files of a job that was given up go; to everybody else nothing has changed.
-    async fn note_removal(&mut self, moved: Moved) {
-        let after = Record { sector: moved.sector, retry: 0, ..self.record.clone() };
+    // What is going to be done with the sector's files is this thread's act from here on; to everybody else nothing has changed.
+    async fn note(&mut self, sector: Sector) {
+        let after = Record { sector: Some(sector), retry: 0, ..self.record.clone() };
         match self.commit(after, vec![]).await {
             Ok(()) => self.pause_between_waits().await,
             Err(error) => self.hold_for_store(&error),
