@@ -14,6 +14,8 @@
 //! a name, and whether its worker is lost, the leases say ([`Claims`]).
 //!
 //! [`crate::bus`] feeds it and answers from it.
+//!
+//! Decision 023 in `docs/decisions`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -6,6 +6,8 @@
 //! - [`parameters`]: Groth16 parameters for development
 //!
 //! What the library offers without type parameters is used directly, as [`api`].
+//!
+//! Decision 002 in `docs/decisions`.
 
 pub mod parameters;
 pub mod parents;

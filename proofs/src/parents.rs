@@ -14,6 +14,8 @@
 //! The note beside it has the file's inode, size and time of change: a file that was touched since is compared again. It
 //! is written after the file was synced, so it holds after a loss of power too. A lock on the directory lets one process
 //! or thread do this while others wait.
+//!
+//! Decision 034 in `docs/decisions`.
 
 use std::{
     collections::BTreeMap,

@@ -5,6 +5,8 @@
 //!  0x80-0x8F, 0xDE, 0xDF  a MessagePack map with field names
 //!  (empty)                {} in JSON
 //! ```
+//!
+//! Decision 043 in `docs/decisions`.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

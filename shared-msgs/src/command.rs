@@ -3,6 +3,8 @@
 //! One request for every verb that changes something: `{"index": 0}` for one thread, answered by a [`CommandReply`], or
 //! `{"selector": {…}}` for many, answered by a [`BulkReply`]. On `cmd_all.<verb>` every worker hears it, with a selector.
 //! A refusal is an [`crate::error::ErrorReply`]; everything here is what success looks like.
+//!
+//! Decision 020 in `docs/decisions`.
 
 use serde::{Deserialize, Serialize};
 

@@ -5,6 +5,8 @@
 //!  NatsSettings::connect_once()    a command-line tool: connects now or fails
 //!  NatsSettings::connect_daemon()  a daemon: starts without NATS, reconnects for ever, reports the link's state
 //! ```
+//!
+//! Decision 026 in `docs/decisions`.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,5 +1,7 @@
 //! What a refusal looks like on the bus: `{"error": {"kind": …, "message": …, …}}`, with the headers of the services
 //! convention (ADR-32) beside it. Clients match on the kind, never on the text.
+//!
+//! Decisions 021, 043 in `docs/decisions`.
 
 use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,7 @@
 //! Ids that are never reused: UUIDv7, as text in both encodings (the `uuid` crate would write 16 raw bytes into
 //! MessagePack, which JSON and most readers cannot show).
+//!
+//! Decision 012 in `docs/decisions`.
 
 use std::{fmt, str::FromStr};
 

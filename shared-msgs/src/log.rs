@@ -6,6 +6,8 @@
 //! ```
 //! A log that cannot be written, or that nobody reads on (a reader that has ended, a terminal stopped by Ctrl-S), holds
 //! nobody up.
+//!
+//! Decision 039 in `docs/decisions`.
 
 use std::{
     io::{self, IsTerminal, Write},

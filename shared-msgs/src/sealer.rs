@@ -5,6 +5,8 @@
 //! a `request_id` beside: the same id gets the same result, however often it is asked.
 //!
 //! A reply is `{"result": …}` ([`SealerReply`]) or an [`crate::error::ErrorReply`].
+//!
+//! Decision 029 in `docs/decisions`.
 
 use std::{fmt, str::FromStr};
 

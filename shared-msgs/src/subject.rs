@@ -9,6 +9,8 @@
 //!  <p>.v1.sealer.<method>  worker -> a manager  request-reply, queue group "sealer"
 //! ```
 //! `<w>` is a worker's name as one token, see [`crate::name`].
+//!
+//! Decision 016 in `docs/decisions`.
 
 use std::{fmt, str::FromStr};
 

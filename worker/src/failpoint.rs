@@ -1,5 +1,7 @@
 //! Points at which tests kill the worker, or one of its tasks. Only with the feature `failpoints`; otherwise nothing is
 //! left of them.
+//!
+//! Decision 011 in `docs/decisions`.
 
 /// If the failpoint `<place>:<name>` is set, the process kills itself (SIGKILL) here, as in
 /// `FAILPOINTS="before-commit:PC1Done=return"`, or panics, as in `FAILPOINTS="task:snapshots=panic"`.

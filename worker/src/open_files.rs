@@ -1,5 +1,7 @@
 //! How many files this process may have open. Tens of threads with the proofs library need more than the 1,024 that a login
 //! shell grants; the hard limit is what the machine's owner has set.
+//!
+//! Decision 042 in `docs/decisions`.
 
 use std::fs;
 

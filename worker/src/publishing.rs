@@ -7,6 +7,8 @@
 //!      +--- those the stream has are taken out <-----+ no answer, or refused: read what came after s
 //! ```
 //! A store that cannot be read or written holds up its own events only: it is left out until it can be read.
+//!
+//! Decisions 007, 008 in `docs/decisions`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

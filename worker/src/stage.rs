@@ -12,6 +12,8 @@
 //! A stage changes no state: its caller commits what it returns. It may be killed anywhere and is then run again from
 //! its beginning, so it first clears what an earlier run may have left half-made; only PC1 keeps what it knows to be whole
 //! ([`layers`]).
+//!
+//! Decision 013 in `docs/decisions`.
 
 mod add_pieces;
 mod c1;

@@ -13,6 +13,8 @@
 //!
 //! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure, without clock or bus.
 //! [`keep`] asks. [`Tenure`] is what everybody else sees.
+//!
+//! Decision 045 in `docs/decisions`.
 
 use std::time::Duration;
 

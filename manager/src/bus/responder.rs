@@ -1,5 +1,7 @@
 //! What every answering side has in common: requests of a queue group, answered side by side in bounded number, each
 //! in its own encoding, and refused as [`shared_msgs::error`] has it.
+//!
+//! Decision 015 in `docs/decisions`.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 

@@ -1,4 +1,6 @@
 //! Whether JetStream stores what the workers publish: a manager hears their states live, and again from the bucket.
+//!
+//! Decision 040 in `docs/decisions`.
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! The bucket's stream is the truth: every publish goes through it, in order, removals included, and a consumer
 //! notices a gap. A snapshot's age is what the server's own clock says: its time now, minus the message's.
+//!
+//! Decision 019 in `docs/decisions`.
 
 use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 

@@ -8,6 +8,8 @@
 //! `create` gives a key to one of any number of callers, and a refused one uses no revision: numbers run from 1 without
 //! a counter and without gaps. The decision has a bucket of its own because managers may offer different miners; a
 //! crash between the two steps is made good by the next one who is asked.
+//!
+//! Decision 018 in `docs/decisions`.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

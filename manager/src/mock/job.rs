@@ -7,6 +7,8 @@
 //! The request that got a job holds it. Which thread that is, the mock learns from the reports that it sends: its first step
 //! from `Empty`, or a heartbeat. A thread that lost its job is told when it reports, and says that it gave the sector up;
 //! that is not the end of the job, which another one has.
+//!
+//! Decisions 006, 028 in `docs/decisions`.
 
 use serde::{Deserialize, Serialize};
 use shared_msgs::{

@@ -2,6 +2,8 @@
 //!
 //! A record is made from the allocation when the sector is first spoken of, so a manager that dies between the two loses
 //! nothing.
+//!
+//! Decision 031 in `docs/decisions`.
 
 use shared_msgs::{error::ErrorKind, sealer::SectorId};
 

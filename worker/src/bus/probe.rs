@@ -1,5 +1,7 @@
 //! Who has a name where there are no leases: before it serves, a worker asks; while another process of the name answers,
 //! it stands by.
+//!
+//! Decision 022 in `docs/decisions`.
 
 use std::time::Duration;
 

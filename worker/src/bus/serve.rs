@@ -1,5 +1,7 @@
 //! The worker's commands: the endpoints of one NATS service (ADR-32), the only subscriptions on `cmd.<w>.*`; and beside
 //! them a subscription on what every worker hears. They are there while this process has its name.
+//!
+//! Decisions 015, 024 in `docs/decisions`.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

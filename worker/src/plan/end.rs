@@ -1,5 +1,7 @@
 //! The end of a job: the sector manager is told, and what the worker holds of it is removed. A job that is not this
 //! thread's any more ends without a word, and its files are kept aside.
+//!
+//! Decisions 027, 044 in `docs/decisions`.
 
 use shared_msgs::{
     plan::{Plan, State},

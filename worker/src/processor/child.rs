@@ -6,6 +6,8 @@
 //! ```
 //! The leader is reaped last: until then nobody else can have its number, which is the group's. What has left the group
 //! (`setsid`) has still the mark in its environment, see [`super::groups`].
+//!
+//! Decision 032 in `docs/decisions`.
 
 use std::{
     io,

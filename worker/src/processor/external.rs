@@ -13,6 +13,8 @@
 //! A line that is no answer is the answer to something that it has in hand, but nobody knows to what. So it gets nothing
 //! more, answers what it can, and when nothing else is left the request is failed and the process started anew: a
 //! retry must not run beside what may still write the same files.
+//!
+//! Decisions 005, 032 in `docs/decisions`.
 
 use std::{collections::HashMap, io, time::Duration};
 

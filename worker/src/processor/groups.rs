@@ -14,6 +14,8 @@
 //! A mark names the directories of all locations of the worker. Whoever has opened the store of one of them is the only
 //! worker there, so whoever works for an earlier one has been left behind. A copy of a location is another directory,
 //! and finds nobody.
+//!
+//! Decision 032 in `docs/decisions`.
 
 use std::{
     collections::BTreeSet,

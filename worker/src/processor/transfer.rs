@@ -2,6 +2,8 @@
 //! synced, renamed, and its directory is synced. That other name is never a link to some other file: it is made anew. A file
 //! has the time of the one that it was copied from: one that is there with its size and time was brought by an earlier run,
 //! and is not copied again.
+//!
+//! Decisions 035, 041 in `docs/decisions`.
 
 use std::{
     fs, io,

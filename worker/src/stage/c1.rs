@@ -1,4 +1,6 @@
 //! C1: makes the vanilla proofs of the challenges that the seed selects.
+//!
+//! Decision 025 in `docs/decisions`.
 
 use shared_msgs::plan::Event;
 

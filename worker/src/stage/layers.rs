@@ -12,6 +12,8 @@
 //!  missing or unreadable             none
 //! ```
 //! While PC1 runs, wherever it runs, each layer is synced and noted as soon as it has its name.
+//!
+//! Decision 033 in `docs/decisions`.
 
 use std::{
     fs, io,

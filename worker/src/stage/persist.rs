@@ -1,4 +1,6 @@
 //! PersistFiles and SubmitPersisted: brings the sector into an attached store and says so.
+//!
+//! Decision 044 in `docs/decisions`.
 
 use std::fs;
 

@@ -1,4 +1,6 @@
 //! Upgrades (FIP-0019): PrepareForSnapup, SnapEncode, SnapProve and SubmitSnapupProof.
+//!
+//! Decision 030 in `docs/decisions`.
 
 use std::fs;
 

@@ -1,4 +1,6 @@
 //! TreeD: builds the Merkle tree of the unsealed file, and with it the data's commitment.
+//!
+//! Decision 014 in `docs/decisions`.
 
 use std::{
     fs::File,

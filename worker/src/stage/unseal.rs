@@ -1,4 +1,6 @@
 //! Unseal and UploadPiece: gets a piece's bytes out of a replica, and brings them where they are wanted.
+//!
+//! Decisions 004, 041 in `docs/decisions`.
 
 use std::{
     fs, io,

@@ -5,6 +5,8 @@
 //!  <store>/cache/<sector>/p_aux …  what proving needs later
 //!  <store>/update…                 the same of a sector that got deals later (FIP-0019)
 //! ```
+//!
+//! Decisions 004, 044 in `docs/decisions`.
 
 use std::{
     fs, io,

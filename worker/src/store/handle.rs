@@ -5,6 +5,8 @@
 //!   ^      | it failed: the database is closed; if the disk is full, the reserve is given up
 //!   +------+ once more; then the error is returned, and the next work opens it
 //! ```
+//!
+//! Decisions 036, 037 in `docs/decisions`.
 
 use std::{
     fs, io,

@@ -1,4 +1,6 @@
 //! A sealing thread's location: where its store and the files of the sector in hand are.
+//!
+//! Decision 003 in `docs/decisions`.
 
 use std::{
     fs, io,

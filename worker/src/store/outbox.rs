@@ -2,6 +2,8 @@
 //!
 //! At most [`CAPACITY`] are kept; when the bus is away for longer, the oldest go, and one `events_dropped` in their place
 //! says how many. The first one stays, for it may be on its way.
+//!
+//! Decisions 007, 008 in `docs/decisions`.
 
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};

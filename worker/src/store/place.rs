@@ -6,6 +6,8 @@
 //!  <place>/damocles.json               {"id": …}
 //!  <state directory>/places.json       {"<path of the place>": "<id>", …}, for all workers of the machine
 //! ```
+//!
+//! Decision 038 in `docs/decisions`.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,7 @@
 //! What commands were answered, by their request ids: a repeat gets the first one's answer, and does nothing. The last
 //! [`KEPT`] are kept.
+//!
+//! Decisions 009, 010 in `docs/decisions`.
 
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};

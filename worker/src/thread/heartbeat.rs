@@ -1,4 +1,6 @@
 //! Telling the sector manager that a job is still in hand: one that a worker has died with can be given to another.
+//!
+//! Decisions 027, 028 in `docs/decisions`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -2,6 +2,8 @@
 //!
 //! Only an explicit reason to abort this very sector gives it up. That a sector is not known, or a request not understood, may
 //! be the sector manager's own fault: the thread pauses, and everything stays.
+//!
+//! Decision 027 in `docs/decisions`.
 
 use shared_msgs::{
     sealer::{ReportStateReply, SectorId},

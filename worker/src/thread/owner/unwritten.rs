@@ -1,5 +1,7 @@
 //! What a thread cannot write down at the moment, because its disk is full or has failed: it is kept and tried again, so that
 //! hours of a stage are not lost for it. Commands are answered meanwhile; one that cannot be written down is refused.
+//!
+//! Decision 036 in `docs/decisions`.
 
 use std::{sync::Arc, time::Duration};
 
