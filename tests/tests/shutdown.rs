@@ -31,7 +31,7 @@ async fn a_stage_that_does_not_end_in_time_is_run_again_by_the_next_run() {
     let mut worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate).worker("grace", "'100ms'"));
     bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
     assert!(worker.terminate().await.success());
-    worker.log().line_with(&["stages still run after the grace period", "grace=100ms"]).await;
+    worker.log().line_with(&["the grace period is over", "grace=100ms"]).await;
     gate.open();
     worker.start();
     bed.requests.until_finalized(sector(1)).await;
