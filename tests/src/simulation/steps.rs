@@ -76,7 +76,7 @@ impl SimulatedSteps {
     async fn work(&self, step: &Step<'_>) -> Result<Option<Yield>, Failure> {
         self.stand_still(step.activity).await;
         let (world, record) = (&self.world, step.record);
-        let moved = |state, event, sector| Ok(Some(Yield::Moved(Moved { state, event, sector, wdpost: None, outputs: vec![] })));
+        let moved = |state, event, sector| Ok(Some(Yield::Moved(Moved { state, event, sector, wdpost: None, outputs: vec![] }.into())));
         let next = record.plan.row(record.state).map_or(&[][..], |row| row.next);
         let lead = world.draw(|dice| dice.choice(next)).copied();
         match (record.state, lead) {

@@ -66,7 +66,7 @@ impl Steps for Driver {
 #[derive(Debug)]
 pub enum Yield {
     /// The job has moved on.
-    Moved(Moved),
+    Moved(Box<Moved>),
     /// The sector with a note of what is going to be done with its files. To everybody else nothing has changed.
     Noted(Box<Sector>),
 }
@@ -110,7 +110,7 @@ impl Step<'_> {
             (state, None, Some(wdpost)) => self.run_wdpost(state, wdpost).await,
             (state, None, None) => Err(Failure::critical(format!("the thread is in state {state} without a job"))),
         };
-        Ok(moved?.map(Yield::Moved))
+        Ok(moved?.map(|moved| Yield::Moved(moved.into())))
     }
 
     async fn remove_later(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
@@ -125,7 +125,7 @@ impl Step<'_> {
         let Done { event, sector, outputs } = stage::run(stage, &self.job(state, sector)).await?;
         let Some(event) = event else { return Ok(Yield::Noted(sector.into())) };
         let state = next(plan, state, event)?;
-        Ok(Yield::Moved(Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs }))
+        Ok(Yield::Moved(Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs }.into()))
     }
 
     async fn run_wdpost(&self, state: State, wdpost: &Wdpost) -> Result<Option<Moved>, Failure> {

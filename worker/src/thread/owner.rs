@@ -344,7 +344,7 @@ impl Owner {
         let stopped_now = self.now_pause.as_mut().is_some_and(NowPause::has_stopped);
         match outcome {
             Ok(Some(Yield::Noted(sector))) => self.note(*sector).await,
-            Ok(Some(Yield::Moved(moved))) => self.write_down(Unwritten::moved(&self.record, moved)).await,
+            Ok(Some(Yield::Moved(moved))) => self.write_down(Unwritten::moved(&self.record, *moved)).await,
             Ok(None) => self.hold_off = Some(hold_off("sector", self.config.sealing.seal_interval)),
             // What the processor died of is the pause; unless that was withdrawn, and the stage begins anew.
             Err(_) if stopped_now => self.pause_between_waits().await,
