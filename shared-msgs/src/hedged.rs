@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// How soon JetStream is asked again: when the leader of a stream has died, its servers agree on another one within seconds.
 pub const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -12,8 +12,9 @@ pub const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// The first answer of any of the attempts, of which one begins now and another one each time `every` has passed. An attempt
 /// that ends without an answer is waited for no more.
 pub async fn hedged<T, F: Future<Output = Option<T>>>(every: Duration, mut attempt: impl FnMut() -> F) -> T {
-    let mut under_way = FuturesUnordered::new();
-    let mut next = interval(every);
+    // Without a timer: one that is due at once still takes up to a millisecond.
+    let mut under_way = FuturesUnordered::from_iter([attempt()]);
+    let mut next = interval_at(Instant::now() + every, every);
     next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -28,7 +29,7 @@ pub async fn hedged<T, F: Future<Output = Option<T>>>(every: Duration, mut attem
 mod tests {
     use std::{cell::Cell, future::pending};
 
-    use tokio::time::{Instant, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 

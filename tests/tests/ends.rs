@@ -2,12 +2,7 @@
 //! anything else that a sector manager says.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use async_nats::jetstream;
 use damocles_worker::store::database::{Change, Store};
@@ -30,51 +25,6 @@ use shared_msgs::{
 };
 
 const FIRST: &str = "s-t010000-1";
-const RANDOMNESS: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-
-// What the sector manager answers instead of that all goes well, by method.
-type Answers = Arc<Mutex<HashMap<&'static str, Value>>>;
-
-// A sector manager with sector after sector. What the test wants it to say to reports, it says only of the first one.
-async fn sector_manager(bed: &Testbed) -> (FakeSectorManager, Answers) {
-    let answers = Answers::default();
-    let wanted = answers.clone();
-    let mut allocated: Vec<Value> = vec![];
-    let manager = bed.fake_sector_manager(move |method, body| {
-        let is_meant = method != "report_state" || body["sector"]["number"] == 1;
-        if let Some(answer) = wanted.lock().ok().and_then(|wanted| wanted.get(method).cloned()).filter(|_| is_meant) {
-            return answer;
-        }
-        result(match method {
-            "allocate_sector" => {
-                let request = body["request_id"].clone();
-                let known = allocated.iter().position(|known| *known == request);
-                let number = known.unwrap_or_else(|| {
-                    allocated.push(request);
-                    allocated.len() - 1
-                });
-                json!({"id": {"miner": MINER, "number": number + 1}, "proof_type": 5})
-            }
-            "assign_ticket" => json!({"ticket": RANDOMNESS, "epoch": 1}),
-            "wait_seed" => json!({"should_wait": false, "delay": 0, "seed": {"seed": RANDOMNESS, "epoch": 151}}),
-            "submit_pre_commit" | "submit_proof" => json!({"res": "accepted"}),
-            "poll_pre_commit_state" | "poll_proof_state" => json!({"state": "landed"}),
-            "submit_persisted" => json!(true),
-            "report_state" => json!({"id": body["sector"], "abort_reason": ""}),
-            "allocate_wdpost_job" => json!([]),
-            _ => Value::Null,
-        })
-    });
-    (manager.await, answers)
-}
-
-fn say(answers: &Answers, method: &'static str, answer: Value) {
-    answers.lock().unwrap().insert(method, answer);
-}
-
-fn go_well(answers: &Answers, method: &'static str) {
-    answers.lock().unwrap().remove(method);
-}
 
 fn refusal(kind: ErrorKind) -> Value {
     serde_json::to_value(ErrorReply::from(kind)).unwrap()
@@ -121,15 +71,15 @@ fn aside(worker: &Worker) -> Vec<PathBuf> {
 #[tokio::test]
 async fn refused_heartbeats_pause_the_thread_after_its_stage_and_nothing_is_lost() {
     let mut bed = Testbed::start().await;
-    let (_manager, answers) = sector_manager(&bed).await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut gate = bed.gate("c2");
     let worker = bed.worker(&config().held_c2(&gate));
     bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
     let files = worker.files_of(0, FIRST);
     assert_eq!(files.len(), 6);
 
-    say(&answers, "report_state", refusal(ErrorKind::bad_request("no field `sector`")));
-    say(&answers, "poll_proof_state", result(json!({"state": "pending"})));
+    answers.say("report_state", refusal(ErrorKind::bad_request("no field `sector`")));
+    answers.say("poll_proof_state", result(json!({"state": "pending"})));
     let running = heard(&mut bed).await;
     assert!(is_in_c2(&running) && running.last_err.is_none(), "its stage runs on: {running:?}");
     gate.open();
@@ -139,20 +89,20 @@ async fn refused_heartbeats_pause_the_thread_after_its_stage_and_nothing_is_lost
 
     // Said again and again, in other words too, it changes nothing.
     for kind in [ErrorKind::bad_request("x"), ErrorKind::SectorNotFound { sector: FIRST.into() }] {
-        say(&answers, "report_state", refusal(kind));
+        answers.say("report_state", refusal(kind));
         let again = heard(&mut bed).await;
         assert_eq!((again.revision, again.last_err), (thread.revision, thread.last_err.clone()));
     }
 
     // It goes on when an operator says so, until it is refused again.
-    say(&answers, "report_state", json!({"error": {"kind": "on_holiday", "message": "back on Monday"}}));
+    answers.say("report_state", json!({"error": {"kind": "on_holiday", "message": "back on Monday"}}));
     let resumed = bed.bus.resume("w1", 0, None).await.unwrap();
     let thread = until_refused(&mut bed, resumed.revision).await;
     assert!(thread.last_err.unwrap().contains("back on Monday"));
     assert_eq!(worker.files_of(0, FIRST), files);
 
-    go_well(&answers, "report_state");
-    go_well(&answers, "poll_proof_state");
+    answers.go_well("report_state");
+    answers.go_well("poll_proof_state");
     bed.bus.resume("w1", 0, None).await.unwrap();
     bed.requests.until_finalized(sector(1)).await;
     assert!(bed.requests.seen::<ReportAborted>().is_empty() && worker.persisted().contains(&1));
@@ -161,7 +111,7 @@ async fn refused_heartbeats_pause_the_thread_after_its_stage_and_nothing_is_lost
 #[tokio::test]
 async fn a_heartbeat_ends_nothing_that_an_operator_paused() {
     let mut bed = Testbed::start().await;
-    let (_manager, answers) = sector_manager(&bed).await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let worker = bed.worker(&config());
     bed.states.until_stuck("w1").await;
     bed.bus.pause("w1", 0).await.unwrap();
@@ -174,20 +124,20 @@ async fn a_heartbeat_ends_nothing_that_an_operator_paused() {
         assert_eq!(worker.files_of(0, FIRST), files);
     };
 
-    say(&answers, "report_state", refusal(ErrorKind::SectorNotFound { sector: FIRST.into() }));
+    answers.say("report_state", refusal(ErrorKind::SectorNotFound { sector: FIRST.into() }));
     let now = heard(&mut bed).await;
     assert_unchanged(&now);
     assert_eq!(now.end_pending, None);
-    say(&answers, "report_state", said(true, None));
+    answers.say("report_state", said(true, None));
     let now = heard(&mut bed).await;
     assert_unchanged(&now);
     assert_eq!(now.end_pending.as_deref(), Some("let go, somebody else has finished the sector, says the sector manager"));
     // What is about another sector takes nothing back.
-    say(&answers, "report_state", result(json!({"id": sector(7), "abort_reason": "bad disk"})));
+    answers.say("report_state", result(json!({"id": sector(7), "abort_reason": "bad disk"})));
     assert_eq!(heard(&mut bed).await.end_pending, now.end_pending);
-    go_well(&answers, "report_state");
+    answers.go_well("report_state");
     assert_eq!(heard(&mut bed).await.end_pending, None);
-    say(&answers, "report_state", said(false, Some("bad disk")));
+    answers.say("report_state", said(false, Some("bad disk")));
     let now = heard(&mut bed).await;
     assert_unchanged(&now);
     assert_eq!(now.end_pending.as_deref(), Some("given up, ended by the sector manager: bad disk"));
@@ -203,11 +153,11 @@ async fn a_heartbeat_ends_nothing_that_an_operator_paused() {
 async fn what_somebody_else_has_finished_is_let_go_of_and_kept_aside() {
     let mut bed = Testbed::start().await;
     let events = EventLog::make(&bed.bus).await;
-    let (_manager, answers) = sector_manager(&bed).await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut worker = bed.worker(&config());
     bed.states.until_stuck("w1").await;
     let replica = fs::read(worker.location(0).join("data/sealed").join(FIRST)).unwrap();
-    say(&answers, "report_state", said(true, Some("")));
+    answers.say("report_state", said(true, Some("")));
     until_second_sector(&mut bed).await;
 
     assert!(bed.requests.seen::<ReportAborted>().is_empty() && bed.requests.seen::<ReportFinalized>().is_empty());
@@ -252,13 +202,13 @@ async fn what_somebody_else_has_finished_is_let_go_of_and_kept_aside() {
 #[tokio::test]
 async fn files_are_kept_aside_by_the_next_run_if_this_one_dies_over_it() {
     let mut bed = Testbed::start().await;
-    let (_manager, answers) = sector_manager(&bed).await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut worker = bed.prepare_worker("worker", &config());
     worker.start_to_die_at("before-commit:Empty");
     bed.states.until_stuck("w1").await;
-    say(&answers, "report_state", said(true, None));
+    answers.say("report_state", said(true, None));
     worker.died_at_failpoint().await;
-    go_well(&answers, "report_state");
+    answers.go_well("report_state");
     worker.start();
     until_second_sector(&mut bed).await;
     assert_eq!((aside(&worker).len(), worker.persisted().contains(&1)), (1, true));
@@ -268,15 +218,15 @@ async fn files_are_kept_aside_by_the_next_run_if_this_one_dies_over_it() {
 #[tokio::test]
 async fn a_finish_of_our_own_whose_answer_was_lost_is_no_end_by_somebody_else() {
     let mut bed = Testbed::start().await;
-    let (_manager, answers) = sector_manager(&bed).await;
-    say(&answers, "report_finalized", refusal(ErrorKind::internal("it was stored, and the answer lost")));
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    answers.say("report_finalized", refusal(ErrorKind::internal("it was stored, and the answer lost")));
     let worker = bed.worker(&config().fixture_c2(&[]).sealing("recover_interval", "'1h'"));
     let finished = |thread: &ThreadSnapshot| thread.state == "Finished" && waits_for("retry 1 of 5")(thread);
     bed.states.until_thread("w1", 0, "it reports its end", finished).await;
-    say(&answers, "report_state", said(true, None));
+    answers.say("report_state", said(true, None));
     let now = heard(&mut bed).await;
     assert_eq!((now.state.as_str(), now.sector_id.as_deref(), now.end_pending), ("Finished", Some(FIRST), None));
-    go_well(&answers, "report_finalized");
+    answers.go_well("report_finalized");
     bed.bus.pause("w1", 0).await.unwrap();
     bed.bus.resume("w1", 0, None).await.unwrap();
     let later = |thread: &ThreadSnapshot| thread.sector_id.as_deref().is_some_and(|sector| sector != FIRST);
@@ -311,9 +261,9 @@ async fn an_operators_abort_of_a_sector_that_the_sector_manager_forgot_ends_here
 #[tokio::test]
 async fn an_abort_that_no_operator_wanted_and_that_is_refused_keeps_the_files_and_can_be_taken_back() {
     let mut bed = Testbed::start().await;
-    let (_manager, answers) = sector_manager(&bed).await;
-    say(&answers, "submit_pre_commit", result(json!({"res": "rejected", "desc": "no such method"})));
-    say(&answers, "report_aborted", refusal(ErrorKind::bad_request("version skew")));
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    answers.say("submit_pre_commit", result(json!({"res": "rejected", "desc": "no such method"})));
+    answers.say("report_aborted", refusal(ErrorKind::bad_request("version skew")));
     let worker = bed.worker(&config());
     let thread = until_refused(&mut bed, 0).await;
     assert_eq!((thread.state.as_str(), thread.sector_id.as_deref()), ("Aborted", Some(FIRST)));
@@ -321,7 +271,7 @@ async fn an_abort_that_no_operator_wanted_and_that_is_refused_keeps_the_files_an
     assert_eq!(worker.files_of(0, FIRST).len(), 4);
 
     // The operator goes on with it.
-    say(&answers, "submit_pre_commit", result(json!({"res": "accepted"})));
+    answers.say("submit_pre_commit", result(json!({"res": "accepted"})));
     bed.bus.resume("w1", 0, Some("PC2Done")).await.unwrap();
     let stuck = |thread: &ThreadSnapshot| is_stuck(thread) && thread.sector_id.as_deref() == Some(FIRST);
     bed.states.until_thread("w1", 0, "it goes on", stuck).await;
@@ -331,7 +281,7 @@ async fn an_abort_that_no_operator_wanted_and_that_is_refused_keeps_the_files_an
 #[tokio::test]
 async fn a_replica_stays_where_nobody_wrote_down_who_gave_its_sector_up() {
     let mut bed = Testbed::start().await;
-    let (_manager, _answers) = sector_manager(&bed).await;
+    let (_manager, _answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut worker = bed.worker(&config());
     bed.states.until_stuck("w1").await;
     worker.terminate().await;
@@ -392,24 +342,24 @@ async fn an_abort_that_waits_for_a_stage_is_shown_and_keeps_its_first_reason() {
 #[tokio::test]
 async fn a_window_post_job_that_is_not_ours_any_more_is_let_go_of_and_one_that_is_refused_pauses() {
     let mut bed = Testbed::start().await;
-    let (_manager, answers) = sector_manager(&bed).await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let place = |kind: &str| format!("store://remote/{kind}/{FIRST}");
     let accesses = json!({"sealed_file": place("sealed"), "cache_dir": place("cache")});
     let proven = json!({"sector_id": 1, "comm_r": vec![1; 32], "upgrade": false, "accesses": accesses});
     let input = json!({"sectors": [proven], "miner_id": MINER, "proof_type": "StackedDrgWindow2KiBV1_2", "seed": vec![1; 32]});
-    say(&answers, "allocate_wdpost_job", result(json!([{"id": "j1", "input": input}])));
+    answers.say("allocate_wdpost_job", result(json!([{"id": "j1", "input": input}])));
     let fails = config().plan("wdpost").fixture("window_post", &["--fail", "No space left on device"], "");
     let _worker = bed.worker(&fails.sealing("recover_interval", "'1h'"));
     let waits = |job: &'static str| move |thread: &ThreadSnapshot| thread.sector_id.as_deref() == Some(job) && thread.retry == 1;
     bed.states.until_thread("w1", 0, "it waits for its retry", waits("j1")).await;
 
-    say(&answers, "allocate_wdpost_job", result(json!([])));
-    say(&answers, "wdpost_heartbeat", refusal(ErrorKind::JobNotFound { job: "j1".into() }));
+    answers.say("allocate_wdpost_job", result(json!([])));
+    answers.say("wdpost_heartbeat", refusal(ErrorKind::JobNotFound { job: "j1".into() }));
     let lost = bed.states.until_thread("w1", 0, "it has let go", |thread| thread.state == "Empty").await;
     assert_eq!(lost.sector_id, None);
 
-    say(&answers, "wdpost_heartbeat", refusal(ErrorKind::bad_request("x")));
-    say(&answers, "allocate_wdpost_job", result(json!([{"id": "j2", "input": input}])));
+    answers.say("wdpost_heartbeat", refusal(ErrorKind::bad_request("x")));
+    answers.say("allocate_wdpost_job", result(json!([{"id": "j2", "input": input}])));
     let thread = until_refused(&mut bed, lost.revision).await;
     assert_eq!(thread.sector_id.as_deref(), Some("j2"));
     assert_eq!(thread.last_err.as_deref(), Some("permanent: sector manager, wdpost_heartbeat: bad request: x"));

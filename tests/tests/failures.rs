@@ -2,18 +2,13 @@
 //! error names the cause and the path.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{fs, path::Path};
 
 use damocles_worker::processor::builtin;
 use e2e::{
     binaries,
     bus::refused,
-    fake_sector_manager::{FakeSectorManager, result},
+    fake_sector_manager::{Answers, FakeSectorManager, result},
     gate::Gate,
     state_watch::{is_paused, is_stuck, waits_for},
     testbed::{Testbed, sector},
@@ -30,44 +25,8 @@ use shared_msgs::{
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot, WorkerStatus},
 };
 
-const RANDOMNESS: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-
-type Overrides = Arc<Mutex<HashMap<&'static str, Value>>>;
-
-// A sector manager with sector after sector, on whose chain all goes well; what a test puts into the overrides it says
-// instead.
-async fn sector_manager(bed: &Testbed) -> (FakeSectorManager, Overrides) {
-    let overrides = Overrides::default();
-    let said = overrides.clone();
-    let mut allocated: Vec<Value> = vec![];
-    let manager = bed.fake_sector_manager(move |method, body| {
-        if let Some(said) = said.lock().ok().and_then(|said| said.get(method).cloned()) {
-            return result(said);
-        }
-        result(match method {
-            "allocate_sector" => {
-                let request = body["request_id"].clone();
-                let known = allocated.iter().position(|known| *known == request);
-                let number = known.unwrap_or_else(|| {
-                    allocated.push(request);
-                    allocated.len() - 1
-                });
-                json!({"id": {"miner": 10000, "number": number + 1}, "proof_type": 5})
-            }
-            "assign_ticket" => json!({"ticket": RANDOMNESS, "epoch": 1}),
-            "wait_seed" => json!({"should_wait": false, "delay": 0, "seed": {"seed": RANDOMNESS, "epoch": 151}}),
-            "submit_pre_commit" | "submit_proof" => json!({"res": "accepted"}),
-            "poll_pre_commit_state" | "poll_proof_state" => json!({"state": "landed"}),
-            "submit_persisted" => json!(true),
-            "report_state" => json!({"id": body["sector"]}),
-            _ => Value::Null,
-        })
-    });
-    (manager.await, overrides)
-}
-
-fn say(overrides: &Overrides, method: &'static str, reply: Value) {
-    overrides.lock().unwrap().insert(method, reply);
+fn say(answers: &Answers, method: &'static str, reply: Value) {
+    answers.say(method, result(reply));
 }
 
 async fn until_failed(bed: &mut Testbed, after: u64) -> (ThreadSnapshot, String) {
@@ -84,7 +43,7 @@ async fn until_stuck_again(bed: &mut Testbed, after: u64) -> ThreadSnapshot {
 #[tokio::test]
 async fn a_full_disk_holds_up_each_stage_that_writes_and_nothing_is_lost() {
     let mut bed = Testbed::start().await;
-    let (_manager, _) = sector_manager(&bed).await;
+    let (_manager, _) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").sealing("max_retries", "0"));
     let data = worker.location(0).join("data");
     let Some(tmpfs) = Tmpfs::mount(&data, 512) else { return };
@@ -115,7 +74,7 @@ async fn a_full_disk_holds_up_each_stage_that_writes_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_full_store_keeps_the_sector_where_it_is_and_leaves_nothing_half_written() {
     let mut bed = Testbed::start().await;
-    let (_manager, _) = sector_manager(&bed).await;
+    let (_manager, _) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").sealing("max_retries", "0"));
     let store = worker.attached();
     let Some(tmpfs) = Tmpfs::mount(&store, 256) else { return };
@@ -157,7 +116,7 @@ fn keeps_pc1(thread: &ThreadSnapshot) -> bool {
 #[tokio::test]
 async fn a_full_disk_under_a_threads_store_loses_no_result_and_holds_up_no_other_thread() {
     let mut bed = Testbed::start().await;
-    let (_manager, _) = sector_manager(&bed).await;
+    let (_manager, _) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut gate = bed.gate("pc1");
     let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate).await else { return };
     tmpfs.fill();
@@ -192,7 +151,7 @@ async fn a_full_disk_under_a_threads_store_loses_no_result_and_holds_up_no_other
 async fn a_full_disk_under_the_first_store_lets_the_worker_stop_and_what_is_lost_is_said() {
     let mut bed = Testbed::start().await;
     bed.keep_states().await;
-    let (_manager, _) = sector_manager(&bed).await;
+    let (_manager, _) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut gate = bed.gate("pc1");
     let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate).await else { return };
     tmpfs.fill();
@@ -235,13 +194,13 @@ async fn a_full_disk_leaves_the_reserve_for_commands_and_it_is_taken_again_when_
 #[tokio::test]
 async fn a_store_that_is_gone_is_waited_for_and_not_made_anew() {
     let mut bed = Testbed::start().await;
-    let (_manager, overrides) = sector_manager(&bed).await;
-    say(&overrides, "poll_pre_commit_state", json!({"state": "pending"}));
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    say(&answers, "poll_pre_commit_state", json!({"state": "pending"}));
     let worker = bed.worker(&WorkerConfig::new("w1").sealing("max_retries", "100000"));
     bed.states.until_thread("w1", 0, "its pre-commit is not on chain", |thread| thread.state == "PCSubmitted").await;
     let (store, away) = (worker.attached(), bed.scratch.path().join("away"));
     fs::rename(&store, &away).unwrap();
-    say(&overrides, "poll_pre_commit_state", json!({"state": "landed"}));
+    say(&answers, "poll_pre_commit_state", json!({"state": "landed"}));
 
     let waits = |thread: &ThreadSnapshot| thread.state == "PCLanded" && matches!(thread.status, ThreadStatus::Waiting { .. });
     let thread = bed.states.until_thread("w1", 0, "it waits for its store", |thread| waits(thread) && thread.retry > 1).await;
@@ -265,10 +224,10 @@ fn deal(directory: &Path, bytes: &[u8]) -> (Value, std::path::PathBuf) {
 }
 
 async fn with_deal(bed: &Testbed, bytes: &[u8]) -> (FakeSectorManager, Worker, std::path::PathBuf) {
-    let (manager, overrides) = sector_manager(bed).await;
+    let (manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let (deal, path) = deal(bed.scratch.path(), bytes);
     let pieces = bed.scratch.directory("pieces");
-    say(&overrides, "acquire_deals", json!([deal]));
+    say(&answers, "acquire_deals", json!([deal]));
     let config = WorkerConfig::new("w1").sealing("enable_deals", "true").sealing("max_retries", "1");
     let worker = bed.prepare_worker("worker", &config.worker("local_pieces_dirs", &format!("[{:?}]", pieces.to_str().unwrap())));
     (manager, worker, path)
@@ -310,12 +269,12 @@ async fn a_corrupt_piece_goes_into_no_sector() {
 #[tokio::test]
 async fn a_rejected_pre_commit_gives_the_sector_up_and_the_next_one_is_sealed() {
     let mut bed = Testbed::start().await;
-    let (_manager, overrides) = sector_manager(&bed).await;
-    say(&overrides, "submit_pre_commit", json!({"res": "rejected", "desc": "the sector number is taken"}));
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    say(&answers, "submit_pre_commit", json!({"res": "rejected", "desc": "the sector number is taken"}));
     let worker = bed.worker(&WorkerConfig::new("w1").sealing("seal_interval", "'1s'"));
     let aborted = bed.requests.until::<ReportAborted>("of the first sector", |request| request.sector == sector(1)).await;
     assert!(aborted.reason.contains("rejected: the sector number is taken"), "{}", aborted.reason);
-    say(&overrides, "submit_pre_commit", json!({"res": "accepted"}));
+    say(&answers, "submit_pre_commit", json!({"res": "accepted"}));
     let thread = until_stuck_again(&mut bed, 0).await;
     assert_ne!(thread.sector_id.as_deref(), Some("s-t010000-1"));
     assert!(worker.files_of(0, "s-t010000-1").is_empty());
@@ -324,12 +283,12 @@ async fn a_rejected_pre_commit_gives_the_sector_up_and_the_next_one_is_sealed() 
 #[tokio::test]
 async fn a_mismatched_pre_commit_pauses_the_thread_until_an_operator_resumes_it() {
     let mut bed = Testbed::start().await;
-    let (_manager, overrides) = sector_manager(&bed).await;
-    say(&overrides, "submit_pre_commit", json!({"res": "mismatched_submission", "desc": "commR differs"}));
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    say(&answers, "submit_pre_commit", json!({"res": "mismatched_submission", "desc": "commR differs"}));
     let _worker = bed.worker(&WorkerConfig::new("w1"));
     let (thread, error) = until_failed(&mut bed, 0).await;
     assert_eq!((thread.state.as_str(), error.as_str()), ("PC2Done", "permanent: pre-commit: mismatched submission: commR differs"));
-    say(&overrides, "submit_pre_commit", json!({"res": "accepted"}));
+    say(&answers, "submit_pre_commit", json!({"res": "accepted"}));
     bed.bus.resume("w1", 0, None).await.unwrap();
     until_stuck_again(&mut bed, thread.revision).await;
 }
@@ -337,11 +296,11 @@ async fn a_mismatched_pre_commit_pauses_the_thread_until_an_operator_resumes_it(
 #[tokio::test]
 async fn going_back_removes_what_the_later_stages_left_behind() {
     let mut bed = Testbed::start().await;
-    let (_manager, overrides) = sector_manager(&bed).await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let worker = bed.worker(&WorkerConfig::new("w1"));
     let thread = until_stuck_again(&mut bed, 0).await;
     assert_eq!(worker.files_of(0, "s-t010000-1").len(), 6);
-    say(&overrides, "assign_ticket", Value::Null);
+    say(&answers, "assign_ticket", Value::Null);
     bed.bus.resume("w1", 0, Some("TreeDBuilt")).await.unwrap();
     // It has no ticket to go on with.
     let waits = |now: &ThreadSnapshot| now.state == "TreeDBuilt" && now.last_err.is_some() && now.revision > thread.revision;
@@ -352,7 +311,7 @@ async fn going_back_removes_what_the_later_stages_left_behind() {
 }
 
 // A sealer and a thread that upgrades sector 1, which is finished and has no deals. Its proofs are none.
-async fn upgrading(bed: &mut Testbed, overrides: &Overrides, snap_prove: &str) -> Worker {
+async fn upgrading(bed: &mut Testbed, answers: &Answers, snap_prove: &str) -> Worker {
     let (deal, path) = deal(bed.scratch.path(), b"the client's data");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, b"the client's data").unwrap();
@@ -368,21 +327,21 @@ async fn upgrading(bed: &mut Testbed, overrides: &Overrides, snap_prove: &str) -
         "sector": sealed.sector, "pieces": [deal],
         "public": {"comm_r": sealed.info.comm_r}, "private": {"access_instance": "remote"},
     });
-    say(overrides, "allocate_snapup_sector", found);
+    say(answers, "allocate_snapup_sector", found);
     worker
 }
 
 #[tokio::test]
 async fn files_of_an_upgrade_that_the_sector_manager_misses_are_persisted_again() {
     let mut bed = Testbed::start().await;
-    let (_manager, overrides) = sector_manager(&bed).await;
-    say(&overrides, "submit_snapup_proof", json!({"res": "files_missed", "desc": "no such file"}));
-    let worker = upgrading(&mut bed, &overrides, "").await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    say(&answers, "submit_snapup_proof", json!({"res": "files_missed", "desc": "no such file"}));
+    let worker = upgrading(&mut bed, &answers, "").await;
     bed.requests.until("the first time", |_: &SubmitSnapupProof| true).await;
     let replica = worker.attached().join("update/s-t010000-1");
     fs::remove_file(&replica).unwrap();
     bed.requests.until("of replicas that are missed", |_: &SubmitSnapupProof| replica.exists()).await;
-    say(&overrides, "submit_snapup_proof", json!({"res": "accepted"}));
+    say(&answers, "submit_snapup_proof", json!({"res": "accepted"}));
     bed.requests.until_finalized(sector(1)).await;
     assert!(replica.exists());
 }
@@ -390,8 +349,8 @@ async fn files_of_an_upgrade_that_the_sector_manager_misses_are_persisted_again(
 #[tokio::test]
 async fn an_upgrade_goes_back_only_to_states_that_it_can_go_on_from() {
     let mut bed = Testbed::start().await;
-    let (_manager, overrides) = sector_manager(&bed).await;
-    let worker = upgrading(&mut bed, &overrides, ", '--fail', 'no GPU'").await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    let worker = upgrading(&mut bed, &answers, ", '--fail', 'no GPU'").await;
     let failed = |thread: &ThreadSnapshot| thread.plan == "snapup" && is_paused(thread, PausedBy::Error);
     let thread = bed.states.until_thread("w1", 1, "no proof", failed).await;
     assert_eq!(thread.state, "SnapEncoded");
