@@ -18,9 +18,9 @@ use e2e::{
 use serde_json::{Value, json};
 use shared_msgs::{
     command::{BulkReply, CommandRequest, Outcome, Verb},
-    error::ErrorKind,
+    error::{ErrorKind, ErrorReply},
     id::Id,
-    sealer::{ReportAborted, SubmitPreCommit, SubmitSnapupProof, piece_cid},
+    sealer::{HEARTBEAT, ReportAborted, ReportState, SubmitPreCommit, SubmitSnapupProof, piece_cid},
     selector::Selector,
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot, WorkerStatus},
 };
@@ -91,16 +91,17 @@ async fn a_full_store_keeps_the_sector_where_it_is_and_leaves_nothing_half_writt
     assert!(worker.terminate().await.success());
 }
 
-// Two threads in a PC1 that yields 2 MB once the gate is open, with the first one's store on a small disk of its own.
-async fn store_on_a_small_disk(bed: &mut Testbed, gate: &Gate) -> Option<(Worker, Tmpfs)> {
+// Threads in a PC1 that yields 2 MB once the gate is open, with the first one's store on a small disk of its own.
+async fn store_on_a_small_disk(bed: &mut Testbed, gate: &Gate, threads: usize) -> Option<(Worker, Tmpfs)> {
     let hold = ["--more-bytes", "2000000", "--hold", gate.path().to_str().unwrap()];
-    let config = WorkerConfig::new("w1").threads(2).sealing("max_retries", "0").fixture("pc1", &hold, "concurrent = 2");
+    let config = WorkerConfig::new("w1").threads(threads).worker("ping_interval", "'100ms'").sealing("max_retries", "0");
+    let config = config.fixture("pc1", &hold, "concurrent = 2");
     let mut worker = bed.prepare_worker("worker", &config);
     let tmpfs = Tmpfs::mount(&worker.location(0), 8 << 10)?;
     std::os::unix::fs::symlink(bed.scratch.directory("data"), worker.location(0).join("data")).unwrap();
     worker.start();
     let in_pc1 = |snapshot: &WorkerSnapshot| snapshot.threads.iter().all(is_in_pc1);
-    bed.states.until("w1", "both in PC1", in_pc1).await;
+    bed.states.until("w1", "all in PC1", in_pc1).await;
     Some((worker, tmpfs))
 }
 
@@ -118,7 +119,7 @@ async fn a_full_disk_under_a_threads_store_loses_no_result_and_holds_up_no_other
     let mut bed = Testbed::start().await;
     let (_manager, _) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut gate = bed.gate("pc1");
-    let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate).await else { return };
+    let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate, 2).await else { return };
     tmpfs.fill();
     gate.open();
     let thread = bed.states.until_thread("w1", 0, "it keeps what PC1 yielded", keeps_pc1).await;
@@ -153,7 +154,7 @@ async fn a_full_disk_under_the_first_store_lets_the_worker_stop_and_what_is_lost
     bed.keep_states().await;
     let (_manager, _) = FakeSectorManager::with_sectors(&bed.bus).await;
     let mut gate = bed.gate("pc1");
-    let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate).await else { return };
+    let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate, 2).await else { return };
     tmpfs.fill();
     gate.open();
     bed.states.until_thread("w1", 0, "it keeps what PC1 yielded", keeps_pc1).await;
@@ -165,6 +166,28 @@ async fn a_full_disk_under_the_first_store_lets_the_worker_stop_and_what_is_lost
     let pid = worker.pid();
     let again = |snapshot: &WorkerSnapshot| snapshot.pid == pid && snapshot.threads[0].state == "PC1Done";
     bed.states.until("w1", "PC1 once more", again).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_up_what_the_sector_manager_says_of_the_job_until_the_result_is_written() {
+    let mut bed = Testbed::start().await;
+    let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
+    let mut gate = bed.gate("pc1");
+    let Some((mut worker, tmpfs)) = store_on_a_small_disk(&mut bed, &gate, 1).await else { return };
+    tmpfs.fill();
+    gate.open();
+    bed.states.until_thread("w1", 0, "it keeps what PC1 yielded", keeps_pc1).await;
+    answers.say("report_state", json!(ErrorReply::from(ErrorKind::bad_request("another version"))));
+    // The second one is sent when the first has been answered.
+    for _ in 0..2 {
+        bed.requests.until("a heartbeat", |report: &ReportState| report.state_change.event == HEARTBEAT).await;
+    }
+    bed.states.until_thread("w1", 0, "it still keeps it", keeps_pc1).await;
+    tmpfs.free();
+    let refused = |thread: &ThreadSnapshot| thread.last_err.as_ref().is_some_and(|error| error.contains("another version"));
+    let thread = bed.states.until_thread("w1", 0, "it is paused", |thread| is_paused(thread, PausedBy::Error) && refused(thread)).await;
+    assert_eq!(thread.state, "PC1Done");
+    assert!(worker.terminate().await.success());
 }
 
 #[tokio::test]

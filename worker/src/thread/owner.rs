@@ -228,10 +228,11 @@ impl Owner {
             self.show(None);
             let flow = if self.unusable.is_some() {
                 self.wait_for_store(&mut stop).await
+            } else if self.unwritten.is_some() || self.store.is_in_doubt() {
+                // What a stage has yielded comes before what others say of the job.
+                self.write_down_later(&mut stop).await
             } else if self.heed_verdict().await {
                 Flow::GoOn
-            } else if self.unwritten.is_some() || self.store.is_in_doubt() {
-                self.write_down_later(&mut stop).await
             } else if self.record.paused.is_some() {
                 self.rest(None, &mut stop).await
             } else if self.is_cordoned_off() {
