@@ -1,6 +1,10 @@
-//! The time of day, as records and events hold it. Whoever needs it is given it: a simulation has its own.
+//! The time of day, as records and events hold it, and the boot of the machine. Whoever needs the time is given it: a simulation
+//! has its own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Tells Unix milliseconds.
 pub type Clock = fn() -> u64;
@@ -8,4 +12,9 @@ pub type Clock = fn() -> u64;
 /// The machine's clock.
 pub fn system() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Another one each time that the machine starts, if it can be told (Linux, `random(4)`).
+pub fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }

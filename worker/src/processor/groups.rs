@@ -37,11 +37,13 @@ use tokio::{
 use tracing::warn;
 
 use super::processes::Process;
-use crate::store::location::{Location, at};
+use crate::{
+    clock::boot_id,
+    store::location::{Location, at},
+};
 
 /// The mark in the environment of all that a worker starts.
 pub const MARK: &str = "DAMOCLES_WORKER_PROCESSOR";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(10);
 const LAST_LOOK_AGAIN: Duration = Duration::from_secs(1);
 const FIRST_SAID: Duration = Duration::from_secs(1);
@@ -63,7 +65,7 @@ pub struct Started {
 #[derive(Serialize, Deserialize)]
 struct Written {
     /// Numbers and times are those of one boot.
-    boot_id: String,
+    boot_id: Option<String>,
     locations: BTreeSet<String>,
     groups: Vec<Started>,
 }
@@ -240,10 +242,6 @@ impl Groups {
     }
 }
 
-fn boot_id() -> String {
-    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -335,7 +333,7 @@ mod tests {
         cleared(&[&location]).await.add(somebody.group());
         let file = location.processors_file();
         let written = fs::read_to_string(&file).unwrap();
-        for text in [written.replace(&boot_id(), "another boot"), "{".into(), String::new()] {
+        for text in [written.replace(&boot_id().unwrap(), "another boot"), "{".into(), String::new()] {
             fs::write(&file, text).unwrap();
             cleared(&[&location]).await;
             assert!(somebody.lives());

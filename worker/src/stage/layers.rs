@@ -29,6 +29,7 @@ use tracing::warn;
 
 use super::on_disk;
 use crate::{
+    clock::boot_id,
     store::{
         durable::{replace, sync_dir, sync_file},
         location::{at, fresh_dir, remove_path},
@@ -216,11 +217,6 @@ fn kept(note: &Note, boot: Option<&str>, made_from: &MadeFrom, whole: u64) -> u6
         Some(noted) if Some(noted.as_str()) == boot => whole,
         _ => whole.min(note.synced),
     }
-}
-
-// Another one each time that the machine starts.
-fn boot_id() -> Option<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use shared_msgs::sealer::SectorId;
 
 use super::{
-    durable::sync_dir,
+    durable::{replace, sync_dir},
     location::{DATA_DIRS, Location, at, remove_path},
     record::Sector,
 };
@@ -81,10 +81,9 @@ pub fn keep(location: &Location, note: &Note, outputs: &[(&str, Vec<u8>)]) -> io
     let entry = all.join(format!("{sector}.{}", note.since_ms));
     fs::create_dir_all(&entry).map_err(|error| at(&entry, error))?;
     for (name, bytes) in outputs {
-        write(&entry.join(name), bytes)?;
+        replace(&entry.join(name), bytes)?;
     }
-    write(&entry.join(NOTE), &serde_json::to_vec_pretty(note).map_err(io::Error::other)?)?;
-    sync_dir(&entry)?;
+    replace(&entry.join(NOTE), &serde_json::to_vec_pretty(note).map_err(io::Error::other)?)?;
     sync_dir(&all)?;
     for kind in there {
         let (from, to) = (location.data(kind), entry.join(kind));
@@ -160,10 +159,6 @@ fn bytes_of(path: &Path) -> io::Result<u64> {
         return Ok(own);
     }
     entries(path)?.iter().try_fold(own, |sum, path| bytes_of(path).map(|bytes| sum + bytes))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fs::write(path, bytes).and_then(|()| fs::File::open(path)?.sync_all()).map_err(|error| at(path, error))
 }
 
 #[cfg(test)]

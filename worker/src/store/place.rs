@@ -22,7 +22,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use shared_msgs::id::Id;
 
-use super::location::at;
+use super::{durable::replace, location::at};
 
 const MARKER: &str = "damocles.json";
 const REMEMBERED: &str = "places.json";
@@ -130,11 +130,7 @@ impl Places {
             lock.lock()?;
             let mut known = read_known(file)?;
             known.insert(path.to_owned(), id);
-            let written = file.with_extension("new");
-            let mut new = fs::File::create(&written)?;
-            new.write_all(&serde_json::to_vec_pretty(&known)?)?;
-            new.sync_all()?;
-            fs::rename(written, file)
+            replace(file, &serde_json::to_vec_pretty(&known)?)
         };
         if let Err(error) = save() {
             let file = file.display();
