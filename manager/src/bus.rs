@@ -5,10 +5,10 @@
 //!                                     ├──▶ SharedRegistry ──▶ api ──▶ answers to api.*
 //!  lease bucket ───────────▶ leases ──┘
 //! ```
-//! [`bucket`] is where the workers' last snapshots are kept, [`bucket_watch`] whether they still are; [`streams`] makes what
-//! is missing, the stream of events included; [`stillness`] says when nothing is stored; [`entries`] reads a bucket and its
-//! changes, [`connection`] does so at every connection; [`responder`] is what
-//! every answering side has in common.
+//! [`bucket`] is where the workers' last snapshots are kept, [`bucket_watch`] whether they still
+//! are; [`streams`] makes what is missing, the stream of events included; [`stillness`] says when
+//! nothing is stored; [`entries`] reads a bucket and its changes, [`connection`] does so at every
+//! connection; [`responder`] is what every answering side has in common.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -42,7 +42,10 @@ pub struct SharedRegistry {
 impl SharedRegistry {
     /// An empty one, its clock at zero.
     pub fn new(prefix: Prefix, store_patience: Duration) -> Self {
-        SharedRegistry { registry: Arc::new(Mutex::new(Registry::new(prefix, store_patience))), started: Instant::now() }
+        SharedRegistry {
+            registry: Arc::new(Mutex::new(Registry::new(prefix, store_patience))),
+            started: Instant::now(),
+        }
     }
 
     /// The manager's monotonic clock.

@@ -25,7 +25,12 @@ pub mod worker;
 
 /// Sees all workers over NATS, and steers them
 #[derive(Parser, Debug)]
-#[command(name = "damocles-manager", version, arg_required_else_help = false, subcommand_required = true)]
+#[command(
+    name = "damocles-manager",
+    version,
+    arg_required_else_help = false,
+    subcommand_required = true
+)]
 pub struct Cli {
     /// Configuration file
     #[arg(short, long, env = "DAMOCLES_MANAGER_CONFIG", global = true, value_name = "FILE")]
@@ -42,13 +47,16 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run a manager
-    #[command(after_help = "Any number of managers can run: each sees every worker, and any of them answers.
+    #[command(
+        after_help = "Any number of managers can run: each sees every worker, and any of them answers.
 
 Example:
-  damocles-manager daemon -s nats://127.0.0.1:4222")]
+  damocles-manager daemon -s nats://127.0.0.1:4222"
+    )]
     Daemon,
     /// Run a manager and a mock sector manager, which hands out sectors of no real chain
-    #[command(after_help = "Any number of them can run; they never hand out a sector number twice. It needs JetStream, and keeps all
+    #[command(
+        after_help = "Any number of them can run; they never hand out a sector number twice. It needs JetStream, and keeps all
 it knows there. With --pieces each file is a deal, given to one sector; two files with the same bytes are one deal. Workers
 find a piece in a directory of their own, or get it from the manager by HTTP. Managers beside each other need the same
 pieces: any of them may be asked for deals.
@@ -56,7 +64,8 @@ pieces: any of them may be asked for deals.
 Examples:
   damocles-manager mock --miner 10000 --sector-size 2KiB
   damocles-manager mock --miner 10000 --miner 10001 --sector-size 8MiB
-  damocles-manager mock --miner 10000 --pieces ./deals --http-listen 0.0.0.0:8080 --http-url http://10.0.0.5:8080")]
+  damocles-manager mock --miner 10000 --pieces ./deals --http-listen 0.0.0.0:8080 --http-url http://10.0.0.5:8080"
+    )]
     Mock(daemon::MockArgs),
     /// Tools for operators
     #[command(subcommand)]

@@ -1,4 +1,5 @@
-//! The manager's configuration file: how to reach NATS, and nothing else, for the manager has no state.
+//! The manager's configuration file: how to reach NATS, and nothing else, for the manager has no
+//! state.
 
 use std::path::Path;
 
@@ -21,7 +22,8 @@ pub fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSettings, Cl
     let config = match file {
         None => Config::default(),
         Some(path) => {
-            let (config, warnings) = load::<Config>(path, KNOWN_NATS_KEYS).map_err(|error| CliError::new(Exit::Failed, error))?;
+            let (config, warnings) = load::<Config>(path, KNOWN_NATS_KEYS)
+                .map_err(|error| CliError::new(Exit::Failed, error))?;
             warnings.iter().for_each(|warning| warn!("{warning}"));
             config
         }
@@ -39,12 +41,17 @@ mod tests {
     fn the_sample_is_valid() {
         let sample = include_str!("../../assets/damocles-manager.mock.toml");
         let (config, warnings) = parse::<Config>(sample, "sample", KNOWN_NATS_KEYS).unwrap();
-        assert!(warnings.is_empty() && NatsSettings::new(&NatsArgs::default(), &config.nats).is_ok());
+        assert!(
+            warnings.is_empty() && NatsSettings::new(&NatsArgs::default(), &config.nats).is_ok()
+        );
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
-        let error = parse::<Config>("[nats]\nservers = 'x'", "m.toml", KNOWN_NATS_KEYS).err().unwrap().to_string();
+        let error = parse::<Config>("[nats]\nservers = 'x'", "m.toml", KNOWN_NATS_KEYS)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("`nats.servers`; did you mean `nats.server`?"), "{error}");
     }
 }

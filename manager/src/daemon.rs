@@ -19,7 +19,10 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
 use crate::{
-    bus::{SharedRegistry, api::Api, bucket_watch, ingest::Ingest, leases::Leases, responder, stillness, streams},
+    bus::{
+        SharedRegistry, api::Api, bucket_watch, ingest::Ingest, leases::Leases, responder,
+        stillness, streams,
+    },
     mock::{Mock, Offer, PiecesOffer, http, pieces::PieceFiles},
 };
 
@@ -27,7 +30,11 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs a manager until `shutdown`; with an offer, a mock sector manager beside.
-pub async fn run(settings: &NatsSettings, offer: Option<Offer>, shutdown: impl Future<Output = ()>) -> Result<(), CliError> {
+pub async fn run(
+    settings: &NatsSettings,
+    offer: Option<Offer>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), CliError> {
     let served = match offer.as_ref().and_then(|offer| offer.pieces.as_ref()) {
         Some(pieces) => Some(offer_pieces(pieces).await?),
         None => None,
@@ -67,13 +74,17 @@ type ServedPieces = (TcpListener, Arc<PieceFiles>);
 // The address is taken before anybody can hear of it.
 async fn offer_pieces(offer: &PiecesOffer) -> Result<ServedPieces, CliError> {
     let PiecesOffer { directory, listen, url } = offer;
-    let failed = |what: String, error: std::io::Error| CliError::new(Exit::Failed, format!("{what}: {error}"));
+    let failed = |what: String, error: std::io::Error| {
+        CliError::new(Exit::Failed, format!("{what}: {error}"))
+    };
     std::fs::read_dir(directory).map_err(|error| {
-        failed(format!("the directory of pieces {} cannot be read", directory.display()), error).hint("name another one with --pieces")
+        failed(format!("the directory of pieces {} cannot be read", directory.display()), error)
+            .hint("name another one with --pieces")
     })?;
-    let (listener, bound) = http::bind(*listen)
-        .await
-        .map_err(|error| failed(format!("pieces cannot be served on {listen}"), error).hint("name another address with --http-listen"))?;
+    let (listener, bound) = http::bind(*listen).await.map_err(|error| {
+        failed(format!("pieces cannot be served on {listen}"), error)
+            .hint("name another address with --http-listen")
+    })?;
     let url = url.clone().unwrap_or_else(|| format!("http://{bound}"));
     info!(directory = %directory.display(), address = %bound, url, "pieces");
     Ok((listener, Arc::new(PieceFiles::new(directory.clone(), url))))
@@ -92,23 +103,31 @@ async fn serve(
         _ = loaded.wait_for(|loaded| *loaded) => {}
         () = stop.clone() => return Ok(()),
     }
-    let requests = client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
-    let answering = responder::serve(client, requests, stop.clone(), async |verb: &str, body| api.handle(verb, body).await);
+    let requests =
+        client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
+    let answering = responder::serve(client, requests, stop.clone(), async |verb: &str, body| {
+        api.handle(verb, body).await
+    });
     let answering = until_stop("answers the tools", answering, &stop);
     let Some((offer, served)) = offer else {
         info!(%prefix, "ready");
         return answering.await;
     };
-    let requests = client.queue_subscribe(prefix.sealer("*"), SEALER_QUEUE.into()).await.map_err(closed)?;
+    let requests =
+        client.queue_subscribe(prefix.sealer("*"), SEALER_QUEUE.into()).await.map_err(closed)?;
     info!(%prefix, miners = ?offer.miners, "ready, with a mock sector manager");
     let files = served.as_ref().map(|(_, files)| files.clone());
     let mock = Mock::new(client.clone(), prefix.clone(), offer, files);
-    let offering = responder::serve(client, requests, stop.clone(), async |method: &str, body| mock.handle(method, body).await);
+    let offering = responder::serve(client, requests, stop.clone(), async |method: &str, body| {
+        mock.handle(method, body).await
+    });
     let offering = until_stop("answers for the sector manager", offering, &stop);
     let serving_pieces = async {
         if let Some((listener, files)) = served {
             // So that the first one who asks need not wait for it.
-            let serving = async { drop(tokio::join!(http::serve(listener, files.clone(), stop.clone()), files.scan())) };
+            let serving = async {
+                drop(tokio::join!(http::serve(listener, files.clone(), stop.clone()), files.scan()))
+            };
             until_stop("serves pieces", serving, &stop).await?;
         }
         Ok(())
@@ -118,9 +137,17 @@ async fn serve(
 }
 
 // What ends when the manager is asked to stop, and not before.
-async fn until_stop(does: &str, work: impl Future<Output = ()>, stop: &Shared<impl Future<Output = ()>>) -> Result<(), CliError> {
+async fn until_stop(
+    does: &str,
+    work: impl Future<Output = ()>,
+    stop: &Shared<impl Future<Output = ()>>,
+) -> Result<(), CliError> {
     let ended = endless(does, work).await;
-    if stop.clone().now_or_never().is_some() { Ok(()) } else { Err(CliError::new(Exit::Failed, ended)) }
+    if stop.clone().now_or_never().is_some() {
+        Ok(())
+    } else {
+        Err(CliError::new(Exit::Failed, ended))
+    }
 }
 
 fn closed(error: impl std::fmt::Display) -> CliError {
@@ -150,8 +177,12 @@ mod tests {
     async fn what_ends_before_the_manager_is_asked_to_is_its_failure() {
         let running = std::future::pending::<()>().boxed().shared();
         let ended = until_stop("answers the tools", async {}, &running).await.unwrap_err();
-        assert_eq!(ended.message, "the task that answers the tools has ended: it has nothing left to do");
-        let panicked = until_stop("answers the tools", async { panic!("x") }, &running).await.unwrap_err();
+        assert_eq!(
+            ended.message,
+            "the task that answers the tools has ended: it has nothing left to do"
+        );
+        let panicked =
+            until_stop("answers the tools", async { panic!("x") }, &running).await.unwrap_err();
         assert_eq!(panicked.message, "the task that answers the tools has ended: panicked: x");
         let stopping = std::future::ready(()).boxed().shared();
         assert!(until_stop("answers the tools", async {}, &stopping).await.is_ok());

@@ -1,5 +1,5 @@
-//! The manager: sees every worker, answers operators, and can stand in for a sector manager. It owns no state, so any
-//! number of managers run beside each other. A tour:
+//! The manager: sees every worker, answers operators, and can stand in for a sector manager. It
+//! owns no state, so any number of managers run beside each other. A tour:
 //!
 //! - [`registry`]: the read model; pure
 //! - [`bus`]: how the registry is fed and asked over NATS

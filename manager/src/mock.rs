@@ -1,4 +1,5 @@
-//! The mock sector manager: answers `sealer.*` as one that has a chain behind it on which everything succeeds at once.
+//! The mock sector manager: answers `sealer.*` as one that has a chain behind it on which
+//! everything succeeds at once.
 //!
 //! ```text
 //!  allocate_sector ──▶ [`allocation`]  numbers from JetStream, the same for every mock manager
@@ -8,7 +9,8 @@
 //!  jobs on finished sectors ──▶ [`jobs`] hands out, [`job`] says what becomes of them; [`wdpost`] has its own
 //!  an operator's wishes ──▶ [`operator`]
 //! ```
-//! All of its state is in JetStream ([`kv`]), so any number of them can run, stop and answer for each other.
+//! All of its state is in JetStream ([`kv`]), so any number of them can run, stop and answer for
+//! each other.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -62,7 +64,8 @@ pub struct PiecesOffer {
 impl Offer {
     /// An offer for no miner yet: every proof of the size of this one.
     pub fn of_proof(proof_type: SealProofType, synthetic_first: bool) -> Offer {
-        let (plain, synthetic, non_interactive) = (proof_type, proof_type.synthetic(), proof_type.non_interactive());
+        let (plain, synthetic, non_interactive) =
+            (proof_type, proof_type.synthetic(), proof_type.non_interactive());
         let proof_types = match synthetic_first {
             false => vec![plain, synthetic, non_interactive],
             true => vec![synthetic, plain, non_interactive],
@@ -81,7 +84,12 @@ pub struct Mock {
 
 impl Mock {
     /// Offers sectors, and the files as deals.
-    pub fn new(client: Client, prefix: Prefix, offer: Offer, pieces: Option<Arc<PieceFiles>>) -> Self {
+    pub fn new(
+        client: Client,
+        prefix: Prefix,
+        offer: Offer,
+        pieces: Option<Arc<PieceFiles>>,
+    ) -> Self {
         Mock { client, prefix, offer, pieces }
     }
 }

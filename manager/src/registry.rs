@@ -1,5 +1,6 @@
-//! What a manager knows of the workers: a read model, made of their snapshots alone. It knows no NATS and no clock;
-//! `now` is the time on the manager's monotonic clock, `age` how long ago a snapshot was published.
+//! What a manager knows of the workers: a read model, made of their snapshots alone. It knows no
+//! NATS and no clock; `now` is the time on the manager's monotonic clock, `age` how long ago a
+//! snapshot was published.
 //!
 //! ```text
 //!                          same instance, higher seq: replace
@@ -10,8 +11,8 @@
 //!   seen before comes    ▼         │ has stopped or expired
 //!                  superseded instance            its snapshots are ignored; if it talks on: `duplicate`
 //! ```
-//! Where both snapshots carry an epoch, it decides: the higher one is the newer instance, for good. Which processes claim
-//! a name, and whether its worker is lost, the leases say ([`Claims`]).
+//! Where both snapshots carry an epoch, it decides: the higher one is the newer instance, for good.
+//! Which processes claim a name, and whether its worker is lost, the leases say ([`Claims`]).
 //!
 //! [`crate::bus`] feeds it and answers from it.
 //!
@@ -57,7 +58,8 @@ pub struct Registry {
     claims: Claims,
     leases: Option<KnownLeases>,
     store_patience: Moment,
-    // Since when JetStream should store what the workers publish: since this connection was made, if there is JetStream.
+    // Since when JetStream should store what the workers publish: since this connection was made,
+    // if there is JetStream.
     storing_expected: Option<Moment>,
 }
 
@@ -117,33 +119,67 @@ pub fn is_expired(age: Duration, ping_interval_ms: u64) -> bool {
 }
 
 impl Registry {
-    /// An empty one. The prefix is that of the Dests it shows; so long reports may be unstored before it is shown.
+    /// An empty one. The prefix is that of the Dests it shows; so long reports may be unstored
+    /// before it is shown.
     pub fn new(prefix: Prefix, store_patience: Duration) -> Self {
         let store_patience = millis(store_patience);
-        Registry { prefix, workers: BTreeMap::new(), claims: Claims::default(), leases: None, store_patience, storing_expected: None }
+        Registry {
+            prefix,
+            workers: BTreeMap::new(),
+            claims: Claims::default(),
+            leases: None,
+            store_patience,
+            storing_expected: None,
+        }
     }
 
     /// Takes a snapshot in, if it is news.
-    pub fn hear(&mut self, name: &WorkerName, snapshot: &WorkerSnapshot, now: Duration, age: Duration) -> Heard {
+    pub fn hear(
+        &mut self,
+        name: &WorkerName,
+        snapshot: &WorkerSnapshot,
+        now: Duration,
+        age: Duration,
+    ) -> Heard {
         let heard = millis(now).saturating_sub(millis(age));
         if let Some(worker) = self.workers.get_mut(name) {
             let holds_lease = self.claims.is_held_by(name, snapshot.instance_id);
-            return worker.hear(snapshot, report(name, &self.prefix, snapshot), holds_lease, millis(now), heard);
+            return worker.hear(
+                snapshot,
+                report(name, &self.prefix, snapshot),
+                holds_lease,
+                millis(now),
+                heard,
+            );
         }
         if self.workers.len() >= MAX_WORKERS {
             return Heard::Full;
         }
         let report = report(name, &self.prefix, snapshot);
         let seq = snapshot.seq;
-        let worker =
-            Worker { report, seq, heard, superseded: VecDeque::new(), second_worker_until: None, lease_ended: None, unstored_since: None };
+        let worker = Worker {
+            report,
+            seq,
+            heard,
+            superseded: VecDeque::new(),
+            second_worker_until: None,
+            lease_ended: None,
+            unstored_since: None,
+        };
         self.workers.insert(name.clone(), worker);
         Heard::Newest
     }
 
-    /// Takes a snapshot in that was just read from where the last ones are kept. Like [`Registry::hear`]; and one that is
-    /// known already gets its true age, for its message may have waited until this manager went on after a standstill.
-    pub fn load(&mut self, name: &WorkerName, snapshot: &WorkerSnapshot, now: Duration, age: Duration) -> Heard {
+    /// Takes a snapshot in that was just read from where the last ones are kept. Like
+    /// [`Registry::hear`]; and one that is known already gets its true age, for its message may
+    /// have waited until this manager went on after a standstill.
+    pub fn load(
+        &mut self,
+        name: &WorkerName,
+        snapshot: &WorkerSnapshot,
+        now: Duration,
+        age: Duration,
+    ) -> Heard {
         let heard = self.hear(name, snapshot, now, age);
         if let Some(worker) = self.workers.get_mut(name)
             && (worker.report.instance_id, worker.seq) == (snapshot.instance_id, snapshot.seq)
@@ -174,7 +210,9 @@ impl Registry {
 
     /// The workers of which nothing has been stored for long, sorted by name, and for how long.
     pub fn unstored(&self, now: Duration) -> impl Iterator<Item = (&WorkerName, Duration)> {
-        self.workers.iter().filter_map(move |(name, worker)| Some((name, Duration::from_millis(self.unstored_ms(worker, millis(now))?))))
+        self.workers.iter().filter_map(move |(name, worker)| {
+            Some((name, Duration::from_millis(self.unstored_ms(worker, millis(now))?)))
+        })
     }
 
     fn unstored_ms(&self, worker: &Worker, now: Moment) -> Option<u64> {
@@ -197,12 +235,13 @@ impl Registry {
         self.leases = None;
     }
 
-    /// These are all leases there are. Workers count as lost only one time to live after the connection was made: until
-    /// then they may take anew what an outage has cost them.
+    /// These are all leases there are. Workers count as lost only one time to live after the
+    /// connection was made: until then they may take anew what an outage has cost them.
     pub fn leases_loaded(&mut self, claims: Claims, connected: Duration, ttl: Duration) {
         self.claims = claims;
         let ttl = millis(ttl);
-        self.leases = Some(KnownLeases { complete_from: millis(connected).saturating_add(ttl), ttl });
+        self.leases =
+            Some(KnownLeases { complete_from: millis(connected).saturating_add(ttl), ttl });
     }
 
     /// Somebody claims a name, or goes on claiming it.
@@ -221,20 +260,31 @@ impl Registry {
     }
 
     /// The workers whose name sorts after `after`, all of them without one, sorted by name.
-    pub fn list(&self, after: Option<&WorkerName>, now: Duration) -> impl Iterator<Item = WorkerView> {
+    pub fn list(
+        &self,
+        after: Option<&WorkerName>,
+        now: Duration,
+    ) -> impl Iterator<Item = WorkerView> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.workers.range::<WorkerName, _>((from, Bound::Unbounded)).map(move |(name, worker)| self.view(name, worker, millis(now)))
+        self.workers
+            .range::<WorkerName, _>((from, Bound::Unbounded))
+            .map(move |(name, worker)| self.view(name, worker, millis(now)))
     }
 
     fn view(&self, name: &WorkerName, worker: &Worker, now: Moment) -> WorkerView {
         // One that has just taken the name over stands by no longer.
-        let others = self.claims.standing_by(name).iter().filter(|lease| lease.instance_id != worker.report.instance_id);
+        let others = self
+            .claims
+            .standing_by(name)
+            .iter()
+            .filter(|lease| lease.instance_id != worker.report.instance_id);
         let standing_by: Vec<Lease> = others.cloned().collect();
         WorkerView {
             name: name.to_string(),
             last_ping_ms: u64::try_from(now.saturating_sub(worker.heard)).unwrap_or(0),
             duplicate: !standing_by.is_empty() || worker.has_second_worker(now),
-            lost: !self.claims.is_held(name) && self.leases.as_ref().is_some_and(|leases| worker.is_lost(leases, now)),
+            lost: !self.claims.is_held(name)
+                && self.leases.as_ref().is_some_and(|leases| worker.is_lost(leases, now)),
             standing_by,
             unstored_ms: self.unstored_ms(worker, now),
             report: worker.report.clone(),
@@ -253,7 +303,14 @@ impl Registry {
 }
 
 impl Worker {
-    fn hear(&mut self, snapshot: &WorkerSnapshot, report: WorkerReport, holds_lease: bool, now: Moment, heard: Moment) -> Heard {
+    fn hear(
+        &mut self,
+        snapshot: &WorkerSnapshot,
+        report: WorkerReport,
+        holds_lease: bool,
+        now: Moment,
+        heard: Moment,
+    ) -> Heard {
         if snapshot.instance_id == self.report.instance_id {
             if snapshot.seq <= self.seq {
                 return Heard::Stale;
@@ -270,7 +327,8 @@ impl Worker {
             // A bucket of leases that was made anew counts from the beginning.
             (Some(its), Some(newest)) if its < newest => holds_lease && self.is_gone(now),
             _ => match known {
-                // A stored snapshot that was published before the newest one was heard is of an instance before it.
+                // A stored snapshot that was published before the newest one was heard is of an
+                // instance before it.
                 None => heard >= self.heard,
                 // If so the second process has gone, and the first one is still there.
                 Some(position) => heard >= self.superseded[position].at && self.is_gone(now),
@@ -289,10 +347,20 @@ impl Worker {
     }
 
     // One message may be an old one, and one that came late is no sign of life.
-    fn note_second_worker(&mut self, snapshot: &WorkerSnapshot, known: Option<usize>, now: Moment, heard: Moment) -> Heard {
+    fn note_second_worker(
+        &mut self,
+        snapshot: &WorkerSnapshot,
+        known: Option<usize>,
+        now: Moment,
+        heard: Moment,
+    ) -> Heard {
         let Some(position) = known else {
             if snapshot.epoch.is_some() && self.report.epoch.is_some() {
-                self.remember(Superseded { instance: snapshot.instance_id, seq: snapshot.seq, at: heard });
+                self.remember(Superseded {
+                    instance: snapshot.instance_id,
+                    seq: snapshot.seq,
+                    at: heard,
+                });
             }
             return Heard::Stale;
         };
@@ -322,25 +390,31 @@ impl Worker {
     }
 
     fn is_gone(&self, now: Moment) -> bool {
-        self.report.status == WorkerStatus::Stopped || now.saturating_sub(self.heard) > patience(self.report.ping_interval_ms)
+        self.report.status == WorkerStatus::Stopped
+            || now.saturating_sub(self.heard) > patience(self.report.ping_interval_ms)
     }
 
     fn has_second_worker(&self, now: Moment) -> bool {
         self.second_worker_until.is_some_and(|until| now <= until)
     }
 
-    // While nobody holds its name. One that has spoken since its lease ended, or whose lease was not heard of yet, may be
-    // about to have one: it gets the time that a lease lasts.
+    // While nobody holds its name. One that has spoken since its lease ended, or whose lease was
+    // not heard of yet, may be about to have one: it gets the time that a lease lasts.
     fn is_lost(&self, leases: &KnownLeases, now: Moment) -> bool {
         let never_had_one = self.report.epoch.is_none();
-        if never_had_one || self.report.status == WorkerStatus::Stopped || now < leases.complete_from {
+        if never_had_one
+            || self.report.status == WorkerStatus::Stopped
+            || now < leases.complete_from
+        {
             return false;
         }
-        self.lease_ended.is_some_and(|ended| self.heard <= ended) || now.saturating_sub(self.heard) >= leases.ttl
+        self.lease_ended.is_some_and(|ended| self.heard <= ended)
+            || now.saturating_sub(self.heard) >= leases.ttl
     }
 }
 
-// The identity is the subject's, never the payload's; and a payload's texts must not fill the memory.
+// The identity is the subject's, never the payload's; and a payload's texts must not fill the
+// memory.
 fn report(name: &WorkerName, prefix: &Prefix, snapshot: &WorkerSnapshot) -> WorkerReport {
     let mut report = WorkerReport::new(snapshot, prefix.dest(name));
     let why = report.history_stands_still.iter_mut().map(|standstill| &mut standstill.why);

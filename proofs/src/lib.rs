@@ -1,5 +1,5 @@
-//! The Filecoin proofs library as the worker uses it: plain paths instead of generic ones, so that the library is compiled
-//! here once and not again with every change of the worker. A tour:
+//! The Filecoin proofs library as the worker uses it: plain paths instead of generic ones, so that
+//! the library is compiled here once and not again with every change of the worker. A tour:
 //!
 //! - [`replica`]: sealing, upgrading and unsealing replicas, and their vanilla proofs
 //! - [`parents`]: the parents cache, made once on a machine

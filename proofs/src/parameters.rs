@@ -1,12 +1,14 @@
-//! Parameters for development: each circuit's Groth16 parameters and verifying key, with randomness of this machine.
+//! Parameters for development: each circuit's Groth16 parameters and verifying key, with randomness
+//! of this machine.
 //!
 //! ```text
 //!  find --Whole------------------------------> nothing to do
 //!    ├--KeyMissing-----------------------┐
 //!    └--Missing, Broken--> make (slow) --┴---> keep: a file is whole or not there
 //! ```
-//! Whoever makes them can forge proofs with what was drawn meanwhile. The parameters of the real network come from a
-//! ceremony of many parties, and are downloaded. How files are written and recognised is in [`files`].
+//! Whoever makes them can forge proofs with what was drawn meanwhile. The parameters of the real
+//! network come from a ceremony of many parties, and are downloaded. How files are written and
+//! recognised is in [`files`].
 
 pub mod files;
 
@@ -36,7 +38,8 @@ use storage_proofs_update::{EmptySectorUpdateCircuit, EmptySectorUpdateCompound}
 
 use self::files::{Found, GrothFiles};
 
-/// How many proofs the non-interactive PoRep of a small sector aggregates: its 13 partitions, padded to a power of two.
+/// How many proofs the non-interactive PoRep of a small sector aggregates: its 13 partitions,
+/// padded to a power of two.
 const AGGREGATED_PROOFS: usize = 16;
 
 /// Something that proofs need and that takes a while to make.
@@ -46,18 +49,22 @@ pub enum Part {
     WindowPost,
     /// The parameters of empty-sector-update proofs (FIP-0019), for snapup.
     Update,
-    /// The parameters of PoRep proofs: interactive, synthetic and non-interactive ones have the same circuit.
+    /// The parameters of PoRep proofs: interactive, synthetic and non-interactive ones have the
+    /// same circuit.
     PoRep,
-    /// The key that aggregates proofs (SnarkPack), which non-interactive PoRep needs (FIP-0090). One for all sizes.
+    /// The key that aggregates proofs (SnarkPack), which non-interactive PoRep needs (FIP-0090).
+    /// One for all sizes.
     Aggregation,
 }
 
-/// A sector size for which there can be development parameters: those whose replicas have the simplest tree.
+/// A sector size for which there can be development parameters: those whose replicas have the
+/// simplest tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DevelopmentSize(u64);
 
 impl DevelopmentSize {
-    /// The size in bytes; `None` if its parameters are to be downloaded, or if Filecoin does not have it.
+    /// The size in bytes; `None` if its parameters are to be downloaded, or if Filecoin does not
+    /// have it.
     pub fn of(bytes: u64) -> Option<DevelopmentSize> {
         [2 << 10, 8 << 20, 512 << 20].contains(&bytes).then_some(DevelopmentSize(bytes))
     }
@@ -130,21 +137,31 @@ impl Public {
     fn of(part: Part, DevelopmentSize(bytes): DevelopmentSize) -> Result<Option<Public>, String> {
         // The circuits are the same for all versions and features of a proof type.
         let api_version = ApiVersion::V1_2_0;
-        let words = |error| format!("the circuit of {} proofs cannot be set up: {error}", part.name());
+        let words =
+            |error| format!("the circuit of {} proofs cannot be set up: {error}", part.name());
         Ok(Some(match part {
             Part::WindowPost => {
-                let sector_count = WINDOW_POST_SECTOR_COUNT.read().ok().and_then(|counts| counts.get(&bytes).copied());
+                let sector_count = WINDOW_POST_SECTOR_COUNT
+                    .read()
+                    .ok()
+                    .and_then(|counts| counts.get(&bytes).copied());
                 let config = PoStConfig {
                     sector_size: ProofsSectorSize(bytes),
                     challenge_count: WINDOW_POST_CHALLENGE_COUNT,
-                    sector_count: sector_count.ok_or_else(|| format!("no window PoSt is known for sectors of {bytes} bytes"))?,
+                    sector_count: sector_count.ok_or_else(|| {
+                        format!("no window PoSt is known for sectors of {bytes} bytes")
+                    })?,
                     typ: PoStType::Window,
                     priority: false,
                     api_version,
                 };
-                Public::WindowPost(window_post_public_params::<SectorShapeBase>(&config).map_err(words)?)
+                Public::WindowPost(
+                    window_post_public_params::<SectorShapeBase>(&config).map_err(words)?,
+                )
             }
-            Part::Update => Public::Update(storage_proofs_update::PublicParams::from_sector_size(bytes)),
+            Part::Update => {
+                Public::Update(storage_proofs_update::PublicParams::from_sector_size(bytes))
+            }
             Part::PoRep => {
                 let config = PoRepConfig::new_groth16(bytes, [0; 32], api_version);
                 Public::PoRep(public_params::<SectorShapeBase>(&config).map_err(words)?)
@@ -155,9 +172,15 @@ impl Public {
 
     fn files(&self) -> GrothFiles {
         match self {
-            Public::WindowPost(public) => files::<WindowPost, FallbackPoStCircuit<SectorShapeBase>, _>(public),
-            Public::Update(public) => files::<Update, EmptySectorUpdateCircuit<SectorShapeBase>, _>(public),
-            Public::PoRep(public) => files::<PoRep, StackedCircuit<SectorShapeBase, DefaultPieceHasher>, _>(public),
+            Public::WindowPost(public) => {
+                files::<WindowPost, FallbackPoStCircuit<SectorShapeBase>, _>(public)
+            }
+            Public::Update(public) => {
+                files::<Update, EmptySectorUpdateCircuit<SectorShapeBase>, _>(public)
+            }
+            Public::PoRep(public) => {
+                files::<PoRep, StackedCircuit<SectorShapeBase, DefaultPieceHasher>, _>(public)
+            }
         }
     }
 
@@ -170,7 +193,9 @@ impl Public {
     }
 }
 
-fn files<Compound: CacheableParameters<C, P>, C: Circuit<Scalar>, P: ParameterSetMetadata>(public: &P) -> GrothFiles {
+fn files<Compound: CacheableParameters<C, P>, C: Circuit<Scalar>, P: ParameterSetMetadata>(
+    public: &P,
+) -> GrothFiles {
     let id = Compound::cache_identifier(public);
     GrothFiles {
         parameters: parameter_cache::parameter_id(&id),

@@ -1,8 +1,10 @@
-//! The parents cache: for each node of the stacked graph the 14 nodes that it is hashed with. One file for all sectors of
-//! a proof type, of 1.75 times their size (56 GiB for 32 GiB sectors), read by PC1 and by unsealing.
+//! The parents cache: for each node of the stacked graph the 14 nodes that it is hashed with. One
+//! file for all sectors of a proof type, of 1.75 times their size (56 GiB for 32 GiB sectors), read
+//! by PC1 and by unsealing.
 //!
-//! The library makes it in its place, and takes one that is there as it is. Layers from a half-made one are found out at
-//! C1, when the sector's pre-commit is on chain. So it is made here before the library looks for it:
+//! The library makes it in its place, and takes one that is there as it is. Layers from a half-made
+//! one are found out at C1, when the sector's pre-commit is on chain. So it is made here before the
+//! library looks for it:
 //!
 //! ```text
 //!  known to be whole ----------------------------------------------------------------------> nothing to do
@@ -11,9 +13,9 @@
 //!  not there ------------------------------------------------------------+--> space asked for, written beside its place,
 //!                                                                             synced, renamed, noted
 //! ```
-//! The note beside it has the file's inode, size and time of change: a file that was touched since is compared again. It
-//! is written after the file was synced, so it holds after a loss of power too. A lock on the directory lets one process
-//! or thread do this while others wait.
+//! The note beside it has the file's inode, size and time of change: a file that was touched since
+//! is compared again. It is written after the file was synced, so it holds after a loss of power
+//! too. A lock on the directory lets one process or thread do this while others wait.
 //!
 //! Decision 034 in `docs/decisions`.
 
@@ -72,8 +74,9 @@ pub fn directory() -> PathBuf {
     PathBuf::from(&SETTINGS.parent_cache)
 }
 
-/// Sees to it that the directory has a whole cache for sectors of the proof type; returns its path too. Takes minutes if
-/// it is to be made or compared. `require_space` refuses a directory that has no room for so many bytes.
+/// Sees to it that the directory has a whole cache for sectors of the proof type; returns its path
+/// too. Takes minutes if it is to be made or compared. `require_space` refuses a directory that has
+/// no room for so many bytes.
 pub fn ensure(
     proof: RegisteredSealProof,
     directory: &Path,
@@ -87,7 +90,8 @@ pub fn ensure(
     fs::create_dir_all(directory).map_err(|error| at(directory, error))?;
     let _lock = lock(directory)?;
     // Whoever had the lock may have made it.
-    let ensured = if is_known(&path) { Ensured::Known } else { parents.provide(&path, require_space)? };
+    let ensured =
+        if is_known(&path) { Ensured::Known } else { parents.provide(&path, require_space)? };
     Ok((path, ensured))
 }
 
@@ -111,8 +115,13 @@ impl Parents {
     fn of(proof: RegisteredSealProof) -> Result<Parents, Error> {
         let config = proof.as_v1_config();
         let nodes = usize::try_from(u64::from(config.padded_bytes_amount()))? / NODE_SIZE;
-        let graph =
-            StackedBucketGraph::<DefaultTreeHasher>::new_stacked(nodes, BASE_DEGREE, EXP_DEGREE, config.porep_id, config.api_version)?;
+        let graph = StackedBucketGraph::<DefaultTreeHasher>::new_stacked(
+            nodes,
+            BASE_DEGREE,
+            EXP_DEGREE,
+            config.porep_id,
+            config.api_version,
+        )?;
         let name = name(&graph, config.porep_id)?;
         Ok(Parents { graph, name })
     }
@@ -122,7 +131,11 @@ impl Parents {
     }
 
     // With the lock.
-    fn provide(&self, path: &Path, require_space: impl FnOnce(&Path, u64) -> io::Result<()>) -> Result<Ensured, Error> {
+    fn provide(
+        &self,
+        path: &Path,
+        require_space: impl FnOnce(&Path, u64) -> io::Result<()>,
+    ) -> Result<Ensured, Error> {
         let bytes = self.bytes();
         let was_there = path.try_exists().map_err(|error| at(path, error))?;
         if was_there {
@@ -135,7 +148,10 @@ impl Parents {
                 note(path)?;
                 return Ok(Ensured::Checked);
             }
-            warn!("the parents cache {} is not whole: it was half-made, and is made again", path.display());
+            warn!(
+                "the parents cache {} is not whole: it was half-made, and is made again",
+                path.display()
+            );
             fs::remove_file(path).map_err(|error| at(path, error))?;
         }
         let partial = beside(path, PARTIAL);
@@ -146,8 +162,15 @@ impl Parents {
         }
         let directory = path.parent().unwrap_or(Path::new("."));
         require_space(directory, bytes)?;
-        info!(bytes, "the parents cache {} is made, once for all sectors of this kind: minutes for large sectors", path.display());
-        let made = self.write(&partial).and_then(|()| fs::rename(&partial, path)).and_then(|()| File::open(directory)?.sync_all());
+        info!(
+            bytes,
+            "the parents cache {} is made, once for all sectors of this kind: minutes for large sectors",
+            path.display()
+        );
+        let made = self
+            .write(&partial)
+            .and_then(|()| fs::rename(&partial, path))
+            .and_then(|()| File::open(directory)?.sync_all());
         if let Err(error) = made {
             // Of use to nobody; the next one removes it if this one cannot.
             let _ = fs::remove_file(&partial);
@@ -185,7 +208,10 @@ impl Parents {
         for first in (0..self.graph.size()).step_by(CHUNK) {
             let nodes = CHUNK.min(self.graph.size() - first);
             let computed = &mut chunk[..nodes * ENTRY_BYTES];
-            computed.par_chunks_mut(ENTRY_BYTES).enumerate().try_for_each(|(node, entry)| self.entry(first + node, entry))?;
+            computed
+                .par_chunks_mut(ENTRY_BYTES)
+                .enumerate()
+                .try_for_each(|(node, entry)| self.entry(first + node, entry))?;
             if !take(computed)? {
                 return Ok(false);
             }
@@ -204,11 +230,15 @@ impl Parents {
 }
 
 // As the library makes it (`cache_path` in storage-proofs-porep), which does not say it.
-fn name(graph: &StackedBucketGraph<DefaultTreeHasher>, porep_id: [u8; 32]) -> Result<String, Error> {
+fn name(
+    graph: &StackedBucketGraph<DefaultTreeHasher>,
+    porep_id: [u8; 32],
+) -> Result<String, Error> {
     let mut hasher = Sha256::new();
     hasher.update(DefaultTreeHasher::name());
     hasher.update(graph.identifier());
-    // The keys of the Feistel permutation are the four words of this seed, in the same order of bytes.
+    // The keys of the Feistel permutation are the four words of this seed, in the same order of
+    // bytes.
     hasher.update(derive_porep_domain_seed(FEISTEL_DST, porep_id));
     hasher.update(u32::try_from(graph.size())?.to_le_bytes());
     let id: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -219,7 +249,10 @@ fn lock(directory: &Path) -> Result<File, Error> {
     let file = File::open(directory).map_err(|error| at(directory, error))?;
     let taken = match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            info!("the parents cache in {} is being made or checked by another process or thread: waiting", directory.display());
+            info!(
+                "the parents cache in {} is being made or checked by another process or thread: waiting",
+                directory.display()
+            );
             file.lock()
         }
         Err(TryLockError::Error(error)) => Err(error),
@@ -239,9 +272,13 @@ fn is_known(path: &Path) -> bool {
 fn note(path: &Path) -> Result<(), Error> {
     let stamp = stamp(path).map_err(|error| at(path, error))?;
     let note = beside(path, NOTE);
-    let written = fs::write(&note, serde_json::to_vec(&stamp)?).and_then(|()| File::open(&note)?.sync_all());
+    let written =
+        fs::write(&note, serde_json::to_vec(&stamp)?).and_then(|()| File::open(&note)?.sync_all());
     if let Err(error) = written {
-        warn!("the parents cache will be checked again by the next process, for {} cannot be written: {error}", note.display());
+        warn!(
+            "the parents cache will be checked again by the next process, for {} cannot be written: {error}",
+            note.display()
+        );
     }
     seen().insert(path.to_owned(), stamp);
     Ok(())
@@ -306,12 +343,21 @@ mod tests {
         let directory = TempDir::new().unwrap();
         for (proof, name, digest) in known {
             let (path, _) = ensure(proof, directory.path(), |_, _| Ok(())).unwrap();
-            let found: String = Sha256::digest(fs::read(&path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!((path.file_name().unwrap().to_str().unwrap(), found.as_str()), (name, digest), "{proof:?}");
+            let found: String = Sha256::digest(fs::read(&path).unwrap())
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(
+                (path.file_name().unwrap().to_str().unwrap(), found.as_str()),
+                (name, digest),
+                "{proof:?}"
+            );
         }
         // Those of the real network only by their names.
         let named = |proof| Parents::of(proof).unwrap().name;
-        for proof in [RegisteredSealProof::StackedDrg32GiBV1_1, RegisteredSealProof::StackedDrg64GiBV1_1] {
+        for proof in
+            [RegisteredSealProof::StackedDrg32GiBV1_1, RegisteredSealProof::StackedDrg64GiBV1_1]
+        {
             assert!(MAINNET.contains(&named(proof).as_str()), "{proof:?}: {}", named(proof));
         }
     }
@@ -329,14 +375,16 @@ mod tests {
         let directory = directory.path().join("parents");
         let (path, made) = ensured(&directory);
         assert_eq!(made, Ensured::Made);
-        let (size, inode) = (fs::metadata(&path).unwrap().len(), fs::metadata(&path).unwrap().ino());
+        let (size, inode) =
+            (fs::metadata(&path).unwrap().len(), fs::metadata(&path).unwrap().ino());
         assert_eq!(size, 64 * 14 * 4);
         assert_eq!(ensured(&directory).1, Ensured::Known);
         // Another process has seen nothing, and reads the note.
         seen().clear();
         assert_eq!(ensured(&directory).1, Ensured::Known);
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
-        let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
         assert_eq!(names, [path.clone(), beside(&path, NOTE)]);
     }

@@ -1,4 +1,5 @@
-//! The library's functions on replicas. They block, and compute for minutes to hours on real sectors.
+//! The library's functions on replicas. They block, and compute for minutes to hours on real
+//! sectors.
 
 use std::{
     fs::File,
@@ -8,8 +9,8 @@ use std::{
 
 use filecoin_proofs::{DefaultPieceHasher, StoreConfig};
 use filecoin_proofs_api::{
-    Commitment, PartitionProofBytes, PieceInfo, ProverId, RegisteredSealProof, RegisteredUpdateProof, SectorId, Ticket, UnpaddedByteIndex,
-    UnpaddedBytesAmount,
+    Commitment, PartitionProofBytes, PieceInfo, ProverId, RegisteredSealProof,
+    RegisteredUpdateProof, SectorId, Ticket, UnpaddedByteIndex, UnpaddedBytesAmount,
     seal::{self, SealCommitPhase1Output, SealPreCommitPhase1Output, SealPreCommitPhase2Output},
     update,
 };
@@ -38,8 +39,8 @@ pub struct Identity {
     pub ticket: Ticket,
 }
 
-/// Builds the Merkle tree of a file of fr32-padded data into a directory. The file is read as a stream: a sector may be
-/// larger than the memory.
+/// Builds the Merkle tree of a file of fr32-padded data into a directory. The file is read as a
+/// stream: a sector may be larger than the memory.
 pub fn build_tree_d(data: &Path, directory: &Path) -> Result<(), Error> {
     let file = File::open(data)?;
     let nodes = file.metadata()?.len() / NODE_SIZE as u64;
@@ -66,7 +67,11 @@ pub fn add_piece(
 }
 
 /// The commitment of so many unpadded bytes.
-pub fn piece_commitment(proof: RegisteredSealProof, source: &mut dyn Read, size: UnpaddedBytesAmount) -> Result<Commitment, Error> {
+pub fn piece_commitment(
+    proof: RegisteredSealProof,
+    source: &mut dyn Read,
+    size: UnpaddedBytesAmount,
+) -> Result<Commitment, Error> {
     Ok(seal::generate_piece_commitment(proof, source, size)?.commitment)
 }
 
@@ -79,11 +84,23 @@ pub fn pre_commit_phase1(
     pieces: &[PieceInfo],
 ) -> Result<SealPreCommitPhase1Output, Error> {
     let Identity { prover, sector, ticket } = *identity;
-    Ok(seal::seal_pre_commit_phase1(proof, files.cache, staged, files.replica, prover, SectorId::from(sector), ticket, pieces)?)
+    Ok(seal::seal_pre_commit_phase1(
+        proof,
+        files.cache,
+        staged,
+        files.replica,
+        prover,
+        SectorId::from(sector),
+        ticket,
+        pieces,
+    )?)
 }
 
 /// Pre-commit phase 2.
-pub fn pre_commit_phase2(phase1: SealPreCommitPhase1Output, files: Files<'_>) -> Result<SealPreCommitPhase2Output, Error> {
+pub fn pre_commit_phase2(
+    phase1: SealPreCommitPhase1Output,
+    files: Files<'_>,
+) -> Result<SealPreCommitPhase2Output, Error> {
     Ok(seal::seal_pre_commit_phase2(phase1, files.cache, files.replica)?)
 }
 
@@ -95,7 +112,15 @@ pub fn synthetic_proofs(
     pieces: &[PieceInfo],
 ) -> Result<(), Error> {
     let Identity { prover, sector, ticket } = *identity;
-    Ok(seal::generate_synth_proofs(files.cache, files.replica, prover, SectorId::from(sector), ticket, pre_commit, pieces)?)
+    Ok(seal::generate_synth_proofs(
+        files.cache,
+        files.replica,
+        prover,
+        SectorId::from(sector),
+        ticket,
+        pre_commit,
+        pieces,
+    )?)
 }
 
 /// Commit phase 1.
@@ -108,7 +133,16 @@ pub fn commit_phase1(
 ) -> Result<SealCommitPhase1Output, Error> {
     let Identity { prover, sector, ticket } = *identity;
     let sector = SectorId::from(sector);
-    Ok(seal::seal_commit_phase1(files.cache, files.replica, prover, sector, ticket, seed, pre_commit, pieces)?)
+    Ok(seal::seal_commit_phase1(
+        files.cache,
+        files.replica,
+        prover,
+        sector,
+        ticket,
+        seed,
+        pre_commit,
+        pieces,
+    )?)
 }
 
 /// Decodes a range of a replica into a file; the cache is where layers are made again.
@@ -123,10 +157,22 @@ pub fn unseal(
 ) -> Result<UnpaddedBytesAmount, Error> {
     let Identity { prover, sector, ticket } = *identity;
     let sector = SectorId::from(sector);
-    Ok(seal::get_unsealed_range(proof, files.cache, files.replica, output, prover, sector, comm_d, ticket, offset, size)?)
+    Ok(seal::get_unsealed_range(
+        proof,
+        files.cache,
+        files.replica,
+        output,
+        prover,
+        sector,
+        comm_d,
+        ticket,
+        offset,
+        size,
+    )?)
 }
 
-/// Encodes new data into a replica; yields the commitments of the new replica, its tree-r-last and the new data.
+/// Encodes new data into a replica; yields the commitments of the new replica, its tree-r-last and
+/// the new data.
 pub fn encode_update(
     proof: RegisteredUpdateProof,
     old: Files<'_>,
@@ -134,17 +180,31 @@ pub fn encode_update(
     data: &Path,
     pieces: &[PieceInfo],
 ) -> Result<[Commitment; 3], Error> {
-    let encoded = update::empty_sector_update_encode_into(proof, new.replica, new.cache, old.replica, old.cache, data, pieces)?;
+    let encoded = update::empty_sector_update_encode_into(
+        proof,
+        new.replica,
+        new.cache,
+        old.replica,
+        old.cache,
+        data,
+        pieces,
+    )?;
     Ok([encoded.comm_r_new, encoded.comm_r_last_new, encoded.comm_d_new])
 }
 
 /// The data of an updated replica, fr32-padded, into a file that has the sector's size.
-pub fn decode_update(proof: RegisteredUpdateProof, old: Files<'_>, new: &Path, comm_d: Commitment, output: &Path) -> Result<(), Error> {
+pub fn decode_update(
+    proof: RegisteredUpdateProof,
+    old: Files<'_>,
+    new: &Path,
+    comm_d: Commitment,
+    output: &Path,
+) -> Result<(), Error> {
     Ok(update::empty_sector_update_decode_from(proof, output, new, old.replica, old.cache, comm_d)?)
 }
 
-/// The vanilla proofs of an update, one for each partition. The commitments are those of the old replica, the new one,
-/// and the new data.
+/// The vanilla proofs of an update, one for each partition. The commitments are those of the old
+/// replica, the new one, and the new data.
 pub fn update_vanilla_proofs(
     proof: RegisteredUpdateProof,
     commitments: [Commitment; 3],
@@ -152,7 +212,16 @@ pub fn update_vanilla_proofs(
     new: Files<'_>,
 ) -> Result<Vec<PartitionProofBytes>, Error> {
     let [comm_r_old, comm_r_new, comm_d_new] = commitments;
-    let made = update::generate_partition_proofs(proof, comm_r_old, comm_r_new, comm_d_new, old.replica, old.cache, new.replica, new.cache);
+    let made = update::generate_partition_proofs(
+        proof,
+        comm_r_old,
+        comm_r_new,
+        comm_d_new,
+        old.replica,
+        old.cache,
+        new.replica,
+        new.cache,
+    );
     Ok(made?)
 }
 

@@ -53,7 +53,8 @@ pub struct WorkerView {
     /// Processes of the same name that stand by: they seal, and neither report nor take commands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub standing_by: Vec<Lease>,
-    /// For so many milliseconds JetStream has stored none of the reports that this manager heard; only said if it is long.
+    /// For so many milliseconds JetStream has stored none of the reports that this manager heard;
+    /// only said if it is long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unstored_ms: Option<u64>,
     /// The newest report, `threads` left out.
@@ -151,7 +152,10 @@ mod tests {
         });
         let reply: ListWorkersReply = serde_json::from_value(view).unwrap();
         for encoding in [Encoding::Json, Encoding::Msgpack] {
-            assert_eq!(decode::<ListWorkersReply>(&encoding.encode(&reply).unwrap()).unwrap(), reply);
+            assert_eq!(
+                decode::<ListWorkersReply>(&encoding.encode(&reply).unwrap()).unwrap(),
+                reply
+            );
         }
     }
 }

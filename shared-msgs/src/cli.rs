@@ -1,7 +1,7 @@
 //! What both command-line tools share: exit codes, errors with a way out, and how output looks.
 //!
-//! Data goes to stdout, everything else to stderr. Whatever comes from the bus is printed with its control characters
-//! escaped, so that no worker can write to an operator's terminal.
+//! Data goes to stdout, everything else to stderr. Whatever comes from the bus is printed with its
+//! control characters escaped, so that no worker can write to an operator's terminal.
 
 use std::{
     io::{self, Write},
@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{client::CallError, connect::ConnectError, error::ErrorKind, log::Log};
 
-/// Ctrl-C, somebody who asks the process to end, or a terminal that has gone. SIGQUIT stays what it is: it ends the
-/// process at once, with a core.
+/// Ctrl-C, somebody who asks the process to end, or a terminal that has gone. SIGQUIT stays what it
+/// is: it ends the process at once, with a core.
 pub struct Stop {
     interrupted: Signal,
     terminated: Signal,
@@ -32,7 +32,11 @@ impl Stop {
     /// Takes the signals from now on: they no longer end the process.
     pub fn listen() -> io::Result<Stop> {
         let hung_up = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
-        Ok(Stop { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())?, hung_up })
+        Ok(Stop {
+            interrupted: signal(SignalKind::interrupt())?,
+            terminated: signal(SignalKind::terminate())?,
+            hung_up,
+        })
     }
 
     /// Waits for any of them, and says which one came.
@@ -53,7 +57,8 @@ impl Stop {
 
 // Whether whoever started this process has it ignore SIGHUP. Where that cannot be read nobody has.
 fn ignores_hangup() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignored(&status, SignalKind::hangup()))
+    std::fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| ignored(&status, SignalKind::hangup()))
 }
 
 fn ignored(status: &str, signal: SignalKind) -> bool {
@@ -72,7 +77,8 @@ pub enum Exit {
     Usage = 2,
     /// There is no such worker or thread.
     NotFound = 3,
-    /// The bus is unreachable, nobody answers, or the time is up: the outcome may be unknown, the text says so.
+    /// The bus is unreachable, nobody answers, or the time is up: the outcome may be unknown, the
+    /// text says so.
     NoAnswer = 4,
     /// The worker or manager refused.
     Refused = 5,
@@ -109,9 +115,8 @@ impl From<ConnectError> for CliError {
         match &error {
             ConnectError::Settings(_) => CliError::new(Exit::Usage, error),
             ConnectError::File { .. } => CliError::new(Exit::Failed, error),
-            ConnectError::Unreachable { .. } => {
-                CliError::new(Exit::NoAnswer, error).hint("is NATS running there? name another server with --server or NATS_URL")
-            }
+            ConnectError::Unreachable { .. } => CliError::new(Exit::NoAnswer, error)
+                .hint("is NATS running there? name another server with --server or NATS_URL"),
         }
     }
 }
@@ -120,7 +125,9 @@ impl From<CallError> for CliError {
     fn from(error: CallError) -> Self {
         let exit = match &error {
             CallError::Refused(body) => match body.kind {
-                ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
+                ErrorKind::ThreadNotFound { .. }
+                | ErrorKind::WorkerNotFound { .. }
+                | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
                 ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => Exit::NotFound,
                 ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } => Exit::Failed,
                 _ => Exit::Refused,
@@ -138,9 +145,14 @@ impl From<io::Error> for CliError {
     }
 }
 
-/// Runs a program to its end: sets its log up, gives `work` a runtime, and turns its result into the process's exit code.
-/// What went wrong is said on stderr. A reader that has gone away (`… | head -1`) is no error.
-pub fn run<W: Future<Output = Result<(), CliError>>>(log_by_default: &str, runtime: &mut Builder, work: impl FnOnce() -> W) -> ExitCode {
+/// Runs a program to its end: sets its log up, gives `work` a runtime, and turns its result into
+/// the process's exit code. What went wrong is said on stderr. A reader that has gone away (`… |
+/// head -1`) is no error.
+pub fn run<W: Future<Output = Result<(), CliError>>>(
+    log_by_default: &str,
+    runtime: &mut Builder,
+    work: impl FnOnce() -> W,
+) -> ExitCode {
     let mut log = match Log::start(log_by_default) {
         Ok(log) => log,
         Err(_) => return ExitCode::from(Exit::Failed as u8),
@@ -148,7 +160,8 @@ pub fn run<W: Future<Output = Result<(), CliError>>>(log_by_default: &str, runti
     let result = match runtime.enable_all().build() {
         Ok(runtime) => {
             let result = runtime.block_on(async { work().await });
-            // What still runs on a blocking thread, a stage that outlived the grace period, is not waited for.
+            // What still runs on a blocking thread, a stage that outlived the grace period, is not
+            // waited for.
             runtime.shutdown_timeout(Duration::ZERO);
             result
         }
@@ -163,7 +176,8 @@ pub fn run<W: Future<Output = Result<(), CliError>>>(log_by_default: &str, runti
 pub fn finish(result: Result<(), CliError>, stderr: &mut impl Write) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let hint = error.hint.iter().map(|hint| format!("hint: {}\n", printable(hint)));
-    let text: String = std::iter::once(format!("error: {}\n", printable(&error.message))).chain(hint).collect();
+    let text: String =
+        std::iter::once(format!("error: {}\n", printable(&error.message))).chain(hint).collect();
     // Nobody is left to tell when stderr is gone too.
     stderr.write_all(text.as_bytes()).unwrap_or_default();
     ExitCode::from(error.exit as u8)
@@ -175,7 +189,8 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "note: {}", printable(text));
 }
 
-/// Writes data to stdout. When its reader has gone away, the rest is dropped and the command still succeeds.
+/// Writes data to stdout. When its reader has gone away, the rest is dropped and the command still
+/// succeeds.
 pub fn print(text: &str) -> Result<(), CliError> {
     print_more(text).map(|_| ())
 }
@@ -219,7 +234,11 @@ pub enum ReplyOutput {
 }
 
 /// Prints what was done: a sentence for people, or the reply.
-pub fn print_done<T: Serialize>(reply: &T, sentence: &str, output: ReplyOutput) -> Result<(), CliError> {
+pub fn print_done<T: Serialize>(
+    reply: &T,
+    sentence: &str,
+    output: ReplyOutput,
+) -> Result<(), CliError> {
     print(&match output {
         ReplyOutput::Plain => printable(sentence) + "\n",
         ReplyOutput::Json => json(reply)?,
@@ -229,14 +248,17 @@ pub fn print_done<T: Serialize>(reply: &T, sentence: &str, output: ReplyOutput) 
 
 /// One JSON document, indented.
 pub fn json<T: Serialize>(value: &T) -> Result<String, CliError> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| CliError::new(Exit::Failed, error))
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| CliError::new(Exit::Failed, error))
 }
 
 /// One JSON object a line.
 pub fn jsonl<T: Serialize>(values: &[T]) -> Result<String, CliError> {
     let mut text = String::new();
     for value in values {
-        text += &serde_json::to_string(value).map_err(|error| CliError::new(Exit::Failed, error))?;
+        text +=
+            &serde_json::to_string(value).map_err(|error| CliError::new(Exit::Failed, error))?;
         text.push('\n');
     }
     Ok(text)
@@ -289,12 +311,15 @@ pub fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// A duration for people, without blanks: `2.757s`, `17s`, `13m42s`. Milliseconds show below a minute.
+/// A duration for people, without blanks: `2.757s`, `17s`, `13m42s`. Milliseconds show below a
+/// minute.
 pub fn human(duration: Duration) -> String {
     let millis = duration.as_millis() as u64;
     match millis {
         0..1_000 => format!("{millis}ms"),
-        1_000..60_000 if !millis.is_multiple_of(1_000) => format!("{}.{:03}s", millis / 1_000, millis % 1_000),
+        1_000..60_000 if !millis.is_multiple_of(1_000) => {
+            format!("{}.{:03}s", millis / 1_000, millis % 1_000)
+        }
         _ => human_secs(duration),
     }
 }
@@ -311,7 +336,10 @@ mod tests {
     #[test]
     fn durations_print_without_blanks() {
         let shown = |millis| human(Duration::from_millis(millis));
-        assert_eq!((shown(0), shown(999), shown(2_757)), ("0ms".into(), "999ms".into(), "2.757s".into()));
+        assert_eq!(
+            (shown(0), shown(999), shown(2_757)),
+            ("0ms".into(), "999ms".into(), "2.757s".into())
+        );
         assert_eq!((shown(5_000), shown(822_345)), ("5s".into(), "13m42s".into()));
         assert_eq!(human_secs(Duration::from_millis(17_999)), "17s");
         assert_eq!(human_secs(Duration::ZERO), "0s");
@@ -342,7 +370,11 @@ mod tests {
 
     #[test]
     fn a_process_that_was_started_to_survive_its_terminal_is_known() {
-        let status = |mask| format!("Name:\tdamocles-worker\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
+        let status = |mask| {
+            format!(
+                "Name:\tdamocles-worker\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n"
+            )
+        };
         assert!(ignored(&status("0000000000001001"), SignalKind::hangup()));
         assert!(!ignored(&status("0000000000001000"), SignalKind::hangup()));
         assert!(!ignored("", SignalKind::hangup()));

@@ -1,5 +1,5 @@
-//! Asking over the bus: one request, one deadline, and an answer that is told apart from a refusal, from silence and
-//! from nobody being there.
+//! Asking over the bus: one request, one deadline, and an answer that is told apart from a refusal,
+//! from silence and from nobody being there.
 //!
 //! ```text
 //!  call   one request: for what changes something
@@ -48,7 +48,8 @@ pub enum CallError {
     NotSent(String, String),
 }
 
-/// Sends one request and reads its answer. `deadline` covers everything, the wait for a lost connection included.
+/// Sends one request and reads its answer. `deadline` covers everything, the wait for a lost
+/// connection included.
 pub async fn call<Q: Serialize, R: DeserializeOwned>(
     client: &Client,
     subject: &str,
@@ -56,14 +57,18 @@ pub async fn call<Q: Serialize, R: DeserializeOwned>(
     request: &Q,
     deadline: Duration,
 ) -> Result<R, CallError> {
-    let body = encoding.encode(request).map_err(|error| CallError::NotSent(subject.into(), error.to_string()))?;
+    let body = encoding
+        .encode(request)
+        .map_err(|error| CallError::NotSent(subject.into(), error.to_string()))?;
     let sending = client.request(subject.to_owned(), body.into());
     let message = match timeout(deadline, sending).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) => {
             return Err(match error.kind() {
                 RequestErrorKind::NoResponders => CallError::NoResponders(subject.into()),
-                RequestErrorKind::TimedOut => CallError::TimedOut { subject: subject.into(), deadline },
+                RequestErrorKind::TimedOut => {
+                    CallError::TimedOut { subject: subject.into(), deadline }
+                }
                 _ => CallError::NotSent(subject.into(), error.to_string()),
             });
         }
@@ -85,15 +90,19 @@ pub async fn read<Q: Serialize, R: DeserializeOwned>(
     asked_again(client, deadline, asking).await.unwrap_or_else(silent)
 }
 
-/// Asks again while nobody answers, over another server if this one says nothing at all. For what may be asked twice; `None` if
-/// there is no answer in time.
-pub async fn asked_again<T, F: Future<Output = T>>(client: &Client, deadline: Duration, ask: impl Fn() -> F) -> Option<T> {
+/// Asks again while nobody answers, over another server if this one says nothing at all. For what
+/// may be asked twice; `None` if there is no answer in time.
+pub async fn asked_again<T, F: Future<Output = T>>(
+    client: &Client,
+    deadline: Duration,
+    ask: impl Fn() -> F,
+) -> Option<T> {
     let asking = timeout(deadline, hedged(ASK_AGAIN, || ask().map(Some)));
     over_a_living_server(client, asking).await.ok()
 }
 
-/// Does something over this connection. Until it is done, a server that says nothing at all is left for another one: by its pings
-/// alone the client would notice that only after 15 seconds.
+/// Does something over this connection. Until it is done, a server that says nothing at all is left
+/// for another one: by its pings alone the client would notice that only after 15 seconds.
 pub async fn over_a_living_server<T>(client: &Client, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
@@ -126,7 +135,8 @@ pub fn answer_in<R: DeserializeOwned>(subject: &str, message: &Message) -> Resul
     struct Refusal {
         error: Option<ErrorBody>,
     }
-    let unreadable = |error: crate::codec::CodecError| CallError::BadReply(subject.into(), error.to_string());
+    let unreadable =
+        |error: crate::codec::CodecError| CallError::BadReply(subject.into(), error.to_string());
     let refusal: Refusal = decode(&message.payload).map_err(unreadable)?;
     match refusal.error {
         Some(error) => Err(CallError::Refused(error)),
@@ -151,15 +161,26 @@ pub struct LastReport {
 }
 
 /// Reads a worker's last report. `None` if there is none; an error if JetStream cannot be asked.
-pub async fn last_report(client: &Client, prefix: &Prefix, worker: &WorkerName, deadline: Duration) -> Result<Option<LastReport>, String> {
+pub async fn last_report(
+    client: &Client,
+    prefix: &Prefix,
+    worker: &WorkerName,
+    deadline: Duration,
+) -> Result<Option<LastReport>, String> {
     let read = async {
         let jetstream = async_nats::jetstream::new(client.clone());
-        let bucket = jetstream.get_key_value(prefix.state_bucket()).await.map_err(|error| error.to_string())?;
+        let bucket = jetstream
+            .get_key_value(prefix.state_bucket())
+            .await
+            .map_err(|error| error.to_string())?;
         let entry = bucket.entry(worker.token()).await.map_err(|error| error.to_string())?;
-        let Some(entry) = entry.filter(|entry| entry.operation == async_nats::jetstream::kv::Operation::Put) else {
+        let Some(entry) =
+            entry.filter(|entry| entry.operation == async_nats::jetstream::kv::Operation::Put)
+        else {
             return Ok(None);
         };
-        let snapshot = decode(&entry.value).map_err(|error| format!("worker {worker}'s last report: {error}"))?;
+        let snapshot = decode(&entry.value)
+            .map_err(|error| format!("worker {worker}'s last report: {error}"))?;
         let now = server_time_ms(client, &prefix.state_stream()).await?;
         let stored = (entry.created.unix_timestamp_nanos() / 1_000_000) as i64;
         let age = Duration::from_millis(now.saturating_sub(stored).max(0) as u64);
@@ -168,16 +189,23 @@ pub async fn last_report(client: &Client, prefix: &Prefix, worker: &WorkerName, 
     timeout(deadline, read).await.map_err(|_| "JetStream does not answer".to_owned())?
 }
 
-/// The server's clock, Unix milliseconds: the `ts` of a stream-info reply (NATS ADR-1), which the client does not show.
+/// The server's clock, Unix milliseconds: the `ts` of a stream-info reply (NATS ADR-1), which the
+/// client does not show.
 pub async fn server_time_ms(client: &Client, stream: &str) -> Result<i64, String> {
     #[derive(Deserialize)]
     struct StreamInfo {
         ts: Option<String>,
     }
-    let reply = client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.map_err(|error| error.to_string())?;
-    let info: StreamInfo = serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())?;
+    let reply = client
+        .request(format!("$JS.API.STREAM.INFO.{stream}"), "".into())
+        .await
+        .map_err(|error| error.to_string())?;
+    let info: StreamInfo =
+        serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())?;
     let ts = info.ts.ok_or("the stream's info has no time")?;
-    let time = humantime::parse_rfc3339_weak(&ts).map_err(|error| format!("time {ts:?}: {error}"))?;
-    let since_epoch = time.duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let time =
+        humantime::parse_rfc3339_weak(&ts).map_err(|error| format!("time {ts:?}: {error}"))?;
+    let since_epoch =
+        time.duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
     Ok(since_epoch.as_millis() as i64)
 }

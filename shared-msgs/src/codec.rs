@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::snapshot::cut_text;
 
-/// Nesting deeper than this is refused: no message of ours comes near it, and a decoder's stack is finite.
+/// Nesting deeper than this is refused: no message of ours comes near it, and a decoder's stack is
+/// finite.
 const MAX_DEPTH: usize = 64;
 
 /// How a payload is written.
@@ -30,7 +31,9 @@ pub enum Encoding {
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// The first byte starts neither a JSON object nor a MessagePack map.
-    #[error("the payload is neither a JSON object nor a MessagePack map: it starts with byte 0x{0:02X}")]
+    #[error(
+        "the payload is neither a JSON object nor a MessagePack map: it starts with byte 0x{0:02X}"
+    )]
     UnknownEncoding(u8),
     /// Invalid JSON, or JSON of another shape.
     #[error("the payload is no valid JSON message: {0}")]
@@ -80,8 +83,13 @@ pub trait Texts: Serialize + Clone {
 }
 
 impl Encoding {
-    /// Writes a message in at most so many bytes: if need be, each of its texts is cut to an equal share.
-    pub fn encode_within<T: Texts>(self, message: &T, max_bytes: usize) -> Result<Vec<u8>, CodecError> {
+    /// Writes a message in at most so many bytes: if need be, each of its texts is cut to an equal
+    /// share.
+    pub fn encode_within<T: Texts>(
+        self,
+        message: &T,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, CodecError> {
         let whole = self.encode(message)?;
         if whole.len() <= max_bytes {
             return Ok(whole);
@@ -89,7 +97,9 @@ impl Encoding {
         let mut cut = message.clone();
         let full: Vec<String> = cut.texts().into_iter().map(std::mem::take).collect();
         let bare = self.encode(&cut)?.len();
-        let Some(room) = max_bytes.checked_sub(bare) else { return Err(CodecError::TooLarge { bytes: bare, max_bytes }) };
+        let Some(room) = max_bytes.checked_sub(bare) else {
+            return Err(CodecError::TooLarge { bytes: bare, max_bytes });
+        };
         let room = room / full.iter().filter(|text| !text.is_empty()).count().max(1);
         // An escaped character takes up to 6 bytes in JSON.
         let share = if self == Encoding::Json { room / 6 } else { room.saturating_sub(5) };
@@ -129,7 +139,10 @@ mod tests {
         assert_eq!(Encoding::of(&[0x81]).unwrap(), Encoding::Msgpack);
         assert_eq!(Encoding::of(&[0xDE, 0, 0]).unwrap(), Encoding::Msgpack);
         for garbage in [b"[1]".as_slice(), b" {}", b"null", &[0x00], &[0x90], &[0xC0], &[0xFF]] {
-            assert!(matches!(Encoding::of(garbage), Err(CodecError::UnknownEncoding(_))), "{garbage:?}");
+            assert!(
+                matches!(Encoding::of(garbage), Err(CodecError::UnknownEncoding(_))),
+                "{garbage:?}"
+            );
         }
     }
 

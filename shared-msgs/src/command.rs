@@ -1,8 +1,9 @@
 //! The verbs a worker answers, their requests and replies.
 //!
-//! One request for every verb that changes something: `{"index": 0}` for one thread, answered by a [`CommandReply`], or
-//! `{"selector": {…}}` for many, answered by a [`BulkReply`]. On `cmd_all.<verb>` every worker hears it, with a selector.
-//! A refusal is an [`crate::error::ErrorReply`]; everything here is what success looks like.
+//! One request for every verb that changes something: `{"index": 0}` for one thread, answered by a
+//! [`CommandReply`], or `{"selector": {…}}` for many, answered by a [`BulkReply`]. On
+//! `cmd_all.<verb>` every worker hears it, with a selector. A refusal is an
+//! [`crate::error::ErrorReply`]; everything here is what success looks like.
 //!
 //! Decision 020 in `docs/decisions`.
 
@@ -15,7 +16,8 @@ use crate::{
     selector::Selector,
 };
 
-/// The verbs of `cmd.<w>.<verb>`; those with a [`CommandRequest`](super::CommandRequest) are served on `cmd_all.<verb>` too.
+/// The verbs of `cmd.<w>.<verb>`; those with a [`CommandRequest`](super::CommandRequest) are served
+/// on `cmd_all.<verb>` too.
 pub mod verb {
     /// Answers a [`crate::snapshot::WorkerSnapshot`] taken now.
     pub const LIST: &str = "list";
@@ -76,7 +78,8 @@ pub struct CommandRequest {
     /// `pause`: stop a running external processor instead of waiting for it.
     #[serde(skip_serializing_if = "is_false")]
     pub now: bool,
-    /// `resume`: the state to go on from; the current one if absent. `Aborted` and `Empty` give the sector up.
+    /// `resume`: the state to go on from; the current one if absent. `Aborted` and `Empty` give the
+    /// sector up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// With an `index`: acts only on a thread at this revision.
@@ -114,9 +117,15 @@ impl CommandRequest {
     /// Whether its parts make sense together, under this verb.
     pub fn check(&self, verb: Verb) -> Result<(), ErrorKind> {
         let wrong = match self {
-            CommandRequest { index: None, selector: None, .. } => "it names neither an index nor a selector",
-            CommandRequest { index: Some(_), selector: Some(_), .. } => "it names both an index and a selector: one of them is enough",
-            CommandRequest { selector: Some(_), if_revision: Some(_), .. } => "if_revision goes with an index: a revision is one thread's",
+            CommandRequest { index: None, selector: None, .. } => {
+                "it names neither an index nor a selector"
+            }
+            CommandRequest { index: Some(_), selector: Some(_), .. } => {
+                "it names both an index and a selector: one of them is enough"
+            }
+            CommandRequest { selector: Some(_), if_revision: Some(_), .. } => {
+                "if_revision goes with an index: a revision is one thread's"
+            }
             CommandRequest { now: true, .. } if verb != Verb::Pause => "now belongs to pause",
             CommandRequest { state: Some(_), .. } if verb != Verb::Resume => {
                 "state belongs to resume; threads are selected by selector.state"
@@ -189,7 +198,10 @@ impl Texts for BulkReply {
 
 impl ThreadResult {
     fn texts(&mut self) -> impl Iterator<Item = &mut String> {
-        self.outcome.iter_mut().flat_map(Outcome::texts).chain(self.error.iter_mut().flat_map(ErrorBody::texts))
+        self.outcome
+            .iter_mut()
+            .flat_map(Outcome::texts)
+            .chain(self.error.iter_mut().flat_map(ErrorBody::texts))
     }
 }
 
@@ -271,7 +283,10 @@ mod tests {
         assert_eq!(serde_json::to_value(&reply).unwrap(), expected);
         for (outcome, expected) in [
             (Outcome::Paused, json!({"kind": "paused"})),
-            (Outcome::PausePending { stage: "C2".into(), why: None }, json!({"kind": "pause_pending", "stage": "C2"})),
+            (
+                Outcome::PausePending { stage: "C2".into(), why: None },
+                json!({"kind": "pause_pending", "stage": "C2"}),
+            ),
             (
                 Outcome::PausePending { stage: "C2".into(), why: Some("x".into()) },
                 json!({"kind": "pause_pending", "stage": "C2", "why": "x"}),
@@ -295,7 +310,12 @@ mod tests {
             instance_id: Id::NIL,
             dry_run: false,
             threads: vec![
-                ThreadResult { index: 0, revision: Some(7), outcome: Some(Outcome::Paused), ..ThreadResult::default() },
+                ThreadResult {
+                    index: 0,
+                    revision: Some(7),
+                    outcome: Some(Outcome::Paused),
+                    ..ThreadResult::default()
+                },
                 ThreadResult {
                     index: 2,
                     sector_id: Some("s-t010000-3".into()),
@@ -320,20 +340,35 @@ mod tests {
 
     #[test]
     fn the_reply_of_many_threads_fits_with_whatever_errors() {
-        let failed = |index| ThreadResult { index, error: Some(ErrorKind::internal("x".repeat(4096)).into()), ..ThreadResult::default() };
-        let reply = BulkReply { worker: "w1".into(), instance_id: Id::NIL, dry_run: false, threads: (0..64).map(failed).collect() };
+        let failed = |index| ThreadResult {
+            index,
+            error: Some(ErrorKind::internal("x".repeat(4096)).into()),
+            ..ThreadResult::default()
+        };
+        let reply = BulkReply {
+            worker: "w1".into(),
+            instance_id: Id::NIL,
+            dry_run: false,
+            threads: (0..64).map(failed).collect(),
+        };
         for encoding in [Encoding::Json, Encoding::Msgpack] {
             let written = encoding.encode_within(&reply, 60_000).unwrap();
             let read: BulkReply = decode(&written).unwrap();
             assert!(written.len() <= 60_000 && read.threads.len() == 64);
             let error = read.threads[63].error.as_ref().unwrap();
-            assert!(error.message.starts_with("internal error: xxx") && matches!(error.kind, ErrorKind::Internal { .. }));
+            assert!(
+                error.message.starts_with("internal error: xxx")
+                    && matches!(error.kind, ErrorKind::Internal { .. })
+            );
         }
     }
 
     #[test]
     fn requests_are_pinned_and_written_by_hand_with_little() {
-        assert_eq!(decode::<CommandRequest>(br#"{"index":0,"unknown":1}"#).unwrap(), CommandRequest::to(0));
+        assert_eq!(
+            decode::<CommandRequest>(br#"{"index":0,"unknown":1}"#).unwrap(),
+            CommandRequest::to(0)
+        );
         assert!(decode::<CommandRequest>(br#"{"index":-1}"#).is_err());
         let full = CommandRequest {
             selector: Some(Selector { error: Some("x".into()), ..Selector::default() }),
@@ -348,7 +383,10 @@ mod tests {
             "selector": {"error": "x"}, "now": true, "dry_run": true, "request_id": Id::NIL, "by": "a@h", "reason": "disk",
         });
         assert_eq!(serde_json::to_value(&full).unwrap(), expected);
-        assert_eq!(decode::<CommandRequest>(&Encoding::Msgpack.encode(&full).unwrap()).unwrap(), full);
+        assert_eq!(
+            decode::<CommandRequest>(&Encoding::Msgpack.encode(&full).unwrap()).unwrap(),
+            full
+        );
     }
 
     #[test]
@@ -361,9 +399,15 @@ mod tests {
             (Verb::Resume, r#"{"index":0,"now":true}"#),
             (Verb::Pause, r#"{"index":0,"state":"C1Done"}"#),
         ] {
-            assert!(matches!(request(text).check(verb), Err(ErrorKind::BadRequest { .. })), "{text}");
+            assert!(
+                matches!(request(text).check(verb), Err(ErrorKind::BadRequest { .. })),
+                "{text}"
+            );
         }
-        assert_eq!(request(r#"{"index":0,"state":"C1Done","if_revision":3}"#).check(Verb::Resume), Ok(()));
+        assert_eq!(
+            request(r#"{"index":0,"state":"C1Done","if_revision":3}"#).check(Verb::Resume),
+            Ok(())
+        );
         assert_eq!(request(r#"{"selector":{"all":true},"now":true}"#).check(Verb::Pause), Ok(()));
     }
 

@@ -1,5 +1,5 @@
-//! Reading configuration files strictly: an unknown key is refused with its name and the nearest known one; a key that
-//! is known but has no effect yet, or none any more, is named in a warning.
+//! Reading configuration files strictly: an unknown key is refused with its name and the nearest
+//! known one; a key that is known but has no effect yet, or none any more, is named in a warning.
 
 use std::path::Path;
 
@@ -60,14 +60,25 @@ pub enum ConfigError {
 }
 
 /// Reads a file, refuses unknown keys, and returns the configuration with the warnings to log.
-pub fn load<T: DeserializeOwned>(path: &Path, known: &[KnownKey]) -> Result<(T, Vec<String>), ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
+pub fn load<T: DeserializeOwned>(
+    path: &Path,
+    known: &[KnownKey],
+) -> Result<(T, Vec<String>), ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
     parse(&text, &path.display().to_string(), known)
 }
 
 /// Like [`load`], from a text; `path` is for messages.
-pub fn parse<T: DeserializeOwned>(text: &str, path: &str, known: &[KnownKey]) -> Result<(T, Vec<String>), ConfigError> {
-    let broken = |error: toml::de::Error| ConfigError::Parse { path: path.to_owned(), error: error.to_string() };
+pub fn parse<T: DeserializeOwned>(
+    text: &str,
+    path: &str,
+    known: &[KnownKey],
+) -> Result<(T, Vec<String>), ConfigError> {
+    let broken = |error: toml::de::Error| ConfigError::Parse {
+        path: path.to_owned(),
+        error: error.to_string(),
+    };
     let table: Table = toml::from_str(text).map_err(broken)?;
     let mut warnings = Vec::new();
     check_table(&table, "", "", path, known, &mut warnings)?;
@@ -85,7 +96,9 @@ fn check_table(
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
     for (key, value) in table {
-        let join = |prefix: &str, key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        let join = |prefix: &str, key: &str| {
+            if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
+        };
         let shown = join(shown, key);
         let exact = join(pattern, key);
         let wild = join(pattern, "*");
@@ -95,17 +108,25 @@ fn check_table(
             _ => vec![],
         };
         let suffix = if value.is_array() && !tables.is_empty() { "[]" } else { "" };
-        let effect = [&exact, &wild]
-            .into_iter()
-            .find_map(|candidate| known.iter().find(|(name, _)| *name == format!("{candidate}{suffix}")).map(|(_, effect)| *effect));
+        let effect = [&exact, &wild].into_iter().find_map(|candidate| {
+            known
+                .iter()
+                .find(|(name, _)| *name == format!("{candidate}{suffix}"))
+                .map(|(_, effect)| *effect)
+        });
         match effect {
             Some(Effect::Works) => continue,
             Some(Effect::NotYet) => warnings.push(format!("{path}: `{shown}` has no effect yet")),
-            Some(Effect::Replaced) => warnings.push(format!("{path}: `{shown}` has no effect: the bus has replaced it, see [nats]")),
+            Some(Effect::Replaced) => warnings.push(format!(
+                "{path}: `{shown}` has no effect: the bus has replaced it, see [nats]"
+            )),
             None => {
                 let candidates = [exact, wild].map(|candidate| format!("{candidate}{suffix}"));
                 let inner = candidates.iter().find(|candidate| {
-                    known.iter().any(|(name, _)| name.strip_prefix(candidate.as_str()).is_some_and(|rest| rest.starts_with('.')))
+                    known.iter().any(|(name, _)| {
+                        name.strip_prefix(candidate.as_str())
+                            .is_some_and(|rest| rest.starts_with('.'))
+                    })
                 });
                 match inner {
                     Some(inner) if !tables.is_empty() => {
@@ -124,11 +145,16 @@ fn check_table(
 fn unknown(key: &str, shown: String, pattern: &str, path: &str, known: &[KnownKey]) -> ConfigError {
     let prefix = if pattern.is_empty() { String::new() } else { format!("{pattern}.") };
     let siblings = known.iter().filter_map(|(name, _)| name.strip_prefix(&prefix));
-    let names = siblings.filter_map(|rest| rest.split(['.', '[']).next()).filter(|name| *name != "*");
+    let names =
+        siblings.filter_map(|rest| rest.split(['.', '[']).next()).filter(|name| *name != "*");
     let scored = names.map(|name| (strsim::jaro_winkler(name, key), name));
     let best = scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0));
     let parent = shown.strip_suffix(key).unwrap_or_default().to_owned();
-    ConfigError::UnknownKey { path: path.to_owned(), key: shown, nearest: best.map(|(_, name)| parent + name) }
+    ConfigError::UnknownKey {
+        path: path.to_owned(),
+        key: shown,
+        nearest: best.map(|(_, name)| parent + name),
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +171,9 @@ mod tests {
     ];
 
     fn check(text: &str) -> Result<Vec<String>, String> {
-        parse::<Table>(text, "w.toml", KNOWN).map(|(_, warnings)| warnings).map_err(|error| error.to_string())
+        parse::<Table>(text, "w.toml", KNOWN)
+            .map(|(_, warnings)| warnings)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -160,10 +188,21 @@ mod tests {
             check("[worker]\nnmae='a'").unwrap_err(),
             "configuration file w.toml: unknown key `worker.nmae`; did you mean `worker.name`?"
         );
-        assert_eq!(check("[wroker]\nname='a'").unwrap_err(), "configuration file w.toml: unknown key `wroker`; did you mean `worker`?");
+        assert_eq!(
+            check("[wroker]\nname='a'").unwrap_err(),
+            "configuration file w.toml: unknown key `wroker`; did you mean `worker`?"
+        );
         let nested = check("[[thread]]\nlocation='x'\nsealing.max_retrys=3").unwrap_err();
-        assert!(nested.contains("`thread.sealing.max_retrys`; did you mean `thread.sealing.max_retries`?"), "{nested}");
-        assert_eq!(check("[worker]\nzzz=1").unwrap_err(), "configuration file w.toml: unknown key `worker.zzz`");
+        assert!(
+            nested.contains(
+                "`thread.sealing.max_retrys`; did you mean `thread.sealing.max_retries`?"
+            ),
+            "{nested}"
+        );
+        assert_eq!(
+            check("[worker]\nzzz=1").unwrap_err(),
+            "configuration file w.toml: unknown key `worker.zzz`"
+        );
     }
 
     #[test]

@@ -26,7 +26,8 @@ use crate::{
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
-// With several servers, one that accepts connections and says nothing has its part of the time-out, but no less than this.
+// With several servers, one that accepts connections and says nothing has its part of the time-out,
+// but no less than this.
 const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
 // A dead link is noticed after two unanswered pings.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -111,12 +112,12 @@ pub struct NatsSection {
     pub prefix: Option<Prefix>,
     /// How state is published; requests are answered in their own encoding.
     pub encoding: Encoding,
-    /// How long the lease of a worker's name lasts without being renewed, at least a second. For whoever makes the lease
-    /// bucket: one that is there already says itself.
+    /// How long the lease of a worker's name lasts without being renewed, at least a second. For
+    /// whoever makes the lease bucket: one that is there already says itself.
     #[serde(with = "humantime_serde")]
     pub lease_ttl: Option<Duration>,
-    /// How long JetStream may store nothing, at least a second, before a worker warns that its history stands still and a
-    /// manager that workers' states are not kept.
+    /// How long JetStream may store nothing, at least a second, before a worker warns that its
+    /// history stands still and a manager that workers' states are not kept.
     #[serde(with = "humantime_serde")]
     pub store_patience: Option<Duration>,
 }
@@ -187,19 +188,29 @@ impl NatsSettings {
         let mut servers = Vec::new();
         for url in server.split(',').map(str::trim).filter(|url| !url.is_empty()) {
             let parsed: ServerAddr = url.parse().map_err(|error| {
-                ConnectError::Settings(format!("server {:?} is no NATS URL ({error}): write it as nats://host:4222", without_password(url)))
+                ConnectError::Settings(format!(
+                    "server {:?} is no NATS URL ({error}): write it as nats://host:4222",
+                    without_password(url)
+                ))
             })?;
             servers.push(parsed);
         }
         if servers.is_empty() {
-            return Err(ConnectError::Settings("no NATS server is named: write --server nats://host:4222".into()));
+            return Err(ConnectError::Settings(
+                "no NATS server is named: write --server nats://host:4222".into(),
+            ));
         }
         let pick = |a: &Option<PathBuf>, b: &Option<PathBuf>| a.clone().or_else(|| b.clone());
-        let tls_client = match (pick(&args.tlscert, &file.tlscert), pick(&args.tlskey, &file.tlskey)) {
-            (Some(cert), Some(key)) => Some((cert, key)),
-            (None, None) => None,
-            _ => return Err(ConnectError::Settings("--tlscert and --tlskey go together".into())),
-        };
+        let tls_client =
+            match (pick(&args.tlscert, &file.tlscert), pick(&args.tlskey, &file.tlskey)) {
+                (Some(cert), Some(key)) => Some((cert, key)),
+                (None, None) => None,
+                _ => {
+                    return Err(ConnectError::Settings(
+                        "--tlscert and --tlskey go together".into(),
+                    ));
+                }
+            };
         let user = args.user.clone().or_else(|| file.user.clone());
         let password = args.password.clone().or_else(|| file.password.clone());
         if user.is_some() != password.is_some() {
@@ -231,7 +242,11 @@ impl NatsSettings {
 
     /// The servers, for people: without user names and passwords.
     pub fn servers(&self) -> String {
-        let shown: Vec<_> = self.servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
+        let shown: Vec<_> = self
+            .servers
+            .iter()
+            .map(|server| format!("{}:{}", server.host(), server.port()))
+            .collect();
         shown.join(", ")
     }
 
@@ -244,17 +259,24 @@ impl NatsSettings {
     /// Connects now, within [`NatsSettings::timeout`].
     pub async fn connect_once(&self, client_name: &str) -> Result<Client, ConnectError> {
         let options = self.options(client_name).await?;
-        let connecting = tokio::time::timeout(self.timeout, options.connect(self.servers.as_slice()));
+        let connecting =
+            tokio::time::timeout(self.timeout, options.connect(self.servers.as_slice()));
         match connecting.await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(error)) => Err(self.unreachable(error)),
-            Err(_) => Err(self.unreachable(format!("no answer within {}", crate::cli::human(self.timeout)))),
+            Err(_) => {
+                Err(self
+                    .unreachable(format!("no answer within {}", crate::cli::human(self.timeout))))
+            }
         }
     }
 
-    /// Connects in the background, now or whenever NATS is there, again after every loss; says so once per outage in
-    /// the log. Fails only on options that can never work.
-    pub async fn connect_daemon(&self, client_name: &str) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
+    /// Connects in the background, now or whenever NATS is there, again after every loss; says so
+    /// once per outage in the log. Fails only on options that can never work.
+    pub async fn connect_daemon(
+        &self,
+        client_name: &str,
+    ) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
         let (link, watcher) = watch::channel(Link::Down);
         let servers = self.servers();
         let reported = std::sync::atomic::AtomicBool::new(false);
@@ -267,14 +289,21 @@ impl NatsSettings {
                 // The callback is asked before the very first attempt too.
                 let first = std::sync::atomic::AtomicBool::new(true);
                 move |attempt| {
-                    if first.swap(false, std::sync::atomic::Ordering::SeqCst) { Duration::ZERO } else { reconnect_delay(attempt) }
+                    if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                        Duration::ZERO
+                    } else {
+                        reconnect_delay(attempt)
+                    }
                 }
             })
             .event_callback(move |event| {
                 let (state, servers) = (state.clone(), servers.clone());
                 async move { note_event(&state.0, &state.1, &servers, event) }
             });
-        let client = options.connect(self.servers.as_slice()).await.map_err(|error| self.unreachable(error))?;
+        let client = options
+            .connect(self.servers.as_slice())
+            .await
+            .map_err(|error| self.unreachable(error))?;
         Ok((client, watcher))
     }
 
@@ -290,7 +319,10 @@ impl NatsSettings {
 
     async fn options(&self, client_name: &str) -> Result<ConnectOptions, ConnectError> {
         // Requests are bounded by our own deadlines.
-        let mut options = ConnectOptions::new().name(client_name).request_timeout(None).ping_interval(LINK_PING_INTERVAL);
+        let mut options = ConnectOptions::new()
+            .name(client_name)
+            .request_timeout(None)
+            .ping_interval(LINK_PING_INTERVAL);
         options = options.connection_timeout(self.time_for_one_server());
         if let Some(path) = &self.creds {
             let refused = |error: std::io::Error| file_error("credentials file", path, error);
@@ -300,7 +332,9 @@ impl NatsSettings {
             let refused = |error: std::io::Error| file_error("nkey file", path, error);
             let text = tokio::fs::read_to_string(path).await.map_err(refused)?;
             let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
-            let seed = seed.ok_or_else(|| file_error("nkey file", path, "it holds no user seed (a line SU…)"))?;
+            let seed = seed.ok_or_else(|| {
+                file_error("nkey file", path, "it holds no user seed (a line SU…)")
+            })?;
             options = options.nkey(seed.to_owned());
         }
         if let (Some(user), Some(password)) = (&self.user, &self.password) {
@@ -342,7 +376,12 @@ fn reconnect_delay(attempt: usize) -> Duration {
     Duration::from_millis(fastrand::u64(100..=ceiling))
 }
 
-fn note_event(link: &watch::Sender<Link>, reported: &std::sync::atomic::AtomicBool, servers: &str, event: async_nats::Event) {
+fn note_event(
+    link: &watch::Sender<Link>,
+    reported: &std::sync::atomic::AtomicBool,
+    servers: &str,
+    event: async_nats::Event,
+) {
     use std::sync::atomic::Ordering::SeqCst;
 
     use async_nats::Event;
@@ -350,7 +389,10 @@ fn note_event(link: &watch::Sender<Link>, reported: &std::sync::atomic::AtomicBo
         Event::Connected => {
             reported.store(false, SeqCst);
             info!(servers, "connected to NATS");
-            link.send_modify(|state| *state = Link::Up(if let Link::Up(count) = *state { count + 1 } else { next_count() }));
+            link.send_modify(|state| {
+                *state =
+                    Link::Up(if let Link::Up(count) = *state { count + 1 } else { next_count() })
+            });
         }
         Event::Disconnected => {
             if !reported.swap(true, SeqCst) {
@@ -392,18 +434,26 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let file: NatsSection = toml::from_str("server = 'nats://file:1'\ntimeout = '2s'\nprefix = 'pool'\nencoding = 'json'").unwrap();
+        let file: NatsSection = toml::from_str(
+            "server = 'nats://file:1'\ntimeout = '2s'\nprefix = 'pool'\nencoding = 'json'",
+        )
+        .unwrap();
         let both = NatsSettings::new(&args("nats://flag:2"), &file).unwrap();
         assert_eq!((both.servers(), both.timeout), ("flag:2".into(), Duration::from_secs(2)));
         assert_eq!((both.prefix.to_string(), both.encoding), ("pool".into(), Encoding::Json));
         assert_eq!(NatsSettings::new(&NatsArgs::default(), &file).unwrap().servers(), "file:1");
         let neither = NatsSettings::new(&NatsArgs::default(), &NatsSection::default()).unwrap();
-        assert_eq!((neither.servers(), neither.timeout), ("127.0.0.1:4222".into(), DEFAULT_TIMEOUT));
+        assert_eq!(
+            (neither.servers(), neither.timeout),
+            ("127.0.0.1:4222".into(), DEFAULT_TIMEOUT)
+        );
     }
 
     #[test]
     fn several_servers_are_separated_by_commas_and_shown_without_secrets() {
-        let settings = NatsSettings::new(&args("nats://u:secret@a:1, nats://b:2"), &NatsSection::default()).unwrap();
+        let settings =
+            NatsSettings::new(&args("nats://u:secret@a:1, nats://b:2"), &NatsSection::default())
+                .unwrap();
         assert_eq!(settings.servers(), "a:1, b:2");
     }
 
@@ -422,12 +472,20 @@ mod tests {
 
     #[test]
     fn options_that_cannot_work_are_named() {
-        let refused = |args: NatsArgs| NatsSettings::new(&args, &NatsSection::default()).err().expect("accepted").to_string();
+        let refused = |args: NatsArgs| {
+            NatsSettings::new(&args, &NatsSection::default()).err().expect("accepted").to_string()
+        };
         assert!(refused(args("nats://u:secret@ho st:x")).contains("ho st"));
         assert!(!refused(args("nats://u:secret@ho st:x")).contains("secret"));
         assert!(refused(args(" , ")).contains("--server"));
-        assert!(refused(NatsArgs { user: Some("u".into()), ..NatsArgs::default() }).contains("--password"));
-        assert!(refused(NatsArgs { tlskey: Some("k".into()), ..NatsArgs::default() }).contains("--tlscert"));
+        assert!(
+            refused(NatsArgs { user: Some("u".into()), ..NatsArgs::default() })
+                .contains("--password")
+        );
+        assert!(
+            refused(NatsArgs { tlskey: Some("k".into()), ..NatsArgs::default() })
+                .contains("--tlscert")
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What a refusal looks like on the bus: `{"error": {"kind": …, "message": …, …}}`, with the headers of the services
-//! convention (ADR-32) beside it. Clients match on the kind, never on the text.
+//! What a refusal looks like on the bus: `{"error": {"kind": …, "message": …, …}}`, with the
+//! headers of the services convention (ADR-32) beside it. Clients match on the kind, never on the
+//! text.
 //!
 //! Decisions 021, 043 in `docs/decisions`.
 
@@ -23,7 +24,8 @@ const MAX_HEADER_BYTES: usize = 1024;
 
 /// The headers of a refusal; each is one line.
 pub fn headers(refusal: &ErrorKind) -> HeaderMap {
-    let line: String = refusal.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String =
+        refusal.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut headers = HeaderMap::new();
     headers.insert(ERROR_HEADER, cut_text(&line, MAX_HEADER_BYTES));
     headers.insert(ERROR_CODE_HEADER, refusal.code().to_string());
@@ -85,7 +87,9 @@ pub enum ErrorKind {
         missing: Vec<String>,
     },
     /// The thread has changed since the caller looked.
-    #[error("the thread has changed: it is at revision {actual}, the command was meant for revision {expected}")]
+    #[error(
+        "the thread has changed: it is at revision {actual}, the command was meant for revision {expected}"
+    )]
     RevisionMismatch {
         /// The revision in the request.
         expected: u64,
@@ -204,8 +208,13 @@ pub enum ErrorKind {
 fn piece_refusal(sector: &str, piece: Option<&str>, deals: &[String]) -> String {
     match (piece, deals) {
         (_, []) => format!("sector {sector} has no deal"),
-        (Some(piece), deals) => format!("sector {sector} has no deal for piece {piece}; its deals are for {}", deals.join(", ")),
-        (None, deals) => format!("sector {sector} has {} deals; name one: {}", deals.len(), deals.join(", ")),
+        (Some(piece), deals) => format!(
+            "sector {sector} has no deal for piece {piece}; its deals are for {}",
+            deals.join(", ")
+        ),
+        (None, deals) => {
+            format!("sector {sector} has {} deals; name one: {}", deals.len(), deals.join(", "))
+        }
     }
 }
 
@@ -223,11 +232,19 @@ impl ErrorKind {
     /// The number in [`ERROR_CODE_HEADER`], after HTTP's.
     pub fn code(&self) -> u16 {
         match self {
-            ErrorKind::BadRequest { .. } | ErrorKind::InvalidState { .. } | ErrorKind::RequestIdReused { .. } => 400,
-            ErrorKind::ThreadNotFound { .. } | ErrorKind::WorkerNotFound { .. } | ErrorKind::SectorNotFound { .. } => 404,
+            ErrorKind::BadRequest { .. }
+            | ErrorKind::InvalidState { .. }
+            | ErrorKind::RequestIdReused { .. } => 400,
+            ErrorKind::ThreadNotFound { .. }
+            | ErrorKind::WorkerNotFound { .. }
+            | ErrorKind::SectorNotFound { .. } => 404,
             ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => 404,
-            ErrorKind::NotPaused { .. } | ErrorKind::StateUnreachable { .. } | ErrorKind::WorkerReports { .. } => 409,
-            ErrorKind::SectorNotFinished { .. } | ErrorKind::SectorEnded { .. } | ErrorKind::SectorBusy { .. } => 409,
+            ErrorKind::NotPaused { .. }
+            | ErrorKind::StateUnreachable { .. }
+            | ErrorKind::WorkerReports { .. } => 409,
+            ErrorKind::SectorNotFinished { .. }
+            | ErrorKind::SectorEnded { .. }
+            | ErrorKind::SectorBusy { .. } => 409,
             ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
             ErrorKind::LeaseUnconfirmed | ErrorKind::ThreadUnusable { .. } => 503,
             ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } | ErrorKind::Other => 500,
@@ -256,7 +273,9 @@ impl Texts for ErrorReply {
 impl From<CodecError> for ErrorKind {
     fn from(error: CodecError) -> Self {
         match error {
-            CodecError::TooLarge { bytes, max_bytes } => ErrorKind::AnswerTooLarge { bytes, max_bytes },
+            CodecError::TooLarge { bytes, max_bytes } => {
+                ErrorKind::AnswerTooLarge { bytes, max_bytes }
+            }
             error => ErrorKind::internal(error),
         }
     }
@@ -286,8 +305,14 @@ mod tests {
         vec![
             (ErrorKind::ThreadNotFound { index: 7, threads: 3 }, "thread_not_found"),
             (ErrorKind::NotPaused { status: text() }, "not_paused"),
-            (ErrorKind::InvalidState { given: text(), plan: text(), allowed: vec![text()] }, "invalid_state"),
-            (ErrorKind::StateUnreachable { state: text(), missing: vec![text()] }, "state_unreachable"),
+            (
+                ErrorKind::InvalidState { given: text(), plan: text(), allowed: vec![text()] },
+                "invalid_state",
+            ),
+            (
+                ErrorKind::StateUnreachable { state: text(), missing: vec![text()] },
+                "state_unreachable",
+            ),
             (ErrorKind::RevisionMismatch { expected: 1, actual: 2 }, "revision_mismatch"),
             (ErrorKind::NotSelected, "not_selected"),
             (ErrorKind::LeaseUnconfirmed, "lease_unconfirmed"),
@@ -299,7 +324,10 @@ mod tests {
             (ErrorKind::SectorNotFinished { sector: text(), state: text() }, "sector_not_finished"),
             (ErrorKind::SectorEnded { sector: text(), state: text() }, "sector_ended"),
             (ErrorKind::SectorBusy { sector: text(), job: text() }, "sector_busy"),
-            (ErrorKind::PieceNotFound { sector: text(), piece: None, deals: vec![text()] }, "piece_not_found"),
+            (
+                ErrorKind::PieceNotFound { sector: text(), piece: None, deals: vec![text()] },
+                "piece_not_found",
+            ),
             (ErrorKind::JobNotFound { job: text() }, "job_not_found"),
             (ErrorKind::bad_request("x"), "bad_request"),
             (ErrorKind::internal("x"), "internal"),
@@ -342,13 +370,20 @@ mod tests {
         for encoding in [Encoding::Json, Encoding::Msgpack] {
             let written = encoding.encode_within(&reply, 10_000).unwrap();
             let read: ErrorReply = decode(&written).unwrap();
-            assert!(written.len() <= 10_000 && matches!(read.error.kind, ErrorKind::BadRequest { .. }));
+            assert!(
+                written.len() <= 10_000 && matches!(read.error.kind, ErrorKind::BadRequest { .. })
+            );
         }
     }
 
     #[test]
     fn a_kind_of_a_newer_version_keeps_its_message() {
-        let reply: ErrorReply = decode(br#"{"error":{"kind":"on_holiday","message":"back on Monday","until":3}}"#).unwrap();
-        assert_eq!(reply.error, ErrorBody { message: "back on Monday".into(), kind: ErrorKind::Other });
+        let reply: ErrorReply =
+            decode(br#"{"error":{"kind":"on_holiday","message":"back on Monday","until":3}}"#)
+                .unwrap();
+        assert_eq!(
+            reply.error,
+            ErrorBody { message: "back on Monday".into(), kind: ErrorKind::Other }
+        );
     }
 }

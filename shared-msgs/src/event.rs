@@ -1,7 +1,8 @@
-//! What happened to a worker and its threads: one [`Event`] each, kept in the stream of events, exactly once.
+//! What happened to a worker and its threads: one [`Event`] each, kept in the stream of events,
+//! exactly once.
 //!
-//! An event is written in the transaction that makes it true, and published from there when the bus can be reached. So
-//! `at` is when it happened, not when it was stored.
+//! An event is written in the transaction that makes it true, and published from there when the bus
+//! can be reached. So `at` is when it happened, not when it was stored.
 
 use serde::{Deserialize, Serialize};
 
@@ -194,7 +195,10 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
-        let newer: Event = serde_json::from_value(json!({"id": {"store": Id::NIL, "n": 1}, "kind": "eclipse", "moon": 1})).unwrap();
+        let newer: Event = serde_json::from_value(
+            json!({"id": {"store": Id::NIL, "n": 1}, "kind": "eclipse", "moon": 1}),
+        )
+        .unwrap();
         assert_eq!(newer.kind, EventKind::Other);
     }
 }

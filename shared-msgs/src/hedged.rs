@@ -1,17 +1,21 @@
-//! Asking again while nobody has answered, without giving the earlier questions up: whoever was to answer may have died, or is
-//! only slow. For questions that may be asked twice.
+//! Asking again while nobody has answered, without giving the earlier questions up: whoever was to
+//! answer may have died, or is only slow. For questions that may be asked twice.
 
 use std::time::Duration;
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-/// How soon JetStream is asked again: when the leader of a stream has died, its servers agree on another one within seconds.
+/// How soon JetStream is asked again: when the leader of a stream has died, its servers agree on
+/// another one within seconds.
 pub const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// The first answer of any of the attempts, of which one begins now and another one each time `every` has passed. An attempt
-/// that ends without an answer is waited for no more.
-pub async fn hedged<T, F: Future<Output = Option<T>>>(every: Duration, mut attempt: impl FnMut() -> F) -> T {
+/// The first answer of any of the attempts, of which one begins now and another one each time
+/// `every` has passed. An attempt that ends without an answer is waited for no more.
+pub async fn hedged<T, F: Future<Output = Option<T>>>(
+    every: Duration,
+    mut attempt: impl FnMut() -> F,
+) -> T {
     // Without a timer: one that is due at once still takes up to a millisecond.
     let mut under_way = FuturesUnordered::from_iter([attempt()]);
     let mut next = interval_at(Instant::now() + every, every);

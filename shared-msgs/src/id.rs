@@ -1,5 +1,5 @@
-//! Ids that are never reused: UUIDv7, as text in both encodings (the `uuid` crate would write 16 raw bytes into
-//! MessagePack, which JSON and most readers cannot show).
+//! Ids that are never reused: UUIDv7, as text in both encodings (the `uuid` crate would write 16
+//! raw bytes into MessagePack, which JSON and most readers cannot show).
 //!
 //! Decision 012 in `docs/decisions`.
 
@@ -8,7 +8,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The id of a process's run, or of a request. Ids are compared for equality only: their order would compare clocks.
+/// The id of a process's run, or of a request. Ids are compared for equality only: their order
+/// would compare clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id(Uuid);
@@ -65,7 +66,10 @@ mod tests {
         let text = "00000000-0000-0000-0000-000000000000";
         for encoding in [Encoding::Json, Encoding::Msgpack] {
             let bytes = encoding.encode(&Message { id: Id::NIL }).unwrap();
-            assert!(bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{encoding:?}");
+            assert!(
+                bytes.windows(text.len()).any(|window| window == text.as_bytes()),
+                "{encoding:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Whether the server keeps anything: all that needs JetStream asks here first, and works without it where there is none.
+//! Whether the server keeps anything: all that needs JetStream asks here first, and works without
+//! it where there is none.
 
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ pub async fn present(jetstream: &Context) -> Result<(), JetStreamError> {
     Err(match error.kind() {
         AccountErrorKind::JetStreamUnavailable => JetStreamError::Absent,
         AccountErrorKind::JetStream(error)
-            if [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT].contains(&error.error_code()) =>
+            if [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT]
+                .contains(&error.error_code()) =>
         {
             JetStreamError::Absent
         }

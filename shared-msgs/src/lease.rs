@@ -1,10 +1,12 @@
-//! Who owns a worker's name: one entry a name in the lease bucket, which expires unless its holder renews it.
+//! Who owns a worker's name: one entry a name in the lease bucket, which expires unless its holder
+//! renews it.
 //!
 //! ```text
 //!  key <w>                 the holder; its epoch is the revision at which it was acquired
 //!  key <w>.<instance_id>   a second process of the name, which stands by
 //! ```
-//! The bucket's `max_age` is the time that a lease lasts. An expired key leaves a marker, over which it can be made anew.
+//! The bucket's `max_age` is the time that a lease lasts. An expired key leaves a marker, over
+//! which it can be made anew.
 
 use std::time::Duration;
 
@@ -29,7 +31,8 @@ pub struct Lease {
     pub worker_id: Id,
     /// The process.
     pub instance_id: Id,
-    /// The revision at which the lease was acquired; absent in the entry that acquires it, whose own revision it is.
+    /// The revision at which the lease was acquired; absent in the entry that acquires it, whose
+    /// own revision it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// The machine's host name.
@@ -63,12 +66,19 @@ pub enum Claim {
 pub fn claim_of(key: &str) -> Option<Claim> {
     match key.split_once('.') {
         None => WorkerName::from_token(key).ok().map(Claim::Holder),
-        Some((token, instance)) => Some(Claim::StandingBy(WorkerName::from_token(token).ok()?, instance.parse().ok()?)),
+        Some((token, instance)) => {
+            Some(Claim::StandingBy(WorkerName::from_token(token).ok()?, instance.parse().ok()?))
+        }
     }
 }
 
-/// Opens the lease bucket, made with this time to live if it is missing. Returns it with the time to live it has.
-pub async fn open_bucket(jetstream: &jetstream::Context, prefix: &Prefix, ttl: Duration) -> Result<(kv::Store, Duration), String> {
+/// Opens the lease bucket, made with this time to live if it is missing. Returns it with the time
+/// to live it has.
+pub async fn open_bucket(
+    jetstream: &jetstream::Context,
+    prefix: &Prefix,
+    ttl: Duration,
+) -> Result<(kv::Store, Duration), String> {
     let name = prefix.lease_bucket();
     let bucket = match jetstream.get_key_value(&name).await {
         Ok(bucket) => bucket,
@@ -86,9 +96,10 @@ pub async fn open_bucket(jetstream: &jetstream::Context, prefix: &Prefix, ttl: D
             match jetstream.create_key_value(config).await {
                 Ok(bucket) => bucket,
                 // Somebody else was faster.
-                Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => {
-                    jetstream.get_key_value(&name).await.map_err(|_| format!("bucket {name}: {error}"))?
-                }
+                Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => jetstream
+                    .get_key_value(&name)
+                    .await
+                    .map_err(|_| format!("bucket {name}: {error}"))?,
                 Err(error) => return Err(format!("bucket {name}: {error}")),
             }
         }
@@ -96,7 +107,9 @@ pub async fn open_bucket(jetstream: &jetstream::Context, prefix: &Prefix, ttl: D
     };
     let ttl = bucket.stream.cached_info().config.max_age;
     if ttl.is_zero() {
-        return Err(format!("bucket {name} keeps its keys for ever: it needs a max_age, or its leases would never expire"));
+        return Err(format!(
+            "bucket {name} keeps its keys for ever: it needs a max_age, or its leases would never expire"
+        ));
     }
     Ok((bucket, ttl))
 }
@@ -109,10 +122,19 @@ mod tests {
 
     #[test]
     fn the_json_of_a_lease_is_pinned() {
-        let lease = Lease { worker_id: Id::NIL, instance_id: Id::NIL, epoch: Some(7), host: "h".into(), pid: 42 };
+        let lease = Lease {
+            worker_id: Id::NIL,
+            instance_id: Id::NIL,
+            epoch: Some(7),
+            host: "h".into(),
+            pid: 42,
+        };
         let expected = json!({"worker_id": Id::NIL, "instance_id": Id::NIL, "epoch": 7, "host": "h", "pid": 42});
         assert_eq!(serde_json::to_value(&lease).unwrap(), expected);
-        assert_eq!(serde_json::to_value(Lease { epoch: None, ..lease }).unwrap().get("epoch"), None);
+        assert_eq!(
+            serde_json::to_value(Lease { epoch: None, ..lease }).unwrap().get("epoch"),
+            None
+        );
     }
 
     #[test]
@@ -120,7 +142,10 @@ mod tests {
         let worker: WorkerName = "127.0.0.1".parse().unwrap();
         let instance = Id::generate();
         assert_eq!(claim_of(&key(&worker)), Some(Claim::Holder(worker.clone())));
-        assert_eq!(claim_of(&standby_key(&worker, instance)), Some(Claim::StandingBy(worker, instance)));
+        assert_eq!(
+            claim_of(&standby_key(&worker, instance)),
+            Some(Claim::StandingBy(worker, instance))
+        );
         assert_eq!(claim_of("w1.x"), None);
         assert_eq!(claim_of("=41"), None);
     }

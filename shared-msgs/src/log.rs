@@ -4,8 +4,8 @@
 //!  any task --> a line --> backlog, bounded --> the log's thread --> stderr
 //!                 `-- full: dropped               `-- a dead pipe, a full disk: dropped
 //! ```
-//! A log that cannot be written, or that nobody reads on (a reader that has ended, a terminal stopped by Ctrl-S), holds
-//! nobody up.
+//! A log that cannot be written, or that nobody reads on (a reader that has ended, a terminal
+//! stopped by Ctrl-S), holds nobody up.
 //!
 //! Decision 039 in `docs/decisions`.
 
@@ -27,7 +27,8 @@ const BACKLOG: usize = 4096;
 /// How long a process that ends waits for the lines before.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// The way to the log's thread. Writing to it never waits and never fails; flushing waits a moment at most.
+/// The way to the log's thread. Writing to it never waits and never fails; flushing waits a moment
+/// at most.
 #[derive(Clone, Debug)]
 pub struct Log(SyncSender<Item>);
 
@@ -38,12 +39,14 @@ enum Item {
 }
 
 impl Log {
-    /// Sets the process's log up: what `RUST_LOG` says is logged, else what `default` says; and panics are.
+    /// Sets the process's log up: what `RUST_LOG` says is logged, else what `default` says; and
+    /// panics are.
     pub fn start(default: &str) -> io::Result<Log> {
         let log = Log::to(io::stderr())?;
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
         let writer = log.clone();
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone());
+        let lines =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone());
         lines.with_ansi(io::stderr().is_terminal()).log_internal_errors(false).init();
         let at_panic = log.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -81,7 +84,9 @@ fn write_all(items: &Receiver<Item>, mut output: impl Write) {
     for item in items {
         match item {
             // Nobody is left to tell what cannot be written.
-            Item::Text(text) => output.write_all(&text).and_then(|()| output.flush()).unwrap_or_default(),
+            Item::Text(text) => {
+                output.write_all(&text).and_then(|()| output.flush()).unwrap_or_default()
+            }
             Item::Flush(written) => written.send(()).unwrap_or_default(),
         }
     }
@@ -154,7 +159,8 @@ mod tests {
         *open.0.lock().unwrap() = true;
         open.1.notify_all();
         // The thread itself has one in hand beside.
-        let early = std::iter::from_fn(|| lines.recv_timeout(Duration::from_millis(500)).ok()).count();
+        let early =
+            std::iter::from_fn(|| lines.recv_timeout(Duration::from_millis(500)).ok()).count();
         assert!((BACKLOG..=BACKLOG + 1).contains(&early), "{early}");
         log.write_all(b"late\n").unwrap();
         log.flush().unwrap();

@@ -37,11 +37,13 @@ impl WorkerName {
         &self.0
     }
 
-    /// The name as one subject token: `[A-Za-z0-9_-]` stays, every other byte, and a leading `_`, becomes `=XX`.
+    /// The name as one subject token: `[A-Za-z0-9_-]` stays, every other byte, and a leading `_`,
+    /// becomes `=XX`.
     pub fn token(&self) -> String {
         let mut token = String::with_capacity(self.0.len());
         for (position, byte) in self.0.bytes().enumerate() {
-            let plain = byte.is_ascii_alphanumeric() || byte == b'-' || (byte == b'_' && position > 0);
+            let plain =
+                byte.is_ascii_alphanumeric() || byte == b'-' || (byte == b'_' && position > 0);
             if plain {
                 token.push(char::from(byte));
             } else {
@@ -51,8 +53,8 @@ impl WorkerName {
         token
     }
 
-    /// The name that a token stands for. A token that [`WorkerName::token`] would not have made is refused, so that
-    /// no two tokens mean the same worker.
+    /// The name that a token stands for. A token that [`WorkerName::token`] would not have made is
+    /// refused, so that no two tokens mean the same worker.
     pub fn from_token(token: &str) -> Result<Self, NameError> {
         let refused = || NameError::NotCanonical(token.to_owned());
         let mut bytes = Vec::with_capacity(token.len());
@@ -62,12 +64,15 @@ impl WorkerName {
                 bytes.push(byte);
                 continue;
             }
-            let (Some(high), Some(low)) = (rest.next().and_then(hex_digit), rest.next().and_then(hex_digit)) else {
+            let (Some(high), Some(low)) =
+                (rest.next().and_then(hex_digit), rest.next().and_then(hex_digit))
+            else {
                 return Err(refused());
             };
             bytes.push(high << 4 | low);
         }
-        let name: WorkerName = String::from_utf8(bytes).map_err(|_| refused())?.parse().map_err(|_| refused())?;
+        let name: WorkerName =
+            String::from_utf8(bytes).map_err(|_| refused())?.parse().map_err(|_| refused())?;
         if name.token() == token { Ok(name) } else { Err(refused()) }
     }
 }

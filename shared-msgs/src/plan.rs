@@ -1,10 +1,11 @@
-//! The plans, their states, and what a thread does in each: data, as in the damocles documentation, chapter 11.
+//! The plans, their states, and what a thread does in each: data, as in the damocles documentation,
+//! chapter 11.
 //!
 //! ```text
 //!  Plan::rows() : [ Row { state, stage, next: [(event, state)] } ]
 //! ```
-//! Names print exactly as operators know and type them (`PersistanceSubmitted` included). The worker's planner walks
-//! these tables; everybody else shows them.
+//! Names print exactly as operators know and type them (`PersistanceSubmitted` included). The
+//! worker's planner walks these tables; everybody else shows them.
 
 use std::{fmt, str::FromStr};
 
@@ -125,17 +126,33 @@ const SEALER: &[Row] = &[
     row(S::PieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::TreeDBuilt)]),
     row(S::TreeDBuilt, Stage::AssignTicket, &[(Event::AssignTicket, S::TicketAssigned)]),
     row(S::TicketAssigned, Stage::Pc1, &[(Event::Pc1, S::Pc1Done)]),
-    row(S::Pc1Done, Stage::Pc2, &[(Event::Pc2, S::Pc2Done), (Event::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded)]),
+    row(
+        S::Pc1Done,
+        Stage::Pc2,
+        &[(Event::Pc2, S::Pc2Done), (Event::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded)],
+    ),
     row(S::SyntheticPoRepNeeded, Stage::SyntheticPoRep, &[(Event::SyntheticPoRep, S::Pc2Done)]),
     row(S::Pc2Done, Stage::SubmitPreCommit, &[(Event::SubmitPc, S::PcSubmitted)]),
-    row(S::PcSubmitted, Stage::WaitPcLanded, &[(Event::ReSubmitPc, S::Pc2Done), (Event::CheckPc, S::PcLanded)]),
+    row(
+        S::PcSubmitted,
+        Stage::WaitPcLanded,
+        &[(Event::ReSubmitPc, S::Pc2Done), (Event::CheckPc, S::PcLanded)],
+    ),
     row(S::PcLanded, Stage::PersistFiles, &[(Event::Persist, S::Persisted)]),
-    row(S::Persisted, Stage::SubmitPersisted, &[(Event::SubmitPersistance, S::PersistanceSubmitted)]),
+    row(
+        S::Persisted,
+        Stage::SubmitPersisted,
+        &[(Event::SubmitPersistance, S::PersistanceSubmitted)],
+    ),
     row(S::PersistanceSubmitted, Stage::WaitSeed, &[(Event::AssignSeed, S::SeedAssigned)]),
     row(S::SeedAssigned, Stage::C1, &[(Event::C1, S::C1Done)]),
     row(S::C1Done, Stage::C2, &[(Event::C2, S::C2Done)]),
     row(S::C2Done, Stage::SubmitProof, &[(Event::SubmitProof, S::ProofSubmitted)]),
-    row(S::ProofSubmitted, Stage::WaitProofLanded, &[(Event::ReSubmitProof, S::C2Done), (Event::Finish, S::Finished)]),
+    row(
+        S::ProofSubmitted,
+        Stage::WaitProofLanded,
+        &[(Event::ReSubmitProof, S::C2Done), (Event::Finish, S::Finished)],
+    ),
     FINISHED,
     ABORTED,
 ];
@@ -147,7 +164,11 @@ const SNAPUP: &[Row] = &[
     row(S::TreeDBuilt, Stage::SnapEncode, &[(Event::SnapEncode, S::SnapEncoded)]),
     row(S::SnapEncoded, Stage::SnapProve, &[(Event::SnapProve, S::SnapProved)]),
     row(S::SnapProved, Stage::PersistFiles, &[(Event::Persist, S::Persisted)]),
-    row(S::Persisted, Stage::SubmitSnapupProof, &[(Event::RePersist, S::SnapProved), (Event::Finish, S::Finished)]),
+    row(
+        S::Persisted,
+        Stage::SubmitSnapupProof,
+        &[(Event::RePersist, S::SnapProved), (Event::Finish, S::Finished)],
+    ),
     FINISHED,
     ABORTED,
 ];
@@ -157,10 +178,18 @@ const REBUILD: &[Row] = &[
     row(S::Allocated, Stage::AddPieces, &[(Event::AddPiece, S::PieceAdded)]),
     row(S::PieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::TreeDBuilt)]),
     row(S::TreeDBuilt, Stage::Pc1, &[(Event::Pc1, S::Pc1Done)]),
-    row(S::Pc1Done, Stage::Pc2, &[(Event::Pc2, S::Pc2Done), (Event::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded)]),
+    row(
+        S::Pc1Done,
+        Stage::Pc2,
+        &[(Event::Pc2, S::Pc2Done), (Event::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded)],
+    ),
     row(S::SyntheticPoRepNeeded, Stage::SyntheticPoRep, &[(Event::SyntheticPoRep, S::Pc2Done)]),
     row(S::Pc2Done, Stage::C1, &[(Event::CheckSealed, S::SealedChecked)]),
-    row(S::SealedChecked, Stage::PrepareForSnapup, &[(Event::SkipSnap, S::SnapDone), (Event::AddPiece, S::SnapPieceAdded)]),
+    row(
+        S::SealedChecked,
+        Stage::PrepareForSnapup,
+        &[(Event::SkipSnap, S::SnapDone), (Event::AddPiece, S::SnapPieceAdded)],
+    ),
     row(S::SnapPieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::SnapTreeDBuilt)]),
     row(S::SnapTreeDBuilt, Stage::SnapEncode, &[(Event::SnapEncode, S::SnapEncoded)]),
     row(S::SnapEncoded, Stage::SnapProve, &[(Event::SnapProve, S::SnapDone)]),
@@ -195,19 +224,28 @@ const NIPOREP: &[Row] = &[
     row(S::TicketAssigned, Stage::Pc1, &[(Event::Pc1, S::Pc1Done)]),
     row(S::Pc1Done, Stage::Pc2, &[(Event::Pc2, S::Pc2Done)]),
     row(S::Pc2Done, Stage::PersistFiles, &[(Event::Persist, S::Persisted)]),
-    row(S::Persisted, Stage::SubmitPersisted, &[(Event::SubmitPersistance, S::PersistanceSubmitted)]),
+    row(
+        S::Persisted,
+        Stage::SubmitPersisted,
+        &[(Event::SubmitPersistance, S::PersistanceSubmitted)],
+    ),
     row(S::PersistanceSubmitted, Stage::WaitSeed, &[(Event::AssignSeed, S::SeedAssigned)]),
     row(S::SeedAssigned, Stage::C1, &[(Event::C1, S::C1Done)]),
     row(S::C1Done, Stage::C2, &[(Event::C2, S::C2Done)]),
     row(S::C2Done, Stage::SubmitProof, &[(Event::SubmitProof, S::ProofSubmitted)]),
-    row(S::ProofSubmitted, Stage::WaitProofLanded, &[(Event::ReSubmitProof, S::C2Done), (Event::Finish, S::Finished)]),
+    row(
+        S::ProofSubmitted,
+        Stage::WaitProofLanded,
+        &[(Event::ReSubmitProof, S::C2Done), (Event::Finish, S::Finished)],
+    ),
     FINISHED,
     ABORTED,
 ];
 
 impl Plan {
     /// Every plan.
-    pub const ALL: [Plan; 6] = [Plan::Sealer, Plan::Snapup, Plan::Rebuild, Plan::Unseal, Plan::Wdpost, Plan::Niporep];
+    pub const ALL: [Plan; 6] =
+        [Plan::Sealer, Plan::Snapup, Plan::Rebuild, Plan::Unseal, Plan::Wdpost, Plan::Niporep];
 
     /// The plan's name in configuration files and snapshots.
     pub fn name(self) -> &'static str {
@@ -287,10 +325,20 @@ mod tests {
             assert_eq!(rows.first().unwrap().state, State::Empty, "{plan}");
             assert_eq!(rows.last().unwrap().state, State::Aborted, "{plan}");
             for row in rows {
-                assert_eq!(rows.iter().filter(|other| other.state == row.state).count(), 1, "{plan} {}", row.state);
+                assert_eq!(
+                    rows.iter().filter(|other| other.state == row.state).count(),
+                    1,
+                    "{plan} {}",
+                    row.state
+                );
                 let ends = matches!(row.state, State::Finished | State::Aborted);
                 assert_eq!(row.next.is_empty(), ends, "{plan} {}", row.state);
-                assert_eq!(row.stage.is_none(), ends || row.state == State::Empty, "{plan} {}", row.state);
+                assert_eq!(
+                    row.stage.is_none(),
+                    ends || row.state == State::Empty,
+                    "{plan} {}",
+                    row.state
+                );
                 for (event, next) in row.next {
                     assert!(plan.row(*next).is_some(), "{plan}: {} --{event}--> {next}", row.state);
                     assert_eq!(plan.next(row.state, *event), Some(*next));
@@ -302,8 +350,13 @@ mod tests {
     #[test]
     fn every_state_can_be_reached() {
         for plan in Plan::ALL {
-            for row in plan.rows().iter().filter(|row| !matches!(row.state, State::Empty | State::Aborted)) {
-                let reached = plan.rows().iter().any(|from| from.next.iter().any(|(_, next)| *next == row.state));
+            for row in
+                plan.rows().iter().filter(|row| !matches!(row.state, State::Empty | State::Aborted))
+            {
+                let reached = plan
+                    .rows()
+                    .iter()
+                    .any(|from| from.next.iter().any(|(_, next)| *next == row.state));
                 assert!(reached, "{plan}: nothing leads to {}", row.state);
             }
         }
@@ -327,14 +380,20 @@ mod tests {
     #[test]
     fn resubmissions_go_back() {
         assert_eq!(Plan::Sealer.next(State::PcSubmitted, Event::ReSubmitPc), Some(State::Pc2Done));
-        assert_eq!(Plan::Sealer.next(State::ProofSubmitted, Event::ReSubmitProof), Some(State::C2Done));
+        assert_eq!(
+            Plan::Sealer.next(State::ProofSubmitted, Event::ReSubmitProof),
+            Some(State::C2Done)
+        );
         assert_eq!(Plan::Snapup.next(State::Persisted, Event::RePersist), Some(State::SnapProved));
         assert_eq!(Plan::Sealer.next(State::Empty, Event::C2), None);
     }
 
     #[test]
     fn names_are_typed_exactly() {
-        assert_eq!(Plan::Sealer.state_named("PersistanceSubmitted"), Some(State::PersistanceSubmitted));
+        assert_eq!(
+            Plan::Sealer.state_named("PersistanceSubmitted"),
+            Some(State::PersistanceSubmitted)
+        );
         assert_eq!(Plan::Sealer.state_named("PersistenceSubmitted"), None);
         assert_eq!(Plan::Sealer.state_named("SnapEncoded"), None);
         assert_eq!("sealer".parse(), Ok(Plan::Sealer));

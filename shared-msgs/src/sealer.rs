@@ -1,8 +1,9 @@
 //! What a worker asks of the sector manager: `sealer.<method>`.
 //!
-//! The messages hold exactly the information of damocles's sector-manager interface (v0.11), as named fields in
-//! snake_case, so that a relay to a running damocles sector manager is a pure mapping. What changes something carries
-//! a `request_id` beside: the same id gets the same result, however often it is asked.
+//! The messages hold exactly the information of damocles's sector-manager interface (v0.11), as
+//! named fields in snake_case, so that a relay to a running damocles sector manager is a pure
+//! mapping. What changes something carries a `request_id` beside: the same id gets the same result,
+//! however often it is asked.
 //!
 //! A reply is `{"result": …}` ([`SealerReply`]) or an [`crate::error::ErrorReply`].
 //!
@@ -62,25 +63,36 @@ impl FromStr for SectorId {
         };
         match parse() {
             Some(sector) if sector.to_string() == text => Ok(sector),
-            _ => Err(format!("{text:?} is no sector: write it as s-t0<miner>-<number>, e.g. s-t010000-2")),
+            _ => Err(format!(
+                "{text:?} is no sector: write it as s-t0<miner>-<number>, e.g. s-t010000-2"
+            )),
         }
     }
 }
 
-/// The number of a registered seal proof type (Filecoin actors, `RegisteredSealProof`), e.g. 5 for 2 KiB V1_1.
+/// The number of a registered seal proof type (Filecoin actors, `RegisteredSealProof`), e.g. 5 for
+/// 2 KiB V1_1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SealProofType(pub i64);
 
-/// The sector sizes that Filecoin has, by name and in bytes, in the order in which the registered numbers of each proof
-/// version list them.
-pub const SECTOR_SIZES: [(&str, u64); 5] =
-    [("2KiB", 2 << 10), ("8MiB", 8 << 20), ("512MiB", 512 << 20), ("32GiB", 32 << 30), ("64GiB", 64 << 30)];
+/// The sector sizes that Filecoin has, by name and in bytes, in the order in which the registered
+/// numbers of each proof version list them.
+pub const SECTOR_SIZES: [(&str, u64); 5] = [
+    ("2KiB", 2 << 10),
+    ("8MiB", 8 << 20),
+    ("512MiB", 512 << 20),
+    ("32GiB", 32 << 30),
+    ("64GiB", 64 << 30),
+];
 
 impl SealProofType {
     /// The V1_1 proof of a sector size in bytes; `None` for a size that Filecoin does not have.
     pub fn of_sector_size(bytes: u64) -> Option<Self> {
-        SECTOR_SIZES.iter().position(|(_, size)| *size == bytes).map(|position| SealProofType(5 + position as i64))
+        SECTOR_SIZES
+            .iter()
+            .position(|(_, size)| *size == bytes)
+            .map(|position| SealProofType(5 + position as i64))
     }
 
     /// The sector size in bytes; `None` for a number that is not registered.
@@ -189,7 +201,8 @@ pub struct SectorPiece {
     /// The deal; a piece without one is filler.
     #[serde(default)]
     pub deal_info: Option<DealInfo>,
-    /// Where its bytes can be had by HTTP, for workers that do not have them in a directory of their own.
+    /// Where its bytes can be had by HTTP, for workers that do not have them in a directory of
+    /// their own.
     #[serde(default)]
     pub url: Option<String>,
 }
@@ -203,8 +216,8 @@ pub struct PieceInfo {
     pub piece_cid: String,
 }
 
-/// Bytes of data that so many padded bytes hold: fr32 padding puts 2 bits after every 254 (Filecoin spec, Piece: data
-/// representation).
+/// Bytes of data that so many padded bytes hold: fr32 padding puts 2 bits after every 254 (Filecoin
+/// spec, Piece: data representation).
 pub fn unpadded(padded: u64) -> u64 {
     padded / 128 * 127
 }
@@ -389,7 +402,8 @@ pub struct PollProofState {
     pub sector: SectorId,
 }
 
-/// The event of a [`ReportState`] that says only that the sector is still in hand; both states are the same then.
+/// The event of a [`ReportState`] that says only that the sector is still in hand; both states are
+/// the same then.
 pub const HEARTBEAT: &str = "Heartbeat";
 
 /// Tells the sector manager what a sector's thread did.
@@ -435,8 +449,9 @@ pub struct ReportedFailure {
     pub desc: String,
 }
 
-/// What the sector manager thinks of the sector. With an `abort_reason` the worker gives it up (damocles issue 737); a sector
-/// that is `finalized` before the worker has said so is somebody else's, and the worker lets go of it.
+/// What the sector manager thinks of the sector. With an `abort_reason` the worker gives it up
+/// (damocles issue 737); a sector that is `finalized` before the worker has said so is somebody
+/// else's, and the worker lets go of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportStateReply {
     /// The sector.
@@ -782,7 +797,9 @@ mod tests {
         let sector = SectorId { miner: 10000, number: 2 };
         assert_eq!(sector.to_string(), "s-t010000-2");
         assert_eq!("s-t010000-2".parse(), Ok(sector));
-        for wrong in ["", "s-t010000", "s-t010000-", "t010000-2", "s-t010000-02", "s-t010000-2x", "s-t0+1-2"] {
+        for wrong in
+            ["", "s-t010000", "s-t010000-", "t010000-2", "s-t010000-02", "s-t010000-2x", "s-t0+1-2"]
+        {
             assert!(wrong.parse::<SectorId>().is_err(), "{wrong:?} was accepted");
         }
     }
@@ -793,14 +810,25 @@ mod tests {
         assert_eq!(proof, SealProofType(5));
         assert_eq!(proof.name().unwrap(), "StackedDrg2KiBV1_1");
         assert_eq!(SealProofType(13).name().unwrap(), "StackedDrg32GiBV1_1_Feat_SyntheticPoRep");
-        assert_eq!(SealProofType(15).name().unwrap(), "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep");
+        assert_eq!(
+            SealProofType(15).name().unwrap(),
+            "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"
+        );
         assert_eq!(SealProofType(8).sector_size(), Some(32 << 30));
         assert!(SealProofType(10).is_synthetic() && !proof.is_synthetic());
         for unknown in [-1, 20, i64::MAX, i64::MIN] {
-            assert_eq!((SealProofType(unknown).name(), SealProofType(unknown).sector_size()), (None, None));
+            assert_eq!(
+                (SealProofType(unknown).name(), SealProofType(unknown).sector_size()),
+                (None, None)
+            );
         }
         assert_eq!(SealProofType::of_sector_size(4096), None);
-        let names = [proof.update_name(), proof.window_post_name(), proof.synthetic().name(), SealProofType(8).non_interactive().name()];
+        let names = [
+            proof.update_name(),
+            proof.window_post_name(),
+            proof.synthetic().name(),
+            SealProofType(8).non_interactive().name(),
+        ];
         let expected = [
             "StackedDrg2KiBV1",
             "StackedDrgWindow2KiBV1_2",
@@ -814,28 +842,42 @@ mod tests {
     fn requests_and_replies_are_pinned_in_json() {
         let request = AllocateSector {
             request_id: Id::NIL,
-            spec: AllocateSectorSpec { allowed_miners: Some(vec![10000]), allowed_proof_types: Some(vec![SealProofType(5)]) },
+            spec: AllocateSectorSpec {
+                allowed_miners: Some(vec![10000]),
+                allowed_proof_types: Some(vec![SealProofType(5)]),
+            },
         };
         let expected = json!({
             "request_id": "00000000-0000-0000-0000-000000000000",
             "spec": {"allowed_miners": [10000], "allowed_proof_types": [5]},
         });
         assert_eq!(serde_json::to_value(request).unwrap(), expected);
-        let sector = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
+        let sector = AllocatedSector {
+            id: SectorId { miner: 10000, number: 2 },
+            proof_type: SealProofType(5),
+        };
         let expected = json!({"result": {"id": {"miner": 10000, "number": 2}, "proof_type": 5}});
         assert_eq!(serde_json::to_value(SealerReply { result: Some(sector) }).unwrap(), expected);
         let ticket = Ticket { ticket: Randomness([1; 32]), epoch: 7 };
-        let expected = json!({"ticket": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "epoch": 7});
+        let expected =
+            json!({"ticket": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "epoch": 7});
         assert_eq!(serde_json::to_value(ticket).unwrap(), expected);
         let reply = SubmitReply { res: SubmitResult::MismatchedSubmission, desc: None };
-        assert_eq!(serde_json::to_value(reply).unwrap(), json!({"res": "mismatched_submission", "desc": null}));
+        assert_eq!(
+            serde_json::to_value(reply).unwrap(),
+            json!({"res": "mismatched_submission", "desc": null})
+        );
     }
 
     #[test]
     fn nothing_to_give_and_done_are_replies_too() {
         for encoding in [Encoding::Json, Encoding::Msgpack] {
-            let nothing = encoding.encode(&SealerReply::<Option<AllocatedSector>> { result: None }).unwrap();
-            assert_eq!(decode::<SealerReply<Option<AllocatedSector>>>(&nothing).unwrap().result, None);
+            let nothing =
+                encoding.encode(&SealerReply::<Option<AllocatedSector>> { result: None }).unwrap();
+            assert_eq!(
+                decode::<SealerReply<Option<AllocatedSector>>>(&nothing).unwrap().result,
+                None
+            );
             let done = encoding.encode(&SealerReply::<Done> { result: () }).unwrap();
             assert_eq!(decode::<SealerReply<Done>>(&done).unwrap().result, ());
         }

@@ -1,5 +1,5 @@
-//! Which threads a command is for. The same text selects at the tool, which lists what it would hit, and in the worker,
-//! where each thread asks again at the moment it acts.
+//! Which threads a command is for. The same text selects at the tool, which lists what it would
+//! hit, and in the worker, where each thread asks again at the moment it acts.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::{Regex, RegexBuilder};
@@ -15,8 +15,8 @@ const MAX_COMPILED_BYTES: usize = 1 << 20;
 /// The names that [`Selector::status`] knows, see [`crate::snapshot::ThreadStatus::name`].
 pub const STATUSES: [&str; 5] = ["idle", "running", "waiting", "pause_pending", "paused"];
 
-/// The threads for which every given part holds; of a part with several values one has to. Something must be given:
-/// all threads of all workers are `all`.
+/// The threads for which every given part holds; of a part with several values one has to.
+/// Something must be given: all threads of all workers are `all`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Selector {
@@ -59,12 +59,16 @@ impl Selector {
     pub fn compile(&self) -> Result<Selection, String> {
         let Selector { all, worker, index, state, plan, status, error, sector } = self;
         let texts = [worker, state, plan, status, sector];
-        let given = texts.iter().any(|texts| !texts.is_empty()) || !index.is_empty() || error.is_some();
+        let given =
+            texts.iter().any(|texts| !texts.is_empty()) || !index.is_empty() || error.is_some();
         if !all && !given {
             return Err("the selector names no thread: give one of its parts, or all".into());
         }
-        if texts.iter().map(|texts| texts.len()).chain([index.len()]).any(|items| items > MAX_ITEMS) {
-            return Err(format!("the selector has more than {MAX_ITEMS} values in one of its parts"));
+        if texts.iter().map(|texts| texts.len()).chain([index.len()]).any(|items| items > MAX_ITEMS)
+        {
+            return Err(format!(
+                "the selector has more than {MAX_ITEMS} values in one of its parts"
+            ));
         }
         if texts.iter().copied().flatten().chain(error).any(|text| text.len() > MAX_ITEM_BYTES) {
             return Err(format!("the selector has a value of more than {MAX_ITEM_BYTES} bytes"));
@@ -89,7 +93,10 @@ fn globs(texts: &[String]) -> Result<GlobSet, String> {
 }
 
 fn regex(text: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(text).size_limit(MAX_COMPILED_BYTES).dfa_size_limit(MAX_COMPILED_BYTES).build();
+    let built = RegexBuilder::new(text)
+        .size_limit(MAX_COMPILED_BYTES)
+        .dfa_size_limit(MAX_COMPILED_BYTES)
+        .build();
     built.map_err(|error| format!("error is no regular expression: {error}"))
 }
 
@@ -102,13 +109,18 @@ impl Selection {
     /// Whether this thread, of a worker that fits, is meant.
     pub fn fits(&self, thread: &ThreadSnapshot) -> bool {
         let Selector { index, state, plan, status, sector, .. } = &self.selector;
-        let one_of = |wanted: &[String], value: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == value);
+        let one_of = |wanted: &[String], value: &str| {
+            wanted.is_empty() || wanted.iter().any(|wanted| wanted == value)
+        };
         (index.is_empty() || index.contains(&thread.index))
             && one_of(state, &thread.state)
             && one_of(plan, &thread.plan)
             && one_of(status, thread.status.name())
-            && (sector.is_empty() || thread.sector_id.as_ref().is_some_and(|id| sector.contains(id)))
-            && self.error.as_ref().is_none_or(|error| thread.last_err.as_deref().is_some_and(|text| error.is_match(text)))
+            && (sector.is_empty()
+                || thread.sector_id.as_ref().is_some_and(|id| sector.contains(id)))
+            && self.error.as_ref().is_none_or(|error| {
+                thread.last_err.as_deref().is_some_and(|text| error.is_match(text))
+            })
     }
 }
 
@@ -162,8 +174,12 @@ mod tests {
     fn a_thread_without_error_or_sector_fits_no_wish_for_one() {
         let empty = ThreadSnapshot { sector_id: None, last_err: None, ..thread() };
         let selection = |selector: Selector| selector.compile().unwrap();
-        assert!(!selection(Selector { error: Some(".*".into()), ..Selector::default() }).fits(&empty));
-        assert!(!selection(Selector { sector: vec!["".into()], ..Selector::default() }).fits(&empty));
+        assert!(
+            !selection(Selector { error: Some(".*".into()), ..Selector::default() }).fits(&empty)
+        );
+        assert!(
+            !selection(Selector { sector: vec!["".into()], ..Selector::default() }).fits(&empty)
+        );
     }
 
     #[test]
@@ -178,7 +194,10 @@ mod tests {
             (json!({"worker": ["x".repeat(2000)]}), "1024"),
             (json!({"index": (0..300).collect::<Vec<u32>>()}), "256"),
         ] {
-            let refused = serde_json::from_value::<Selector>(selector.clone()).unwrap().compile().unwrap_err();
+            let refused = serde_json::from_value::<Selector>(selector.clone())
+                .unwrap()
+                .compile()
+                .unwrap_err();
             assert!(refused.contains(named), "{selector}: {refused}");
         }
     }

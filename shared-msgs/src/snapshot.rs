@@ -1,7 +1,8 @@
-//! What a worker says about itself: one [`WorkerSnapshot`] with a [`ThreadSnapshot`] for each sealing thread.
+//! What a worker says about itself: one [`WorkerSnapshot`] with a [`ThreadSnapshot`] for each
+//! sealing thread.
 //!
-//! Readers take the worker's identity from the subject, never from the payload. States and stages are text here, and
-//! every sum has an `Other` case, so an older reader never loses a newer worker.
+//! Readers take the worker's identity from the subject, never from the payload. States and stages
+//! are text here, and every sum has an `Other` case, so an older reader never loses a newer worker.
 
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,8 @@ pub struct WorkerSnapshot {
     pub name: String,
     /// A new one for each start of the process.
     pub instance_id: Id,
-    /// The lease under which the process speaks for the name, see [`crate::lease`]; absent without JetStream. Of two
-    /// processes of one name, the one with the higher epoch is the newer.
+    /// The lease under which the process speaks for the name, see [`crate::lease`]; absent without
+    /// JetStream. Of two processes of one name, the one with the higher epoch is the newer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
     /// Grows with every snapshot of one instance; see [`WorkerSnapshot::supersedes`].
@@ -135,8 +136,9 @@ pub struct ThreadSnapshot {
     /// Retries of the current stage after temporary failures.
     #[serde(default)]
     pub retry: u32,
-    /// What becomes of the job when its stage ends, or when an operator who paused the thread resumes it, e.g. `given up,
-    /// ended by the sector manager: bad disk`. At most [`MAX_END_PENDING_BYTES`].
+    /// What becomes of the job when its stage ends, or when an operator who paused the thread
+    /// resumes it, e.g. `given up, ended by the sector manager: bad disk`. At most
+    /// [`MAX_END_PENDING_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_pending: Option<String>,
     /// The newest failure, with its level: `permanent: …`. At most [`MAX_LAST_ERR_BYTES`].
@@ -144,7 +146,8 @@ pub struct ThreadSnapshot {
     pub last_err: Option<String>,
 }
 
-/// What a thread does right now. Elapsed times are milliseconds at the moment the snapshot was taken.
+/// What a thread does right now. Elapsed times are milliseconds at the moment the snapshot was
+/// taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ThreadStatus {
@@ -230,7 +233,9 @@ impl ThreadStatus {
     /// For how long the thread has been paused; `None` while it is not.
     pub fn paused_for(&self) -> Option<std::time::Duration> {
         match self {
-            ThreadStatus::Paused { elapsed_ms, .. } => Some(std::time::Duration::from_millis(*elapsed_ms)),
+            ThreadStatus::Paused { elapsed_ms, .. } => {
+                Some(std::time::Duration::from_millis(*elapsed_ms))
+            }
             _ => None,
         }
     }
@@ -239,12 +244,16 @@ impl ThreadStatus {
 impl Summary {
     /// Counts threads as damocles does: idle ones are neither paused, running nor waiting.
     pub fn of(threads: &[ThreadSnapshot]) -> Summary {
-        let count = |test: fn(&ThreadSnapshot) -> bool| threads.iter().filter(|thread| test(thread)).count() as u32;
+        let count = |test: fn(&ThreadSnapshot) -> bool| {
+            threads.iter().filter(|thread| test(thread)).count() as u32
+        };
         Summary {
             threads: threads.len() as u32,
             empty: count(|t| t.sector_id.is_none()),
             paused: count(|t| matches!(t.status, ThreadStatus::Paused { .. })),
-            running: count(|t| matches!(t.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. })),
+            running: count(|t| {
+                matches!(t.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. })
+            }),
             waiting: count(|t| matches!(t.status, ThreadStatus::Waiting { .. })),
             errors: count(|t| t.last_err.is_some()),
             cordoned: count(|t| t.cordoned),
@@ -253,8 +262,8 @@ impl Summary {
 }
 
 impl WorkerSnapshot {
-    /// Whether this snapshot replaces `current` when both come from the same instance. (Instances are not ordered:
-    /// which of two is the newer one is the reader's to know.)
+    /// Whether this snapshot replaces `current` when both come from the same instance. (Instances
+    /// are not ordered: which of two is the newer one is the reader's to know.)
     pub fn supersedes(&self, current: &WorkerSnapshot) -> bool {
         self.instance_id == current.instance_id && self.seq > current.seq
     }
@@ -350,28 +359,47 @@ mod tests {
     fn statuses_are_pinned_and_the_messagepack_round_trip_keeps_them() {
         let all = [
             (ThreadStatus::Idle, json!({"kind": "idle"})),
-            (ThreadStatus::Running { elapsed_ms: 5, processor: None, progress: None }, json!({"kind": "running", "elapsed_ms": 5})),
             (
-                ThreadStatus::Running { elapsed_ms: 5, processor: None, progress: Some("layer 7 of 11".into()) },
+                ThreadStatus::Running { elapsed_ms: 5, processor: None, progress: None },
+                json!({"kind": "running", "elapsed_ms": 5}),
+            ),
+            (
+                ThreadStatus::Running {
+                    elapsed_ms: 5,
+                    processor: None,
+                    progress: Some("layer 7 of 11".into()),
+                },
                 json!({"kind": "running", "elapsed_ms": 5, "progress": "layer 7 of 11"}),
             ),
             (
                 ThreadStatus::Waiting { elapsed_ms: 5, reason: "retry 2 of 5".into() },
                 json!({"kind": "waiting", "elapsed_ms": 5, "for": "retry 2 of 5"}),
             ),
-            (ThreadStatus::PausePending { elapsed_ms: 5, progress: None }, json!({"kind": "pause_pending", "elapsed_ms": 5})),
-            (ThreadStatus::Paused { elapsed_ms: 5, by: PausedBy::Operator }, json!({"kind": "paused", "elapsed_ms": 5, "by": "operator"})),
+            (
+                ThreadStatus::PausePending { elapsed_ms: 5, progress: None },
+                json!({"kind": "pause_pending", "elapsed_ms": 5}),
+            ),
+            (
+                ThreadStatus::Paused { elapsed_ms: 5, by: PausedBy::Operator },
+                json!({"kind": "paused", "elapsed_ms": 5, "by": "operator"}),
+            ),
         ];
         for (status, expected) in all {
             assert_eq!(serde_json::to_value(&status).unwrap(), expected);
             let whole = snapshot(vec![thread(0, status)]);
-            assert_eq!(decode::<WorkerSnapshot>(&Encoding::Msgpack.encode(&whole).unwrap()).unwrap(), whole);
+            assert_eq!(
+                decode::<WorkerSnapshot>(&Encoding::Msgpack.encode(&whole).unwrap()).unwrap(),
+                whole
+            );
         }
     }
 
     #[test]
     fn an_end_that_is_pending_is_a_text_beside_the_status() {
-        let ends = ThreadSnapshot { end_pending: Some("given up, bad disk".into()), ..thread(0, ThreadStatus::Idle) };
+        let ends = ThreadSnapshot {
+            end_pending: Some("given up, bad disk".into()),
+            ..thread(0, ThreadStatus::Idle)
+        };
         let written = serde_json::to_value(&ends).unwrap();
         assert_eq!(written["end_pending"], "given up, bad disk");
         assert_eq!(serde_json::from_value::<ThreadSnapshot>(written).unwrap(), ends);
@@ -400,7 +428,15 @@ mod tests {
         threads[0].sector_id = None;
         threads[4].last_err = Some("x".into());
         threads[1].cordoned = true;
-        let expected = Summary { threads: 5, empty: 1, paused: 1, running: 2, waiting: 1, errors: 1, cordoned: 1 };
+        let expected = Summary {
+            threads: 5,
+            empty: 1,
+            paused: 1,
+            running: 2,
+            waiting: 1,
+            errors: 1,
+            cordoned: 1,
+        };
         assert_eq!(Summary::of(&threads), expected);
     }
 
@@ -410,7 +446,11 @@ mod tests {
         let later = WorkerSnapshot { seq: 8, ..current.clone() };
         let other = WorkerSnapshot { instance_id: Id::generate(), ..later.clone() };
         assert!(later.supersedes(&current));
-        assert!(!current.supersedes(&later) && !current.supersedes(&current) && !other.supersedes(&current));
+        assert!(
+            !current.supersedes(&later)
+                && !current.supersedes(&current)
+                && !other.supersedes(&current)
+        );
     }
 
     proptest! {

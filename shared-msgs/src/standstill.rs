@@ -1,4 +1,5 @@
-//! Something that should go on and does not: after a while it is said, again now and then, and when it is over.
+//! Something that should go on and does not: after a while it is said, again now and then, and when
+//! it is over.
 
 use std::time::Duration;
 
@@ -59,9 +60,13 @@ mod tests {
     #[test]
     fn a_standstill_is_said_at_once_again_every_five_minutes_and_when_it_is_over() {
         let (mut announcer, began) = (Announcer::default(), Instant::now());
-        let mut look = |stands_still, secs| announcer.look(stands_still, began + Duration::from_secs(secs));
+        let mut look =
+            |stands_still, secs| announcer.look(stands_still, began + Duration::from_secs(secs));
         assert_eq!(look(false, 0), None);
-        assert_eq!((look(true, 1), look(true, 2), look(true, 300)), (Some(Say::StandsStill), None, None));
+        assert_eq!(
+            (look(true, 1), look(true, 2), look(true, 300)),
+            (Some(Say::StandsStill), None, None)
+        );
         assert_eq!((look(true, 301), look(true, 302)), (Some(Say::StandsStill), None));
         assert_eq!((look(false, 303), look(false, 304)), (Some(Say::GoesOn), None));
         assert_eq!(look(true, 305), Some(Say::StandsStill));

@@ -4,8 +4,8 @@
 //!  <p>.v1.state.w1  ──▶ live to all subscribers
 //!         └─ subject transform ──▶ $KV.<P>_STATE.w1   stored, one message per key
 //! ```
-//! A stream can be edited by others, and `nats kv edit` drops the subject and the transform: the bucket then stays as it was,
-//! while workers go on reporting.
+//! A stream can be edited by others, and `nats kv edit` drops the subject and the transform: the
+//! bucket then stays as it was, while workers go on reporting.
 
 use std::time::Duration;
 
@@ -18,14 +18,18 @@ use crate::subject::Prefix;
 
 /// What turns a state's subject into its key.
 pub fn transform(prefix: &Prefix) -> stream::SubjectTransform {
-    stream::SubjectTransform { source: prefix.state_of_all(), destination: prefix.state_key("{{wildcard(1)}}") }
+    stream::SubjectTransform {
+        source: prefix.state_of_all(),
+        destination: prefix.state_key("{{wildcard(1)}}"),
+    }
 }
 
 /// Why states do not get into a bucket that is like this, if so, and how to mend it.
 pub fn trouble(prefix: &Prefix, config: &stream::Config) -> Option<String> {
     let wanted = transform(prefix);
-    let transformed =
-        |existing: &stream::SubjectTransform| (&existing.source, &existing.destination) == (&wanted.source, &wanted.destination);
+    let transformed = |existing: &stream::SubjectTransform| {
+        (&existing.source, &existing.destination) == (&wanted.source, &wanted.destination)
+    };
     let what = if !config.subjects.iter().any(|subject| covers(subject, &wanted.source)) {
         format!("its stream no longer has the subject {}", wanted.source)
     } else if !config.subject_transform.as_ref().is_some_and(transformed) {
@@ -33,7 +37,8 @@ pub fn trouble(prefix: &Prefix, config: &stream::Config) -> Option<String> {
     } else {
         return None;
     };
-    let (bucket, stream, keys) = (prefix.state_bucket(), prefix.state_stream(), prefix.state_key(">"));
+    let (bucket, stream, keys) =
+        (prefix.state_bucket(), prefix.state_stream(), prefix.state_key(">"));
     let stream::SubjectTransform { source, destination } = wanted;
     Some(format!(
         "the state bucket {bucket} no longer receives the workers' states: {what}. What is stored there is old, and a manager that starts now \
@@ -45,7 +50,10 @@ pub fn trouble(prefix: &Prefix, config: &stream::Config) -> Option<String> {
 /// The same of the bucket as it is now; `None` too if it cannot be asked.
 pub async fn trouble_now(client: &Client, prefix: &Prefix, deadline: Duration) -> Option<String> {
     let jetstream = jetstream::new(client.clone());
-    let stream = tokio::time::timeout(deadline, jetstream.get_stream(prefix.state_stream())).await.ok()?.ok()?;
+    let stream = tokio::time::timeout(deadline, jetstream.get_stream(prefix.state_stream()))
+        .await
+        .ok()?
+        .ok()?;
     trouble(prefix, &stream.cached_info().config)
 }
 
@@ -68,7 +76,11 @@ mod tests {
     use super::*;
 
     fn config(subjects: &[&str], transform: Option<stream::SubjectTransform>) -> stream::Config {
-        stream::Config { subjects: subjects.iter().map(ToString::to_string).collect(), subject_transform: transform, ..Default::default() }
+        stream::Config {
+            subjects: subjects.iter().map(ToString::to_string).collect(),
+            subject_transform: transform,
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -78,11 +90,26 @@ mod tests {
         let trouble = |subjects: &[&str], transform| trouble(&prefix, &config(subjects, transform));
         assert_eq!(trouble(&[states, keys], Some(transform(&prefix))), None);
         assert_eq!(trouble(&[keys, "damocles.v1.>"], Some(transform(&prefix))), None);
-        assert!(trouble(&[keys], Some(transform(&prefix))).unwrap().contains("no longer has the subject damocles.v1.state.*"));
+        assert!(
+            trouble(&[keys], Some(transform(&prefix)))
+                .unwrap()
+                .contains("no longer has the subject damocles.v1.state.*")
+        );
         let said = trouble(&[keys, states], None).unwrap();
-        assert!(said.contains("no longer transforms damocles.v1.state.* to $KV.DAMOCLES_STATE.{{wildcard(1)}}"), "{said}");
-        assert!(said.contains("nats stream edit KV_DAMOCLES_STATE --subjects '$KV.DAMOCLES_STATE.>' "), "{said}");
-        let other = stream::SubjectTransform { source: states.into(), destination: "x.{{wildcard(1)}}".into() };
+        assert!(
+            said.contains(
+                "no longer transforms damocles.v1.state.* to $KV.DAMOCLES_STATE.{{wildcard(1)}}"
+            ),
+            "{said}"
+        );
+        assert!(
+            said.contains("nats stream edit KV_DAMOCLES_STATE --subjects '$KV.DAMOCLES_STATE.>' "),
+            "{said}"
+        );
+        let other = stream::SubjectTransform {
+            source: states.into(),
+            destination: "x.{{wildcard(1)}}".into(),
+        };
         assert!(trouble(&[keys, states], Some(other)).is_some());
     }
 

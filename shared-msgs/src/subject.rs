@@ -24,19 +24,21 @@ pub const API_QUEUE: &str = "mgr";
 pub const SEALER_QUEUE: &str = "sealer";
 /// The prefix where none is configured.
 pub const DEFAULT_PREFIX: &str = "damocles";
-/// Reply subjects start so in every NATS client; responders answer to no others, or a caller could make them publish
-/// anywhere they are allowed to.
+/// Reply subjects start so in every NATS client; responders answer to no others, or a caller could
+/// make them publish anywhere they are allowed to.
 pub const INBOX_PREFIX: &str = "_INBOX";
 
-/// The first part of every subject: lower-case letters, digits, `-` and `.`, at most 32 characters. Several systems
-/// share one NATS server under different prefixes.
+/// The first part of every subject: lower-case letters, digits, `-` and `.`, at most 32 characters.
+/// Several systems share one NATS server under different prefixes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Prefix(String);
 
 /// Why a text is no prefix.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is no subject prefix: use 1 to 32 lower-case letters, digits, '-' and '.', with no '.' at an end or beside another")]
+#[error(
+    "{0:?} is no subject prefix: use 1 to 32 lower-case letters, digits, '-' and '.', with no '.' at an end or beside another"
+)]
 pub struct PrefixError(String);
 
 impl Prefix {
@@ -88,7 +90,8 @@ impl Prefix {
 
     /// The worker that an event's subject belongs to; `None` for any other subject.
     pub fn worker_of_event(&self, subject: &str) -> Option<WorkerName> {
-        let (token, _kind) = subject.strip_prefix(self.0.as_str())?.strip_prefix(".v1.event.")?.split_once('.')?;
+        let (token, _kind) =
+            subject.strip_prefix(self.0.as_str())?.strip_prefix(".v1.event.")?.split_once('.')?;
         WorkerName::from_token(token).ok()
     }
 
@@ -104,7 +107,9 @@ impl Prefix {
 
     /// The worker that an operator means by a name or a Dest.
     pub fn worker_named(&self, name_or_dest: &str) -> Result<WorkerName, crate::name::NameError> {
-        let token = name_or_dest.strip_prefix(self.0.as_str()).and_then(|rest| rest.strip_prefix(".v1.cmd."));
+        let token = name_or_dest
+            .strip_prefix(self.0.as_str())
+            .and_then(|rest| rest.strip_prefix(".v1.cmd."));
         match token.map(WorkerName::from_token) {
             Some(Ok(name)) => Ok(name),
             _ => name_or_dest.parse(),
@@ -126,7 +131,8 @@ impl Prefix {
         format!("KV_{}", self.state_bucket())
     }
 
-    /// The bucket that says which process owns each worker's name, `DAMOCLES_LEASE` for the default prefix.
+    /// The bucket that says which process owns each worker's name, `DAMOCLES_LEASE` for the default
+    /// prefix.
     pub fn lease_bucket(&self) -> String {
         format!("{}_LEASE", self.upper())
     }
@@ -188,9 +194,15 @@ impl FromStr for Prefix {
     type Err = PrefixError;
 
     fn from_str(text: &str) -> Result<Self, PrefixError> {
-        let characters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+        let characters = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
         let tokens = text.split('.').all(|token| !token.is_empty());
-        if characters && tokens && text.len() <= 32 { Ok(Prefix(text.to_owned())) } else { Err(PrefixError(text.to_owned())) }
+        if characters && tokens && text.len() <= 32 {
+            Ok(Prefix(text.to_owned()))
+        } else {
+            Err(PrefixError(text.to_owned()))
+        }
     }
 }
 
@@ -242,7 +254,12 @@ mod tests {
     #[test]
     fn a_state_subject_of_another_prefix_or_a_token_that_is_not_canonical_names_nobody() {
         let prefix = Prefix::default();
-        for subject in ["other.v1.state.w1", "damocles.v1.state.a.b", "damocles.v1.state.=41", "damocles.v1.cmd.w1"] {
+        for subject in [
+            "other.v1.state.w1",
+            "damocles.v1.state.a.b",
+            "damocles.v1.state.=41",
+            "damocles.v1.cmd.w1",
+        ] {
             assert_eq!(prefix.worker_of_state(subject), None, "{subject}");
         }
     }

@@ -1,4 +1,5 @@
-//! Tasks that must not end while their process runs. One that ends nevertheless is noticed at once, with its name and why.
+//! Tasks that must not end while their process runs. One that ends nevertheless is noticed at once,
+//! with its name and why.
 
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
@@ -41,7 +42,10 @@ pub async fn endless(does: impl Into<String>, work: impl Future<Output = ()>) ->
 
 /// A panic in words.
 pub fn panicked(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", text.unwrap_or("no text"))
 }
 
@@ -61,7 +65,11 @@ impl Tasks {
     }
 
     /// Spawns one.
-    pub fn spawn(&self, does: impl Into<String> + Send + 'static, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub fn spawn(
+        &self,
+        does: impl Into<String> + Send + 'static,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
         let ended = self.0.clone();
         tokio::spawn(async move {
             // When nobody listens any more the process ends anyway.
@@ -71,8 +79,8 @@ impl Tasks {
 }
 
 impl Ended {
-    /// Waits for the first task that ends. A panic takes away what other tasks live on: of those that end at the same time
-    /// it is the one.
+    /// Waits for the first task that ends. A panic takes away what other tasks live on: of those
+    /// that end at the same time it is the one.
     pub async fn first(&mut self) -> TaskEnded {
         let Some(first) = self.0.recv().await else { return std::future::pending().await };
         if first.why != Why::Returned {
@@ -104,7 +112,10 @@ mod tests {
             let _source = source;
             panic!("first")
         });
-        assert_eq!(ended.first().await.to_string(), "the task that fails has ended: panicked: first");
+        assert_eq!(
+            ended.first().await.to_string(),
+            "the task that fails has ended: panicked: first"
+        );
         tasks.spawn("returns before", async {});
         tokio::task::yield_now().await;
         tasks.spawn("fails later", async { panic!("second") });
@@ -116,8 +127,14 @@ mod tests {
         let (tasks, mut ended) = Tasks::new();
         tasks.spawn("waits", std::future::pending());
         tasks.spawn("fails", async { panic!("at {}", 7) });
-        assert_eq!(ended.first().await.to_string(), "the task that fails has ended: panicked: at 7");
+        assert_eq!(
+            ended.first().await.to_string(),
+            "the task that fails has ended: panicked: at 7"
+        );
         tasks.spawn("returns", async {});
-        assert_eq!(ended.first().await.to_string(), "the task that returns has ended: it has nothing left to do");
+        assert_eq!(
+            ended.first().await.to_string(),
+            "the task that returns has ended: it has nothing left to do"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! A worker's commands as the command-line tools give them: ask the worker itself, and say in a sentence what came of
-//! it. `damocles-worker worker …` and `damocles-manager util worker …` are the same client.
+//! A worker's commands as the command-line tools give them: ask the worker itself, and say in a
+//! sentence what came of it. `damocles-worker worker …` and `damocles-manager util worker …` are
+//! the same client.
 //!
 //! ```text
 //!  answered          -> the reply, or what the worker refused and why
@@ -75,22 +76,32 @@ impl WorkerClient {
     /// The worker's state, taken now.
     pub async fn list(&self) -> Result<WorkerSnapshot, Unanswered> {
         let subject = self.prefix.command(&self.worker, verb::LIST);
-        match read(&self.client, &subject, Encoding::Json, &serde_json::Map::new(), self.timeout).await {
+        match read(&self.client, &subject, Encoding::Json, &serde_json::Map::new(), self.timeout)
+            .await
+        {
             Ok(snapshot) => Ok(snapshot),
             Err(CallError::NoResponders(_)) => Err(self.not_delivered().await),
             Err(CallError::Refused(body)) => Err(self.refused(body).into()),
             Err(error) => {
                 let timed_out = matches!(error, CallError::TimedOut { .. });
-                let error = CliError { message: format!("worker {}: {error}", self.worker), ..error.into() };
+                let error = CliError {
+                    message: format!("worker {}: {error}", self.worker),
+                    ..error.into()
+                };
                 let hint = "the worker hangs or is not reachable: see its log, or wait longer with --timeout";
                 Err(if timed_out { error.hint(hint) } else { error }.into())
             }
         }
     }
 
-    /// Gives a command to one thread. A resume without `if_revision` reads the thread first and sends its revision: a
-    /// paused thread does not move, so only somebody else's command in between makes the worker refuse.
-    pub async fn order(&self, verb: Verb, mut request: CommandRequest) -> Result<CommandReply, CliError> {
+    /// Gives a command to one thread. A resume without `if_revision` reads the thread first and
+    /// sends its revision: a paused thread does not move, so only somebody else's command in
+    /// between makes the worker refuse.
+    pub async fn order(
+        &self,
+        verb: Verb,
+        mut request: CommandRequest,
+    ) -> Result<CommandReply, CliError> {
         let began = Instant::now();
         if let (Verb::Resume, Some(index), None) = (verb, request.index, request.if_revision) {
             request.if_revision = Some(self.revision_of(index).await?);
@@ -99,39 +110,65 @@ impl WorkerClient {
     }
 
     /// Gives a command to those threads of this worker that the request's selector selects.
-    pub async fn order_many(&self, verb: Verb, request: CommandRequest) -> Result<BulkReply, CliError> {
+    pub async fn order_many(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+    ) -> Result<BulkReply, CliError> {
         self.deliver(verb, request, Instant::now()).await
     }
 
     async fn revision_of(&self, index: u32) -> Result<u64, CliError> {
-        let unread = |Unanswered { error, .. }| CliError { message: format!("{}; the command was not sent", error.message), ..error };
+        let unread = |Unanswered { error, .. }| CliError {
+            message: format!("{}; the command was not sent", error.message),
+            ..error
+        };
         let snapshot = self.list().await.map_err(unread)?;
         let thread = snapshot.threads.iter().find(|thread| thread.index == index);
         let absent = ErrorKind::ThreadNotFound { index, threads: snapshot.threads.len() as u32 };
         thread.map(|thread| thread.revision).ok_or_else(|| self.refused(absent.into()))
     }
 
-    // JSON, so that `nats sub` shows what operators do. The id is drawn once: whatever is sent again is the same command.
-    async fn deliver<R: DeserializeOwned>(&self, verb: Verb, request: CommandRequest, began: Instant) -> Result<R, CliError> {
+    // JSON, so that `nats sub` shows what operators do. The id is drawn once: whatever is sent
+    // again is the same command.
+    async fn deliver<R: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+        began: Instant,
+    ) -> Result<R, CliError> {
         over_a_living_server(&self.client, self.attempt(verb, request, began)).await
     }
 
-    async fn attempt<R: DeserializeOwned>(&self, verb: Verb, request: CommandRequest, began: Instant) -> Result<R, CliError> {
+    async fn attempt<R: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+        began: Instant,
+    ) -> Result<R, CliError> {
         let request = signed(request);
         let subject = self.prefix.command(&self.worker, verb.name());
         let mut attempts = Attempts::new(self.timeout);
         loop {
             let patience = attempts.patience(began.elapsed());
-            let error = match call(&self.client, &subject, Encoding::Json, &request, patience).await {
+            let error = match call(&self.client, &subject, Encoding::Json, &request, patience).await
+            {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
             match (attempts.failed(&error, began.elapsed()), error) {
                 (Next::Again(pause), _) => tokio::time::sleep(pause).await,
                 (Next::Unknown, error) => return Err(self.unknown(error)),
-                (Next::End, CallError::NoResponders(_)) => return Err(self.not_delivered().await.into()),
+                (Next::End, CallError::NoResponders(_)) => {
+                    return Err(self.not_delivered().await.into());
+                }
                 (Next::End, CallError::Refused(body)) => return Err(self.refused(body)),
-                (Next::End, error) => return Err(CliError { message: format!("worker {}: {error}", self.worker), ..error.into() }),
+                (Next::End, error) => {
+                    return Err(CliError {
+                        message: format!("worker {}: {error}", self.worker),
+                        ..error.into()
+                    });
+                }
             }
         }
     }
@@ -139,13 +176,21 @@ impl WorkerClient {
     async fn not_delivered(&self) -> Unanswered {
         // It only explains, and whoever asks has waited before.
         let patience = self.timeout / 3;
-        let last = asked_again(&self.client, patience, || last_report(&self.client, &self.prefix, &self.worker, patience));
-        let trouble = asked_again(&self.client, patience, || state_bucket::trouble_now(&self.client, &self.prefix, patience));
+        let last = asked_again(&self.client, patience, || {
+            last_report(&self.client, &self.prefix, &self.worker, patience)
+        });
+        let trouble = asked_again(&self.client, patience, || {
+            state_bucket::trouble_now(&self.client, &self.prefix, patience)
+        });
         let (last, trouble) = tokio::join!(last, trouble);
-        let mut unanswered = not_delivered(&self.worker, last.unwrap_or_else(|| Err("JetStream does not answer".into())));
+        let mut unanswered = not_delivered(
+            &self.worker,
+            last.unwrap_or_else(|| Err("JetStream does not answer".into())),
+        );
         if let Some(trouble) = trouble.flatten() {
             // Then what is known of it may be old, or nothing.
-            let hint = unanswered.error.hint.take().map(|hint| format!("; {hint}")).unwrap_or_default();
+            let hint =
+                unanswered.error.hint.take().map(|hint| format!("; {hint}")).unwrap_or_default();
             unanswered.error = unanswered.error.hint(format!("{trouble}{hint}"));
         }
         unanswered
@@ -153,15 +198,22 @@ impl WorkerClient {
 
     fn refused(&self, body: ErrorBody) -> CliError {
         let hint = match &body.kind {
-            ErrorKind::NotPaused { .. } => Some("only a paused thread can be resumed: pause it first"),
-            ErrorKind::RevisionMismatch { .. } => Some("somebody else acted on it meanwhile: look at it again before you go on"),
-            ErrorKind::LeaseUnconfirmed => {
-                Some("it may have lost NATS for a while, or a second worker has its name: see `util worker list`")
+            ErrorKind::NotPaused { .. } => {
+                Some("only a paused thread can be resumed: pause it first")
             }
+            ErrorKind::RevisionMismatch { .. } => {
+                Some("somebody else acted on it meanwhile: look at it again before you go on")
+            }
+            ErrorKind::LeaseUnconfirmed => Some(
+                "it may have lost NATS for a while, or a second worker has its name: see `util worker list`",
+            ),
             _ => None,
         };
         let worker = &self.worker;
-        let error = CliError { message: format!("worker {worker}: {}", body.message), ..CallError::Refused(body).into() };
+        let error = CliError {
+            message: format!("worker {worker}: {}", body.message),
+            ..CallError::Refused(body).into()
+        };
         hint.into_iter().fold(error, |error, hint| error.hint(hint))
     }
 
@@ -171,9 +223,12 @@ impl WorkerClient {
             CallError::BadReply(..) => error.to_string(),
             _ => format!("no answer within {}", human(self.timeout)),
         };
-        let exit = if matches!(error, CallError::BadReply(..)) { Exit::Failed } else { Exit::NoAnswer };
-        let unknown = "the outcome is unknown: the command may have been carried out, or may still be";
-        CliError::new(exit, format!("worker {worker}: {what}; {unknown}")).hint("look at the thread again before you repeat the command")
+        let exit =
+            if matches!(error, CallError::BadReply(..)) { Exit::Failed } else { Exit::NoAnswer };
+        let unknown =
+            "the outcome is unknown: the command may have been carried out, or may still be";
+        CliError::new(exit, format!("worker {worker}: {what}; {unknown}"))
+            .hint("look at the thread again before you repeat the command")
     }
 }
 
@@ -185,20 +240,35 @@ pub fn signed(request: CommandRequest) -> CommandRequest {
 // Nobody serves the worker's subject. What it last said tells whether there is such a worker.
 fn not_delivered(worker: &WorkerName, last: Result<Option<LastReport>, String>) -> Unanswered {
     let error = match &last {
-        Ok(None) => CliError::new(Exit::NotFound, format!("no such worker: nobody answers for {worker}, and it never reported"))
-            .hint("`damocles-manager util worker list` shows the workers there are"),
+        Ok(None) => CliError::new(
+            Exit::NotFound,
+            format!("no such worker: nobody answers for {worker}, and it never reported"),
+        )
+        .hint("`damocles-manager util worker list` shows the workers there are"),
         Ok(Some(LastReport { snapshot, age, .. })) => {
             let host = &snapshot.host;
             let (what, hint) = match snapshot.status {
-                WorkerStatus::Stopped => ("was stopped", format!("start damocles-worker on host {host:?} again")),
-                _ => ("does not answer", format!("is damocles-worker running on host {host:?}, and does it reach NATS?")),
+                WorkerStatus::Stopped => {
+                    ("was stopped", format!("start damocles-worker on host {host:?} again"))
+                }
+                _ => (
+                    "does not answer",
+                    format!("is damocles-worker running on host {host:?}, and does it reach NATS?"),
+                ),
             };
-            CliError::new(Exit::NoAnswer, format!("worker {worker} {what}: its last report is {} old", human(*age))).hint(hint)
+            CliError::new(
+                Exit::NoAnswer,
+                format!("worker {worker} {what}: its last report is {} old", human(*age)),
+            )
+            .hint(hint)
         }
-        Err(reason) => {
-            CliError::new(Exit::NoAnswer, format!("worker {worker} does not answer, and its last report cannot be read: {reason}"))
-                .hint("is the name right, is the worker running, and does it reach NATS?")
-        }
+        Err(reason) => CliError::new(
+            Exit::NoAnswer,
+            format!(
+                "worker {worker} does not answer, and its last report cannot be read: {reason}"
+            ),
+        )
+        .hint("is the name right, is the worker running, and does it reach NATS?"),
     };
     Unanswered { error, last: last.ok().flatten().map(Box::new) }
 }
@@ -206,7 +276,9 @@ fn not_delivered(worker: &WorkerName, last: Result<Option<LastReport>, String>) 
 /// Who runs this process, `user@host`, for the log of whoever gets the command.
 pub fn caller() -> String {
     let named = |variable: &str| std::env::var(variable).ok().filter(|user| !user.is_empty());
-    let user = named("USER").or_else(|| named("LOGNAME")).unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
+    let user = named("USER")
+        .or_else(|| named("LOGNAME"))
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
     format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
@@ -216,8 +288,13 @@ mod tests {
     use crate::id::Id;
 
     fn last(status: &str) -> LastReport {
-        let json = format!(r#"{{"instance_id":"{}","seq":1,"host":"h7","status":"{status}"}}"#, Id::NIL);
-        LastReport { snapshot: serde_json::from_str(&json).unwrap(), age: Duration::from_secs(822), revision: 3 }
+        let json =
+            format!(r#"{{"instance_id":"{}","seq":1,"host":"h7","status":"{status}"}}"#, Id::NIL);
+        LastReport {
+            snapshot: serde_json::from_str(&json).unwrap(),
+            age: Duration::from_secs(822),
+            revision: 3,
+        }
     }
 
     #[test]
@@ -243,6 +320,10 @@ mod tests {
 
     #[test]
     fn the_caller_is_a_user_at_a_host() {
-        assert!(caller().split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()));
+        assert!(
+            caller()
+                .split_once('@')
+                .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+        );
     }
 }

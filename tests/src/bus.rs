@@ -39,8 +39,13 @@ pub struct Bus {
 impl Bus {
     /// Connects.
     pub async fn connect(url: &str) -> Bus {
-        let options = async_nats::ConnectOptions::new().reconnect_delay_callback(|_| RECONNECT_DELAY).request_timeout(None);
-        let client = options.connect(url).await.unwrap_or_else(|error| panic!("cannot connect to {url}: {error}"));
+        let options = async_nats::ConnectOptions::new()
+            .reconnect_delay_callback(|_| RECONNECT_DELAY)
+            .request_timeout(None);
+        let client = options
+            .connect(url)
+            .await
+            .unwrap_or_else(|error| panic!("cannot connect to {url}: {error}"));
         Bus { client, prefix: Prefix::default() }
     }
 
@@ -50,14 +55,21 @@ impl Bus {
     }
 
     /// Asks a worker, with a typed request and answer.
-    pub async fn ask<R: DeserializeOwned>(&self, worker: &str, verb: &str, request: &impl Serialize) -> Result<R, CallError> {
-        client::call(&self.client, &self.command(worker, verb), Encoding::Json, request, DEADLINE).await
+    pub async fn ask<R: DeserializeOwned>(
+        &self,
+        worker: &str,
+        verb: &str,
+        request: &impl Serialize,
+    ) -> Result<R, CallError> {
+        client::call(&self.client, &self.command(worker, verb), Encoding::Json, request, DEADLINE)
+            .await
     }
 
     /// Asks the sector manager, as a worker does; the test fails if there is no result.
     pub async fn ask_sealer<R: SealerRequest>(&self, request: &R) -> R::Reply {
         let subject = self.prefix.sealer(R::METHOD);
-        let reply: SealerReply<R::Reply> = client::call(&self.client, &subject, Encoding::Json, request, DEADLINE).await.unwrap();
+        let reply: SealerReply<R::Reply> =
+            client::call(&self.client, &subject, Encoding::Json, request, DEADLINE).await.unwrap();
         reply.result
     }
 
@@ -72,19 +84,35 @@ impl Bus {
     }
 
     /// Resumes a thread, from `state` if one is given.
-    pub async fn resume(&self, worker: &str, index: u32, state: Option<&str>) -> Result<CommandReply, CallError> {
-        self.order(worker, Verb::Resume, &CommandRequest { state: state.map(str::to_owned), ..CommandRequest::to(index) }).await
+    pub async fn resume(
+        &self,
+        worker: &str,
+        index: u32,
+        state: Option<&str>,
+    ) -> Result<CommandReply, CallError> {
+        self.order(
+            worker,
+            Verb::Resume,
+            &CommandRequest { state: state.map(str::to_owned), ..CommandRequest::to(index) },
+        )
+        .await
     }
 
     /// Gives a command to one thread.
-    pub async fn order(&self, worker: &str, verb: Verb, request: &CommandRequest) -> Result<CommandReply, CallError> {
+    pub async fn order(
+        &self,
+        worker: &str,
+        verb: Verb,
+        request: &CommandRequest,
+    ) -> Result<CommandReply, CallError> {
         self.ask(worker, verb.name(), request).await
     }
 
     /// Asks the sector manager, as a worker or an operator does.
     pub async fn sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
         let subject = self.prefix.sealer(R::METHOD);
-        let reply: SealerReply<R::Reply> = client::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
+        let reply: SealerReply<R::Reply> =
+            client::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
         Ok(reply.result)
     }
 
@@ -95,9 +123,14 @@ impl Bus {
         self.client.flush().await.unwrap();
     }
 
-    /// Publishes an event, as a worker does, once there is a stream that keeps it; returns its number there.
+    /// Publishes an event, as a worker does, once there is a stream that keeps it; returns its
+    /// number there.
     pub async fn record(&self, worker: &str, event: &Event) -> u64 {
-        self.record_raw(&self.prefix.event(&name(worker), event.kind), serde_json::to_vec(event).unwrap()).await
+        self.record_raw(
+            &self.prefix.event(&name(worker), event.kind),
+            serde_json::to_vec(event).unwrap(),
+        )
+        .await
     }
 
     /// Like [`Bus::record`], for bytes.
@@ -106,7 +139,9 @@ impl Bus {
         let publishing = async {
             loop {
                 // An error means that it was not kept: nobody serves the subject yet.
-                if let Ok(ack) = jetstream.publish(subject.to_owned(), body.clone().into()).await.unwrap().await {
+                if let Ok(ack) =
+                    jetstream.publish(subject.to_owned(), body.clone().into()).await.unwrap().await
+                {
                     return ack.sequence;
                 }
                 tokio::time::sleep(ASK_AGAIN).await;
@@ -133,7 +168,9 @@ impl Bus {
     pub async fn read_by(&self, stream: &str, consumers: usize) {
         let jetstream = async_nats::jetstream::new(self.client.clone());
         let asking = async {
-            while jetstream.get_stream(stream).await.unwrap().cached_info().state.consumer_count < consumers {
+            while jetstream.get_stream(stream).await.unwrap().cached_info().state.consumer_count
+                < consumers
+            {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         };
@@ -142,7 +179,9 @@ impl Bus {
 
     /// Sends bytes and returns the answer as it comes.
     pub async fn raw(&self, subject: &str, body: impl Into<Bytes>) -> Message {
-        within_deadline(subject, self.client.request(subject.to_owned(), body.into())).await.unwrap()
+        within_deadline(subject, self.client.request(subject.to_owned(), body.into()))
+            .await
+            .unwrap()
     }
 
     /// Waits until somebody serves a subject.
@@ -155,14 +194,16 @@ impl Bus {
         self.ask_until(subject, false).await;
     }
 
-    /// Waits until a manager's list is one of which `holds` is true. It hears of a worker when this test does, a moment
-    /// earlier or later.
+    /// Waits until a manager's list is one of which `holds` is true. It hears of a worker when this
+    /// test does, a moment earlier or later.
     pub async fn listed(&self, what: &str, mut holds: impl FnMut(&[WorkerView]) -> bool) {
         let subject = self.prefix.api(verb::LIST);
         let asking = async {
             loop {
                 let request = ListWorkersRequest::default();
-                let answer: Result<ListWorkersReply, _> = client::call(&self.client, &subject, Encoding::Json, &request, ANSWER_TIME).await;
+                let answer: Result<ListWorkersReply, _> =
+                    client::call(&self.client, &subject, Encoding::Json, &request, ANSWER_TIME)
+                        .await;
                 if answer.is_ok_and(|list| holds(&list.workers)) {
                     return;
                 }
@@ -172,15 +213,19 @@ impl Bus {
         within_deadline(what, asking).await;
     }
 
-    // Asks with an empty body until somebody answers, or nobody is there to. NATS tells nobody when a subscription is
-    // made or gone, so there is nothing to wait for but the answer to a question.
+    // Asks with an empty body until somebody answers, or nobody is there to. NATS tells nobody when
+    // a subscription is made or gone, so there is nothing to wait for but the answer to a question.
     async fn ask_until(&self, subject: &str, served: bool) {
         let asking = async {
             loop {
                 // An answer that takes longer will not come from somebody who was killed meanwhile.
-                match timeout(ANSWER_TIME, self.client.request(subject.to_owned(), Bytes::new())).await {
+                match timeout(ANSWER_TIME, self.client.request(subject.to_owned(), Bytes::new()))
+                    .await
+                {
                     Ok(Ok(_)) if served => return,
-                    Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders && !served => return,
+                    Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders && !served => {
+                        return;
+                    }
                     _ => tokio::time::sleep(ASK_AGAIN).await,
                 }
             }
@@ -204,5 +249,7 @@ pub fn name(worker: &str) -> WorkerName {
 }
 
 async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("no answer on {what} within {DEADLINE:?}"))
+    timeout(DEADLINE, future)
+        .await
+        .unwrap_or_else(|_| panic!("no answer on {what} within {DEADLINE:?}"))
 }

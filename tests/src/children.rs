@@ -10,7 +10,8 @@ use crate::{DEADLINE, worker::Worker};
 
 /// The value of a field in a line of a log.
 pub fn field(line: &str, name: &str) -> String {
-    let (_, rest) = line.split_once(&format!("{name}=")).unwrap_or_else(|| panic!("no {name} in {line:?}"));
+    let (_, rest) =
+        line.split_once(&format!("{name}=")).unwrap_or_else(|| panic!("no {name} in {line:?}"));
     rest.split_whitespace().next().unwrap().trim_matches('"').to_owned()
 }
 
@@ -39,7 +40,12 @@ pub fn process(pid: u32) -> PathBuf {
 /// The CPUs that a process may run on.
 pub fn cpus_of(pid: u32) -> String {
     let status = std::fs::read_to_string(process(pid).join("status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 /// Kills a process as a crash would.

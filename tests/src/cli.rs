@@ -27,7 +27,11 @@ impl CliOutput {
     #[track_caller]
     pub fn expect(self, code: i32) -> CliOutput {
         let CliOutput { code: got, stdout, stderr, shown } = &self;
-        assert_eq!(*got, Some(code), "exit code of `{shown}`\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        assert_eq!(
+            *got,
+            Some(code),
+            "exit code of `{shown}`\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        );
         self
     }
 
@@ -44,7 +48,9 @@ impl CliOutput {
     /// The JSON document on stdout.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("`{}` printed no JSON: {error}\n{}", self.shown, self.stdout))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("`{}` printed no JSON: {error}\n{}", self.shown, self.stdout)
+        })
     }
 }
 
@@ -52,7 +58,8 @@ fn columns(line: &str) -> Vec<&str> {
     line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect()
 }
 
-/// Runs a program with `stdin` as its input. Without a `--timeout` it waits for its answer as long as a test does.
+/// Runs a program with `stdin` as its input. Without a `--timeout` it waits for its answer as long
+/// as a test does.
 pub async fn run(program: &Path, args: &[&str], nats_url: &str, stdin: &[u8]) -> CliOutput {
     let mut command = Command::new(program);
     command

@@ -34,7 +34,15 @@ impl EventLog {
     pub async fn make(bus: &Bus) -> EventLog {
         let jetstream = jetstream::new(bus.client.clone());
         let (name, subjects) = (bus.prefix.events_stream(), vec![bus.prefix.events_of_all()]);
-        jetstream.get_or_create_stream(stream::Config { name, subjects, allow_direct: true, ..stream::Config::default() }).await.unwrap();
+        jetstream
+            .get_or_create_stream(stream::Config {
+                name,
+                subjects,
+                allow_direct: true,
+                ..stream::Config::default()
+            })
+            .await
+            .unwrap();
         EventLog::of(bus)
     }
 
@@ -60,14 +68,20 @@ impl EventLog {
         let mut stored = vec![];
         let mut next = 1;
         loop {
-            // A server that is gone for a moment is asked again, and so is one that has nothing new: nobody calls.
+            // A server that is gone for a moment is asked again, and so is one that has nothing
+            // new: nobody calls.
             if let Err(error) = self.read_on(&mut next, &mut stored).await {
                 assert!(Instant::now() < deadline, "{what}: the events cannot be read: {error}");
             }
             if holds(&stored) {
                 return stored;
             }
-            assert!(Instant::now() < deadline, "{what}: not within {:?}. The events:\n{}", self.patience, shown(&stored));
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not within {:?}. The events:\n{}",
+                self.patience,
+                shown(&stored)
+            );
             sleep(LOOK_AGAIN).await;
         }
     }
@@ -78,7 +92,8 @@ impl EventLog {
         self.until(&what, |stored| of_kind(stored, kind).len() >= count).await
     }
 
-    /// Waits until what a worker does last, its end, is stored that often; by then everything before it is too.
+    /// Waits until what a worker does last, its end, is stored that often; by then everything
+    /// before it is too.
     pub async fn until_stopped(&self, times: usize) -> Vec<Stored> {
         self.until_kind(EventKind::WorkerStopped, times).await
     }
@@ -86,18 +101,33 @@ impl EventLog {
     async fn read_on(&self, next: &mut u64, stored: &mut Vec<Stored>) -> Result<(), String> {
         let jetstream = jetstream::new(self.bus.client.clone());
         let reading = async {
-            let stream = jetstream.get_stream(self.bus.prefix.events_stream()).await.map_err(|error| error.to_string())?;
+            let stream = jetstream
+                .get_stream(self.bus.prefix.events_stream())
+                .await
+                .map_err(|error| error.to_string())?;
             while *next <= stream.cached_info().state.last_sequence {
-                let message = stream.get_raw_message(*next).await.map_err(|error| error.to_string())?;
-                let worker = self.bus.prefix.worker_of_event(&message.subject).ok_or_else(|| message.subject.to_string())?;
+                let message =
+                    stream.get_raw_message(*next).await.map_err(|error| error.to_string())?;
+                let worker = self
+                    .bus
+                    .prefix
+                    .worker_of_event(&message.subject)
+                    .ok_or_else(|| message.subject.to_string())?;
                 let event: Event = serde_json::from_slice(&message.payload).unwrap();
-                assert!(message.subject.ends_with(event.kind.name()), "{} holds a {:?}", message.subject, event.kind);
+                assert!(
+                    message.subject.ends_with(event.kind.name()),
+                    "{} holds a {:?}",
+                    message.subject,
+                    event.kind
+                );
                 stored.push(Stored { worker: worker.to_string(), event });
                 *next += 1;
             }
             Ok(())
         };
-        tokio::time::timeout(Duration::from_secs(1), reading).await.unwrap_or_else(|_| Err("no answer".into()))
+        tokio::time::timeout(Duration::from_secs(1), reading)
+            .await
+            .unwrap_or_else(|_| Err("no answer".into()))
     }
 }
 
@@ -111,8 +141,8 @@ pub fn of_request(stored: &[Stored], id: Id) -> Vec<&Event> {
     stored.iter().map(|stored| &stored.event).filter(|event| event.request_id == Some(id)).collect()
 }
 
-/// Fails the test unless each event is there once, in the order in which it was written; and unless the states of each
-/// thread form a chain from `Empty` on.
+/// Fails the test unless each event is there once, in the order in which it was written; and unless
+/// the states of each thread form a chain from `Empty` on.
 #[track_caller]
 pub fn assert_exactly_once(stored: &[Stored]) {
     let mut numbers: HashMap<Id, u64> = HashMap::new();
@@ -120,12 +150,27 @@ pub fn assert_exactly_once(stored: &[Stored]) {
     for Stored { worker, event } in stored {
         let last = numbers.entry(event.id.store).or_default();
         *last += 1;
-        assert_eq!(event.id.n, *last, "{event:?} comes behind number {} of its store in\n{}", *last - 1, shown(stored));
+        assert_eq!(
+            event.id.n,
+            *last,
+            "{event:?} comes behind number {} of its store in\n{}",
+            *last - 1,
+            shown(stored)
+        );
         let Some(index) = event.index else { continue };
         let (state, revision) = threads.entry((worker, index)).or_insert(("Empty", 0));
-        assert_eq!(event.from.as_deref(), Some(*state), "{event:?} breaks the chain in\n{}", shown(stored));
+        assert_eq!(
+            event.from.as_deref(),
+            Some(*state),
+            "{event:?} breaks the chain in\n{}",
+            shown(stored)
+        );
         let after = event.revision.unwrap_or_default();
-        assert!(after >= *revision, "{event:?} comes behind revision {revision} in\n{}", shown(stored));
+        assert!(
+            after >= *revision,
+            "{event:?} comes behind revision {revision} in\n{}",
+            shown(stored)
+        );
         (*state, *revision) = (event.to.as_deref().unwrap_or(state), after);
     }
 }
@@ -133,7 +178,10 @@ pub fn assert_exactly_once(stored: &[Stored]) {
 fn shown(stored: &[Stored]) -> String {
     let line = |Stored { worker, event }: &Stored| {
         let Event { id, kind, index, from, to, revision, epoch, .. } = event;
-        format!("{worker} {}#{} {kind:?} {index:?} {from:?} -> {to:?} revision {revision:?} epoch {epoch:?}\n", id.store, id.n)
+        format!(
+            "{worker} {}#{} {kind:?} {index:?} {from:?} -> {to:?} revision {revision:?} epoch {epoch:?}\n",
+            id.store, id.n
+        )
     };
     stored.iter().map(line).collect()
 }

@@ -1,5 +1,5 @@
-//! A sector manager that answers what a test wants, for tests about what the worker makes of the answers. The mock of
-//! `damocles-manager` is there for everything else.
+//! A sector manager that answers what a test wants, for tests about what the worker makes of the
+//! answers. The mock of `damocles-manager` is there for everything else.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,8 @@ pub struct FakeSectorManager(JoinHandle<()>);
 pub struct Answers(Arc<Mutex<HashMap<&'static str, Value>>>);
 
 impl Answers {
-    /// Answers a method so from now on: with a [`result`] or a [`refusal`]. Reports are answered so only of the first sector.
+    /// Answers a method so from now on: with a [`result`] or a [`refusal`]. Reports are answered so
+    /// only of the first sector.
     pub fn say(&self, method: &'static str, answer: Value) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(method, answer);
     }
@@ -40,12 +41,16 @@ impl Answers {
 
     fn wanted(&self, method: &str, body: &Value) -> Option<Value> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.get(method).filter(|_| method != "report_state" || body["sector"]["number"] == 1).cloned()
+        answers
+            .get(method)
+            .filter(|_| method != "report_state" || body["sector"]["number"] == 1)
+            .cloned()
     }
 }
 
 impl FakeSectorManager {
-    /// Has sector after sector, on whose chain all goes well; what the answers hold it says instead.
+    /// Has sector after sector, on whose chain all goes well; what the answers hold it says
+    /// instead.
     pub async fn with_sectors(bus: &Bus) -> (FakeSectorManager, Answers) {
         let answers = Answers::default();
         let wanted = answers.clone();
@@ -65,7 +70,9 @@ impl FakeSectorManager {
                     json!({"id": {"miner": MINER, "number": number + 1}, "proof_type": 5})
                 }
                 "assign_ticket" => json!({"ticket": RANDOMNESS, "epoch": 1}),
-                "wait_seed" => json!({"should_wait": false, "delay": 0, "seed": {"seed": RANDOMNESS, "epoch": 151}}),
+                "wait_seed" => {
+                    json!({"should_wait": false, "delay": 0, "seed": {"seed": RANDOMNESS, "epoch": 151}})
+                }
                 "submit_pre_commit" | "submit_proof" => json!({"res": "accepted"}),
                 "poll_pre_commit_state" | "poll_proof_state" => json!({"state": "landed"}),
                 "submit_persisted" => json!(true),
@@ -78,17 +85,23 @@ impl FakeSectorManager {
         (FakeSectorManager::start(bus, answer).await, answers)
     }
 
-    /// Answers every request with what `answer` makes of its method and body; see [`result`] and [`refusal`].
-    pub async fn start(bus: &Bus, mut answer: impl FnMut(&str, Value) -> Value + Send + 'static) -> FakeSectorManager {
+    /// Answers every request with what `answer` makes of its method and body; see [`result`] and
+    /// [`refusal`].
+    pub async fn start(
+        bus: &Bus,
+        mut answer: impl FnMut(&str, Value) -> Value + Send + 'static,
+    ) -> FakeSectorManager {
         let client = bus.client.clone();
-        let mut requests = client.queue_subscribe(bus.prefix.sealer("*"), SEALER_QUEUE.to_owned()).await.unwrap();
+        let mut requests =
+            client.queue_subscribe(bus.prefix.sealer("*"), SEALER_QUEUE.to_owned()).await.unwrap();
         client.flush().await.unwrap();
         FakeSectorManager(tokio::spawn(async move {
             while let Some(request) = requests.next().await {
                 let method = request.subject.rsplit('.').next().unwrap_or_default();
                 let reply = answer(method, decode(&request.payload).unwrap());
                 let encoding = Encoding::of(&request.payload).unwrap();
-                let inbox = request.reply.clone().unwrap_or_else(|| panic!("{method} wants no answer"));
+                let inbox =
+                    request.reply.clone().unwrap_or_else(|| panic!("{method} wants no answer"));
                 client.publish(inbox, encoding.encode(&reply).unwrap().into()).await.unwrap();
             }
         }))

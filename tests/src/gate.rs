@@ -1,4 +1,5 @@
-//! Holds the fixture processor's answers until a test lets them go: a FIFO, which the fixture opens for reading.
+//! Holds the fixture processor's answers until a test lets them go: a FIFO, which the fixture opens
+//! for reading.
 
 use std::{
     fs::{File, OpenOptions},

@@ -40,7 +40,10 @@ pub async fn standing_by(bus: &Bus, worker: &str, count: usize) -> Vec<Lease> {
         if claims.len() == count {
             return claims;
         }
-        assert!(Instant::now() < deadline, "not {count} stand by for {worker} within {DEADLINE:?}: {claims:?}");
+        assert!(
+            Instant::now() < deadline,
+            "not {count} stand by for {worker} within {DEADLINE:?}: {claims:?}"
+        );
         sleep(LOOK_AGAIN).await;
     }
 }
@@ -56,15 +59,24 @@ async fn claims(bus: &Bus, worker: &str) -> Option<Vec<Lease>> {
     Some(claims)
 }
 
-/// Waits until the holder of a worker's name is one of which `holds` is true; the bucket tells nobody of an expiry.
-pub async fn until(bus: &Bus, worker: &str, what: &str, holds: impl Fn(Option<&Lease>) -> bool) -> Option<Lease> {
+/// Waits until the holder of a worker's name is one of which `holds` is true; the bucket tells
+/// nobody of an expiry.
+pub async fn until(
+    bus: &Bus,
+    worker: &str,
+    what: &str,
+    holds: impl Fn(Option<&Lease>) -> bool,
+) -> Option<Lease> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let lease = holder(bus, worker).await.map(|(lease, _)| lease);
         if holds(lease.as_ref()) {
             return lease;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}; the holder is {lease:?}");
+        assert!(
+            Instant::now() < deadline,
+            "{what}: not within {DEADLINE:?}; the holder is {lease:?}"
+        );
         sleep(LOOK_AGAIN).await;
     }
 }

@@ -1,22 +1,32 @@
-//! The harness of the end-to-end tests and of the demo: real programs, a real nats-server for each test. A tour:
+//! The harness of the end-to-end tests and of the demo: real programs, a real nats-server for each
+//! test. A tour:
 //!
-//! - [`testbed`]: a test's own NATS server, directory and connection; everything else is started from it
-//! - [`nats_server`], [`worker`], [`manager`]: the programs under test, started, stopped, killed and frozen
+//! - [`testbed`]: a test's own NATS server, directory and connection; everything else is started
+//!   from it
+//! - [`nats_server`], [`worker`], [`manager`]: the programs under test, started, stopped, killed
+//!   and frozen
 //! - [`nats_cluster`]: three servers that replicate, of which one dies or freezes
 //! - [`state_watch`], [`sealer_requests`]: waiting for what the bus says; [`bus`]: asking over it
-//! - [`event_log`], [`leases`]: what the bus keeps; [`scatter`]: asking every worker at once; [`proxy`]: a network that fails
+//! - [`event_log`], [`leases`]: what the bus keeps; [`scatter`]: asking every worker at once;
+//!   [`proxy`]: a network that fails
 //! - [`parameters`]: for proofs that are real
-//! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where there is one
-//! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]: one that says
-//!   what a test wants to hear; [`played_worker`]: a worker that only talks to the mock sector manager; [`played_commands`]: one that only takes commands
+//! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where
+//!   there is one
+//! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]:
+//!   one that says what a test wants to hear; [`played_worker`]: a worker that only talks to the
+//!   mock sector manager; [`played_commands`]: one that only takes commands
 //! - [`simulation`]: whole systems in memory, by seed
 //! - [`tmpfs`]: a disk that can be full; [`outputs`]: what a log cannot be written to
 //! - [`children`]: the processes that a worker starts
-//! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a test, their output, a
-//!   directory that stays when the test fails, and where the programs are
+//! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a
+//!   test, their output, a directory that stays when the test fails, and where the programs are
 //!
 //! Nothing here sleeps to wait: each wait is for one thing, and gives up after [`DEADLINE`].
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a harness says what went wrong by failing the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a harness says what went wrong by failing the test"
+)]
 
 use std::time::Duration;
 
@@ -49,7 +59,8 @@ pub mod tmpfs;
 pub mod watchdog;
 pub mod worker;
 
-/// How long to wait for anything before the test fails. Far above what anything takes, for machines that are busy.
+/// How long to wait for anything before the test fails. Far above what anything takes, for machines
+/// that are busy.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The repository's top directory.

@@ -19,7 +19,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads `output` to its end in a thread of its own, so that the writer never waits for the test.
+    /// Reads `output` to its end in a thread of its own, so that the writer never waits for the
+    /// test.
     pub(crate) fn start(output: impl Read + Send + 'static, path: &Path) -> Log {
         let (sender, lines) = watch::channel(Vec::new());
         let file = OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -41,7 +42,11 @@ impl Log {
     pub async fn to_end(&self) -> String {
         let mut lines = self.lines.clone();
         let end = async { while lines.changed().await.is_ok() {} };
-        assert!(timeout(DEADLINE, end).await.is_ok(), "more than {DEADLINE:?} of output, see {}", self.path.display());
+        assert!(
+            timeout(DEADLINE, end).await.is_ok(),
+            "more than {DEADLINE:?} of output, see {}",
+            self.path.display()
+        );
         self.lines().join("\n")
     }
 
@@ -49,10 +54,17 @@ impl Log {
     pub async fn line_with(&self, parts: &[&str]) -> String {
         let wanted = |line: &&String| parts.iter().all(|part| line.contains(part));
         let mut lines = self.lines.clone();
-        match timeout(DEADLINE, lines.wait_for(|lines| lines.iter().any(|line| wanted(&line)))).await {
+        match timeout(DEADLINE, lines.wait_for(|lines| lines.iter().any(|line| wanted(&line))))
+            .await
+        {
             Ok(Ok(lines)) => lines.iter().find(wanted).cloned().unwrap_or_default(),
-            Ok(Err(_)) => panic!("the process ended without a line with {parts:?}, see {}", self.path.display()),
-            Err(_) => panic!("no line with {parts:?} within {DEADLINE:?}, see {}", self.path.display()),
+            Ok(Err(_)) => panic!(
+                "the process ended without a line with {parts:?}, see {}",
+                self.path.display()
+            ),
+            Err(_) => {
+                panic!("no line with {parts:?} within {DEADLINE:?}, see {}", self.path.display())
+            }
         }
     }
 }

@@ -59,6 +59,9 @@ impl Manager {
 
 fn run(nats_url: &str, log_file: &std::path::Path, options: &[String]) -> Process {
     let mut command = Command::new(binaries::manager());
-    command.args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"]).args(options).env("NATS_URL", nats_url);
+    command
+        .args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"])
+        .args(options)
+        .env("NATS_URL", nats_url);
     Process::spawn("damocles-manager", command, log_file)
 }

@@ -1,5 +1,5 @@
-//! The `nats` command-line client, as a user has it. It is built with Go, which not every machine has; without it, a
-//! test says that it did not run.
+//! The `nats` command-line client, as a user has it. It is built with Go, which not every machine
+//! has; without it, a test says that it did not run.
 
 use std::{
     io::Write,
@@ -23,7 +23,8 @@ pub struct NatsClient {
 }
 
 impl NatsClient {
-    /// The installed client. If there is none, says so past the test runner's capture and returns `None`.
+    /// The installed client. If there is none, says so past the test runner's capture and returns
+    /// `None`.
     pub fn find(bed: &Testbed) -> Option<NatsClient> {
         let Some(program) = binaries::nats_client() else {
             let thread = std::thread::current();
@@ -52,7 +53,11 @@ impl NatsClient {
     // With a home of its own, or it would read and write the user's contexts.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(args).env("NATS_URL", &self.nats_url).env("HOME", &self.home).env("XDG_CONFIG_HOME", &self.home);
+        command
+            .args(args)
+            .env("NATS_URL", &self.nats_url)
+            .env("HOME", &self.home)
+            .env("XDG_CONFIG_HOME", &self.home);
         command
     }
 }

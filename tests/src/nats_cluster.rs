@@ -1,4 +1,5 @@
-//! Three real nats-servers in one cluster with JetStream: what happens to the programs when one of them dies or freezes.
+//! Three real nats-servers in one cluster with JetStream: what happens to the programs when one of
+//! them dies or freezes.
 //!
 //! ```text
 //!  start --> all three have the same metadata leader --> replicate(stream): three replicas, all current
@@ -46,24 +47,31 @@ impl NatsCluster {
         self.nodes.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
     }
 
-    /// Gives a stream three replicas, and waits until all of them have what it holds. It must have been made, or is about to be.
+    /// Gives a stream three replicas, and waits until all of them have what it holds. It must have
+    /// been made, or is about to be.
     pub async fn replicate(&self, bus: &Bus, stream: &str) {
         let jetstream = jetstream::new(bus.client.clone());
         until(&format!("{stream} is replicated"), async || {
             let config = info(bus, stream).await?.config;
             if config.num_replicas != NAMES.len() {
-                let update = jetstream.update_stream(stream::Config { num_replicas: NAMES.len(), ..config });
+                let update =
+                    jetstream.update_stream(stream::Config { num_replicas: NAMES.len(), ..config });
                 timeout(PATIENCE, update).await.ok()?.ok()?;
             }
             let cluster = info(bus, stream).await?.cluster?;
-            (cluster.replicas.len() + 1 == NAMES.len() && cluster.replicas.iter().all(|replica| replica.current)).then_some(())
+            (cluster.replicas.len() + 1 == NAMES.len()
+                && cluster.replicas.iter().all(|replica| replica.current))
+            .then_some(())
         })
         .await;
     }
 
     /// The node that leads a stream, as soon as there is one.
     pub async fn leader(&self, bus: &Bus, stream: &str) -> usize {
-        until(&format!("{stream} has a leader"), async || number(&info(bus, stream).await?.cluster?.leader?)).await
+        until(&format!("{stream} has a leader"), async || {
+            number(&info(bus, stream).await?.cluster?.leader?)
+        })
+        .await
     }
 
     /// The node that leads a stream, once that is another one than this.
@@ -73,7 +81,8 @@ impl NatsCluster {
             if leader != number {
                 return Some(leader);
             }
-            let down = bus.client.request(format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}"), "".into());
+            let down =
+                bus.client.request(format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}"), "".into());
             timeout(PATIENCE, down).await.ok();
             None
         })
@@ -84,7 +93,9 @@ impl NatsCluster {
     pub fn metadata_leader(&self) -> usize {
         let said = |node: &NatsServer| {
             let lines = node.log().lines();
-            let line = lines.iter().rfind(|line| line.contains("Self is new JetStream cluster metadata leader"))?;
+            let line = lines
+                .iter()
+                .rfind(|line| line.contains("Self is new JetStream cluster metadata leader"))?;
             // Behind the process id stands the time.
             line.split_once("] ").map(|(_, at)| at.to_owned())
         };

@@ -1,4 +1,5 @@
-//! A real nats-server, with JetStream unless a test wants none: on a port and a store of its own, ready when it is handed out.
+//! A real nats-server, with JetStream unless a test wants none: on a port and a store of its own,
+//! ready when it is handed out.
 
 use std::{
     ffi::OsString,
@@ -18,7 +19,8 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts a server on a free port of the loopback interface; its store and its log are in `directory`.
+    /// Starts a server on a free port of the loopback interface; its store and its log are in
+    /// `directory`.
     pub async fn start(directory: &Path) -> NatsServer {
         NatsServer::start_with(directory, jetstream(directory)).await
     }
@@ -32,13 +34,28 @@ impl NatsServer {
     pub async fn start_configured(directory: &Path, config: &str) -> NatsServer {
         let file = directory.join("nats.conf");
         std::fs::write(&file, config).unwrap();
-        let options = jetstream(directory).into_iter().chain(["--config".into(), file.into()]).collect();
+        let options =
+            jetstream(directory).into_iter().chain(["--config".into(), file.into()]).collect();
         NatsServer::start_with(directory, options).await
     }
 
     /// The same as a node of a cluster with JetStream.
-    pub(crate) async fn start_in_cluster(directory: &Path, name: &str, listen: &str, routes: &str) -> NatsServer {
-        let cluster = ["--server_name", name, "--cluster_name", "test", "--cluster", listen, "--routes", routes];
+    pub(crate) async fn start_in_cluster(
+        directory: &Path,
+        name: &str,
+        listen: &str,
+        routes: &str,
+    ) -> NatsServer {
+        let cluster = [
+            "--server_name",
+            name,
+            "--cluster_name",
+            "test",
+            "--cluster",
+            listen,
+            "--routes",
+            routes,
+        ];
         let options = jetstream(directory).into_iter().chain(cluster.map(OsString::from)).collect();
         NatsServer::start_with(directory, options).await
     }
@@ -79,7 +96,8 @@ impl NatsServer {
         self.process.terminate().await;
     }
 
-    /// Starts it again on the same port and store, after [`NatsServer::kill9`] or [`NatsServer::stop`].
+    /// Starts it again on the same port and store, after [`NatsServer::kill9`] or
+    /// [`NatsServer::stop`].
     pub async fn restart(&mut self) {
         (self.process, _) = run(&self.port.to_string(), &self.options, &self.log_file).await;
     }

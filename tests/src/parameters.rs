@@ -1,4 +1,5 @@
-//! Groth16 parameters for proofs that are real. Tests without them see C2 fail, as a fresh machine does.
+//! Groth16 parameters for proofs that are real. Tests without them see C2 fail, as a fresh machine
+//! does.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,23 +13,26 @@ use crate::{
     scratch::Scratch,
 };
 
-/// How long a test waits for a proof, or for its parameters: a machine may have one core, and other work.
+/// How long a test waits for a proof, or for its parameters: a machine may have one core, and other
+/// work.
 pub const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
-/// A directory with window-PoSt parameters for 2 KiB sectors. The first test that asks makes them, in seconds; others
-/// wait for it, and later runs find them.
+/// A directory with window-PoSt parameters for 2 KiB sectors. The first test that asks makes them,
+/// in seconds; others wait for it, and later runs find them.
 pub async fn window_post() -> PathBuf {
     let directory = binaries::directory().parent().unwrap().join("tmp/parameters");
     make(&["--sector-size", "2KiB", "--for", "window-post"], &directory).await.expect(0);
     directory
 }
 
-/// Whether window-PoSt proofs are those of sectors, given by number and commitment; see `src/bin/verify-window-post.rs`.
+/// Whether window-PoSt proofs are those of sectors, given by number and commitment; see
+/// `src/bin/verify-window-post.rs`.
 pub async fn verify_window_post(claim: &serde_json::Value) -> bool {
     let mut command = Command::new(binaries::verify_window_post());
     command.env("FIL_PROOFS_PARAMETER_CACHE", window_post().await);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = cli::finish_within(PATIENCE, command, claim.to_string().as_bytes()).await.expect(0);
+    let output =
+        cli::finish_within(PATIENCE, command, claim.to_string().as_bytes()).await.expect(0);
     output.json().as_bool().unwrap()
 }
 
@@ -55,8 +59,11 @@ pub fn command(args: &[&str], directory: &Path) -> Command {
     command
 }
 
-/// The directory with all parameters for 2 KiB sectors, which this process's proofs library uses too.
+/// The directory with all parameters for 2 KiB sectors, which this process's proofs library uses
+/// too.
 pub fn all() -> PathBuf {
     let directory = std::env::var_os("FIL_PROOFS_PARAMETER_CACHE").map(PathBuf::from);
-    directory.unwrap_or_else(|| panic!("FIL_PROOFS_PARAMETER_CACHE names no parameters: run `make test-proofs`"))
+    directory.unwrap_or_else(|| {
+        panic!("FIL_PROOFS_PARAMETER_CACHE names no parameters: run `make test-proofs`")
+    })
 }

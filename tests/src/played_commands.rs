@@ -38,30 +38,53 @@ pub struct PlayedCommands {
 }
 
 impl PlayedCommands {
-    /// A worker of that name. It answers each command with what `answer` makes of it; with nothing if that is `None`.
-    pub async fn start(bus: &Bus, worker: &str, mut answer: impl FnMut(&Heard) -> Option<Value> + Send + 'static) -> PlayedCommands {
+    /// A worker of that name. It answers each command with what `answer` makes of it; with nothing
+    /// if that is `None`.
+    pub async fn start(
+        bus: &Bus,
+        worker: &str,
+        mut answer: impl FnMut(&Heard) -> Option<Value> + Send + 'static,
+    ) -> PlayedCommands {
         let worker = name(worker);
         let own = format!("{}.*", bus.prefix.dest(&worker));
         let all = bus.prefix.command_of_all("*");
         let own = bus.client.subscribe(own).await.unwrap();
-        let mut commands = futures::stream::select(own, bus.client.subscribe(all.clone()).await.unwrap());
+        let mut commands =
+            futures::stream::select(own, bus.client.subscribe(all.clone()).await.unwrap());
         bus.client.flush().await.unwrap();
-        let (heard, client, all) = (Arc::new(Mutex::new(Vec::new())), bus.client.clone(), all.trim_end_matches('*').to_owned());
+        let (heard, client, all) = (
+            Arc::new(Mutex::new(Vec::new())),
+            bus.client.clone(),
+            all.trim_end_matches('*').to_owned(),
+        );
         let answering = tokio::spawn({
             let heard = heard.clone();
             async move {
                 while let Some(message) = commands.next().await {
                     let Message { subject, reply, payload, .. } = message;
                     let verb = subject.rsplit('.').next().unwrap_or_default().to_owned();
-                    let command = Heard { verb, of_all: subject.starts_with(&all), request: decode(&payload).unwrap() };
+                    let command = Heard {
+                        verb,
+                        of_all: subject.starts_with(&all),
+                        request: decode(&payload).unwrap(),
+                    };
                     heard.lock().unwrap().push(command.clone());
                     if let (Some(inbox), Some(answer)) = (reply, answer(&command)) {
-                        client.publish(inbox, Encoding::Json.encode(&answer).unwrap().into()).await.unwrap();
+                        client
+                            .publish(inbox, Encoding::Json.encode(&answer).unwrap().into())
+                            .await
+                            .unwrap();
                     }
                 }
             }
         });
-        PlayedCommands { bus: bus.clone(), name: worker, instance: Id::generate(), heard, answering }
+        PlayedCommands {
+            bus: bus.clone(),
+            name: worker,
+            instance: Id::generate(),
+            heard,
+            answering,
+        }
     }
 
     /// Reports a state, and waits until the state bucket has it. The threads are JSON.
@@ -70,7 +93,10 @@ impl PlayedCommands {
             "name": self.name.as_str(), "instance_id": self.instance, "seq": seq, "status": status, "ping_interval_ms": 60_000,
             "threads": threads,
         });
-        let stored = self.bus.raw(&self.bus.prefix.state(&self.name), Encoding::Json.encode(&snapshot).unwrap()).await;
+        let stored = self
+            .bus
+            .raw(&self.bus.prefix.state(&self.name), Encoding::Json.encode(&snapshot).unwrap())
+            .await;
         let stored: Value = decode(&stored.payload).unwrap();
         assert!(stored["seq"].is_u64(), "not stored: {stored}");
     }

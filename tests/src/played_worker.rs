@@ -1,4 +1,5 @@
-//! A worker that only talks: it asks the sector manager what a real one would ask, and makes its commitments up.
+//! A worker that only talks: it asks the sector manager what a real one would ask, and makes its
+//! commitments up.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,9 +7,10 @@ use shared_msgs::{
     client::CallError,
     id::Id,
     sealer::{
-        AcquireDeals, AcquireDealsSpec, AllocateSector, AllocateSectorSpec, AllocatedSector, AssignTicket, Commitment,
-        PreCommitOnChainInfo, ReportAborted, ReportFinalized, ReportState, SealerRequest, SectorId, SectorPiece, StateChange,
-        SubmitPersisted, SubmitPreCommit, SubmitResult, WorkerPlace,
+        AcquireDeals, AcquireDealsSpec, AllocateSector, AllocateSectorSpec, AllocatedSector,
+        AssignTicket, Commitment, PreCommitOnChainInfo, ReportAborted, ReportFinalized,
+        ReportState, SealerRequest, SectorId, SectorPiece, StateChange, SubmitPersisted,
+        SubmitPreCommit, SubmitResult, WorkerPlace,
     },
 };
 use tokio::{
@@ -31,7 +33,10 @@ pub struct PlayedWorker {
 impl PlayedWorker {
     /// A thread of that name.
     pub fn new(bus: &Bus, name: &str) -> PlayedWorker {
-        PlayedWorker { bus: bus.clone(), place: WorkerPlace { instance: name.into(), location: "/store1".into() } }
+        PlayedWorker {
+            bus: bus.clone(),
+            place: WorkerPlace { instance: name.into(), location: "/store1".into() },
+        }
     }
 
     /// Asks.
@@ -54,18 +59,26 @@ impl PlayedWorker {
                 }
             }
         };
-        timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("nothing on {} within {DEADLINE:?}", R::METHOD))
+        timeout(DEADLINE, asking)
+            .await
+            .unwrap_or_else(|_| panic!("nothing on {} within {DEADLINE:?}", R::METHOD))
     }
 
     /// A new sector of any kind.
     pub async fn allocate(&self) -> AllocatedSector {
-        let request = AllocateSector { request_id: Id::generate(), spec: AllocateSectorSpec::default() };
+        let request =
+            AllocateSector { request_id: Id::generate(), spec: AllocateSectorSpec::default() };
         self.ask(&request).await.unwrap()
     }
 
     /// The deals of a sector.
     pub async fn deals(&self, sector: SectorId) -> Option<Vec<SectorPiece>> {
-        self.ask(&AcquireDeals { request_id: Id::generate(), sector, spec: AcquireDealsSpec::default() }).await
+        self.ask(&AcquireDeals {
+            request_id: Id::generate(),
+            sector,
+            spec: AcquireDealsSpec::default(),
+        })
+        .await
     }
 
     /// Takes a sector from its allocation to its end. Its replica's commitment is [`comm_r`].
@@ -73,7 +86,9 @@ impl PlayedWorker {
         let id = sector.id;
         let ticket = self.ask(&AssignTicket { sector: id }).await;
         let info = PreCommitOnChainInfo { comm_r: comm_r(id), comm_d, ticket };
-        let submitted = self.ask(&SubmitPreCommit { request_id: Id::generate(), sector, info, reset: false }).await;
+        let submitted = self
+            .ask(&SubmitPreCommit { request_id: Id::generate(), sector, info, reset: false })
+            .await;
         assert_eq!(submitted.res, SubmitResult::Accepted);
         self.persist(id, "remote").await;
         self.ask(&ReportFinalized { sector: id }).await;
@@ -88,7 +103,12 @@ impl PlayedWorker {
 
     /// Says that a sector's files are in a store.
     pub async fn persist(&self, sector: SectorId, store: &str) {
-        let request = SubmitPersisted { request_id: Id::generate(), sector, store: store.into(), is_upgrade: false };
+        let request = SubmitPersisted {
+            request_id: Id::generate(),
+            sector,
+            store: store.into(),
+            is_upgrade: false,
+        };
         assert!(self.ask(&request).await);
     }
 
@@ -98,9 +118,18 @@ impl PlayedWorker {
     }
 
     /// Reports a step; returns the reason to give the sector up, if there is one.
-    pub async fn step(&self, sector: SectorId, prev: &str, next: &str, event: &str) -> Option<String> {
-        let state_change = StateChange { prev: prev.into(), next: next.into(), event: event.into() };
-        self.ask(&ReportState { sector, worker: self.place.clone(), state_change, failure: None }).await.abort_reason
+    pub async fn step(
+        &self,
+        sector: SectorId,
+        prev: &str,
+        next: &str,
+        event: &str,
+    ) -> Option<String> {
+        let state_change =
+            StateChange { prev: prev.into(), next: next.into(), event: event.into() };
+        self.ask(&ReportState { sector, worker: self.place.clone(), state_change, failure: None })
+            .await
+            .abort_reason
     }
 
     /// Says that it works in a state; returns the reason to give the sector up, if there is one.
@@ -121,12 +150,19 @@ pub fn bytes(length: usize) -> Vec<u8> {
 
 /// The CIDs of the pieces that are deals.
 pub fn deal_cids(pieces: &[SectorPiece]) -> BTreeSet<String> {
-    pieces.iter().filter(|piece| piece.deal_info.is_some()).map(|piece| piece.piece.piece_cid.clone()).collect()
+    pieces
+        .iter()
+        .filter(|piece| piece.deal_info.is_some())
+        .map(|piece| piece.piece.piece_cid.clone())
+        .collect()
 }
 
 /// `GET`s a URL of the loopback interface by hand: the status and the body.
 pub async fn http_get(url: &str) -> (u16, Vec<u8>) {
-    let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).unwrap_or_else(|| panic!("no URL: {url}"));
+    let (host, path) = url
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split_once('/'))
+        .unwrap_or_else(|| panic!("no URL: {url}"));
     let exchange = async {
         let mut stream = TcpStream::connect(host).await.unwrap();
         let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
@@ -135,7 +171,9 @@ pub async fn http_get(url: &str) -> (u16, Vec<u8>) {
         stream.read_to_end(&mut answer).await.unwrap();
         answer
     };
-    let answer = timeout(DEADLINE, exchange).await.unwrap_or_else(|_| panic!("no answer from {url} within {DEADLINE:?}"));
+    let answer = timeout(DEADLINE, exchange)
+        .await
+        .unwrap_or_else(|_| panic!("no answer from {url} within {DEADLINE:?}"));
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
     (status, answer[end + 4..].to_vec())

@@ -12,7 +12,9 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 use tokio::time::timeout;
 
 use crate::{DEADLINE, log::Log, watchdog};
@@ -27,7 +29,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program. What it prints goes to its [`Log`]; settings in this process's environment do not reach it.
+    /// Starts a program. What it prints goes to its [`Log`]; settings in this process's environment
+    /// do not reach it.
     pub fn spawn(name: &str, command: Command, log_file: &Path) -> Process {
         let (reader, writer) = std::io::pipe().unwrap();
         Process::run(name, command, writer.into(), Log::start(reader, log_file))
@@ -41,7 +44,11 @@ impl Process {
     fn run(name: &str, mut command: Command, output: OwnedFd, log: Log) -> Process {
         watchdog::start();
         clean_environment(&mut command);
-        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let process = Process { name: name.to_owned(), child, status: None, log };
         watchdog::add(process.pid());
@@ -76,7 +83,9 @@ impl Process {
         let pid = self.pid();
         let waiting = tokio::task::spawn_blocking(move || {
             // An error means that it was reaped meanwhile, so it has ended too.
-            let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT));
+            let _ = rustix::io::retry_on_intr(|| {
+                waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+            });
         });
         let _ = waiting.await;
         self.sweep()
@@ -86,7 +95,11 @@ impl Process {
     pub async fn ended(&mut self) -> ExitStatus {
         match timeout(DEADLINE, self.wait()).await {
             Ok(status) => status,
-            Err(_) => panic!("{} still runs after {DEADLINE:?}, see {}", self.name, self.log.path().display()),
+            Err(_) => panic!(
+                "{} still runs after {DEADLINE:?}, see {}",
+                self.name,
+                self.log.path().display()
+            ),
         }
     }
 
@@ -130,11 +143,17 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        assert!(self.status.is_none(), "{} has ended before, see {}", self.name, self.log.path().display());
+        assert!(
+            self.status.is_none(),
+            "{} has ended before, see {}",
+            self.name,
+            self.log.path().display()
+        );
         kill_process(self.pid(), signal).unwrap();
     }
 
-    // Kills what is left of the group, and reaps its leader: until then nobody else can get its number.
+    // Kills what is left of the group, and reaps its leader: until then nobody else can get its
+    // number.
     fn sweep(&mut self) -> ExitStatus {
         // Nobody left in the group is what we want.
         let _ = kill_process_group(self.pid(), Signal::KILL);
@@ -153,10 +172,14 @@ impl Drop for Process {
     }
 }
 
-/// Takes everything out of a command's environment that would configure the programs under test, and colours out of
-/// their output; what the command itself sets stays.
+/// Takes everything out of a command's environment that would configure the programs under test,
+/// and colours out of their output; what the command itself sets stays.
 pub fn clean_environment(command: &mut Command) {
-    let set: Vec<_> = command.get_envs().filter(|(_, value)| value.is_some()).map(|(name, _)| name.to_owned()).collect();
+    let set: Vec<_> = command
+        .get_envs()
+        .filter(|(_, value)| value.is_some())
+        .map(|(name, _)| name.to_owned())
+        .collect();
     for (name, _) in std::env::vars_os().filter(|(name, _)| !set.contains(name)) {
         let configures = ["NATS_", "DAMOCLES_", "FIL_PROOFS_", "FAILPOINTS", "RUST_LOG"];
         if configures.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {

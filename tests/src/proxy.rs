@@ -1,4 +1,5 @@
-//! A TCP proxy before a server, through which the network can fail: what is cut, held up or healed is said by the test.
+//! A TCP proxy before a server, through which the network can fail: what is cut, held up or healed
+//! is said by the test.
 //!
 //! ```text
 //!            cut: connections are closed, new ones too          hold_*: connections stay, bytes wait in one direction
@@ -86,7 +87,8 @@ impl Proxy {
 
     /// Lets nothing through, in neither direction; connections stay, and new ones are taken.
     pub fn hold(&self) {
-        self.weather.send_modify(|weather| (weather.requests_held, weather.answers_held) = (true, true));
+        self.weather
+            .send_modify(|weather| (weather.requests_held, weather.answers_held) = (true, true));
     }
 
     /// Lets nothing through to the server.
@@ -102,13 +104,18 @@ impl Proxy {
     /// Waits until these bytes are among those that are held.
     pub async fn until_held(&self, what: &str) {
         let mut held = self.held.subscribe();
-        let arrived = held.wait_for(|held| held.windows(what.len()).any(|part| part == what.as_bytes()));
-        assert!(timeout(DEADLINE, arrived).await.is_ok(), "{what:?} is not held within {DEADLINE:?}");
+        let arrived =
+            held.wait_for(|held| held.windows(what.len()).any(|part| part == what.as_bytes()));
+        assert!(
+            timeout(DEADLINE, arrived).await.is_ok(),
+            "{what:?} is not held within {DEADLINE:?}"
+        );
     }
 
     /// Everything works again; what was held goes on.
     pub fn heal(&self) {
-        self.weather.send_modify(|weather| *weather = Weather { life: weather.life, ..Weather::default() });
+        self.weather
+            .send_modify(|weather| *weather = Weather { life: weather.life, ..Weather::default() });
     }
 }
 
@@ -120,7 +127,12 @@ impl Drop for Proxy {
 }
 
 // One connection, until either end closes it or the network does.
-async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<Weather>, held: Arc<watch::Sender<Vec<u8>>>) {
+async fn carry(
+    client: TcpStream,
+    server: SocketAddr,
+    weather: watch::Receiver<Weather>,
+    held: Arc<watch::Sender<Vec<u8>>>,
+) {
     let life = weather.borrow().life;
     let mut ended = weather.clone();
     let carrying = async {
@@ -130,7 +142,8 @@ async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<W
             return;
         }
         let Ok(server) = TcpStream::connect(server).await else { return };
-        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        let ((from_client, to_client), (from_server, to_server)) =
+            (client.into_split(), server.into_split());
         tokio::select! {
             () = pump(from_client, to_server, requests, Way { open: |weather| !weather.requests_held, held: held.clone() }) => {}
             () = pump(from_server, to_client, weather, Way { open: |weather| !weather.answers_held, held }) => {}
@@ -142,7 +155,12 @@ async fn carry(client: TcpStream, server: SocketAddr, weather: watch::Receiver<W
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>, way: Way) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+    way: Way,
+) {
     let mut buffer = vec![0; 64 << 10];
     let (mut waiting, seen) = (vec![], weather.clone());
     loop {

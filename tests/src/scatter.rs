@@ -14,9 +14,17 @@ use tokio::time::timeout;
 use crate::{DEADLINE, bus::Bus};
 
 impl Bus {
-    /// Gives a command to all workers, and collects the answers of `workers`. Fails the test if anybody else answers,
-    /// until all of the `running` ones have answered something that was sent later.
-    pub async fn order_all(&self, verb: Verb, encoding: Encoding, request: &CommandRequest, workers: usize, running: usize) -> Vec<Value> {
+    /// Gives a command to all workers, and collects the answers of `workers`. Fails the test if
+    /// anybody else answers, until all of the `running` ones have answered something that was sent
+    /// later.
+    pub async fn order_all(
+        &self,
+        verb: Verb,
+        encoding: Encoding,
+        request: &CommandRequest,
+        workers: usize,
+        running: usize,
+    ) -> Vec<Value> {
         let body = encoding.encode(request).unwrap();
         let (answers, fence) = (self.client.new_inbox(), self.client.new_inbox());
         let mut received = self.client.subscribe(answers.clone()).await.unwrap();
@@ -39,8 +47,13 @@ impl Bus {
             }
             bodies
         };
-        let bodies = timeout(DEADLINE, collecting).await.unwrap_or_else(|_| panic!("not {workers} answers to {request:?}"));
-        assert!(bodies.iter().all(|body| Encoding::of(body).unwrap() == encoding), "not in the request's encoding");
+        let bodies = timeout(DEADLINE, collecting)
+            .await
+            .unwrap_or_else(|_| panic!("not {workers} answers to {request:?}"));
+        assert!(
+            bodies.iter().all(|body| Encoding::of(body).unwrap() == encoding),
+            "not in the request's encoding"
+        );
         let answers: Vec<Value> = bodies.iter().map(|body| decode(body).unwrap()).collect();
         assert_eq!(answers.len(), workers, "{request:?} was answered by {answers:?}");
         answers
@@ -59,6 +72,9 @@ impl Bus {
 
 /// Which threads of which workers were selected.
 pub fn selected(answers: &[Value]) -> BTreeMap<String, Vec<u32>> {
-    let replies = answers.iter().map(|answer| serde_json::from_value::<BulkReply>(answer.clone()).unwrap());
-    replies.map(|reply| (reply.worker, reply.threads.iter().map(|thread| thread.index).collect())).collect()
+    let replies =
+        answers.iter().map(|answer| serde_json::from_value::<BulkReply>(answer.clone()).unwrap());
+    replies
+        .map(|reply| (reply.worker, reply.threads.iter().map(|thread| thread.index).collect()))
+        .collect()
 }

@@ -33,14 +33,23 @@ impl SealerRequests {
         self.patience = patience;
     }
 
-    /// Waits for a request of one kind of which `holds` is true, and returns it. Requests that an earlier wait has
-    /// looked at do not count.
-    pub async fn until<R: SealerRequest>(&mut self, what: &str, mut holds: impl FnMut(&R) -> bool) -> R {
+    /// Waits for a request of one kind of which `holds` is true, and returns it. Requests that an
+    /// earlier wait has looked at do not count.
+    pub async fn until<R: SealerRequest>(
+        &mut self,
+        what: &str,
+        mut holds: impl FnMut(&R) -> bool,
+    ) -> R {
         let deadline = Instant::now() + self.patience;
         loop {
             let Ok(Some(message)) = timeout_at(deadline, self.sent.next()).await else {
-                let methods: Vec<_> = self.seen.iter().rev().take(20).map(|(method, _)| method.as_str()).collect();
-                panic!("no {} ({what}) within {:?}. Newest requests first: {methods:?}", R::METHOD, self.patience);
+                let methods: Vec<_> =
+                    self.seen.iter().rev().take(20).map(|(method, _)| method.as_str()).collect();
+                panic!(
+                    "no {} ({what}) within {:?}. Newest requests first: {methods:?}",
+                    R::METHOD,
+                    self.patience
+                );
             };
             let method = message.subject.rsplit('.').next().unwrap_or_default().to_owned();
             self.seen.push((method.clone(), message.payload.to_vec()));
@@ -55,7 +64,8 @@ impl SealerRequests {
 
     /// Waits until a sector is reported finalized.
     pub async fn until_finalized(&mut self, sector: SectorId) {
-        self.until::<ReportFinalized>(&format!("of {sector}"), |request| request.sector == sector).await;
+        self.until::<ReportFinalized>(&format!("of {sector}"), |request| request.sector == sector)
+            .await;
     }
 
     /// Waits until the first sectors are reported finalized, in whatever order.

@@ -1,6 +1,7 @@
-//! A model-based simulation: whole systems in memory, each decided by a seed, with everything going wrong that can. The policy, the
-//! owners, the stores, the keeper of the lease, the publisher of events and the managers' read model are the real ones; the
-//! bus, the server, disks, time and what the steps do are not.
+//! A model-based simulation: whole systems in memory, each decided by a seed, with everything going
+//! wrong that can. The policy, the owners, the stores, the keeper of the lease, the publisher of
+//! events and the managers' read model are the real ones; the bus, the server, disks, time and what
+//! the steps do are not.
 //!
 //! ```text
 //!  operator ---- bus (lost, doubled, late) ----> process: Commands, Owner, EventPublisher, keep()
@@ -9,8 +10,10 @@
 //!     |  cloned, a second one of the name           v            v             v
 //!     +---------------------------------------- managers      checks: history, model
 //! ```
-//! - [`world`]: what there is, and the dice; [`executor`]: its tasks; [`clock`]: its time; [`ground`]: what all worlds share
-//! - [`process`], [`steps`]: a worker; [`disk`]: what outlives it; [`operator`]: who commands it; [`managers`]: who watches it
+//! - [`world`]: what there is, and the dice; [`executor`]: its tasks; [`clock`]: its time;
+//!   [`ground`]: what all worlds share
+//! - [`process`], [`steps`]: a worker; [`disk`]: what outlives it; [`operator`]: who commands it;
+//!   [`managers`]: who watches it
 //! - [`bus`], [`leases`], [`stream`]: what is between them; [`incidents`]: what goes wrong
 //! - [`many`]: many worlds at once
 //! - [`history`], [`model`], [`checks`]: what happened, what it means, and what must be so
@@ -65,12 +68,18 @@ pub struct Ended {
 pub fn run(ground: &Arc<Ground>, seed: u64, traced: bool) -> Ended {
     // The worker's jitter.
     fastrand::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         clock::begin();
         let world = Arc::new(World::new(ground.clone(), seed, traced));
         world.executor.run(live(&world)).await;
-        (0..world.names.len()).flat_map(|name| world.living(name)).for_each(|process| process.note_last(&world));
+        (0..world.names.len())
+            .flat_map(|name| world.living(name))
+            .for_each(|process| process.note_last(&world));
         // Tasks hold the world; and stores need not be closed in good order.
         world.processes().iter().for_each(|process| process.end(&world));
         world.executor.end(Owner::World);
@@ -94,9 +103,14 @@ async fn live(world: &Arc<World>) {
     // Whoever was to come back by itself has.
     sleep(Duration::from_secs(6)).await;
     incidents::start_all(world).await;
-    until(world, "every command is answered", async || world.open_orders.load(std::sync::atomic::Ordering::Relaxed) == 0).await;
-    until(world, "every name has a process that speaks for it", async || (0..world.names.len()).all(|name| speaker(world, name).is_some()))
-        .await;
+    until(world, "every command is answered", async || {
+        world.open_orders.load(std::sync::atomic::Ordering::Relaxed) == 0
+    })
+    .await;
+    until(world, "every name has a process that speaks for it", async || {
+        (0..world.names.len()).all(|name| speaker(world, name).is_some())
+    })
+    .await;
     until(world, "every manager shows who speaks for a name", async || {
         (0..world.names.len()).all(|name| {
             let speaker = speaker(world, name).map(|process| process.worker.instance_id);
@@ -112,7 +126,8 @@ async fn live(world: &Arc<World>) {
     until(world, "every event is published", async || all_published(world).await).await;
 }
 
-// A process that stands by publishes nothing: once the one that speaks has published all, it makes way.
+// A process that stands by publishes nothing: once the one that speaks has published all, it makes
+// way.
 async fn all_published(world: &Arc<World>) -> bool {
     let mut left = false;
     for name in 0..world.names.len() {
@@ -133,7 +148,13 @@ async fn all_published(world: &Arc<World>) -> bool {
 }
 
 fn acquired(world: &World) -> usize {
-    world.server().leases.iter().flat_map(|key| &key.stored).filter(|stored| stored.acquired).count()
+    world
+        .server()
+        .leases
+        .iter()
+        .flat_map(|key| &key.stored)
+        .filter(|stored| stored.acquired)
+        .count()
 }
 
 fn speaker(world: &World, name: usize) -> Option<Arc<Process>> {

@@ -31,7 +31,13 @@ impl StateWatch {
     pub async fn start(bus: &Bus) -> StateWatch {
         let published = bus.client.subscribe(bus.prefix.state_of_all()).await.unwrap();
         bus.client.flush().await.unwrap();
-        StateWatch { bus: bus.clone(), published, seen: Vec::new(), last: BTreeMap::new(), patience: DEADLINE }
+        StateWatch {
+            bus: bus.clone(),
+            published,
+            seen: Vec::new(),
+            last: BTreeMap::new(),
+            patience: DEADLINE,
+        }
     }
 
     /// Waits for so long from now on.
@@ -39,9 +45,15 @@ impl StateWatch {
         self.patience = patience;
     }
 
-    /// Waits until a worker publishes a state of which `holds` is true, and returns it. The last one that was looked at
-    /// counts too: tell an old state from a new one by its revision or its sector.
-    pub async fn until(&mut self, worker: &str, what: &str, mut holds: impl FnMut(&WorkerSnapshot) -> bool) -> WorkerSnapshot {
+    /// Waits until a worker publishes a state of which `holds` is true, and returns it. The last
+    /// one that was looked at counts too: tell an old state from a new one by its revision or its
+    /// sector.
+    pub async fn until(
+        &mut self,
+        worker: &str,
+        what: &str,
+        mut holds: impl FnMut(&WorkerSnapshot) -> bool,
+    ) -> WorkerSnapshot {
         if let Some(last) = self.last.get(worker)
             && holds(last)
         {
@@ -50,9 +62,15 @@ impl StateWatch {
         let deadline = Instant::now() + self.patience;
         loop {
             let Ok(Some(message)) = timeout_at(deadline, self.published.next()).await else {
-                panic!("worker {worker}: {what}: not within {:?}. Last published:\n{:#?}", self.patience, self.last.get(worker));
+                panic!(
+                    "worker {worker}: {what}: not within {:?}. Last published:\n{:#?}",
+                    self.patience,
+                    self.last.get(worker)
+                );
             };
-            let Some(name) = self.bus.prefix.worker_of_state(&message.subject) else { panic!("{} belongs to no worker", message.subject) };
+            let Some(name) = self.bus.prefix.worker_of_state(&message.subject) else {
+                panic!("{} belongs to no worker", message.subject)
+            };
             let snapshot: WorkerSnapshot = decode(&message.payload).unwrap();
             self.seen.push((name.to_string(), snapshot.clone()));
             self.last.insert(name.to_string(), snapshot.clone());
@@ -71,11 +89,14 @@ impl StateWatch {
         mut holds: impl FnMut(&ThreadSnapshot) -> bool,
     ) -> ThreadSnapshot {
         let what = format!("thread {index}: {what}");
-        let snapshot = self.until(worker, &what, |snapshot| snapshot.threads.get(index).is_some_and(&mut holds)).await;
+        let snapshot = self
+            .until(worker, &what, |snapshot| snapshot.threads.get(index).is_some_and(&mut holds))
+            .await;
         snapshot.threads[index].clone()
     }
 
-    /// Waits until every thread of a worker is paused by an error in `C1Done`: as far as it gets without parameters.
+    /// Waits until every thread of a worker is paused by an error in `C1Done`: as far as it gets
+    /// without parameters.
     pub async fn until_stuck(&mut self, worker: &str) -> WorkerSnapshot {
         self.until(worker, "every thread paused in C1Done", |snapshot| {
             !snapshot.threads.is_empty() && snapshot.threads.iter().all(is_stuck)
@@ -107,7 +128,8 @@ pub fn is_stuck(thread: &ThreadSnapshot) -> bool {
 
 /// Whether a thread's C2 runs in an external processor.
 pub fn is_in_c2(thread: &ThreadSnapshot) -> bool {
-    matches!(&thread.status, ThreadStatus::Running { processor: Some(_), .. }) && thread.stage.as_deref() == Some("C2")
+    matches!(&thread.status, ThreadStatus::Running { processor: Some(_), .. })
+        && thread.stage.as_deref() == Some("C2")
 }
 
 /// Whether a thread waits for that.

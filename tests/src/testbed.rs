@@ -1,4 +1,5 @@
-//! What every scenario starts with: its own NATS server and directory, and a connection that listens.
+//! What every scenario starts with: its own NATS server and directory, and a connection that
+//! listens.
 
 use std::{process::Command, time::Duration};
 
@@ -33,7 +34,8 @@ pub fn sector(number: u64) -> SectorId {
     SectorId { miner: MINER, number }
 }
 
-/// One test's world. Declared first, it is dropped last: the directory must outlive everything in it.
+/// One test's world. Declared first, it is dropped last: the directory must outlive everything in
+/// it.
 #[derive(Debug)]
 pub struct Testbed {
     /// The test's connection.
@@ -82,11 +84,16 @@ impl Testbed {
         self.requests.wait_up_to(patience);
     }
 
-    /// Keeps what workers report, for tests without managers: a worker that stops waits until its last report is kept.
+    /// Keeps what workers report, for tests without managers: a worker that stops waits until its
+    /// last report is kept.
     pub async fn keep_states(&self) {
         let jetstream = async_nats::jetstream::new(self.bus.client.clone());
         let subjects = vec![self.bus.prefix.state_of_all()];
-        let config = async_nats::jetstream::stream::Config { name: "STATES".into(), subjects, ..Default::default() };
+        let config = async_nats::jetstream::stream::Config {
+            name: "STATES".into(),
+            subjects,
+            ..Default::default()
+        };
         jetstream.create_stream(config).await.unwrap();
     }
 
@@ -104,7 +111,11 @@ impl Testbed {
 
     /// Starts a mock manager with further options; `name` is for its log.
     pub fn start_mock_manager_with(&self, name: &str, options: &[&str]) -> Manager {
-        Manager::start_mock(self.nats.url(), self.scratch.path().join(format!("{name}.log")), options)
+        Manager::start_mock(
+            self.nats.url(),
+            self.scratch.path().join(format!("{name}.log")),
+            options,
+        )
     }
 
     /// Starts a mock manager; `name` is for its log.
@@ -119,23 +130,35 @@ impl Testbed {
         jetstream.get_stream(bucket).await.unwrap().cached_info().state.last_sequence
     }
 
-    /// The sectors that were allocated and are neither in the attached store of the only worker there was, nor in hand
-    /// by its last report. It must have been stopped.
+    /// The sectors that were allocated and are neither in the attached store of the only worker
+    /// there was, nor in hand by its last report. It must have been stopped.
     pub async fn lost_sectors(&mut self, name: &str, worker: &mut Worker) -> Vec<u64> {
         let pid = worker.pid();
-        let stopped = |snapshot: &WorkerSnapshot| snapshot.status == WorkerStatus::Stopped && snapshot.pid == pid;
+        let stopped = |snapshot: &WorkerSnapshot| {
+            snapshot.status == WorkerStatus::Stopped && snapshot.pid == pid
+        };
         let last = self.states.until(name, "its last report", stopped).await;
         let (persisted, in_hand) = (worker.persisted(), in_hand(&last));
-        // A thread that was stopped while it asked for a sector asks again with the same id, and gets the same sector.
+        // A thread that was stopped while it asked for a sector asks again with the same id, and
+        // gets the same sector.
         let asked_for = self.allocated().await - u64::from(last.summary.empty);
-        (1..=asked_for).filter(|number| !persisted.contains(number) && !in_hand.contains(number)).collect()
+        (1..=asked_for)
+            .filter(|number| !persisted.contains(number) && !in_hand.contains(number))
+            .collect()
     }
 
-    /// Waits until one of worker `w1`'s two threads waits for that, with the other one as it should be; pauses and
-    /// resumes it meanwhile, which must not take longer than asking.
-    pub async fn one_of_two_waits(&mut self, reason: &str, other: impl Fn(&ThreadSnapshot) -> bool) {
-        let waiting = |snapshot: &WorkerSnapshot| snapshot.threads.iter().position(waits_for(reason));
-        let stands = |snapshot: &WorkerSnapshot| waiting(snapshot).is_some_and(|index| other(&snapshot.threads[1 - index]));
+    /// Waits until one of worker `w1`'s two threads waits for that, with the other one as it should
+    /// be; pauses and resumes it meanwhile, which must not take longer than asking.
+    pub async fn one_of_two_waits(
+        &mut self,
+        reason: &str,
+        other: impl Fn(&ThreadSnapshot) -> bool,
+    ) {
+        let waiting =
+            |snapshot: &WorkerSnapshot| snapshot.threads.iter().position(waits_for(reason));
+        let stands = |snapshot: &WorkerSnapshot| {
+            waiting(snapshot).is_some_and(|index| other(&snapshot.threads[1 - index]))
+        };
         let index = waiting(&self.states.until("w1", reason, stands).await).unwrap();
         assert_eq!(self.bus.pause("w1", index as u32).await.unwrap().outcome, Outcome::Paused);
         assert!(is_paused(&self.bus.list("w1").await.threads[index], PausedBy::Operator));
@@ -157,7 +180,12 @@ impl Testbed {
     }
 
     /// Configures a worker that reaches NATS through a proxy; starts nothing.
-    pub fn prepare_worker_behind(&self, proxy: &Proxy, directory: &str, config: &WorkerConfig) -> Worker {
+    pub fn prepare_worker_behind(
+        &self,
+        proxy: &Proxy,
+        directory: &str,
+        config: &WorkerConfig,
+    ) -> Worker {
         Worker::prepare(self.scratch.path().join(directory), proxy.url(), config)
     }
 
@@ -197,7 +225,8 @@ impl Testbed {
 
     /// `damocles-manager util worker …`, while the test does something else.
     pub fn util_worker_meanwhile(&self, args: &[&str]) -> JoinHandle<CliOutput> {
-        let args: Vec<_> = ["util", "worker"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+        let args: Vec<_> =
+            ["util", "worker"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
         let url = self.nats.url();
         tokio::spawn(async move {
             let args: Vec<_> = args.iter().map(String::as_str).collect();

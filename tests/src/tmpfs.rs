@@ -11,20 +11,28 @@ use std::{
 pub struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    /// Mounts one of so many KiB at a directory, which is made. `None` where this process may not mount; the Makefile
-    /// names the tests that do not run then.
+    /// Mounts one of so many KiB at a directory, which is made. `None` where this process may not
+    /// mount; the Makefile names the tests that do not run then.
     pub fn mount(path: &Path, kib: u64) -> Option<Tmpfs> {
         fs::create_dir_all(path).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]).arg(path);
-        let mounted = mount.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        let mounted = mount
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
         mounted.then(|| Tmpfs(path.to_owned()))
     }
 
     /// Lets nothing be written any more, as the system does to a disk after an error.
     pub fn make_readonly(&self) {
         let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status();
-        assert!(remounted.is_ok_and(|status| status.success()), "{} cannot be made read-only", self.0.display());
+        assert!(
+            remounted.is_ok_and(|status| status.success()),
+            "{} cannot be made read-only",
+            self.0.display()
+        );
     }
 
     /// Leaves no space.
@@ -48,6 +56,10 @@ impl Drop for Tmpfs {
     fn drop(&mut self) {
         // Lazily: a process that is being killed may still have a file open.
         let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "{} is still mounted", self.0.display());
+        assert!(
+            unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(),
+            "{} is still mounted",
+            self.0.display()
+        );
     }
 }

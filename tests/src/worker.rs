@@ -18,8 +18,8 @@ use crate::{
     process::Process,
 };
 
-/// What goes into a worker's configuration file. By default: short waits, and no external processor, so that C2 fails
-/// for want of parameters.
+/// What goes into a worker's configuration file. By default: short waits, and no external
+/// processor, so that C2 fails for want of parameters.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     name: Option<String>,
@@ -41,13 +41,18 @@ impl WorkerConfig {
 
     /// A worker that has to find its name itself.
     pub fn unnamed() -> WorkerConfig {
-        let short = [("seal_interval", "'50ms'"), ("recover_interval", "'50ms'"), ("rpc_polling_interval", "'50ms'")];
+        let short = [
+            ("seal_interval", "'50ms'"),
+            ("recover_interval", "'50ms'"),
+            ("rpc_polling_interval", "'50ms'"),
+        ];
         let sealing = short.map(|(key, value)| (key, value.to_owned())).into();
         WorkerConfig {
             name: None,
             threads: 1,
             plan: "sealer",
-            // The timeout is for requests to the sector manager that get lost when a test kills somebody.
+            // The timeout is for requests to the sector manager that get lost when a test kills
+            // somebody.
             nats: [("timeout", "'1s'".to_owned())].into(),
             worker: [("ping_interval", "'1s'".to_owned())].into(),
             sealing,
@@ -91,7 +96,8 @@ impl WorkerConfig {
         WorkerConfig { c2: Some(args), ..self }.sealing("ignore_proof_check", "true")
     }
 
-    /// One more external processor for a stage, with its keys in TOML; the worker's own program if they name none.
+    /// One more external processor for a stage, with its keys in TOML; the worker's own program if
+    /// they name none.
     pub fn processor(self, stage: &str, toml: &str) -> WorkerConfig {
         self.raw(&format!("[[processors.{stage}]]\n{toml}"))
     }
@@ -100,7 +106,8 @@ impl WorkerConfig {
     pub fn fixture(self, stage: &str, args: &[&str], toml: &str) -> WorkerConfig {
         let args: Vec<_> = [stage].iter().chain(args).map(|arg| quoted(arg)).collect();
         let (program, args) = (quoted_path(binaries::fixture_processor()), args.join(", "));
-        self.processor(stage, &format!("bin = {program}\nargs = [{args}]\n{toml}")).sealing("ignore_proof_check", "true")
+        self.processor(stage, &format!("bin = {program}\nargs = [{args}]\n{toml}"))
+            .sealing("ignore_proof_check", "true")
     }
 
     /// More lines for the end of the file; they begin with a section.
@@ -142,11 +149,21 @@ impl WorkerConfig {
             let _ = writeln!(text, "{key} = {value}");
         }
         for index in 0..self.threads {
-            let _ = writeln!(text, "[[sealing_thread]]\nlocation = {}\nplan = '{}'", quoted_path(&location(directory, index)), self.plan);
+            let _ = writeln!(
+                text,
+                "[[sealing_thread]]\nlocation = {}\nplan = '{}'",
+                quoted_path(&location(directory, index)),
+                self.plan
+            );
         }
-        let _ = writeln!(text, "[[attached]]\nname = 'remote'\nlocation = {}", quoted_path(&directory.join("remote")));
+        let _ = writeln!(
+            text,
+            "[[attached]]\nname = 'remote'\nlocation = {}",
+            quoted_path(&directory.join("remote"))
+        );
         if let Some(args) = &self.c2 {
-            let args: Vec<_> = ["c2"].into_iter().chain(args.iter().map(String::as_str)).map(quoted).collect();
+            let args: Vec<_> =
+                ["c2"].into_iter().chain(args.iter().map(String::as_str)).map(quoted).collect();
             let (program, args) = (quoted_path(binaries::fixture_processor()), args.join(", "));
             let _ = writeln!(text, "[[processors.c2]]\nbin = {program}\nargs = [{args}]");
         }
@@ -179,7 +196,8 @@ pub struct Worker {
 impl Worker {
     /// Writes the configuration into `directory`; starts nothing.
     pub fn prepare(directory: PathBuf, nats_url: String, config: &WorkerConfig) -> Worker {
-        let parameters = config.parameters.clone().unwrap_or_else(|| directory.join("no-parameters"));
+        let parameters =
+            config.parameters.clone().unwrap_or_else(|| directory.join("no-parameters"));
         let worker = Worker { directory, nats_url, parameters, process: None };
         worker.configure(config);
         worker
@@ -190,7 +208,8 @@ impl Worker {
         self.write_config(&config.to_toml(&self.directory));
     }
 
-    /// Writes a configuration file as it stands. Relative paths in it start from the worker's directory.
+    /// Writes a configuration file as it stands. Relative paths in it start from the worker's
+    /// directory.
     pub fn write_config(&self, toml: &str) {
         std::fs::create_dir_all(&self.directory).unwrap();
         std::fs::write(self.config_file(), toml).unwrap();
@@ -215,7 +234,8 @@ impl Worker {
     pub fn files_of(&self, index: usize, sector: &str) -> Vec<PathBuf> {
         let (location, attached) = (self.location(index).join("data"), self.attached());
         let kinds = ["unsealed", "tree-d", "sealed", "cache"].map(|kind| location.join(kind));
-        let directories = kinds.into_iter().chain(["sealed", "cache"].map(|kind| attached.join(kind)));
+        let directories =
+            kinds.into_iter().chain(["sealed", "cache"].map(|kind| attached.join(kind)));
         directories.map(|directory| directory.join(sector)).filter(|path| path.exists()).collect()
     }
 
@@ -226,7 +246,8 @@ impl Worker {
         names.filter_map(|name| Some(name.parse::<SectorId>().ok()?.number)).collect()
     }
 
-    /// Where the proofs library looks for parameters, and finds none unless the first configuration named a directory.
+    /// Where the proofs library looks for parameters, and finds none unless the first configuration
+    /// named a directory.
     pub fn parameters(&self) -> &Path {
         &self.parameters
     }
@@ -251,21 +272,29 @@ impl Worker {
         self.start_with(shell, &[]);
     }
 
-    /// Starts the daemon; it kills itself with SIGKILL at that failpoint, e.g. `before-commit:PC1Done`.
+    /// Starts the daemon; it kills itself with SIGKILL at that failpoint, e.g.
+    /// `before-commit:PC1Done`.
     pub fn start_to_die_at(&mut self, failpoint: &str) {
-        self.start_with(Command::new(binaries::worker()), &[("FAILPOINTS", &format!("{failpoint}=return"))]);
+        self.start_with(
+            Command::new(binaries::worker()),
+            &[("FAILPOINTS", &format!("{failpoint}=return"))],
+        );
     }
 
-    /// Starts the daemon; one of its tasks panics at that failpoint, e.g. `task:snapshots`, every time or as often as
-    /// `panic` says, e.g. `1*panic`.
+    /// Starts the daemon; one of its tasks panics at that failpoint, e.g. `task:snapshots`, every
+    /// time or as often as `panic` says, e.g. `1*panic`.
     pub fn start_to_panic_at(&mut self, failpoint: &str, panic: &str) {
-        self.start_with(Command::new(binaries::worker()), &[("FAILPOINTS", &format!("{failpoint}={panic}"))]);
+        self.start_with(
+            Command::new(binaries::worker()),
+            &[("FAILPOINTS", &format!("{failpoint}={panic}"))],
+        );
     }
 
     /// Starts the daemon with its log going into that; what it prints is not kept.
     pub fn start_logging_into(&mut self, output: OwnedFd) {
         let command = self.command(Command::new(binaries::worker()), &[]);
-        self.process = Some(Process::spawn_into("damocles-worker", command, output, &self.log_file()));
+        self.process =
+            Some(Process::spawn_into("damocles-worker", command, output, &self.log_file()));
     }
 
     fn start_with(&mut self, command: Command, environment: &[(&str, &str)]) {
@@ -306,7 +335,11 @@ impl Worker {
     pub async fn died_at_failpoint(&mut self) {
         let status = self.process().ended().await;
         let log = self.log().path().display();
-        assert_eq!(status.signal(), Some(9), "the worker was to die at its failpoint but ended with {status}, see {log}");
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "the worker was to die at its failpoint but ended with {status}, see {log}"
+        );
     }
 
     /// Kills the daemon as a crash would.
@@ -322,7 +355,10 @@ impl Worker {
     /// `damocles-worker worker -c FILE …`.
     pub async fn cli(&self, args: &[&str]) -> CliOutput {
         let config = self.config_file();
-        let args: Vec<&str> = ["worker", "-c", config.to_str().unwrap()].into_iter().chain(args.iter().copied()).collect();
+        let args: Vec<&str> = ["worker", "-c", config.to_str().unwrap()]
+            .into_iter()
+            .chain(args.iter().copied())
+            .collect();
         cli::run(binaries::worker(), &args, &self.nats_url, b"").await
     }
 }

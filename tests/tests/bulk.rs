@@ -1,4 +1,5 @@
-//! One command for many threads: who is asked, who is waited for, what is said of those that do not answer, and how it ends.
+//! One command for many threads: who is asked, who is waited for, what is said of those that do not
+//! answer, and how it ends.
 
 use e2e::{
     bus::name,
@@ -27,7 +28,11 @@ async fn worker(bed: &Testbed, name: &str, results: Value) -> PlayedCommands {
     played(bed, name, move |_| Some(answer.clone())).await
 }
 
-async fn played(bed: &Testbed, name: &str, answer: impl FnMut(&Heard) -> Option<Value> + Send + 'static) -> PlayedCommands {
+async fn played(
+    bed: &Testbed,
+    name: &str,
+    answer: impl FnMut(&Heard) -> Option<Value> + Send + 'static,
+) -> PlayedCommands {
     let worker = PlayedCommands::start(&bed.bus, name, answer).await;
     worker.report(1, "running", json!([])).await;
     worker
@@ -41,20 +46,44 @@ async fn one_request_reaches_every_worker_and_each_thread_is_a_line() {
     let not_paused = json!({"index": 0, "error": {"kind": "not_paused", "status": "running", "message": "it is running"}});
     let w2 = worker(&bed, "w2", json!([not_paused])).await;
 
-    let args = ["resume", "--error", "No cached", "--state", "C1Done", "--to", "TreeDBuilt", "--reason", "parameters are there"];
+    let args = [
+        "resume",
+        "--error",
+        "No cached",
+        "--state",
+        "C1Done",
+        "--to",
+        "TreeDBuilt",
+        "--reason",
+        "parameters are there",
+    ];
     let output = bed.util_worker(&args).await.expect(0);
     let rows = output.rows();
     assert_eq!(output.header(), ["Worker", "Index", "SectorID", "Result"]);
     assert_eq!(rows[0], ["w1", "0", "s-t010000-1", "resumed C1Done -> TreeDBuilt"]);
     assert_eq!((rows[1][1], rows[2][0], rows.len()), ("1", "w2", 3));
-    assert!(output.stderr.contains("3 threads on 2 workers: 2 resumed, 1 unchanged"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("3 threads on 2 workers: 2 resumed, 1 unchanged"),
+        "{}",
+        output.stderr
+    );
 
     let [heard] = &w1.heard()[..] else { panic!("{:?}", w1.heard()) };
     assert!(heard.of_all && heard.verb == "resume");
     let request = &heard.request;
-    let expected = Selector { error: Some("No cached".into()), state: vec!["C1Done".into()], ..Selector::default() };
-    assert_eq!((request.selector.as_ref(), request.state.as_deref()), (Some(&expected), Some("TreeDBuilt")));
-    assert_eq!((request.reason.as_deref(), request.dry_run, request.index), (Some("parameters are there"), false, None));
+    let expected = Selector {
+        error: Some("No cached".into()),
+        state: vec!["C1Done".into()],
+        ..Selector::default()
+    };
+    assert_eq!(
+        (request.selector.as_ref(), request.state.as_deref()),
+        (Some(&expected), Some("TreeDBuilt"))
+    );
+    assert_eq!(
+        (request.reason.as_deref(), request.dry_run, request.index),
+        (Some("parameters are there"), false, None)
+    );
     assert!(request.request_id.is_some() && request.by.is_some());
     assert_eq!(w2.heard()[..], w1.heard()[..]);
 }
@@ -66,7 +95,10 @@ async fn a_dry_run_says_so_to_the_workers_and_to_the_operator() {
     let w1 = worker(&bed, "w1", json!([resumed(0)])).await;
     let output = bed.util_worker(&["resume", "--all", "--dry-run", "-o", "json"]).await.expect(0);
     let document = output.json();
-    assert_eq!((&document["dry_run"], &document["summary"]["changed"]), (&json!(true), &json!({"resumed": 1})));
+    assert_eq!(
+        (&document["dry_run"], &document["summary"]["changed"]),
+        (&json!(true), &json!({"resumed": 1}))
+    );
     assert!(output.stderr.contains("nothing was done"), "{}", output.stderr);
     assert!(w1.heard()[0].request.dry_run);
     let lines = bed.util_worker(&["resume", "--all", "-o", "jsonl"]).await.expect(0);
@@ -78,8 +110,7 @@ async fn a_dry_run_says_so_to_the_workers_and_to_the_operator() {
 async fn a_thread_that_failed_is_exit_1() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let failed =
-        json!({"index": 1, "error": {"kind": "state_unreachable", "state": "C2Done", "missing": ["proof"], "message": "no proof"}});
+    let failed = json!({"index": 1, "error": {"kind": "state_unreachable", "state": "C2Done", "missing": ["proof"], "message": "no proof"}});
     let _w1 = worker(&bed, "w1", json!([resumed(0), failed])).await;
     let output = bed.util_worker(&["resume", "--all", "--to", "C2Done"]).await.expect(1);
     assert_eq!(output.rows()[1], ["w1", "1", "-", "failed: no proof"]);
@@ -92,17 +123,29 @@ async fn who_says_nothing_is_asked_by_name_with_the_same_id_and_named_in_the_end
     let _manager = bed.mock_manager().await;
     let _w1 = worker(&bed, "w1", json!([resumed(0)])).await;
     // What reaches all does not reach this one.
-    let w2 = played(&bed, "w2", |heard| (!heard.of_all).then(|| bulk("w2", json!([resumed(0)])))).await;
+    let w2 =
+        played(&bed, "w2", |heard| (!heard.of_all).then(|| bulk("w2", json!([resumed(0)])))).await;
     bed.util_worker(&["--timeout", "1s", "resume", "--all"]).await.expect(0);
     let heard = w2.heard();
-    assert!(heard[0].of_all && !heard[1].of_all && heard[0].request == heard[1].request, "{heard:?}");
+    assert!(
+        heard[0].of_all && !heard[1].of_all && heard[0].request == heard[1].request,
+        "{heard:?}"
+    );
 
     let _w3 = played(&bed, "w3", |_| None).await;
     let output = bed.util_worker(&["--timeout", "1s", "resume", "--all"]).await.expect(4);
-    assert!(output.stderr.contains("did not answer, their outcome is unknown: w3"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("did not answer, their outcome is unknown: w3"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(output.rows().len(), 2);
-    let output = bed.util_worker(&["--timeout", "1s", "resume", "--all", "-o", "json"]).await.expect(4);
-    assert_eq!((&output.json()["missing"], &output.json()["complete"]), (&json!(["w3"]), &json!(false)));
+    let output =
+        bed.util_worker(&["--timeout", "1s", "resume", "--all", "-o", "json"]).await.expect(4);
+    assert_eq!(
+        (&output.json()["missing"], &output.json()["complete"]),
+        (&json!(["w3"]), &json!(false))
+    );
 }
 
 #[tokio::test]
@@ -133,9 +176,13 @@ async fn a_worker_that_refuses_is_named_and_exit_1() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let _w1 = worker(&bed, "w1", json!([resumed(0)])).await;
-    let _w2 = played(&bed, "w2", |_| Some(refusal(ErrorKind::internal("the worker is stopping")))).await;
+    let _w2 =
+        played(&bed, "w2", |_| Some(refusal(ErrorKind::internal("the worker is stopping")))).await;
     let output = bed.util_worker(&["pause", "--all"]).await.expect(1);
-    assert_eq!(output.rows()[1], ["w2", "-", "-", "refused: internal error: the worker is stopping"]);
+    assert_eq!(
+        output.rows()[1],
+        ["w2", "-", "-", "refused: internal error: the worker is stopping"]
+    );
     assert!(output.stderr.contains("1 worker refused"), "{}", output.stderr);
 }
 
@@ -146,7 +193,11 @@ async fn a_lease_that_is_not_confirmed_yet_is_waited_for() {
     let mut refusals = 3;
     let w1 = played(&bed, "w1", move |_| {
         refusals -= 1;
-        Some(if refusals > 0 { refusal(ErrorKind::LeaseUnconfirmed) } else { bulk("w1", json!([resumed(0)])) })
+        Some(if refusals > 0 {
+            refusal(ErrorKind::LeaseUnconfirmed)
+        } else {
+            bulk("w1", json!([resumed(0)]))
+        })
     })
     .await;
     bed.util_worker(&["--timeout", "10s", "resume", "--all"]).await.expect(0);
@@ -192,18 +243,23 @@ async fn wrong_selectors_are_usage_errors_that_need_no_nats() {
 async fn real_workers_are_resumed_by_their_error_and_state() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let (mut w1, mut w2) =
-        (bed.prepare_worker("w1", &WorkerConfig::new("w1").threads(2)), bed.prepare_worker("w2", &WorkerConfig::new("w2")));
+    let (mut w1, mut w2) = (
+        bed.prepare_worker("w1", &WorkerConfig::new("w1").threads(2)),
+        bed.prepare_worker("w2", &WorkerConfig::new("w2")),
+    );
     w1.start();
     w2.start();
     let stuck = [bed.states.until_stuck("w1").await, bed.states.until_stuck("w2").await];
     let selectors = ["--error", "No cached parameters", "--state", "C1Done", "--to", "TreeDBuilt"];
 
-    let dry_run = bed.util_worker(&[&["resume", "--dry-run"][..], &selectors].concat()).await.expect(0);
+    let dry_run =
+        bed.util_worker(&[&["resume", "--dry-run"][..], &selectors].concat()).await.expect(0);
     let resumed = |row: &Vec<&str>| row[3] == "resumed C1Done -> TreeDBuilt";
     assert!(dry_run.rows().len() == 3 && dry_run.rows().iter().all(resumed), "{}", dry_run.stdout);
     for (name, before) in [("w1", &stuck[0]), ("w2", &stuck[1])] {
-        let revisions = |snapshot: &WorkerSnapshot| snapshot.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>();
+        let revisions = |snapshot: &WorkerSnapshot| {
+            snapshot.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>()
+        };
         assert_eq!(revisions(&bed.bus.list(name).await), revisions(before));
     }
 
@@ -211,7 +267,10 @@ async fn real_workers_are_resumed_by_their_error_and_state() {
     assert!(done.rows().len() == 3 && done.rows().iter().all(resumed), "{}", done.stdout);
     for (name, before) in [("w1", &stuck[0]), ("w2", &stuck[1])] {
         let again = |now: &WorkerSnapshot| {
-            now.threads.iter().zip(&before.threads).all(|(now, before)| is_stuck(now) && now.revision > before.revision)
+            now.threads
+                .iter()
+                .zip(&before.threads)
+                .all(|(now, before)| is_stuck(now) && now.revision > before.revision)
         };
         bed.states.until(name, "stuck again", again).await;
     }
@@ -223,8 +282,10 @@ async fn real_workers_are_resumed_by_their_error_and_state() {
 async fn a_killed_worker_is_named_and_the_others_have_acted() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let (mut w1, mut w2) =
-        (bed.prepare_worker("w1", &WorkerConfig::new("w1").idle()), bed.prepare_worker("w2", &WorkerConfig::new("w2").idle()));
+    let (mut w1, mut w2) = (
+        bed.prepare_worker("w1", &WorkerConfig::new("w1").idle()),
+        bed.prepare_worker("w2", &WorkerConfig::new("w2").idle()),
+    );
     w1.start();
     w2.start();
     bed.bus.served(&bed.bus.command("w1", "list")).await;
@@ -245,7 +306,8 @@ async fn thousands_of_workers_answer_one_request() {
     let _manager = bed.mock_manager().await;
     let names: Vec<_> = (0..WORKERS).map(|number| format!("w{number:04}")).collect();
     for worker in &names {
-        let snapshot = json!({"instance_id": Id::NIL, "seq": 1, "ping_interval_ms": 60_000}).to_string();
+        let snapshot =
+            json!({"instance_id": Id::NIL, "seq": 1, "ping_interval_ms": 60_000}).to_string();
         bed.bus.client.publish(bed.bus.prefix.state(&name(worker)), snapshot.into()).await.unwrap();
     }
     // Its answer comes when those before it are stored.
@@ -262,7 +324,10 @@ async fn thousands_of_workers_answer_one_request() {
     };
     let (output, ()) = tokio::join!(bed.util_worker(&["resume", "--all", "-o", "json"]), answering);
     let document = output.expect(0).json();
-    assert_eq!((&document["complete"], &document["summary"]["workers"]), (&json!(true), &json!(WORKERS + 1)));
+    assert_eq!(
+        (&document["complete"], &document["summary"]["workers"]),
+        (&json!(true), &json!(WORKERS + 1))
+    );
     assert_eq!(document["summary"]["changed"]["resumed"], json!(2 * WORKERS + 1));
     // Nobody had to be asked by name.
     assert_eq!(last.heard().len(), 1);
@@ -275,5 +340,9 @@ async fn without_jetstream_nobody_knows_who_is_missing_and_that_is_said() {
     bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
     let output = bed.util_worker(&["pause", "--all", "--timeout", "1s"]).await.expect(0);
     assert_eq!(output.rows(), [["w1", "0", "-", "paused"]]);
-    assert!(output.stderr.contains("JetStream") && output.stderr.contains("unknown"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("JetStream") && output.stderr.contains("unknown"),
+        "{}",
+        output.stderr
+    );
 }

@@ -1,5 +1,5 @@
-//! Three servers in a cluster, of which one dies or freezes: workers keep their names and serve on, events flow again as soon as
-//! their stream has a leader, and the tools answer in time.
+//! Three servers in a cluster, of which one dies or freezes: workers keep their names and serve on,
+//! events flow again as soon as their stream has a leader, and the tools answer in time.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{net::TcpListener, time::Duration};
@@ -29,17 +29,20 @@ use tokio::time::{Instant, sleep};
 
 /// How soon a worker serves that has only lost its connection. Measured: 0.1 to 0.6 s.
 const RECONNECTED: Duration = Duration::from_secs(3);
-/// How soon one serves whose lease, or all of JetStream, has lost its leader. Measured: the same; 6 to 12 s when it forgot its lease.
+/// How soon one serves whose lease, or all of JetStream, has lost its leader. Measured: the same; 6
+/// to 12 s when it forgot its lease.
 const LEADERLESS: Duration = Duration::from_secs(5);
-/// How soon an event is stored once that can be done, by the word of the issue a second, on a machine that is busy.
+/// How soon an event is stored once that can be done, by the word of the issue a second, on a
+/// machine that is busy.
 const EVENTS_FLOW: Duration = Duration::from_secs(3);
 /// How soon a tool has ended, with the time-out of 5 s that is the default.
 const TOOL: Duration = Duration::from_secs(10);
-/// How soon a program has left a frozen server: two pings of 5 s are not answered, and at the third one it goes. Beside that it has
-/// to connect; measured 15 to 18 s.
+/// How soon a program has left a frozen server: two pings of 5 s are not answered, and at the third
+/// one it goes. Beside that it has to connect; measured 15 to 18 s.
 const UNFROZEN: Duration = Duration::from_secs(25);
 
-/// A cluster with a worker at each node, `w0` to `w2`, and a manager. Declared first, it is dropped last.
+/// A cluster with a worker at each node, `w0` to `w2`, and a manager. Declared first, it is dropped
+/// last.
 struct Fleet {
     _workers: Vec<Worker>,
     manager: Manager,
@@ -49,15 +52,21 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Everything that is kept has three replicas. The manager and the test's connection are at the first node.
+    /// Everything that is kept has three replicas. The manager and the test's connection are at the
+    /// first node.
     async fn start() -> Fleet {
         let scratch = Scratch::new();
         let cluster = NatsCluster::start(scratch.path()).await;
         let bus = Bus::connect(&cluster.nodes[0].url()).await;
-        let manager = Manager::start_mock(cluster.nodes[0].url(), scratch.path().join("manager.log"), &[]);
+        let manager =
+            Manager::start_mock(cluster.nodes[0].url(), scratch.path().join("manager.log"), &[]);
         let workers = cluster.nodes.iter().zip(names()).map(|(node, name)| {
             // Of the other nodes they hear from this one.
-            let mut worker = Worker::prepare(scratch.path().join(&name), node.url(), &WorkerConfig::new(&name).idle());
+            let mut worker = Worker::prepare(
+                scratch.path().join(&name),
+                node.url(),
+                &WorkerConfig::new(&name).idle(),
+            );
             worker.start();
             worker
         });
@@ -71,7 +80,9 @@ impl Fleet {
     }
 
     async fn replicate(&self) {
-        for stream in [self.lease_stream(), self.bus.prefix.state_stream(), self.bus.prefix.events_stream()] {
+        for stream in
+            [self.lease_stream(), self.bus.prefix.state_stream(), self.bus.prefix.events_stream()]
+        {
             self.cluster.replicate(&self.bus, &stream).await;
         }
     }
@@ -100,25 +111,39 @@ impl Fleet {
             began.elapsed()
         };
         let stored = async {
-            log.until("the command, once of each worker", |stored| of_request(stored, id).len() == before.len()).await;
+            log.until("the command, once of each worker", |stored| {
+                of_request(stored, id).len() == before.len()
+            })
+            .await;
             began.elapsed()
         };
-        let commanded = join_all(before.iter().map(|(shown, _)| commanded(&bus, &shown.name, &request, began)));
+        let commanded =
+            join_all(before.iter().map(|(shown, _)| commanded(&bus, &shown.name, &request, began)));
         let (took, storable, stored) = tokio::join!(commanded, storable, stored);
         let possible = took.iter().copied().max().unwrap().max(storable);
-        assert!(stored <= possible + EVENTS_FLOW, "served after {took:?}, led after {storable:?}, stored after {stored:?}");
+        assert!(
+            stored <= possible + EVENTS_FLOW,
+            "served after {took:?}, led after {storable:?}, stored after {stored:?}"
+        );
         // Nobody has lost his name meanwhile.
         for (shown, (lease, revision)) in &before {
             let renewed = async {
                 loop {
-                    if let Some((now, _)) = leases::holder(&bus, &shown.name).await.filter(|(_, at)| at > revision) {
+                    if let Some((now, _)) =
+                        leases::holder(&bus, &shown.name).await.filter(|(_, at)| at > revision)
+                    {
                         return now;
                     }
                     sleep(Duration::from_millis(20)).await;
                 }
             };
             let now = tokio::time::timeout(DEADLINE, renewed).await.unwrap();
-            assert_eq!((now.instance_id, now.epoch), (lease.instance_id, shown.epoch), "{} kept its lease", shown.name);
+            assert_eq!(
+                (now.instance_id, now.epoch),
+                (lease.instance_id, shown.epoch),
+                "{} kept its lease",
+                shown.name
+            );
         }
         let stored = log.until("what is stored", |_| true).await;
         assert_eq!(of_request(&stored, id).len(), before.len(), "each acted once");
@@ -141,7 +166,8 @@ fn cordon() -> CommandRequest {
 async fn commanded(bus: &Bus, worker: &str, request: &CommandRequest, began: Instant) -> Duration {
     let subject = bus.command(worker, Verb::Cordon.name());
     loop {
-        let answer: Result<CommandReply, _> = call(&bus.client, &subject, Encoding::Json, request, Duration::from_millis(250)).await;
+        let answer: Result<CommandReply, _> =
+            call(&bus.client, &subject, Encoding::Json, request, Duration::from_millis(250)).await;
         if answer.is_ok() {
             return began.elapsed();
         }
@@ -156,7 +182,10 @@ async fn workers_serve_on_and_keep_their_leases_when_a_node_dies() {
     let leases = fleet.cluster.leader(&fleet.bus, &fleet.lease_stream()).await;
     let other = fleet.cluster.other_than(&[leases, fleet.cluster.metadata_leader()]);
     let took = fleet.outlives(other).await;
-    assert!(took.iter().all(|took| *took <= RECONNECTED), "a node that led neither leases nor JetStream: {took:?}");
+    assert!(
+        took.iter().all(|took| *took <= RECONNECTED),
+        "a node that led neither leases nor JetStream: {took:?}"
+    );
 
     let leases = fleet.cluster.leader(&fleet.bus, &fleet.lease_stream()).await;
     let took = fleet.outlives(leases).await;
@@ -175,12 +204,21 @@ async fn tool(url: String, program: &std::path::Path, args: &str) -> (CliOutput,
 
 // A tool in this process: connected to that node before it freezes.
 async fn connected_to(cluster: &NatsCluster, number: usize, worker: &str) -> WorkerClient {
-    let args = NatsArgs { server: Some(cluster.url()), timeout: Some(Duration::from_secs(5)), ..NatsArgs::default() };
+    let args = NatsArgs {
+        server: Some(cluster.url()),
+        timeout: Some(Duration::from_secs(5)),
+        ..NatsArgs::default()
+    };
     let settings = NatsSettings::new(&args, &NatsSection::default()).unwrap();
     loop {
         let client = settings.connect_once("test").await.unwrap();
         if client.server_info().port == cluster.nodes[number].port() {
-            return WorkerClient { client, prefix: settings.prefix, worker: name(worker), timeout: settings.timeout };
+            return WorkerClient {
+                client,
+                prefix: settings.prefix,
+                worker: name(worker),
+                timeout: settings.timeout,
+            };
         }
     }
 }
@@ -191,7 +229,11 @@ async fn a_frozen_node_holds_no_tool_up_and_what_was_connected_to_it_is_back_in_
     let state_stream = fleet.bus.prefix.state_stream();
     let frozen = fleet.cluster.leader_other_than(&fleet.bus, &state_stream, 0).await;
     let beside = fleet.cluster.other_than(&[0, frozen]);
-    let second = Manager::start_mock(fleet.cluster.nodes[frozen].url(), fleet.scratch.path().join("second.log"), &[]);
+    let second = Manager::start_mock(
+        fleet.cluster.nodes[frozen].url(),
+        fleet.scratch.path().join("second.log"),
+        &[],
+    );
     let reader = connected_to(&fleet.cluster, frozen, "w0").await;
     let commander = connected_to(&fleet.cluster, frozen, &format!("w{beside}")).await;
     second.ready().await;
@@ -209,7 +251,11 @@ async fn a_frozen_node_holds_no_tool_up_and_what_was_connected_to_it_is_back_in_
     let command_over_the_frozen_one = async {
         let done = commander.order(Verb::Pause, CommandRequest::to(0)).await.unwrap();
         assert_eq!(done.outcome, Outcome::Paused);
-        assert!(began.elapsed() <= TOOL, "a command over a connection to it: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() <= TOOL,
+            "a command over a connection to it: {:?}",
+            began.elapsed()
+        );
     };
     let (worker, manager) = (binaries::worker(), binaries::manager());
     let info_of_it = format!("util worker info {its_worker}");
@@ -242,11 +288,17 @@ async fn a_frozen_node_holds_no_tool_up_and_what_was_connected_to_it_is_back_in_
             assert!(output.code == Some(0) || !output.stderr.is_empty(), "{output:?}");
         }
     };
-    let (back, ..) = tokio::join!(back, over_the_frozen_one, command_over_the_frozen_one, tools_answered);
+    let (back, ..) =
+        tokio::join!(back, over_the_frozen_one, command_over_the_frozen_one, tools_answered);
     assert!(back <= UNFROZEN, "the worker was connected to it: {back:?}");
     // The other manager was, too.
     fleet.manager.kill9().await;
-    fleet.bus.listed("the workers, by the manager that was connected to the frozen node", |workers| workers.len() == 3).await;
+    fleet
+        .bus
+        .listed("the workers, by the manager that was connected to the frozen node", |workers| {
+            workers.len() == 3
+        })
+        .await;
     assert!(began.elapsed() <= UNFROZEN, "the manager was connected to it: {:?}", began.elapsed());
     fleet.cluster.nodes[frozen].process().thaw();
 }
@@ -258,7 +310,10 @@ async fn servers_that_accept_and_say_nothing_leave_time_for_one_that_answers() {
     bed.states.until("w1", "it reports", |_| true).await;
     // The kernel accepts for them.
     let silent = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    let urls = silent.iter().map(|listener| format!("nats://{}", listener.local_addr().unwrap())).chain([bed.nats.url()]);
+    let urls = silent
+        .iter()
+        .map(|listener| format!("nats://{}", listener.local_addr().unwrap()))
+        .chain([bed.nats.url()]);
     let url = urls.collect::<Vec<_>>().join(",");
     // The client draws in which order it tries them.
     let runs = (0..6).map(|_| tool(url.clone(), binaries::worker(), "worker --name w1 list"));

@@ -1,4 +1,5 @@
-//! Configuration files that cannot work are refused at start, with the way out; stores can be made by hand.
+//! Configuration files that cannot work are refused at start, with the way out; stores can be made
+//! by hand.
 
 use e2e::{testbed::Testbed, worker::WorkerConfig};
 
@@ -27,8 +28,13 @@ async fn a_directory_that_is_attached_twice_is_refused_and_both_entries_are_name
     let bed = Testbed::start().await;
     let thread = "[[sealing_thread]]\nlocation = './a'\n";
     bed.scratch.directory("refused/x");
-    let said = refused(&bed, &format!("{thread}[[attached]]\nname = 'one'\nlocation = 'x/../remote'\n")).await;
-    assert!(said.contains("attached #0 (x/../remote) and #1 (./remote) are the same directory"), "{said}");
+    let said =
+        refused(&bed, &format!("{thread}[[attached]]\nname = 'one'\nlocation = 'x/../remote'\n"))
+            .await;
+    assert!(
+        said.contains("attached #0 (x/../remote) and #1 (./remote) are the same directory"),
+        "{said}"
+    );
     let said =
         refused(&bed, &format!("{thread}[[attached]]\nname = 'x'\nlocation = './b'\n[[attached]]\nname = 'x'\nlocation = './c'\n")).await;
     assert!(said.contains("attached #0 and #1 have the same name \"x\""), "{said}");
@@ -38,7 +44,11 @@ async fn a_directory_that_is_attached_twice_is_refused_and_both_entries_are_name
 async fn an_unknown_key_is_refused_with_the_nearest_known_one() {
     let bed = Testbed::start().await;
     let said = refused(&bed, "[sealing]\nseal_intervall = '1s'\n").await;
-    assert!(said.contains("`sealing.seal_intervall`") && said.contains("`sealing.seal_interval`"), "{}", said);
+    assert!(
+        said.contains("`sealing.seal_intervall`") && said.contains("`sealing.seal_interval`"),
+        "{}",
+        said
+    );
 }
 
 #[tokio::test]
@@ -47,7 +57,11 @@ async fn a_location_that_another_worker_uses_is_refused() {
     let worker = bed.worker(&WorkerConfig::new("w1").idle());
     bed.states.until("w1", "it reports", |_| true).await;
     let location = worker.location(0).display().to_string();
-    let said = refused(&bed, &format!("[worker]\nname = 'w2'\n[[sealing_thread]]\nlocation = '{location}'\n")).await;
+    let said = refused(
+        &bed,
+        &format!("[worker]\nname = 'w2'\n[[sealing_thread]]\nlocation = '{location}'\n"),
+    )
+    .await;
     assert!(said.contains(&location), "{}", said);
 }
 

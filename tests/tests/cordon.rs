@@ -23,14 +23,21 @@ async fn order(bed: &Testbed, verb: Verb, index: u32) -> Outcome {
 async fn worker_in_c2(bed: &mut Testbed, threads: usize) -> (Worker, Gate) {
     let gate = bed.gate("c2");
     let concurrent = format!("concurrent = {threads}");
-    let config = WorkerConfig::new("w1").threads(threads).fixture("c2", &["--hold", gate.path().to_str().unwrap()], &concurrent);
+    let config = WorkerConfig::new("w1").threads(threads).fixture(
+        "c2",
+        &["--hold", gate.path().to_str().unwrap()],
+        &concurrent,
+    );
     let worker = bed.worker(&config);
     bed.states.until("w1", "all in C2", |snapshot| snapshot.threads.iter().all(is_in_c2)).await;
     (worker, gate)
 }
 
 fn drained(thread: &ThreadSnapshot) -> bool {
-    thread.cordoned && thread.state == "Empty" && thread.sector_id.is_none() && waits_for("uncordon")(thread)
+    thread.cordoned
+        && thread.state == "Empty"
+        && thread.sector_id.is_none()
+        && waits_for("uncordon")(thread)
 }
 
 #[tokio::test]
@@ -56,7 +63,12 @@ async fn a_cordoned_thread_finishes_its_sector_takes_no_other_and_stays_so_over_
         }
         worker.start();
         let pid = worker.pid();
-        let next = bed.states.until("w1", "the next run", |snapshot| snapshot.pid == pid && snapshot.summary.waiting == 1).await;
+        let next = bed
+            .states
+            .until("w1", "the next run", |snapshot| {
+                snapshot.pid == pid && snapshot.summary.waiting == 1
+            })
+            .await;
         assert!(drained(&next.threads[0]), "{next:?}");
         assert_eq!((next.summary.cordoned, next.threads[0].revision), (1, thread.revision));
     }
@@ -83,10 +95,13 @@ async fn a_cordon_that_is_answered_survives_a_crash_with_the_sector_in_hand() {
 }
 
 #[tokio::test]
-async fn a_thread_that_waits_for_a_sector_manager_is_drained_at_once_and_later_asks_its_question_again() {
+async fn a_thread_that_waits_for_a_sector_manager_is_drained_at_once_and_later_asks_its_question_again()
+ {
     let mut bed = Testbed::start().await;
     let _worker = bed.worker(&WorkerConfig::new("w1"));
-    let waits = |thread: &ThreadSnapshot| matches!(thread.status, ThreadStatus::Waiting { .. }) && !thread.cordoned;
+    let waits = |thread: &ThreadSnapshot| {
+        matches!(thread.status, ThreadStatus::Waiting { .. }) && !thread.cordoned
+    };
     bed.states.until_thread("w1", 0, "it waits", waits).await;
     let asked = bed.requests.until("", |_: &AllocateSector| true).await.request_id;
     assert_eq!(order(&bed, Verb::Cordon, 0).await, Outcome::Cordoned);
@@ -99,7 +114,8 @@ async fn a_thread_that_waits_for_a_sector_manager_is_drained_at_once_and_later_a
     assert!(drained(&thread), "{thread:?}");
     assert_eq!(order(&bed, Verb::Uncordon, 0).await, Outcome::Uncordoned);
     // The answer to the first question may have been a sector.
-    let again = bed.requests.until("after the uncordon", |_: &AllocateSector| true).await.request_id;
+    let again =
+        bed.requests.until("after the uncordon", |_: &AllocateSector| true).await.request_id;
     assert_eq!(again, asked);
     bed.states.until_stuck("w1").await;
 }
@@ -111,10 +127,16 @@ async fn a_worker_is_drained_once_all_threads_are_empty() {
     let (_worker, mut gate) = worker_in_c2(&mut bed, 3).await;
     let all = CommandRequest::to_all(Selector { worker: vec!["w1".into()], ..Selector::default() });
     let reply = bed.bus.order_many("w1", Verb::Cordon, &all).await.unwrap();
-    assert!(reply.threads.len() == 3 && reply.threads.iter().all(|thread| thread.outcome == Some(Outcome::Cordoned)), "{reply:?}");
+    assert!(
+        reply.threads.len() == 3
+            && reply.threads.iter().all(|thread| thread.outcome == Some(Outcome::Cordoned)),
+        "{reply:?}"
+    );
     assert_eq!(bed.bus.list("w1").await.summary.empty, 0);
     gate.open();
-    let empty = |snapshot: &WorkerSnapshot| snapshot.summary.empty == 3 && snapshot.threads.iter().all(drained);
+    let empty = |snapshot: &WorkerSnapshot| {
+        snapshot.summary.empty == 3 && snapshot.threads.iter().all(drained)
+    };
     bed.states.until("w1", "drained", empty).await;
     assert_eq!(bed.allocated().await, 3);
 }
@@ -134,5 +156,8 @@ async fn a_cordoned_thread_is_paused_and_resumed_like_any_other() {
     assert!(bed.bus.list("w1").await.threads[0].status.is_paused());
     let stale = CommandRequest { if_revision: Some(thread.revision), ..CommandRequest::to(0) };
     let refusal = refused(bed.bus.order("w1", Verb::Cordon, &stale).await);
-    assert_eq!(refusal, ErrorKind::RevisionMismatch { expected: thread.revision, actual: thread.revision + 1 });
+    assert_eq!(
+        refusal,
+        ErrorKind::RevisionMismatch { expected: thread.revision, actual: thread.revision + 1 }
+    );
 }

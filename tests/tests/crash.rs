@@ -1,5 +1,5 @@
-//! A worker that is killed with SIGKILL goes on from what it committed last, whenever that happens. States last
-//! milliseconds, so the worker kills itself at failpoints.
+//! A worker that is killed with SIGKILL goes on from what it committed last, whenever that happens.
+//! States last milliseconds, so the worker kills itself at failpoints.
 
 use e2e::{
     sealer_requests::SealerRequests,
@@ -16,13 +16,18 @@ use shared_msgs::{
 /// What a sealing thread commits on a sector's way, the end of the way included.
 fn committed_states() -> Vec<State> {
     let without = [State::SyntheticPoRepNeeded, State::Aborted];
-    let states: Vec<_> = Plan::Sealer.rows().iter().map(|row| row.state).filter(|state| !without.contains(state)).collect();
+    let states: Vec<_> = Plan::Sealer
+        .rows()
+        .iter()
+        .map(|row| row.state)
+        .filter(|state| !without.contains(state))
+        .collect();
     assert_eq!(states.len(), 17);
     states
 }
 
-// Kills the worker at the same moment of every state's commit; each time the next run finishes the sector in hand, which
-// is the newest one.
+// Kills the worker at the same moment of every state's commit; each time the next run finishes the
+// sector in hand, which is the newest one.
 async fn dies_at_every_state(moment: &str) {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
@@ -68,7 +73,9 @@ async fn an_abort_that_was_answered_is_carried_out_by_the_next_run() {
     let next = |thread: &_| is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2");
     bed.states.until_thread("w1", 0, "the next sector", next).await;
     assert_eq!(worker.files_of(0, "s-t010000-1"), Vec::<std::path::PathBuf>::new());
-    bed.requests.until::<ReportAborted>("of the first sector", |request| request.sector == sector(1)).await;
+    bed.requests
+        .until::<ReportAborted>("of the first sector", |request| request.sector == sector(1))
+        .await;
 }
 
 #[tokio::test]
@@ -79,11 +86,21 @@ async fn a_stage_that_kills_the_worker_three_times_pauses_its_thread() {
     let mut worker = bed.worker(&WorkerConfig::new("w1").held_c2(&gate));
     for _ in 0..3 {
         let pid = worker.pid();
-        bed.states.until("w1", "this run is in C2", |snapshot| snapshot.pid == pid && is_in_c2(&snapshot.threads[0])).await;
+        bed.states
+            .until("w1", "this run is in C2", |snapshot| {
+                snapshot.pid == pid && is_in_c2(&snapshot.threads[0])
+            })
+            .await;
         worker.kill9().await;
         worker.start();
     }
-    let thread = bed.states.until_thread("w1", 0, "paused by an error", |thread| is_paused(thread, PausedBy::Error)).await;
-    assert_eq!((thread.state.as_str(), thread.sector_id.as_deref()), ("C1Done", Some("s-t010000-1")));
+    let thread = bed
+        .states
+        .until_thread("w1", 0, "paused by an error", |thread| is_paused(thread, PausedBy::Error))
+        .await;
+    assert_eq!(
+        (thread.state.as_str(), thread.sector_id.as_deref()),
+        ("C1Done", Some("s-t010000-1"))
+    );
     assert_eq!(thread.last_err.as_deref(), Some("critical: the worker died 3 times in C2"));
 }

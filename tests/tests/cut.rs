@@ -1,5 +1,6 @@
-//! The network between a worker and NATS fails: cut, or silent in one direction or in both, for longer than a lease
-//! lasts. The worker seals on, does nothing that it is not entitled to, and is back by itself.
+//! The network between a worker and NATS fails: cut, or silent in one direction or in both, for
+//! longer than a lease lasts. The worker seals on, does nothing that it is not entitled to, and is
+//! back by itself.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use e2e::{
@@ -44,7 +45,11 @@ async fn send(bed: &Testbed, request: &CommandRequest) -> (String, async_nats::S
     let inbox = bed.bus.client.new_inbox();
     let answers = bed.bus.client.subscribe(inbox.clone()).await.unwrap();
     let body = serde_json::to_vec(request).unwrap();
-    bed.bus.client.publish_with_reply(bed.bus.command("w1", "pause"), inbox.clone(), body.into()).await.unwrap();
+    bed.bus
+        .client
+        .publish_with_reply(bed.bus.command("w1", "pause"), inbox.clone(), body.into())
+        .await
+        .unwrap();
     bed.bus.client.flush().await.unwrap();
     (inbox, answers)
 }
@@ -65,7 +70,8 @@ async fn a_worker_that_was_cut_off_for_longer_than_its_lease_has_its_name_again_
 }
 
 #[tokio::test]
-async fn a_worker_whose_network_was_silent_for_longer_than_its_lease_has_its_name_again_and_serves() {
+async fn a_worker_whose_network_was_silent_for_longer_than_its_lease_has_its_name_again_and_serves()
+{
     let mut bed = Testbed::start().await;
     let (_worker, proxy, before) = worker_behind_a_proxy(&mut bed).await;
     proxy.hold();
@@ -96,11 +102,17 @@ async fn a_server_that_was_away_for_longer_than_all_leases_silences_nobody() {
         }
         bed.nats.restart().await;
         for snapshot in &before {
-            leases::until(&bed.bus, &snapshot.name, "the lease has expired", |lease| lease.is_none()).await;
+            leases::until(&bed.bus, &snapshot.name, "the lease has expired", |lease| {
+                lease.is_none()
+            })
+            .await;
         }
         proxy.heal();
         for snapshot in &mut before {
-            *snapshot = bed.states.until(&snapshot.name, "it is back", |now| now.epoch > snapshot.epoch).await;
+            *snapshot = bed
+                .states
+                .until(&snapshot.name, "it is back", |now| now.epoch > snapshot.epoch)
+                .await;
             bed.bus.served(&bed.bus.command(&snapshot.name, "list")).await;
         }
     }
@@ -117,7 +129,8 @@ async fn a_command_that_arrives_while_the_lease_cannot_be_renewed_is_refused_and
     let (mut worker, proxy, before) = worker_behind_a_proxy(&mut bed).await;
     proxy.hold_requests();
     until_expired(&bed).await;
-    let (one, many) = (pause(), CommandRequest { index: None, selector: Some(selector()), ..pause() });
+    let (one, many) =
+        (pause(), CommandRequest { index: None, selector: Some(selector()), ..pause() });
     let mut asked = [send(&bed, &one).await, send(&bed, &many).await];
     for (inbox, _) in &asked {
         proxy.until_held(inbox).await;
@@ -125,7 +138,10 @@ async fn a_command_that_arrives_while_the_lease_cannot_be_renewed_is_refused_and
     proxy.heal();
     for (_, answers) in &mut asked {
         let answer = timeout(e2e::DEADLINE, answers.next()).await.unwrap().unwrap();
-        assert_eq!(decode::<ErrorReply>(&answer.payload).unwrap().error.kind, ErrorKind::LeaseUnconfirmed);
+        assert_eq!(
+            decode::<ErrorReply>(&answer.payload).unwrap().error.kind,
+            ErrorKind::LeaseUnconfirmed
+        );
     }
     let back = until_back(&mut bed, &before).await;
     assert_eq!((back.summary.paused, back.threads[0].revision), (0, before.threads[0].revision));
@@ -135,7 +151,13 @@ async fn a_command_that_arrives_while_the_lease_cannot_be_renewed_is_refused_and
     assert!(worker.terminate().await.success());
     let events = log.until_stopped(1).await;
     assert_exactly_once(&events);
-    assert_eq!((of_request(&events, one.request_id.unwrap()).len(), of_request(&events, many.request_id.unwrap()).len()), (1, 0));
+    assert_eq!(
+        (
+            of_request(&events, one.request_id.unwrap()).len(),
+            of_request(&events, many.request_id.unwrap()).len()
+        ),
+        (1, 0)
+    );
 }
 
 fn selector() -> shared_msgs::selector::Selector {
@@ -164,7 +186,10 @@ async fn a_command_that_was_held_up_for_longer_than_the_lease_acts_once_or_is_re
     assert!(worker.terminate().await.success());
     let events = log.until_stopped(1).await;
     assert_eq!(
-        (of_request(&events, request.request_id.unwrap()).len(), of_request(&events, stale.request_id.unwrap()).len()),
+        (
+            of_request(&events, request.request_id.unwrap()).len(),
+            of_request(&events, stale.request_id.unwrap()).len()
+        ),
         (usize::from(done), 0)
     );
 }

@@ -7,7 +7,8 @@ use e2e::repository;
 
 fn number_of(name: &str) -> Option<String> {
     let (number, rest) = name.split_once('-')?;
-    (number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit()) && rest.ends_with(".md")).then(|| number.to_owned())
+    (number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit()) && rest.ends_with(".md"))
+        .then(|| number.to_owned())
 }
 
 fn pages() -> BTreeSet<String> {
@@ -23,9 +24,17 @@ fn named_below(directory: &Path, named: &mut BTreeSet<String>) {
             named_below(&path, named);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let lines = text.lines().filter(|line| line.starts_with("//! Decision") && line.ends_with("in `docs/decisions`."));
+            let lines = text.lines().filter(|line| {
+                line.starts_with("//! Decision") && line.ends_with("in `docs/decisions`.")
+            });
             let words = lines.flat_map(|line| line.split([' ', ',']));
-            named.extend(words.filter(|word| word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit())).map(Into::into));
+            named.extend(
+                words
+                    .filter(|word| {
+                        word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit())
+                    })
+                    .map(Into::into),
+            );
         }
     }
 }

@@ -36,7 +36,8 @@ async fn garbage_is_exit_1_with_nothing_on_stdout() {
 #[tokio::test]
 async fn a_published_snapshot_is_readable() {
     let mut bed = Testbed::start().await;
-    let mut states = futures::StreamExt::fuse(bed.bus.client.subscribe("damocles.v1.state.*").await.unwrap());
+    let mut states =
+        futures::StreamExt::fuse(bed.bus.client.subscribe("damocles.v1.state.*").await.unwrap());
     let _worker = bed.worker(&WorkerConfig::new("w1").idle());
     bed.states.until("w1", "it reports", |_| true).await;
     let message = futures::StreamExt::next(&mut states).await.unwrap();

@@ -1,4 +1,5 @@
-//! `cordon`, `uncordon` and `drain` as operators type them: threads finish what they have in hand and take nothing new.
+//! `cordon`, `uncordon` and `drain` as operators type them: threads finish what they have in hand
+//! and take nothing new.
 
 use e2e::{
     state_watch::{is_in_c2, waits_for},
@@ -26,7 +27,9 @@ async fn a_cordoned_thread_finishes_its_sector_and_takes_none_until_it_is_uncord
 
     gate.open();
     bed.requests.until_finalized(sector(1)).await;
-    let empty = |thread: &ThreadSnapshot| thread.cordoned && thread.sector_id.is_none() && thread.state == "Empty";
+    let empty = |thread: &ThreadSnapshot| {
+        thread.cordoned && thread.sector_id.is_none() && thread.state == "Empty"
+    };
     bed.states.until_thread("w1", 0, "empty and cordoned", empty).await;
     assert_eq!(bed.allocated().await, 1);
 
@@ -44,11 +47,15 @@ async fn some_threads_of_a_worker_are_cordoned_and_one_that_is_not_there_is_exit
 
     let output = bed.util_worker(&["cordon", "w1", "0", "2", "-o", "jsonl"]).await.expect(0);
     assert_eq!(output.stdout.lines().count(), 2);
-    let cordoned: Vec<_> = bed.bus.list("w1").await.threads.iter().map(|thread| thread.cordoned).collect();
+    let cordoned: Vec<_> =
+        bed.bus.list("w1").await.threads.iter().map(|thread| thread.cordoned).collect();
     assert_eq!(cordoned, [true, false, true]);
     let output = worker.cli(&["uncordon", "--index", "2", "--index", "1"]).await.expect(0);
     assert_eq!(output.stdout, "#1: was not cordoned\n#2: uncordoned, it takes sectors again\n");
-    for output in [worker.cli(&["cordon", "--index", "7"]).await, bed.util_worker(&["drain", "w1", "7", "--wait"]).await] {
+    for output in [
+        worker.cli(&["cordon", "--index", "7"]).await,
+        bed.util_worker(&["drain", "w1", "7", "--wait"]).await,
+    ] {
         assert!(output.expect(3).stderr.contains("no thread 7"));
     }
     bed.util_worker(&["cordon", "nobody"]).await.expect(3);
@@ -66,7 +73,10 @@ async fn a_drain_is_waited_for_until_every_thread_is_empty() {
     assert!(!tool.is_finished());
     gate.open();
     let output = tool.await.unwrap().expect(0);
-    assert!(output.stdout.lines().count() == 2 && output.stderr.contains("drained; 2 threads"), "{output:?}");
+    assert!(
+        output.stdout.lines().count() == 2 && output.stderr.contains("drained; 2 threads"),
+        "{output:?}"
+    );
     assert!(bed.bus.list("w1").await.threads.iter().all(|thread| thread.sector_id.is_none()));
 }
 
@@ -77,8 +87,20 @@ async fn what_holds_a_drain_up_is_named() {
     let _worker = bed.worker(&WorkerConfig::new("w1"));
     bed.states.until_stuck("w1").await;
     let output = bed.util_worker(&["drain", "w1", "--wait=300ms"]).await.expect(6);
-    assert!(output.stderr.contains("#0 s-t010000-1 is paused: it gets empty only when somebody resumes it"), "{}", output.stderr);
-    assert!(output.stderr.contains("not empty after 300ms: 1 of 1 thread: #0 s-t010000-1: C1Done paused"), "{}", output.stderr);
+    assert!(
+        output
+            .stderr
+            .contains("#0 s-t010000-1 is paused: it gets empty only when somebody resumes it"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        output
+            .stderr
+            .contains("not empty after 300ms: 1 of 1 thread: #0 s-t010000-1: C1Done paused"),
+        "{}",
+        output.stderr
+    );
     assert!(bed.bus.list("w1").await.threads[0].cordoned);
 }
 
@@ -105,6 +127,7 @@ async fn a_cordon_outlives_the_process() {
     bed.util_worker(&["drain", "w1", "--wait"]).await.expect(0);
     worker.kill9().await;
     worker.start();
-    let second = bed.states.until("w1", "the next run", |snapshot| snapshot.instance_id != first).await;
+    let second =
+        bed.states.until("w1", "the next run", |snapshot| snapshot.instance_id != first).await;
     assert!(all_cordoned(&second), "{second:?}");
 }

@@ -1,5 +1,5 @@
-//! What ends a sector, and what does not: only an explicit reason to abort it, or an operator. Nothing sealed is lost by
-//! anything else that a sector manager says.
+//! What ends a sector, and what does not: only an explicit reason to abort it, or an operator.
+//! Nothing sealed is lost by anything else that a sector manager says.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{fs, path::PathBuf, sync::Arc};
@@ -20,7 +20,9 @@ use shared_msgs::{
     error::{ErrorKind, ErrorReply},
     event::EventKind,
     plan::State,
-    sealer::{HEARTBEAT, ReportAborted, ReportFinalized, ReportState, WdpostFinish, WdpostHeartbeat},
+    sealer::{
+        HEARTBEAT, ReportAborted, ReportFinalized, ReportState, WdpostFinish, WdpostHeartbeat,
+    },
     snapshot::{PausedBy, ThreadSnapshot},
 };
 
@@ -43,23 +45,32 @@ fn config() -> WorkerConfig {
 // Waits until the thread has heard what is said to heartbeats now.
 async fn heard(bed: &mut Testbed) -> ThreadSnapshot {
     for _ in 0..3 {
-        bed.requests.until("a heartbeat", |report: &ReportState| report.state_change.event == HEARTBEAT).await;
+        bed.requests
+            .until("a heartbeat", |report: &ReportState| report.state_change.event == HEARTBEAT)
+            .await;
     }
     // The thread takes one message after the other.
-    bed.bus.order("w1", Verb::Pause, &CommandRequest { dry_run: true, ..CommandRequest::to(0) }).await.unwrap();
+    bed.bus
+        .order("w1", Verb::Pause, &CommandRequest { dry_run: true, ..CommandRequest::to(0) })
+        .await
+        .unwrap();
     bed.bus.list("w1").await.threads[0].clone()
 }
 
 async fn until_refused(bed: &mut Testbed, after: u64) -> ThreadSnapshot {
-    let refused = |thread: &ThreadSnapshot| is_paused(thread, PausedBy::Error) && thread.revision > after;
+    let refused =
+        |thread: &ThreadSnapshot| is_paused(thread, PausedBy::Error) && thread.revision > after;
     bed.states.until_thread("w1", 0, "paused by a refusal", refused).await
 }
 
 async fn until_second_sector(bed: &mut Testbed) {
-    let next = |thread: &ThreadSnapshot| is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2");
+    let next = |thread: &ThreadSnapshot| {
+        is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2")
+    };
     bed.states.until_thread("w1", 0, "the next sector", next).await;
     // Whatever was asked before is seen by then.
-    let of_second = |report: &ReportState| report.sector == sector(2) && report.state_change.next == "C1Done";
+    let of_second =
+        |report: &ReportState| report.sector == sector(2) && report.state_change.next == "C1Done";
     bed.requests.until("of the second sector", of_second).await;
 }
 
@@ -85,7 +96,10 @@ async fn refused_heartbeats_pause_the_thread_after_its_stage_and_nothing_is_lost
     gate.open();
     let thread = until_refused(&mut bed, 0).await;
     assert_eq!((thread.state.as_str(), thread.sector_id.as_deref()), ("C2Done", Some(FIRST)));
-    assert_eq!(thread.last_err.as_deref(), Some("permanent: sector manager, report_state: bad request: no field `sector`"));
+    assert_eq!(
+        thread.last_err.as_deref(),
+        Some("permanent: sector manager, report_state: bad request: no field `sector`")
+    );
 
     // Said again and again, in other words too, it changes nothing.
     for kind in [ErrorKind::bad_request("x"), ErrorKind::SectorNotFound { sector: FIRST.into() }] {
@@ -95,7 +109,8 @@ async fn refused_heartbeats_pause_the_thread_after_its_stage_and_nothing_is_lost
     }
 
     // It goes on when an operator says so, until it is refused again.
-    answers.say("report_state", json!({"error": {"kind": "on_holiday", "message": "back on Monday"}}));
+    answers
+        .say("report_state", json!({"error": {"kind": "on_holiday", "message": "back on Monday"}}));
     let resumed = bed.bus.resume("w1", 0, None).await.unwrap();
     let thread = until_refused(&mut bed, resumed.revision).await;
     assert!(thread.last_err.unwrap().contains("back on Monday"));
@@ -118,7 +133,14 @@ async fn a_heartbeat_ends_nothing_that_an_operator_paused() {
     let before = bed.bus.list("w1").await.threads[0].clone();
     let files = worker.files_of(0, FIRST);
     let assert_unchanged = |now: &ThreadSnapshot| {
-        let facts = |thread: &ThreadSnapshot| (thread.state.clone(), thread.revision, thread.last_err.clone(), thread.sector_id.clone());
+        let facts = |thread: &ThreadSnapshot| {
+            (
+                thread.state.clone(),
+                thread.revision,
+                thread.last_err.clone(),
+                thread.sector_id.clone(),
+            )
+        };
         assert_eq!(facts(now), facts(&before));
         assert!(is_paused(now, PausedBy::Operator));
         assert_eq!(worker.files_of(0, FIRST), files);
@@ -131,7 +153,10 @@ async fn a_heartbeat_ends_nothing_that_an_operator_paused() {
     answers.say("report_state", said(true, None));
     let now = heard(&mut bed).await;
     assert_unchanged(&now);
-    assert_eq!(now.end_pending.as_deref(), Some("let go, somebody else has finished the sector, says the sector manager"));
+    assert_eq!(
+        now.end_pending.as_deref(),
+        Some("let go, somebody else has finished the sector, says the sector manager")
+    );
     // What is about another sector takes nothing back.
     answers.say("report_state", result(json!({"id": sector(7), "abort_reason": "bad disk"})));
     assert_eq!(heard(&mut bed).await.end_pending, now.end_pending);
@@ -143,7 +168,10 @@ async fn a_heartbeat_ends_nothing_that_an_operator_paused() {
     assert_eq!(now.end_pending.as_deref(), Some("given up, ended by the sector manager: bad disk"));
 
     bed.bus.resume("w1", 0, None).await.unwrap();
-    let aborted = bed.requests.until::<ReportAborted>("of the first sector", |request| request.sector == sector(1)).await;
+    let aborted = bed
+        .requests
+        .until::<ReportAborted>("of the first sector", |request| request.sector == sector(1))
+        .await;
     assert_eq!(aborted.reason, "ended by the sector manager: bad disk");
     until_second_sector(&mut bed).await;
     assert!(worker.files_of(0, FIRST).is_empty(), "its replica too: that was written down");
@@ -160,16 +188,28 @@ async fn what_somebody_else_has_finished_is_let_go_of_and_kept_aside() {
     answers.say("report_state", said(true, Some("")));
     until_second_sector(&mut bed).await;
 
-    assert!(bed.requests.seen::<ReportAborted>().is_empty() && bed.requests.seen::<ReportFinalized>().is_empty());
+    assert!(
+        bed.requests.seen::<ReportAborted>().is_empty()
+            && bed.requests.seen::<ReportFinalized>().is_empty()
+    );
     assert!(worker.persisted().contains(&1));
     let entry = aside(&worker).pop().unwrap();
     assert_eq!(fs::read(entry.join("sealed")).unwrap(), replica);
-    assert!(entry.join("cache").is_dir() && entry.join("unsealed").is_file() && entry.join("c1out").is_file());
+    assert!(
+        entry.join("cache").is_dir()
+            && entry.join("unsealed").is_file()
+            && entry.join("c1out").is_file()
+    );
     let why = "somebody else has finished the sector, says the sector manager";
-    let ended = |stored: &Stored| stored.event.kind == EventKind::Transition && stored.event.to.as_deref() == Some("Empty");
+    let ended = |stored: &Stored| {
+        stored.event.kind == EventKind::Transition && stored.event.to.as_deref() == Some("Empty")
+    };
     let all = events.until("the end", |all| all.iter().any(ended)).await;
     let end = all.iter().find(|stored| ended(stored)).map(|stored| stored.event.clone()).unwrap();
-    assert_eq!((end.from.as_deref(), end.sector_id.as_deref(), end.reason.as_deref()), (Some("C1Done"), Some(FIRST), Some(why)));
+    assert_eq!(
+        (end.from.as_deref(), end.sector_id.as_deref(), end.reason.as_deref()),
+        (Some("C1Done"), Some(FIRST), Some(why))
+    );
     assert!(all.iter().any(|stored| stored.event.error == Some(format!("lost: {why}"))));
 
     // Beside the running worker.
@@ -181,7 +221,10 @@ async fn what_somebody_else_has_finished_is_let_go_of_and_kept_aside() {
     };
     let shown = scan(&[]).await.expect(0);
     assert_eq!(shown.header(), ["Location", "Sector", "Kind", "Bytes", "Since", "Why"]);
-    assert_eq!((shown.rows().len(), shown.rows()[0][1], shown.rows()[0][2], shown.rows()[0][5]), (1, FIRST, "kept aside", why));
+    assert_eq!(
+        (shown.rows().len(), shown.rows()[0][1], shown.rows()[0][2], shown.rows()[0][5]),
+        (1, FIRST, "kept aside", why)
+    );
     assert!(shown.stderr.contains("in use by a worker"), "{}", shown.stderr);
     let refused = scan(&["--remove", FIRST]).await.expect(2);
     assert!(refused.stderr.contains("--force") && entry.exists(), "{}", refused.stderr);
@@ -189,9 +232,19 @@ async fn what_somebody_else_has_finished_is_let_go_of_and_kept_aside() {
 
     worker.terminate().await;
     let rows = scan(&["-o", "json"]).await.expect(0).json();
-    let kinds: Vec<_> =
-        rows.as_array().unwrap().iter().map(|row| (&row["sector"], &row["kind"], row["bytes"].as_u64() > Some(0))).collect();
-    assert_eq!(kinds, [(&json!(FIRST), &json!("kept aside"), true), (&json!("s-t010000-77"), &json!("not in hand"), true)]);
+    let kinds: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (&row["sector"], &row["kind"], row["bytes"].as_u64() > Some(0)))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (&json!(FIRST), &json!("kept aside"), true),
+            (&json!("s-t010000-77"), &json!("not in hand"), true)
+        ]
+    );
     scan(&["--remove-all", "-f"]).await.expect(0);
     assert!(aside(&worker).is_empty());
     scan(&["--remove", "s-t010000-77", "-f"]).await.expect(0);
@@ -219,17 +272,25 @@ async fn files_are_kept_aside_by_the_next_run_if_this_one_dies_over_it() {
 async fn a_finish_of_our_own_whose_answer_was_lost_is_no_end_by_somebody_else() {
     let mut bed = Testbed::start().await;
     let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
-    answers.say("report_finalized", refusal(ErrorKind::internal("it was stored, and the answer lost")));
+    answers.say(
+        "report_finalized",
+        refusal(ErrorKind::internal("it was stored, and the answer lost")),
+    );
     let worker = bed.worker(&config().fixture_c2(&[]).sealing("recover_interval", "'1h'"));
-    let finished = |thread: &ThreadSnapshot| thread.state == "Finished" && waits_for("retry 1 of 5")(thread);
+    let finished =
+        |thread: &ThreadSnapshot| thread.state == "Finished" && waits_for("retry 1 of 5")(thread);
     bed.states.until_thread("w1", 0, "it reports its end", finished).await;
     answers.say("report_state", said(true, None));
     let now = heard(&mut bed).await;
-    assert_eq!((now.state.as_str(), now.sector_id.as_deref(), now.end_pending), ("Finished", Some(FIRST), None));
+    assert_eq!(
+        (now.state.as_str(), now.sector_id.as_deref(), now.end_pending),
+        ("Finished", Some(FIRST), None)
+    );
     answers.go_well("report_finalized");
     bed.bus.pause("w1", 0).await.unwrap();
     bed.bus.resume("w1", 0, None).await.unwrap();
-    let later = |thread: &ThreadSnapshot| thread.sector_id.as_deref().is_some_and(|sector| sector != FIRST);
+    let later =
+        |thread: &ThreadSnapshot| thread.sector_id.as_deref().is_some_and(|sector| sector != FIRST);
     bed.states.until_thread("w1", 0, "a later sector", later).await;
     assert!(aside(&worker).is_empty() && worker.persisted().contains(&1));
 }
@@ -242,7 +303,11 @@ async fn an_operators_abort_of_a_sector_that_the_sector_manager_forgot_ends_here
     let before = bed.states.until_stuck("w1").await.threads[0].clone();
     let jetstream = jetstream::new(bed.bus.client.clone());
     let prefix = &bed.bus.prefix;
-    for bucket in [prefix.sectors_bucket(MINER), prefix.sector_requests_bucket(), prefix.sector_records_bucket()] {
+    for bucket in [
+        prefix.sectors_bucket(MINER),
+        prefix.sector_requests_bucket(),
+        prefix.sector_records_bucket(),
+    ] {
         jetstream.delete_key_value(bucket).await.unwrap();
     }
     let now = heard(&mut bed).await;
@@ -252,14 +317,25 @@ async fn an_operators_abort_of_a_sector_that_the_sector_manager_forgot_ends_here
     bed.util_worker(&["resume", "w1", "0", "Aborted", "--reason", "bad disk"]).await.expect(0);
     let next = |thread: &ThreadSnapshot| is_stuck(thread) && thread.revision > before.revision;
     bed.states.until_thread("w1", 0, "the next sector", next).await;
-    worker.log().line_with(&["given up here only", "bad disk", "is not known to the sector manager"]).await;
+    worker
+        .log()
+        .line_with(&["given up here only", "bad disk", "is not known to the sector manager"])
+        .await;
     let history = bed.util_worker(&["history", "w1", "0"]).await.expect(0).stdout;
-    let line = history.lines().find(|line| line.contains("Aborted -> Empty")).unwrap_or_else(|| panic!("{history}"));
-    assert!(line.contains("by an operator: bad disk; given up here only") && line.contains("is not known"), "{line}");
+    let line = history
+        .lines()
+        .find(|line| line.contains("Aborted -> Empty"))
+        .unwrap_or_else(|| panic!("{history}"));
+    assert!(
+        line.contains("by an operator: bad disk; given up here only")
+            && line.contains("is not known"),
+        "{line}"
+    );
 }
 
 #[tokio::test]
-async fn an_abort_that_no_operator_wanted_and_that_is_refused_keeps_the_files_and_can_be_taken_back() {
+async fn an_abort_that_no_operator_wanted_and_that_is_refused_keeps_the_files_and_can_be_taken_back()
+ {
     let mut bed = Testbed::start().await;
     let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     answers.say("submit_pre_commit", result(json!({"res": "rejected", "desc": "no such method"})));
@@ -273,7 +349,8 @@ async fn an_abort_that_no_operator_wanted_and_that_is_refused_keeps_the_files_an
     // The operator goes on with it.
     answers.say("submit_pre_commit", result(json!({"res": "accepted"})));
     bed.bus.resume("w1", 0, Some("PC2Done")).await.unwrap();
-    let stuck = |thread: &ThreadSnapshot| is_stuck(thread) && thread.sector_id.as_deref() == Some(FIRST);
+    let stuck =
+        |thread: &ThreadSnapshot| is_stuck(thread) && thread.sector_id.as_deref() == Some(FIRST);
     bed.states.until_thread("w1", 0, "it goes on", stuck).await;
     assert!(worker.persisted().contains(&1));
 }
@@ -289,13 +366,16 @@ async fn a_replica_stays_where_nobody_wrote_down_who_gave_its_sector_up() {
     let store = Store::file(&worker.location(0).join("store.redb"), Arc::default());
     store.open().unwrap();
     let mut record = store.load().await.unwrap().unwrap();
-    (record.state, record.paused, record.last_err) = (State::Aborted, None, Some("abort: x".into()));
+    (record.state, record.paused, record.last_err) =
+        (State::Aborted, None, Some("abort: x".into()));
     record.sector.as_mut().unwrap().abort_reason = Some("x".into());
     store.commit(Change::to(&record)).await.unwrap();
     drop(store);
 
     worker.start();
-    bed.requests.until::<ReportAborted>("of the first sector", |request| request.sector == sector(1)).await;
+    bed.requests
+        .until::<ReportAborted>("of the first sector", |request| request.sector == sector(1))
+        .await;
     until_second_sector(&mut bed).await;
     assert!(worker.persisted().contains(&1));
     assert_eq!(worker.files_of(0, FIRST).len(), 2, "only what is in the store");
@@ -314,7 +394,8 @@ async fn an_abort_that_waits_for_a_stage_is_shown_and_keeps_its_first_reason() {
     bed.util_sealer(&["sectors", "abort", FIRST]).await.expect(0);
     let list = bed.util_sealer(&["sectors", "list"]).await.expect(0);
     assert_eq!(list.rows()[0][2], "C1Done (abort requested)");
-    let listed = bed.util_sealer(&["sectors", "list", "-o", "json"]).await.expect(0).json()[0].clone();
+    let listed =
+        bed.util_sealer(&["sectors", "list", "-o", "json"]).await.expect(0).json()[0].clone();
     assert_eq!((&listed["state"], &listed["abort_requested"]), (&"C1Done".into(), &true.into()));
     let reason = listed["abort_reason"].as_str().unwrap();
     assert!(reason.starts_with("by ") && reason.ends_with(": bad disk"), "{reason}");
@@ -332,10 +413,14 @@ async fn an_abort_that_waits_for_a_stage_is_shown_and_keeps_its_first_reason() {
     }
 
     gate.open();
-    bed.requests.until::<ReportAborted>("of the first sector", |request| request.sector == sector(1)).await;
-    let later = |thread: &ThreadSnapshot| thread.sector_id.as_deref().is_some_and(|sector| sector != FIRST);
+    bed.requests
+        .until::<ReportAborted>("of the first sector", |request| request.sector == sector(1))
+        .await;
+    let later =
+        |thread: &ThreadSnapshot| thread.sector_id.as_deref().is_some_and(|sector| sector != FIRST);
     bed.states.until_thread("w1", 0, "a later sector", later).await;
-    let listed = bed.util_sealer(&["sectors", "list", "-o", "json"]).await.expect(0).json()[0].clone();
+    let listed =
+        bed.util_sealer(&["sectors", "list", "-o", "json"]).await.expect(0).json()[0].clone();
     assert_eq!((&listed["state"], listed.get("abort_requested")), (&"Aborted".into(), None));
 }
 
@@ -345,24 +430,32 @@ async fn a_window_post_job_that_is_not_ours_any_more_is_let_go_of_and_one_that_i
     let (_manager, answers) = FakeSectorManager::with_sectors(&bed.bus).await;
     let place = |kind: &str| format!("store://remote/{kind}/{FIRST}");
     let accesses = json!({"sealed_file": place("sealed"), "cache_dir": place("cache")});
-    let proven = json!({"sector_id": 1, "comm_r": vec![1; 32], "upgrade": false, "accesses": accesses});
+    let proven =
+        json!({"sector_id": 1, "comm_r": vec![1; 32], "upgrade": false, "accesses": accesses});
     let input = json!({"sectors": [proven], "miner_id": MINER, "proof_type": "StackedDrgWindow2KiBV1_2", "seed": vec![1; 32]});
     answers.say("allocate_wdpost_job", result(json!([{"id": "j1", "input": input}])));
-    let fails = config().plan("wdpost").fixture("window_post", &["--fail", "No space left on device"], "");
+    let fails =
+        config().plan("wdpost").fixture("window_post", &["--fail", "No space left on device"], "");
     let _worker = bed.worker(&fails.sealing("recover_interval", "'1h'"));
-    let waits = |job: &'static str| move |thread: &ThreadSnapshot| thread.sector_id.as_deref() == Some(job) && thread.retry == 1;
+    let waits = |job: &'static str| {
+        move |thread: &ThreadSnapshot| thread.sector_id.as_deref() == Some(job) && thread.retry == 1
+    };
     bed.states.until_thread("w1", 0, "it waits for its retry", waits("j1")).await;
 
     answers.say("allocate_wdpost_job", result(json!([])));
     answers.say("wdpost_heartbeat", refusal(ErrorKind::JobNotFound { job: "j1".into() }));
-    let lost = bed.states.until_thread("w1", 0, "it has let go", |thread| thread.state == "Empty").await;
+    let lost =
+        bed.states.until_thread("w1", 0, "it has let go", |thread| thread.state == "Empty").await;
     assert_eq!(lost.sector_id, None);
 
     answers.say("wdpost_heartbeat", refusal(ErrorKind::bad_request("x")));
     answers.say("allocate_wdpost_job", result(json!([{"id": "j2", "input": input}])));
     let thread = until_refused(&mut bed, lost.revision).await;
     assert_eq!(thread.sector_id.as_deref(), Some("j2"));
-    assert_eq!(thread.last_err.as_deref(), Some("permanent: sector manager, wdpost_heartbeat: bad request: x"));
+    assert_eq!(
+        thread.last_err.as_deref(),
+        Some("permanent: sector manager, wdpost_heartbeat: bad request: x")
+    );
     bed.requests.until("of the second job", |beat: &WdpostHeartbeat| beat.jobs == ["j2"]).await;
     assert!(bed.requests.seen::<WdpostFinish>().is_empty(), "nothing was ours to end");
 }

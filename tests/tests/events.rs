@@ -1,5 +1,5 @@
-//! What happens to a worker is in the stream of events, each of it once and in its order, whatever becomes of the bus, the
-//! server or the worker meanwhile.
+//! What happens to a worker is in the stream of events, each of it once and in its order, whatever
+//! becomes of the bus, the server or the worker meanwhile.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::time::Duration;
@@ -24,13 +24,18 @@ use shared_msgs::{
 
 // The states that a thread has gone to, in order.
 fn way(stored: &[Stored], index: u32) -> Vec<&str> {
-    let steps = stored.iter().map(|stored| &stored.event).filter(|event| event.index == Some(index));
-    steps.filter(|event| event.kind == EventKind::Transition).filter_map(|event| event.to.as_deref()).collect()
+    let steps =
+        stored.iter().map(|stored| &stored.event).filter(|event| event.index == Some(index));
+    steps
+        .filter(|event| event.kind == EventKind::Transition)
+        .filter_map(|event| event.to.as_deref())
+        .collect()
 }
 
 fn sealed() -> Vec<&'static str> {
     let without = [State::Empty, State::SyntheticPoRepNeeded, State::Aborted];
-    let states = Plan::Sealer.rows().iter().map(|row| row.state).filter(|state| !without.contains(state));
+    let states =
+        Plan::Sealer.rows().iter().map(|row| row.state).filter(|state| !without.contains(state));
     states.map(|state| state.name()).chain([State::Empty.name()]).collect()
 }
 
@@ -40,7 +45,10 @@ async fn until_sealed(log: &EventLog) {
 
 async fn order(bed: &Testbed, verb: Verb, index: u32) -> Id {
     let id = Id::generate();
-    bed.bus.order("w1", verb, &CommandRequest { request_id: Some(id), ..CommandRequest::to(index) }).await.unwrap();
+    bed.bus
+        .order("w1", verb, &CommandRequest { request_id: Some(id), ..CommandRequest::to(index) })
+        .await
+        .unwrap();
     id
 }
 
@@ -61,13 +69,25 @@ async fn a_sectors_way_is_told_step_by_step_with_what_began_and_ended() {
     let events = log.until_stopped(1).await;
     assert_exactly_once(&events);
     let (first, last) = (&events[0].event, &events.last().unwrap().event);
-    assert_eq!((first.kind, last.kind, first.index), (EventKind::WorkerStarted, EventKind::WorkerStopped, None));
-    assert!(events.iter().all(|stored| stored.worker == "w1" && stored.event.instance_id == shown.instance_id));
-    assert!(events.iter().all(|stored| stored.event.epoch.is_some() && stored.event.epoch == shown.epoch));
+    assert_eq!(
+        (first.kind, last.kind, first.index),
+        (EventKind::WorkerStarted, EventKind::WorkerStopped, None)
+    );
+    assert!(
+        events
+            .iter()
+            .all(|stored| stored.worker == "w1" && stored.event.instance_id == shown.instance_id)
+    );
+    assert!(
+        events
+            .iter()
+            .all(|stored| stored.event.epoch.is_some() && stored.event.epoch == shown.epoch)
+    );
     assert!(events.iter().map(|stored| stored.event.at).is_sorted());
     let way = way(&events, 0);
     assert_eq!(way[..sealed().len()], sealed()[..]);
-    let of_sector = events.iter().filter(|stored| stored.event.sector_id.as_deref() == Some("s-t010000-1"));
+    let of_sector =
+        events.iter().filter(|stored| stored.event.sector_id.as_deref() == Some("s-t010000-1"));
     assert_eq!(of_sector.count(), sealed().len());
 }
 
@@ -86,10 +106,24 @@ async fn a_failure_says_what_failed_and_a_command_who_gave_it_and_why() {
         ..CommandRequest::to(0)
     };
     bed.bus.order("w1", Verb::Resume, &resume).await.unwrap();
-    bed.states.until_thread("w1", 0, "stuck again", |thread| is_stuck(thread) && thread.revision > stuck.revision + 1).await;
+    bed.states
+        .until_thread("w1", 0, "stuck again", |thread| {
+            is_stuck(thread) && thread.revision > stuck.revision + 1
+        })
+        .await;
     // What would happen, and what is refused, is no history.
-    bed.bus.order("w1", Verb::Cordon, &CommandRequest { dry_run: true, ..CommandRequest::to(0) }).await.unwrap();
-    bed.bus.order("w1", Verb::Cordon, &CommandRequest { if_revision: Some(0), ..CommandRequest::to(0) }).await.unwrap_err();
+    bed.bus
+        .order("w1", Verb::Cordon, &CommandRequest { dry_run: true, ..CommandRequest::to(0) })
+        .await
+        .unwrap();
+    bed.bus
+        .order(
+            "w1",
+            Verb::Cordon,
+            &CommandRequest { if_revision: Some(0), ..CommandRequest::to(0) },
+        )
+        .await
+        .unwrap_err();
     order(&bed, Verb::Cordon, 0).await;
     order(&bed, Verb::Uncordon, 0).await;
     stop(&mut worker).await;
@@ -105,9 +139,18 @@ async fn a_failure_says_what_failed_and_a_command_who_gave_it_and_why() {
         (told.kind, told.by.as_deref(), told.reason.as_deref()),
         (EventKind::Resume, Some("alice@h1"), Some("parameters are there"))
     );
-    assert_eq!(told.outcome, Some(Outcome::Resumed { from: "C1Done".into(), to: "TreeDBuilt".into() }));
-    assert_eq!((told.from.as_deref(), told.to.as_deref(), told.revision), (Some("C1Done"), Some("TreeDBuilt"), Some(stuck.revision + 1)));
-    assert_eq!((of_kind(&events, EventKind::Cordon).len(), of_kind(&events, EventKind::Uncordon).len()), (1, 1));
+    assert_eq!(
+        told.outcome,
+        Some(Outcome::Resumed { from: "C1Done".into(), to: "TreeDBuilt".into() })
+    );
+    assert_eq!(
+        (told.from.as_deref(), told.to.as_deref(), told.revision),
+        (Some("C1Done"), Some("TreeDBuilt"), Some(stuck.revision + 1))
+    );
+    assert_eq!(
+        (of_kind(&events, EventKind::Cordon).len(), of_kind(&events, EventKind::Uncordon).len()),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -126,7 +169,8 @@ async fn a_pause_that_was_pending_is_told_when_it_was_asked_and_when_it_took_eff
     assert_exactly_once(&events);
     assert!(matches!(of_request(&events, id)[0].outcome, Some(Outcome::PausePending { .. })));
     let kinds: Vec<_> = events.iter().map(|stored| stored.event.kind).collect();
-    let tail = [EventKind::Pause, EventKind::Transition, EventKind::Paused, EventKind::WorkerStopped];
+    let tail =
+        [EventKind::Pause, EventKind::Transition, EventKind::Paused, EventKind::WorkerStopped];
     assert_eq!(kinds[kinds.len() - 4..], tail);
 }
 
@@ -169,8 +213,17 @@ async fn what_happened_before_a_crash_is_published_by_the_next_run() {
     assert_exactly_once(&events);
     assert_eq!(of_request(&events, id).len(), 1);
     // Who publishes an event is who speaks for the name by then.
-    assert!(events.iter().all(|stored| stored.event.instance_id != first.instance_id && stored.event.epoch > first.epoch));
-    assert_eq!(events[2..].iter().filter(|stored| stored.event.id.store == events[0].event.id.store).count(), 0);
+    assert!(
+        events.iter().all(|stored| stored.event.instance_id != first.instance_id
+            && stored.event.epoch > first.epoch)
+    );
+    assert_eq!(
+        events[2..]
+            .iter()
+            .filter(|stored| stored.event.id.store == events[0].event.id.store)
+            .count(),
+        0
+    );
 }
 
 #[tokio::test]
@@ -200,22 +253,29 @@ async fn a_worker_that_is_killed_at_any_moment_tells_each_step_once() {
     let log = EventLog::make(&bed.bus).await;
     let _manager = bed.mock_manager().await;
     let mut worker = bed.worker(&WorkerConfig::new("w1").threads(2).fixture_c2(&[]));
-    // The library's file of parents is made by the first PC1, and does not survive a crash in the middle of that.
-    log.until("both are past PC1", |events| (0..2).all(|index| way(events, index).contains(&"PC1Done"))).await;
+    // The library's file of parents is made by the first PC1, and does not survive a crash in the
+    // middle of that.
+    log.until("both are past PC1", |events| {
+        (0..2).all(|index| way(events, index).contains(&"PC1Done"))
+    })
+    .await;
     for kill in 0..10 {
         let before = log.until("what there is", |_| true).await;
-        // Wherever the worker is when so many more are stored; each thread has done a step, or it would be given up as
-        // one that kills the worker.
+        // Wherever the worker is when so many more are stored; each thread has done a step, or it
+        // would be given up as one that kills the worker.
         let steps = |events: &[Stored]| [way(events, 0).len(), way(events, 1).len()];
         let enough = |events: &[Stored]| {
-            events.len() > before.len() + kill && steps(events).iter().zip(steps(&before)).all(|(now, before)| *now > before)
+            events.len() > before.len() + kill
+                && steps(events).iter().zip(steps(&before)).all(|(now, before)| *now > before)
         };
         log.until("more events", enough).await;
         worker.kill9().await;
         worker.start();
     }
     let sealed = bed.allocated().await;
-    bed.requests.until::<ReportFinalized>("of a later sector", |request| request.sector.number > sealed).await;
+    bed.requests
+        .until::<ReportFinalized>("of a later sector", |request| request.sector.number > sealed)
+        .await;
     let pid = worker.pid();
     bed.states.until("w1", "this run reports", |snapshot| snapshot.pid == pid).await;
     stop(&mut worker).await;
@@ -237,7 +297,9 @@ async fn a_server_that_is_killed_again_and_again_has_each_event_once() {
         bed.nats.restart().await;
     }
     let allocated = bed.allocated().await;
-    bed.requests.until::<ReportFinalized>("of a later sector", |request| request.sector.number > allocated).await;
+    bed.requests
+        .until::<ReportFinalized>("of a later sector", |request| request.sector.number > allocated)
+        .await;
     let reported = |snapshot: &WorkerSnapshot| snapshot.epoch.is_some();
     bed.states.until("w1", "it reports", reported).await;
     stop(&mut worker).await;
@@ -256,7 +318,8 @@ async fn a_network_that_fails_in_every_way_loses_and_doubles_no_event() {
     let config = WorkerConfig::new("w1").threads(2).fixture_c2(&[]);
     let mut worker = bed.prepare_worker_behind(&proxy, "worker", &config);
     worker.start();
-    let failures: [fn(&Proxy); 4] = [Proxy::cut, Proxy::hold, Proxy::hold_answers, Proxy::hold_requests];
+    let failures: [fn(&Proxy); 4] =
+        [Proxy::cut, Proxy::hold, Proxy::hold_answers, Proxy::hold_requests];
     for (round, fail) in failures.iter().cycle().take(8).enumerate() {
         let before = log.until("more events", |_| true).await.len();
         log.until("more events", |events| events.len() > before + round).await;
@@ -268,7 +331,9 @@ async fn a_network_that_fails_in_every_way_loses_and_doubles_no_event() {
     }
     bed.bus.served(&bed.bus.command("w1", "list")).await;
     let allocated = bed.allocated().await;
-    bed.requests.until::<ReportFinalized>("of a later sector", |request| request.sector.number > allocated).await;
+    bed.requests
+        .until::<ReportFinalized>("of a later sector", |request| request.sector.number > allocated)
+        .await;
     stop(&mut worker).await;
     let events = log.until_stopped(1).await;
     assert_exactly_once(&events);
@@ -281,7 +346,8 @@ async fn an_event_that_nobody_confirmed_and_that_is_stored_is_not_stored_again()
     let _manager = bed.mock_manager().await;
     let proxy = bed.proxy().await;
     let mut gate = bed.gate("c2");
-    let mut worker = bed.prepare_worker_behind(&proxy, "worker", &WorkerConfig::new("w1").held_c2(&gate));
+    let mut worker =
+        bed.prepare_worker_behind(&proxy, "worker", &WorkerConfig::new("w1").held_c2(&gate));
     worker.start();
     log.until("it is in C2", |events| way(events, 0).contains(&"C1Done")).await;
     // Everything before is confirmed: what the server sends to the worker comes in order.
@@ -306,7 +372,10 @@ async fn what_others_write_under_a_workers_name_holds_up_nothing() {
     let mut worker = bed.worker(&WorkerConfig::new("w1").idle());
     bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
     log.until_kind(EventKind::WorkerStarted, 1).await;
-    let stranger = Event { id: shared_msgs::event::EventId { store: Id::generate(), n: 1 }, ..Event::new(EventKind::Other, 1) };
+    let stranger = Event {
+        id: shared_msgs::event::EventId { store: Id::generate(), n: 1 },
+        ..Event::new(EventKind::Other, 1)
+    };
     bed.bus.record("w1", &stranger).await;
     let id = order(&bed, Verb::Pause, 0).await;
     let events = log.until_kind(EventKind::Pause, 1).await;

@@ -1,5 +1,5 @@
-//! `damocles-worker generator groth-params`: development parameters are made whole or not at all, and what is there is
-//! kept.
+//! `damocles-worker generator groth-params`: development parameters are made whole or not at all,
+//! and what is there is kept.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,9 @@ const WINDOW_POST: &[&str] = &["--sector-size", "2KiB", "--for", "window-post"];
 
 fn files(directory: &Path) -> BTreeMap<String, PathBuf> {
     let paths = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    paths.map(|path| (path.extension().unwrap_or_default().to_string_lossy().into_owned(), path)).collect()
+    paths
+        .map(|path| (path.extension().unwrap_or_default().to_string_lossy().into_owned(), path))
+        .collect()
 }
 
 #[tokio::test]
@@ -42,12 +44,16 @@ async fn half_a_file_is_replaced_with_progress_on_stderr() {
     let scratch = Scratch::new();
     let directory = copy_of_window_post(&scratch).await;
     let before = files(&directory);
-    let (half, key) = (File::options().write(true).open(&before["params"]).unwrap(), fs::read(&before["vk"]).unwrap());
+    let (half, key) = (
+        File::options().write(true).open(&before["params"]).unwrap(),
+        fs::read(&before["vk"]).unwrap(),
+    );
     half.set_len(half.metadata().unwrap().len() / 2).unwrap();
 
     let output = make(WINDOW_POST, &directory).await.expect(0);
     assert_eq!(output.stdout, "");
-    let lines: Vec<_> = output.stderr.lines().skip(1).filter(|line| !line.ends_with(" so far")).collect();
+    let lines: Vec<_> =
+        output.stderr.lines().skip(1).filter(|line| !line.ends_with(" so far")).collect();
     let shown = before["params"].display();
     assert_eq!(lines[0], format!("note: {shown} is no whole file, it is replaced"));
     assert_eq!(lines[1..3], ["2KiB window-post: making parameters", "2KiB window-post: writing"]);
@@ -96,12 +102,17 @@ async fn a_second_generator_waits_for_the_first_and_finds_what_it_made() {
     let directory = copy_of_window_post(&scratch).await;
     let first = File::open(&directory).unwrap();
     first.lock().unwrap();
-    let mut second = Process::spawn("generator", command(WINDOW_POST, &directory), &scratch.path().join("log"));
+    let mut second =
+        Process::spawn("generator", command(WINDOW_POST, &directory), &scratch.path().join("log"));
     let log: Log = second.log().clone();
     log.line_with(&["waiting for another generator"]).await;
     drop(first);
     assert_eq!(second.ended().await.code(), Some(0));
-    assert!(log.to_end().await.ends_with(&format!("2KiB window-post: already in {}", directory.display())));
+    assert!(
+        log.to_end()
+            .await
+            .ends_with(&format!("2KiB window-post: already in {}", directory.display()))
+    );
 }
 
 #[tokio::test]

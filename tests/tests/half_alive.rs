@@ -1,5 +1,5 @@
-//! Nothing is half alive: a log that cannot be written holds nobody up, a task that ends is noticed, a stream that is
-//! deleted is made anew, and what JetStream does not store is said.
+//! Nothing is half alive: a log that cannot be written holds nobody up, a task that ends is
+//! noticed, a stream that is deleted is made anew, and what JetStream does not store is said.
 
 use async_nats::jetstream::{
     self,
@@ -36,7 +36,9 @@ async fn a_log_that_cannot_be_written_or_is_not_read_holds_nobody_up() {
         // It goes on from sector to sector, each of which is a dozen lines in its log.
         bed.requests.until_finalized(sector(newest + 3)).await;
         bed.bus.pause(name, 0).await.unwrap();
-        bed.states.until_thread(name, 0, "it pauses", |thread| is_paused(thread, PausedBy::Operator)).await;
+        bed.states
+            .until_thread(name, 0, "it pauses", |thread| is_paused(thread, PausedBy::Operator))
+            .await;
         bed.bus.resume(name, 0, None).await.unwrap();
         assert!(worker.terminate().await.success(), "{name}");
         bed.states.until(name, "its last report", says_so).await;
@@ -80,7 +82,10 @@ async fn ends_because(worker: &mut Worker, does: &str) {
     assert_eq!(status.code(), Some(1), "{does}:\n{output}");
     let reason = format!("error: the task that {does} has ended: panicked: failpoint");
     assert!(output.lines().any(|line| line.starts_with(&reason)), "{does}:\n{output}");
-    assert!(output.contains("panicked: failpoint task:") && output.contains("place="), "{does}:\n{output}");
+    assert!(
+        output.contains("panicked: failpoint task:") && output.contains("place="),
+        "{does}:\n{output}"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +113,9 @@ async fn a_worker_that_has_lost_one_of_its_tasks_ends_and_says_which() {
     bed.bus.client.publish(bed.bus.command("w1", verb::LIST), "{}".into()).await.unwrap();
     ends_because(&mut worker, "serves commands").await;
     // What still lives of it says goodbye.
-    bed.states.until("w1", "its last report", |snapshot| says_so(snapshot) && snapshot.pid == pid).await;
+    bed.states
+        .until("w1", "its last report", |snapshot| says_so(snapshot) && snapshot.pid == pid)
+        .await;
 }
 
 #[tokio::test]
@@ -123,11 +130,24 @@ async fn a_thread_whose_task_has_ended_shows_it_and_the_others_go_on() {
         refusal => panic!("{refusal:?}"),
     };
     let in_hand = internal(refused(bed.bus.pause("w1", 0).await));
-    assert!(in_hand.starts_with("thread #0: its task has ended: panicked: failpoint owner:pause"), "{in_hand}");
-    assert!(in_hand.ends_with("restart the worker: nobody knows how far the command came"), "{in_hand}");
-    let thread = bed.states.until_thread("w1", 0, "it shows it", |thread| is_paused(thread, PausedBy::Error)).await;
+    assert!(
+        in_hand.starts_with("thread #0: its task has ended: panicked: failpoint owner:pause"),
+        "{in_hand}"
+    );
+    assert!(
+        in_hand.ends_with("restart the worker: nobody knows how far the command came"),
+        "{in_hand}"
+    );
+    let thread = bed
+        .states
+        .until_thread("w1", 0, "it shows it", |thread| is_paused(thread, PausedBy::Error))
+        .await;
     let shown = thread.last_err.unwrap();
-    assert!(shown.starts_with("critical: its task has ended: panicked: ") && shown.ends_with("restart the worker"), "{shown}");
+    assert!(
+        shown.starts_with("critical: its task has ended: panicked: ")
+            && shown.ends_with("restart the worker"),
+        "{shown}"
+    );
     let later = internal(refused(bed.bus.resume("w1", 0, None).await));
     assert!(later.ends_with("restart the worker: nothing was done"), "{later}");
 
@@ -144,7 +164,10 @@ async fn a_step_that_panics_is_its_threads_failure_and_can_be_resumed() {
     let _manager = bed.mock_manager().await;
     let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture_c2(&[]));
     worker.start_to_panic_at("stage:PC1", "1*panic");
-    let thread = bed.states.until_thread("w1", 0, "it failed", |thread| is_paused(thread, PausedBy::Error)).await;
+    let thread = bed
+        .states
+        .until_thread("w1", 0, "it failed", |thread| is_paused(thread, PausedBy::Error))
+        .await;
     assert_eq!(thread.last_err.as_deref(), Some("critical: panicked: failpoint stage:PC1 panic"));
     bed.bus.resume("w1", 0, None).await.unwrap();
     bed.requests.until_finalized(sector(1)).await;
@@ -157,7 +180,9 @@ async fn an_answer_that_panics_is_a_refusal_and_the_next_one_is_given() {
     worker.start_to_panic_at("answer:list", "1*panic");
     bed.states.until("w1", "it reports", |_| true).await;
     let answer = bed.bus.ask::<WorkerSnapshot>("w1", verb::LIST, &serde_json::json!({})).await;
-    assert!(matches!(refused(answer), ErrorKind::Internal { detail } if detail.contains("panicked: failpoint answer:list")));
+    assert!(
+        matches!(refused(answer), ErrorKind::Internal { detail } if detail.contains("panicked: failpoint answer:list"))
+    );
     assert_eq!(bed.bus.list("w1").await.name, "w1");
 }
 
@@ -195,7 +220,9 @@ async fn buckets_that_were_deleted_are_made_anew_by_a_manager_that_stays_connect
         let stored = bed.bus.stream(&format!("KV_{bucket}")).await;
         assert!(stored.config.max_messages_per_subject == 1, "{bucket}");
     }
-    let seen = |workers: &[shared_msgs::api::WorkerView]| workers.iter().any(|worker| worker.name == "w1" && !worker.lost);
+    let seen = |workers: &[shared_msgs::api::WorkerView]| {
+        workers.iter().any(|worker| worker.name == "w1" && !worker.lost)
+    };
     bed.bus.listed("the worker", seen).await;
     // It is read from the bucket that was made anew.
     let second = bed.start_mock_manager("second");
@@ -219,14 +246,26 @@ async fn a_history_that_jetstream_does_not_store_is_said_by_the_worker_and_by_li
     let mut worker = bed.worker(&WorkerConfig::new("w1").idle().nats("store_patience", "'1s'"));
     bed.states.until("w1", "it reports", |_| true).await;
     bed.bus.pause("w1", 0).await.unwrap();
-    worker.log().line_with(&["WARN", "the history stands still", "maximum messages exceeded"]).await;
-    let still = bed.states.until("w1", "it says so", |snapshot| snapshot.history_stands_still.is_some()).await;
+    worker
+        .log()
+        .line_with(&["WARN", "the history stands still", "maximum messages exceeded"])
+        .await;
+    let still = bed
+        .states
+        .until("w1", "it says so", |snapshot| snapshot.history_stands_still.is_some())
+        .await;
     let standstill = still.history_stands_still.unwrap();
-    assert!(standstill.elapsed_ms >= 1_000 && standstill.why.contains("maximum messages exceeded"), "{standstill:?}");
-    bed.bus.listed("it stands still", |workers| workers[0].report.history_stands_still.is_some()).await;
+    assert!(
+        standstill.elapsed_ms >= 1_000 && standstill.why.contains("maximum messages exceeded"),
+        "{standstill:?}"
+    );
+    bed.bus
+        .listed("it stands still", |workers| workers[0].report.history_stands_still.is_some())
+        .await;
     let list = bed.util_worker(&["list"]).await.expect(0);
     assert!(
-        list.stderr.contains("note: the history of w1 stands still since ") && list.stderr.contains("maximum messages"),
+        list.stderr.contains("note: the history of w1 stands still since ")
+            && list.stderr.contains("maximum messages"),
         "{}",
         list.stderr
     );
@@ -256,10 +295,20 @@ async fn states_that_jetstream_does_not_store_are_said_by_the_manager_and_by_lis
     manager.process().log().line_with(&["WARN", "JetStream does not store the states", "w1"]).await;
     bed.bus.listed("nothing is stored", |workers| workers[0].unstored_ms.is_some()).await;
     let list = bed.util_worker(&["list"]).await.expect(0);
-    assert!(list.stderr.contains("note: the history of w1 stands still: JetStream has stored none of its reports"), "{}", list.stderr);
+    assert!(
+        list.stderr.contains(
+            "note: the history of w1 stands still: JetStream has stored none of its reports"
+        ),
+        "{}",
+        list.stderr
+    );
 
     jetstream.update_stream(whole).await.unwrap();
-    manager.process().log().line_with(&["INFO", "JetStream stores the workers' states again"]).await;
+    manager
+        .process()
+        .log()
+        .line_with(&["INFO", "JetStream stores the workers' states again"])
+        .await;
     bed.bus.listed("it is stored again", |workers| workers[0].unstored_ms.is_none()).await;
     assert_eq!(bed.util_worker(&["list"]).await.expect(0).stderr, "");
 }

@@ -1,4 +1,5 @@
-//! The harness keeps its own promises: nothing that it starts outlives its owner, and a fixture does what it is told.
+//! The harness keeps its own promises: nothing that it starts outlives its owner, and a fixture
+//! does what it is told.
 
 use std::{
     io::Write,
@@ -65,9 +66,13 @@ async fn the_watchdog_kills_what_a_dead_owner_left() {
 async fn the_fixture_processor_fails_as_often_as_it_is_told_over_all_its_runs() {
     let scratch = Scratch::new();
     let count = scratch.path().join("count");
-    let args = ["c2", "--fail", "no GPU", "--fail-times", "1", "--count-file", count.to_str().unwrap()];
+    let args =
+        ["c2", "--fail", "no GPU", "--fail-times", "1", "--count-file", count.to_str().unwrap()];
     let answers = [fixture(&args).await, fixture(&args).await].concat();
-    assert_eq!(answers.iter().map(|answer| answer["err_msg"].as_str()).collect::<Vec<_>>(), [Some("no GPU"), None, None, None]);
+    assert_eq!(
+        answers.iter().map(|answer| answer["err_msg"].as_str()).collect::<Vec<_>>(),
+        [Some("no GPU"), None, None, None]
+    );
     assert_eq!(answers[1]["output"]["proof"].as_array().unwrap().len(), 192);
 }
 

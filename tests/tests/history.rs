@@ -17,12 +17,21 @@ fn event(kind: EventKind, n: u64) -> Event {
 
 fn step(index: u32, sector: &str, n: u64) -> Event {
     let (from, to) = (Some("C1Done".into()), Some("TreeDBuilt".into()));
-    Event { index: Some(index), sector_id: Some(sector.into()), from, to, ..event(EventKind::Transition, n) }
+    Event {
+        index: Some(index),
+        sector_id: Some(sector.into()),
+        from,
+        to,
+        ..event(EventKind::Transition, n)
+    }
 }
 
 // Each line without its time, blanks squeezed.
 fn happened(stdout: &str) -> Vec<String> {
-    stdout.lines().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")).collect()
+    stdout
+        .lines()
+        .map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" "))
+        .collect()
 }
 
 #[tokio::test]
@@ -30,7 +39,13 @@ async fn events_are_listed_in_order_and_chosen_by_worker_thread_and_sector() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let (by, reason) = (Some("alice@h".into()), Some("disk swap".into()));
-    let pause = Event { index: Some(1), outcome: Some(Outcome::Paused), by, reason, ..event(EventKind::Pause, 3) };
+    let pause = Event {
+        index: Some(1),
+        outcome: Some(Outcome::Paused),
+        by,
+        reason,
+        ..event(EventKind::Pause, 3)
+    };
     bed.bus.record("127.0.0.1", &event(EventKind::WorkerStarted, 1)).await;
     bed.bus.record("127.0.0.1", &step(0, "s-t010000-2", 2)).await;
     bed.bus.record("127.0.0.1", &pause).await;
@@ -49,7 +64,9 @@ async fn events_are_listed_in_order_and_chosen_by_worker_thread_and_sector() {
     assert!(all.stdout.starts_with("2020-09-13T12:26:40.001Z  127.0.0.1"), "{}", all.stdout);
     assert_eq!(all.stderr, "");
 
-    let count = async |args: &[&str]| bed.util_worker(&[&["history"], args].concat()).await.expect(0).stdout.lines().count();
+    let count = async |args: &[&str]| {
+        bed.util_worker(&[&["history"], args].concat()).await.expect(0).stdout.lines().count()
+    };
     assert_eq!(count(&["127.0.0.1"]).await, 3);
     assert_eq!(count(&["damocles.v1.cmd.w2"]).await, 1);
     assert_eq!(count(&["127.0.0.1", "1"]).await, 1);
@@ -58,7 +75,10 @@ async fn events_are_listed_in_order_and_chosen_by_worker_thread_and_sector() {
     assert_eq!(count(&["--since", "0s"]).await, 0);
 
     let lines = bed.util_worker(&["history", "w2", "-o", "jsonl"]).await.expect(0).json();
-    assert_eq!((&lines["worker"], &lines["seq"], &lines["id"]["n"]), (&"w2".into(), &4.into(), &4.into()));
+    assert_eq!(
+        (&lines["worker"], &lines["seq"], &lines["id"]["n"]),
+        (&"w2".into(), &4.into(), &4.into())
+    );
     let array = bed.util_worker(&["history", "-o", "json"]).await.expect(0).json();
     assert_eq!(array.as_array().map(Vec::len), Some(4));
 }
@@ -67,15 +87,25 @@ async fn events_are_listed_in_order_and_chosen_by_worker_thread_and_sector() {
 async fn a_history_without_events_ends_at_once_and_says_so() {
     let bed = Testbed::start().await;
     let no_stream = bed.util_worker(&["history"]).await.expect(1);
-    assert!(no_stream.stderr.contains("DAMOCLES_EVENTS") && no_stream.stderr.contains("hint: "), "{}", no_stream.stderr);
+    assert!(
+        no_stream.stderr.contains("DAMOCLES_EVENTS") && no_stream.stderr.contains("hint: "),
+        "{}",
+        no_stream.stderr
+    );
 
     let _manager = bed.mock_manager().await;
     bed.bus.record("w1", &step(0, "s-t010000-2", 1)).await;
     for args in [["history", "nobody"], ["history", "--since=0s"]] {
         let none = bed.util_worker(&args).await.expect(0);
-        assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "note: no such event is kept\n"));
+        assert_eq!(
+            (none.stdout.as_str(), none.stderr.as_str()),
+            ("", "note: no such event is kept\n")
+        );
     }
-    assert_eq!(bed.util_worker(&["history", "nobody", "-o", "json"]).await.expect(0).json(), Value::Array(vec![]));
+    assert_eq!(
+        bed.util_worker(&["history", "nobody", "-o", "json"]).await.expect(0).json(),
+        Value::Array(vec![])
+    );
     bed.util_worker(&["history", "--follow", "-o", "json"]).await.expect(2);
 }
 
@@ -89,7 +119,11 @@ async fn events_that_cannot_be_read_are_counted_and_cost_no_other() {
     bed.bus.record("w1", &step(0, "s-t010000-2", 1)).await;
     let history = bed.util_worker(&["history"]).await.expect(0);
     assert_eq!(happened(&history.stdout), ["w1 #0 s-t010000-2 C1Done -> TreeDBuilt"]);
-    assert!(history.stderr.contains("event 1 on damocles.v1.event.w1.transition cannot be read"), "{}", history.stderr);
+    assert!(
+        history.stderr.contains("event 1 on damocles.v1.event.w1.transition cannot be read"),
+        "{}",
+        history.stderr
+    );
     assert!(history.stderr.contains("3 events could not be read"), "{}", history.stderr);
 }
 
@@ -100,7 +134,8 @@ async fn following_goes_on_over_an_outage_with_no_gap_and_no_double() {
     bed.bus.record("w1", &step(0, "s-t010000-1", 1)).await;
     let mut follow = bed.start_util_worker("follow", &["history", "w1", "--follow", "-o", "jsonl"]);
     // One that has nothing to show yet must not begin with what is too old.
-    let mut fresh = bed.start_util_worker("fresh", &["history", "--follow", "--since", "0s", "-o", "jsonl"]);
+    let mut fresh =
+        bed.start_util_worker("fresh", &["history", "--follow", "--since", "0s", "-o", "jsonl"]);
     follow.log().line_with(&["s-t010000-1\""]).await;
     bed.bus.read_by(&bed.bus.prefix.events_stream(), 2).await;
     for number in 2..5 {
@@ -112,7 +147,10 @@ async fn following_goes_on_over_an_outage_with_no_gap_and_no_double() {
     }
     let read = |lines: Vec<String>| -> Vec<u64> {
         let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events.filter(|event| event["worker"] == "w1").map(|event| event["id"]["n"].as_u64().unwrap()).collect()
+        events
+            .filter(|event| event["worker"] == "w1")
+            .map(|event| event["id"]["n"].as_u64().unwrap())
+            .collect()
     };
     assert_eq!(read(follow.log().lines()), [1, 2, 3, 4]);
     fresh.log().line_with(&["s-t010000-4\""]).await;
@@ -130,17 +168,35 @@ async fn a_worker_writes_its_steps_its_failures_and_what_it_was_told_into_its_hi
     let follow = bed.start_util_worker("follow", &["history", "w1", "--follow"]);
     let mut worker = bed.worker(&WorkerConfig::new("w1"));
     bed.states.until_stuck("w1").await;
-    bed.util_worker(&["resume", "w1", "0", "TreeDBuilt", "--reason", "parameters are there"]).await.expect(0);
-    follow.log().line_with(&["#0  s-t010000-1  resume: C1Done -> TreeDBuilt, by ", ": parameters are there"]).await;
+    bed.util_worker(&["resume", "w1", "0", "TreeDBuilt", "--reason", "parameters are there"])
+        .await
+        .expect(0);
+    follow
+        .log()
+        .line_with(&[
+            "#0  s-t010000-1  resume: C1Done -> TreeDBuilt, by ",
+            ": parameters are there",
+        ])
+        .await;
     assert!(worker.terminate().await.success());
     follow.log().line_with(&["worker stopped"]).await;
 
     let history = bed.util_worker(&["history", "w1"]).await.expect(0);
     let happened = happened(&history.stdout);
-    let position =
-        |what: &str| happened.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what:?} in {happened:#?}"));
-    let steps =
-        ["worker started", "#0 s-t010000-1 PC2Done -> ", "-> C1Done", "failed in C1Done: permanent: ", "resume: ", "worker stopped"];
+    let position = |what: &str| {
+        happened
+            .iter()
+            .position(|line| line.contains(what))
+            .unwrap_or_else(|| panic!("no {what:?} in {happened:#?}"))
+    };
+    let steps = [
+        "worker started",
+        "#0 s-t010000-1 PC2Done -> ",
+        "-> C1Done",
+        "failed in C1Done: permanent: ",
+        "resume: ",
+        "worker stopped",
+    ];
     let positions = steps.map(position);
     assert!(positions.is_sorted() && positions[0] == 0, "{happened:#?}");
 }

@@ -1,5 +1,5 @@
-//! A PC1 that was cut off goes on behind the layers that are whole for certain, and the replica is the one that an
-//! undisturbed run makes.
+//! A PC1 that was cut off goes on behind the layers that are whole for certain, and the replica is
+//! the one that an undisturbed run makes.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{
@@ -29,7 +29,8 @@ const TWO_KIB: u64 = 5;
 const EIGHT_MIB: u64 = 6;
 const SECTOR: &str = "s-t010000-1";
 
-// Offers one sector for ever, with the same ticket until told otherwise; on its chain all goes well.
+// Offers one sector for ever, with the same ticket until told otherwise; on its chain all goes
+// well.
 async fn sector_manager(bed: &Testbed, proof_type: u64) -> (FakeSectorManager, Arc<AtomicBool>) {
     let other_ticket = Arc::new(AtomicBool::new(false));
     let other = other_ticket.clone();
@@ -139,16 +140,39 @@ async fn what_is_doubtful_is_made_again_and_nothing_else() {
         fs::write(note(worker), read.to_string()).unwrap();
     };
     let after_a_reboot = |worker: &Worker, synced: u64| {
-        edit(worker, &|note| (note["boot"], note["synced"]) = ("an earlier boot".into(), synced.into()));
+        edit(worker, &|note| {
+            (note["boot"], note["synced"]) = ("an earlier boot".into(), synced.into())
+        });
     };
     let spoil: [(&str, Spoil<'_>, usize); 9] = [
         ("nothing", Box::new(|_| {}), 2),
         ("it was in layer 2", Box::new(|worker| fs::remove_file(layer(worker, 2)).unwrap()), 1),
-        ("it was writing layer 2", Box::new(|worker| fs::rename(layer(worker, 2), layer(worker, 2).with_extension(".tmp")).unwrap()), 1),
-        ("a truncated layer", Box::new(|worker| fs::File::options().write(true).open(layer(worker, 1)).unwrap().set_len(2047).unwrap()), 0),
+        (
+            "it was writing layer 2",
+            Box::new(|worker| {
+                fs::rename(layer(worker, 2), layer(worker, 2).with_extension(".tmp")).unwrap()
+            }),
+            1,
+        ),
+        (
+            "a truncated layer",
+            Box::new(|worker| {
+                fs::File::options()
+                    .write(true)
+                    .open(layer(worker, 1))
+                    .unwrap()
+                    .set_len(2047)
+                    .unwrap()
+            }),
+            0,
+        ),
         ("no note", Box::new(|worker| fs::remove_file(note(worker)).unwrap()), 0),
         ("an unreadable note", Box::new(|worker| fs::write(note(worker), "{").unwrap()), 0),
-        ("other data", Box::new(|worker| edit(worker, &|note| note["made_from"]["comm_d"][0] = 255.into())), 0),
+        (
+            "other data",
+            Box::new(|worker| edit(worker, &|note| note["made_from"]["comm_d"][0] = 255.into())),
+            0,
+        ),
         ("a reboot", Box::new(|worker| after_a_reboot(worker, 2)), 2),
         ("a reboot before layer 2 was synced", Box::new(|worker| after_a_reboot(worker, 1)), 1),
     ];
@@ -160,8 +184,15 @@ async fn what_is_doubtful_is_made_again_and_nothing_else() {
         let before = [1, 2].map(|number| made_at(&worker, number).unwrap());
         spoil(&worker);
         worker.start();
-        assert!(sealed(&mut bed, &name, &worker).await == expected, "{what}: another replica came out");
-        let kept = before.iter().zip(1..).take_while(|(before, number)| made_at(&worker, *number) == Some(**before)).count();
+        assert!(
+            sealed(&mut bed, &name, &worker).await == expected,
+            "{what}: another replica came out"
+        );
+        let kept = before
+            .iter()
+            .zip(1..)
+            .take_while(|(before, number)| made_at(&worker, *number) == Some(**before))
+            .count();
         assert_eq!(kept, stay, "{what}");
         worker.kill9().await;
     }

@@ -1,4 +1,5 @@
-//! What managers say of a worker by its lease: lost when it has run out without a word, and who else claims the name.
+//! What managers say of a worker by its lease: lost when it has run out without a word, and who
+//! else claims the name.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::time::Duration;
@@ -15,7 +16,13 @@ use shared_msgs::{
 const TTL: Duration = Duration::from_secs(1);
 
 fn lease_of(host: &str, pid: u32) -> Lease {
-    Lease { worker_id: Id::generate(), instance_id: Id::generate(), epoch: None, host: host.into(), pid }
+    Lease {
+        worker_id: Id::generate(),
+        instance_id: Id::generate(),
+        epoch: None,
+        host: host.into(),
+        pid,
+    }
 }
 
 fn snapshot(lease: &Lease, seq: u64, status: &str) -> WorkerSnapshot {
@@ -31,18 +38,22 @@ async fn last_pings(bed: &Testbed) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_worker_whose_lease_runs_out_is_lost_unless_it_has_stopped_and_others_of_its_name_are_told() {
+async fn a_worker_whose_lease_runs_out_is_lost_unless_it_has_stopped_and_others_of_its_name_are_told()
+ {
     let bed = Testbed::start().await;
     let config = bed.scratch.path().join("manager.toml");
     std::fs::write(&config, "nats.lease_ttl = '1s'").unwrap();
     let mut manager = bed.mock_manager_with(&["--config", config.to_str().unwrap()]).await;
     manager.process().log().line_with(&["loaded the workers' leases"]).await;
     let jetstream = async_nats::jetstream::new(bed.bus.client.clone());
-    let (bucket, ttl) = lease::open_bucket(&jetstream, &bed.bus.prefix, Duration::from_secs(60)).await.unwrap();
+    let (bucket, ttl) =
+        lease::open_bucket(&jetstream, &bed.bus.prefix, Duration::from_secs(60)).await.unwrap();
     assert_eq!(ttl, TTL, "the manager's configuration made the bucket");
 
     let (held, other, clean) = (lease_of("h1", 55), lease_of("h2", 77), lease_of("h3", 99));
-    let put = async |key: String, lease: &Lease| bucket.put(key, serde_json::to_vec(lease).unwrap().into()).await.unwrap();
+    let put = async |key: String, lease: &Lease| {
+        bucket.put(key, serde_json::to_vec(lease).unwrap().into()).await.unwrap()
+    };
     // Until it was seen, as its holders would.
     let renewing = async {
         loop {
@@ -54,8 +65,11 @@ async fn a_worker_whose_lease_runs_out_is_lost_unless_it_has_stopped_and_others_
     };
     bed.bus.report("twin", &snapshot(&held, 1, "running")).await;
     bed.bus.report("clean", &snapshot(&clean, 1, "stopped")).await;
-    let twin = |workers: &[WorkerView]| workers.iter().find(|worker| worker.name == "twin").cloned();
-    let seen = bed.bus.listed("both processes", |workers| twin(workers).is_some_and(|twin| twin.duplicate && !twin.lost));
+    let twin =
+        |workers: &[WorkerView]| workers.iter().find(|worker| worker.name == "twin").cloned();
+    let seen = bed.bus.listed("both processes", |workers| {
+        twin(workers).is_some_and(|twin| twin.duplicate && !twin.lost)
+    });
     let told = async {
         seen.await;
         bed.util_worker(&["list"]).await.expect(0)
@@ -65,7 +79,11 @@ async fn a_worker_whose_lease_runs_out_is_lost_unless_it_has_stopped_and_others_
     assert!(told.stderr.contains(expected), "{}", told.stderr);
 
     // Nobody renews them any more.
-    bed.bus.listed("a lost worker", |workers| twin(workers).is_some_and(|twin| twin.lost && !twin.duplicate)).await;
+    bed.bus
+        .listed("a lost worker", |workers| {
+            twin(workers).is_some_and(|twin| twin.lost && !twin.duplicate)
+        })
+        .await;
     let shown = last_pings(&bed).await;
     assert!(shown[0].ends_with(" (stopped)") && shown[1].ends_with(" (lost)"), "{shown:?}");
     put(lease::key(&name("twin")), &held).await;

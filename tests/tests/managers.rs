@@ -15,7 +15,11 @@ async fn a_killed_manager_costs_no_sector_and_its_successor_goes_on() {
         manager.kill9().await;
         let allocated = bed.allocated().await;
         manager.restart();
-        bed.requests.until::<ReportFinalized>("of a later sector", |request| request.sector.number > allocated).await;
+        bed.requests
+            .until::<ReportFinalized>("of a later sector", |request| {
+                request.sector.number > allocated
+            })
+            .await;
     }
     assert!(worker.terminate().await.success());
     assert_eq!(bed.lost_sectors("w1", &mut worker).await, Vec::<u64>::new());
@@ -52,7 +56,9 @@ async fn two_managers_see_the_same_workers_and_share_the_sectors() {
     sectors.sort();
     assert_eq!(sectors, ["s-t010000-1", "s-t010000-2"]);
 
-    let stuck = |workers: &[WorkerView]| workers.iter().filter(|worker| worker.report.summary.paused == 1).count() == 2;
+    let stuck = |workers: &[WorkerView]| {
+        workers.iter().filter(|worker| worker.report.summary.paused == 1).count() == 2
+    };
     bed.bus.listed("two stuck workers", stuck).await;
 
     // Each of them alone, the one that has just started too.
@@ -70,7 +76,8 @@ async fn two_managers_see_the_same_workers_and_share_the_sectors() {
 async fn a_restarted_manager_lists_at_once_those_that_are_gone_with_their_true_last_ping() {
     let mut bed = Testbed::start().await;
     let mut manager = bed.mock_manager().await;
-    let mut workers = ["alive", "gone"].map(|name| bed.prepare_worker(name, &WorkerConfig::new(name).idle()));
+    let mut workers =
+        ["alive", "gone"].map(|name| bed.prepare_worker(name, &WorkerConfig::new(name).idle()));
     for worker in &mut workers {
         worker.start();
     }
@@ -89,7 +96,10 @@ async fn a_restarted_manager_lists_at_once_those_that_are_gone_with_their_true_l
     let at_least = killed.elapsed().as_millis() as u64;
     let list = bed.util_worker(&["list", "-o", "json"]).await.expect(0).json();
     let listed = list.as_array().unwrap();
-    assert_eq!(listed.iter().map(|worker| worker["name"].as_str().unwrap()).collect::<Vec<_>>(), ["alive", "gone"]);
+    assert_eq!(
+        listed.iter().map(|worker| worker["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["alive", "gone"]
+    );
     assert!(listed[1]["last_ping_ms"].as_u64().unwrap() >= at_least, "{list}");
 
     // A worker that is gone for long enough is marked.
@@ -110,7 +120,11 @@ async fn a_removed_worker_is_forgotten_until_it_speaks_again() {
     bed.util_worker(&["remove", "nobody"]).await.expect(3);
 
     assert!(worker.terminate().await.success());
-    bed.bus.listed("the worker, stopped", |workers| workers.iter().any(|worker| worker.report.status == WorkerStatus::Stopped)).await;
+    bed.bus
+        .listed("the worker, stopped", |workers| {
+            workers.iter().any(|worker| worker.report.status == WorkerStatus::Stopped)
+        })
+        .await;
     let rows = bed.util_worker(&["list"]).await.expect(0);
     assert_eq!(rows.rows().len(), 1, "a stopped worker is still listed");
     bed.util_worker(&["remove", "w1"]).await.expect(0);

@@ -32,10 +32,21 @@ async fn nats_req_lists_pauses_and_resumes_with_answers_in_json() {
 
     let list = nats.run(&["req", "--raw", "damocles.v1.cmd.w1.list", ""]).await.expect(0).json();
     assert_eq!(list["threads"][0]["state"], "C1Done");
-    let pause = nats.run(&["req", "--raw", "damocles.v1.cmd.w1.pause", "{\"index\":0}"]).await.expect(0).json();
+    let pause = nats
+        .run(&["req", "--raw", "damocles.v1.cmd.w1.pause", "{\"index\":0}"])
+        .await
+        .expect(0)
+        .json();
     assert_eq!(pause["outcome"]["kind"], "already_paused");
-    let resume = nats.run(&["req", "--raw", "damocles.v1.cmd.w1.resume", "{\"index\":0}"]).await.expect(0).json();
-    assert_eq!((&resume["outcome"]["kind"], &resume["outcome"]["from"]), (&"resumed".into(), &"C1Done".into()));
+    let resume = nats
+        .run(&["req", "--raw", "damocles.v1.cmd.w1.resume", "{\"index\":0}"])
+        .await
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&resume["outcome"]["kind"], &resume["outcome"]["from"]),
+        (&"resumed".into(), &"C1Done".into())
+    );
     let workers = nats.run(&["req", "--raw", "damocles.v1.api.list", ""]).await.expect(0).json();
     assert_eq!(workers["workers"][0]["name"], "w1");
 }
@@ -89,11 +100,18 @@ async fn nats_service_shows_each_worker_with_its_verbs_its_dest_and_its_summary(
     for (name, threads) in [("w1", 1), ("127.0.0.1", 2)] {
         workers.push(bed.prepare_worker(name, &WorkerConfig::new(name).threads(threads).idle()));
         workers.last_mut().unwrap().start();
-        bed.states.until(name, "all wait", |snapshot| snapshot.summary.waiting == threads as u32).await;
+        bed.states
+            .until(name, "all wait", |snapshot| snapshot.summary.waiting == threads as u32)
+            .await;
     }
 
     let listed = nats.run(&["service", "ls", "damocles-worker"]).await.expect(0).stdout;
-    assert!(["damocles-worker", "sealing worker w1", "sealing worker 127.0.0.1"].iter().all(|part| listed.contains(part)), "{listed}");
+    assert!(
+        ["damocles-worker", "sealing worker w1", "sealing worker 127.0.0.1"]
+            .iter()
+            .all(|part| listed.contains(part)),
+        "{listed}"
+    );
     let services = nats.run(&["service", "ls", "damocles-worker", "--json"]).await.expect(0).json();
     assert_eq!(services.as_array().map(Vec::len), Some(2), "{services}");
     for service in services.as_array().unwrap() {
@@ -104,13 +122,19 @@ async fn nats_service_shows_each_worker_with_its_verbs_its_dest_and_its_summary(
         assert_eq!(service["metadata"]["instance_id"], snapshot.instance_id.to_string());
         assert_eq!(service["version"], snapshot.version);
 
-        let info = nats.run(&["service", "info", "damocles-worker", id, "--json"]).await.expect(0).json();
-        let mut served: Vec<_> = endpoints(&info["info"]).iter().map(|endpoint| endpoint["subject"].as_str().unwrap()).collect();
+        let info =
+            nats.run(&["service", "info", "damocles-worker", id, "--json"]).await.expect(0).json();
+        let mut served: Vec<_> = endpoints(&info["info"])
+            .iter()
+            .map(|endpoint| endpoint["subject"].as_str().unwrap())
+            .collect();
         served.sort();
-        let verbs = ["cordon", "list", "pause", "resume", "uncordon"].map(|verb| format!("{}.{verb}", snapshot.dest));
+        let verbs = ["cordon", "list", "pause", "resume", "uncordon"]
+            .map(|verb| format!("{}.{verb}", snapshot.dest));
         assert_eq!(served, verbs);
 
-        let stats = nats.run(&["service", "stats", "damocles-worker", id, "--json"]).await.expect(0).json();
+        let stats =
+            nats.run(&["service", "stats", "damocles-worker", id, "--json"]).await.expect(0).json();
         let list = endpoints(&stats[0]).iter().find(|endpoint| endpoint["name"] == "list").unwrap();
         assert!(list["num_requests"].as_u64().unwrap() >= 1, "{stats}");
         assert_eq!(list["data"], serde_json::json!(snapshot.summary), "{stats}");

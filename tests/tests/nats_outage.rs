@@ -1,5 +1,5 @@
-//! NATS may be gone at any time. Workers seal on as long as the sector manager need not answer, and are back by
-//! themselves.
+//! NATS may be gone at any time. Workers seal on as long as the sector manager need not answer, and
+//! are back by themselves.
 
 use e2e::{
     state_watch::is_in_c2,
@@ -19,7 +19,12 @@ async fn a_worker_starts_without_nats_says_so_and_is_visible_once_nats_is_there(
     bed.nats.restart().await;
     let snapshot = bed.states.until("w1", "it reports", |_| true).await;
     assert_eq!(snapshot.threads[0].state, "Empty");
-    let warnings = worker.log().lines().iter().filter(|line| line.contains("WARN") && line.contains(&address)).count();
+    let warnings = worker
+        .log()
+        .lines()
+        .iter()
+        .filter(|line| line.contains("WARN") && line.contains(&address))
+        .count();
     assert_eq!(warnings, 1, "one outage is one warning");
 }
 
@@ -49,7 +54,11 @@ async fn nats_killed_while_sectors_are_sealed_costs_no_sector() {
         bed.nats.kill9().await;
         bed.nats.restart().await;
         let allocated = bed.allocated().await;
-        bed.requests.until::<ReportFinalized>("of a later sector", |request| request.sector.number > allocated).await;
+        bed.requests
+            .until::<ReportFinalized>("of a later sector", |request| {
+                request.sector.number > allocated
+            })
+            .await;
     }
     assert!(worker.terminate().await.success());
     assert_eq!(bed.lost_sectors("w1", &mut worker).await, Vec::<u64>::new());
@@ -62,7 +71,8 @@ async fn a_worker_is_seen_and_answers_again_after_nats_was_killed() {
     let before = bed.states.until("w1", "it reports", |_| true).await;
     bed.nats.kill9().await;
     bed.nats.restart().await;
-    let after = bed.states.until("w1", "it reports again", |snapshot| snapshot.seq > before.seq).await;
+    let after =
+        bed.states.until("w1", "it reports again", |snapshot| snapshot.seq > before.seq).await;
     assert_eq!(after.instance_id, before.instance_id);
     bed.bus.served(&bed.bus.command("w1", "list")).await;
     assert_eq!(bed.bus.list("w1").await.instance_id, before.instance_id);

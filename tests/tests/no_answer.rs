@@ -1,4 +1,5 @@
-//! What both tools say when nobody is there or nobody answers: exit codes 2, 3 and 4, in a sentence, and never a panic.
+//! What both tools say when nobody is there or nobody answers: exit codes 2, 3 and 4, in a
+//! sentence, and never a panic.
 
 use std::process::{Command, Stdio};
 
@@ -22,13 +23,24 @@ async fn a_thread_or_a_worker_that_does_not_exist_is_exit_3() {
 #[tokio::test]
 async fn wrong_arguments_are_exit_2() {
     let bed = Testbed::start().await;
-    for args in [&["worker", "pause"][..], &["worker", "resume", "--index", "x"], &["worker", "stop"], &["daemon", "--nonsense"], &[]] {
+    for args in [
+        &["worker", "pause"][..],
+        &["worker", "resume", "--index", "x"],
+        &["worker", "stop"],
+        &["daemon", "--nonsense"],
+        &[],
+    ] {
         let output = bed.worker_cli(args).await.expect(2);
         assert_eq!(output.stdout, "");
     }
-    for args in
-        [&["pause", "w1"][..], &["resume", "w1"], &["resume", "w1", "-1"], &["info"], &["remove"], &["list", "--expiration", "soon"]]
-    {
+    for args in [
+        &["pause", "w1"][..],
+        &["resume", "w1"],
+        &["resume", "w1", "-1"],
+        &["info"],
+        &["remove"],
+        &["list", "--expiration", "soon"],
+    ] {
         let output = bed.util_worker(args).await.expect(2);
         assert_eq!(output.stdout, "");
     }
@@ -41,9 +53,19 @@ async fn without_nats_every_command_is_exit_4() {
     bed.nats.stop().await;
     for args in [&["list"][..], &["pause", "--index", "0"], &["resume", "--index", "0"]] {
         let output = worker.cli(args).await.expect(4);
-        assert!(output.stderr.contains(bed.nats.url().trim_start_matches("nats://")), "{}", output.stderr);
+        assert!(
+            output.stderr.contains(bed.nats.url().trim_start_matches("nats://")),
+            "{}",
+            output.stderr
+        );
     }
-    for args in [&["list"][..], &["info", "w1"], &["pause", "w1", "0"], &["resume", "w1", "0"], &["remove", "w1"]] {
+    for args in [
+        &["list"][..],
+        &["info", "w1"],
+        &["pause", "w1", "0"],
+        &["resume", "w1", "0"],
+        &["remove", "w1"],
+    ] {
         bed.util_worker(args).await.expect(4);
     }
 }
@@ -95,7 +117,12 @@ async fn a_reader_that_has_gone_away_is_no_error() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = Command::new(program);
-        command.args(args).env("NATS_URL", bed.nats.url()).stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        command
+            .args(args)
+            .env("NATS_URL", bed.nats.url())
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped());
         let output = cli::finish(command, b"").await.expect(0);
         assert_eq!(output.stderr, "");
     }

@@ -1,4 +1,5 @@
-//! A command acts once: whoever gives it again under its request id gets the first one's answer, whatever happened since.
+//! A command acts once: whoever gives it again under its request id gets the first one's answer,
+//! whatever happened since.
 
 use e2e::{
     bus::refused,
@@ -18,7 +19,9 @@ use shared_msgs::{
 async fn idle_worker(bed: &mut Testbed, threads: usize) -> Worker {
     bed.keep_states().await;
     let worker = bed.worker(&WorkerConfig::new("w1").threads(threads).idle());
-    bed.states.until("w1", "all threads wait", |snapshot| snapshot.summary.waiting == threads as u32).await;
+    bed.states
+        .until("w1", "all threads wait", |snapshot| snapshot.summary.waiting == threads as u32)
+        .await;
     worker
 }
 
@@ -56,7 +59,8 @@ async fn a_repeat_gets_the_first_answer_and_does_nothing_also_after_a_crash() {
 
     let revision = bed.bus.list("w1").await.threads[0].revision;
     // Who asks, and why, is not what is asked.
-    let again = CommandRequest { by: Some("bob@h".into()), reason: Some("again".into()), ..command(0, id) };
+    let again =
+        CommandRequest { by: Some("bob@h".into()), reason: Some("again".into()), ..command(0, id) };
     assert_eq!(bed.bus.order("w1", Verb::Pause, &again).await.unwrap(), first);
     crash(&mut bed, &mut worker).await;
     assert_eq!(bed.bus.order("w1", Verb::Pause, &again).await.unwrap(), first);
@@ -112,7 +116,11 @@ async fn what_would_be_done_does_not_use_an_id_up() {
     let _worker = idle_worker(&mut bed, 1).await;
     let id = Id::generate();
     let revision = bed.bus.list("w1").await.threads[0].revision;
-    let would = bed.bus.order("w1", Verb::Pause, &CommandRequest { dry_run: true, ..command(0, id) }).await.unwrap();
+    let would = bed
+        .bus
+        .order("w1", Verb::Pause, &CommandRequest { dry_run: true, ..command(0, id) })
+        .await
+        .unwrap();
     assert_eq!((would.outcome, would.revision), (Outcome::Paused, revision));
     assert_eq!(bed.bus.list("w1").await.summary.paused, 0);
     let done = bed.bus.order("w1", Verb::Pause, &command(0, id)).await.unwrap();
@@ -126,19 +134,29 @@ async fn a_repeat_for_many_threads_is_answered_from_the_first_list_although_more
     bed.bus.pause("w1", 1).await.unwrap();
     let id = Id::generate();
     let first = bed.bus.order_many("w1", Verb::Pause, &waiting(id)).await.unwrap();
-    let done: Vec<_> = first.threads.iter().map(|thread| (thread.index, thread.outcome.clone())).collect();
+    let done: Vec<_> =
+        first.threads.iter().map(|thread| (thread.index, thread.outcome.clone())).collect();
     assert_eq!(done, [(0, Some(Outcome::Paused)), (2, Some(Outcome::Paused))]);
 
     for index in 0..3 {
         bed.bus.resume("w1", index, None).await.unwrap();
     }
-    let revisions = async || bed.bus.list("w1").await.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>();
+    let revisions = async || {
+        bed.bus.list("w1").await.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>()
+    };
     let before = revisions().await;
-    assert_eq!(bed.bus.order_many("w1", Verb::Pause, &waiting(id)).await.unwrap().threads, first.threads);
+    assert_eq!(
+        bed.bus.order_many("w1", Verb::Pause, &waiting(id)).await.unwrap().threads,
+        first.threads
+    );
     assert_eq!(revisions().await, before);
     crash(&mut bed, &mut worker).await;
-    assert_eq!(bed.bus.order_many("w1", Verb::Pause, &waiting(id)).await.unwrap().threads, first.threads);
-    let revisions = bed.bus.list("w1").await.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>();
+    assert_eq!(
+        bed.bus.order_many("w1", Verb::Pause, &waiting(id)).await.unwrap().threads,
+        first.threads
+    );
+    let revisions =
+        bed.bus.list("w1").await.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>();
     assert_eq!(revisions, before);
 
     let reused = ErrorKind::RequestIdReused { request_id: id };
@@ -154,10 +172,16 @@ async fn of_copies_that_arrive_together_one_acts_and_all_are_answered_alike() {
     let (one, many) = (Id::generate(), Id::generate());
     let cordon = async || bed.bus.order("w1", Verb::Cordon, &command(1, one)).await.unwrap();
     let replies = futures::future::join_all((0..20).map(|_| cordon())).await;
-    assert!(replies.iter().all(|reply| *reply == replies[0] && reply.outcome == Outcome::Cordoned), "{replies:?}");
+    assert!(
+        replies.iter().all(|reply| *reply == replies[0] && reply.outcome == Outcome::Cordoned),
+        "{replies:?}"
+    );
     let pause = async || bed.bus.order_many("w1", Verb::Pause, &waiting(many)).await.unwrap();
     let replies = futures::future::join_all((0..20).map(|_| pause())).await;
-    assert!(replies.iter().all(|reply| *reply == replies[0] && reply.threads.len() == 3), "{replies:?}");
+    assert!(
+        replies.iter().all(|reply| *reply == replies[0] && reply.threads.len() == 3),
+        "{replies:?}"
+    );
 
     assert!(worker.terminate().await.success());
     let events = log.until_stopped(1).await;
@@ -172,16 +196,27 @@ async fn a_command_for_many_that_a_crash_interrupts_is_finished_by_its_repeat() 
     let mut ids = vec![];
     for round in 0..3 {
         let id = Id::generate();
-        let (verb, outcome) = if round % 2 == 0 { (Verb::Cordon, Outcome::Cordoned) } else { (Verb::Uncordon, Outcome::Uncordoned) };
+        let (verb, outcome) = if round % 2 == 0 {
+            (Verb::Cordon, Outcome::Cordoned)
+        } else {
+            (Verb::Uncordon, Outcome::Uncordoned)
+        };
         let request = all(id);
         let inbox = bed.bus.client.new_inbox();
         let body = serde_json::to_vec(&request).unwrap();
-        bed.bus.client.publish_with_reply(bed.bus.command("w1", verb.name()), inbox, body.into()).await.unwrap();
+        bed.bus
+            .client
+            .publish_with_reply(bed.bus.command("w1", verb.name()), inbox, body.into())
+            .await
+            .unwrap();
         bed.bus.client.flush().await.unwrap();
         crash(&mut bed, &mut worker).await;
         let repeated = bed.bus.order_many("w1", verb, &request).await.unwrap();
         assert_eq!(repeated.threads.len(), 8);
-        assert!(repeated.threads.iter().all(|thread| thread.outcome.as_ref() == Some(&outcome)), "{repeated:?}");
+        assert!(
+            repeated.threads.iter().all(|thread| thread.outcome.as_ref() == Some(&outcome)),
+            "{repeated:?}"
+        );
         ids.push(id);
     }
     assert!(worker.terminate().await.success());

@@ -1,4 +1,5 @@
-//! `pause`: at once while a thread waits, when its stage ends while it runs, and a restart does not undo it.
+//! `pause`: at once while a thread waits, when its stage ends while it runs, and a restart does not
+//! undo it.
 
 use e2e::{
     gate::Gate,
@@ -33,14 +34,20 @@ async fn a_thread_that_waits_for_a_sector_is_paused_at_once() {
 
     let paused = thread.revision;
     worker.cli(&["resume", "--index", "0"]).await.expect(0);
-    bed.states.until_thread("w1", 0, "it waits again", |thread| waits(thread) && thread.revision > paused).await;
+    bed.states
+        .until_thread("w1", 0, "it waits again", |thread| waits(thread) && thread.revision > paused)
+        .await;
 }
 
 #[tokio::test]
 async fn a_thread_that_waits_for_a_manager_is_paused_at_once() {
     let mut bed = Testbed::start().await;
     let _worker = bed.worker(&WorkerConfig::new("w1"));
-    bed.states.until_thread("w1", 0, "it waits", |thread| matches!(thread.status, ThreadStatus::Waiting { .. })).await;
+    bed.states
+        .until_thread("w1", 0, "it waits", |thread| {
+            matches!(thread.status, ThreadStatus::Waiting { .. })
+        })
+        .await;
     assert_eq!(bed.bus.pause("w1", 0).await.unwrap().outcome, Outcome::Paused);
     assert!(is_paused(&bed.bus.list("w1").await.threads[0], PausedBy::Operator));
 }
@@ -54,10 +61,17 @@ async fn a_thread_in_a_stage_is_paused_when_the_stage_ends() {
     let reply = bed.bus.pause("w1", 0).await.unwrap();
     assert_eq!(reply.outcome, Outcome::PausePending { stage: "C2".into(), why: None });
     let snapshot = bed.bus.list("w1").await;
-    assert!(matches!(snapshot.threads[0].status, ThreadStatus::PausePending { .. }), "{snapshot:?}");
+    assert!(
+        matches!(snapshot.threads[0].status, ThreadStatus::PausePending { .. }),
+        "{snapshot:?}"
+    );
     assert_eq!((snapshot.summary.running, snapshot.summary.paused), (1, 0));
     let list = worker.cli(&["list"]).await.expect(0);
-    assert!(list.stdout.contains("paused=false, paused_elapsed=None, state=C1Done"), "{}", list.stdout);
+    assert!(
+        list.stdout.contains("paused=false, paused_elapsed=None, state=C1Done"),
+        "{}",
+        list.stdout
+    );
 
     gate.open();
     let paused = |thread: &_| is_paused(thread, PausedBy::Operator);
@@ -90,12 +104,19 @@ async fn the_pause_of_a_paused_thread_changes_nothing_but_who_paused_it() {
     assert_eq!(bed.bus.pause("w1", 0).await.unwrap().outcome, Outcome::AlreadyPaused);
     let thread = bed.bus.list("w1").await.threads[0].clone();
     assert!(is_paused(&thread, PausedBy::Operator), "{thread:?}");
-    assert_eq!((&thread.state, &thread.sector_id, &thread.last_err), (&stuck.state, &stuck.sector_id, &stuck.last_err));
+    assert_eq!(
+        (&thread.state, &thread.sector_id, &thread.last_err),
+        (&stuck.state, &stuck.sector_id, &stuck.last_err)
+    );
     assert!(thread.last_err.is_some());
 
     // The next resume is not undone.
     worker.cli(&["resume", "--index", "0"]).await.expect(0);
-    bed.states.until_thread("w1", 0, "C2 failed again", |now| is_stuck(now) && now.revision > thread.revision).await;
+    bed.states
+        .until_thread("w1", 0, "C2 failed again", |now| {
+            is_stuck(now) && now.revision > thread.revision
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -107,7 +128,10 @@ async fn an_operators_pause_outlives_the_process() {
     bed.bus.pause("w1", 0).await.unwrap();
     worker.kill9().await;
     worker.start();
-    let second = bed.states.until("w1", "the next run", |snapshot| snapshot.instance_id != first.instance_id).await;
+    let second = bed
+        .states
+        .until("w1", "the next run", |snapshot| snapshot.instance_id != first.instance_id)
+        .await;
     let thread = &second.threads[0];
     assert!(is_paused(thread, PausedBy::Operator), "{thread:?}");
     assert_eq!(thread.last_err, first.threads[0].last_err);
@@ -135,7 +159,8 @@ async fn a_pending_pause_is_durable_before_it_is_answered() {
     let first = bed.bus.list("w1").await.instance_id;
     worker.kill9().await;
     worker.start();
-    let second = bed.states.until("w1", "the next run", |snapshot| snapshot.instance_id != first).await;
+    let second =
+        bed.states.until("w1", "the next run", |snapshot| snapshot.instance_id != first).await;
     assert!(is_paused(&second.threads[0], PausedBy::Operator), "{:?}", second.threads[0]);
     assert_eq!(second.threads[0].state, "C1Done");
 }

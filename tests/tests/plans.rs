@@ -1,5 +1,9 @@
 //! Every plan on real sectors, with the mock sector manager and the operator's commands.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper says what went wrong by failing the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper says what went wrong by failing the test"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -18,8 +22,8 @@ use serde_json::json;
 use shared_msgs::{
     plan::State,
     sealer::{
-        AchieveUnsealSector, ReportFinalized, ReportState, SealProofType, SubmitPersisted, SubmitPreCommit, SubmitSnapupProof,
-        WdpostFinish, piece_commitment,
+        AchieveUnsealSector, ReportFinalized, ReportState, SealProofType, SubmitPersisted,
+        SubmitPreCommit, SubmitSnapupProof, WdpostFinish, piece_commitment,
     },
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
 };
@@ -31,7 +35,8 @@ fn deal_data() -> Vec<u8> {
     (0..DATA).map(|position| (position * position % 251) as u8).collect()
 }
 
-// A worker with a thread of each of these plans beside its sealer. Proofs that need large parameters are none.
+// A worker with a thread of each of these plans beside its sealer. Proofs that need large
+// parameters are none.
 fn of_plans(plans: &[&str]) -> WorkerConfig {
     let fixture = binaries::fixture_processor().display().to_string();
     let mut config = WorkerConfig::new("w1").fixture_c2(&[]);
@@ -59,7 +64,11 @@ async fn sealer(bed: &Testbed, args: &[&str]) -> e2e::cli::CliOutput {
 async fn listed(bed: &Testbed, id: &str) -> serde_json::Value {
     let sectors = sealer(bed, &["sectors", "list", "-o", "json"]).await.json();
     let sectors = sectors.as_array().unwrap();
-    sectors.iter().find(|sector| sector["id"] == id).unwrap_or_else(|| panic!("{id} is not in {sectors:?}")).clone()
+    sectors
+        .iter()
+        .find(|sector| sector["id"] == id)
+        .unwrap_or_else(|| panic!("{id} is not in {sectors:?}"))
+        .clone()
 }
 
 // The unsealed bytes are the deal's, and zeros up to the piece's size.
@@ -74,8 +83,11 @@ fn kept(worker: &Worker, sector: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for kind in ["sealed", "cache", "update", "update-cache"] {
         let path = worker.attached().join(kind).join(sector);
-        let inside = fs::read_dir(&path).map(|entries| entries.map(|entry| entry.unwrap().path()).collect()).unwrap_or(vec![path]);
-        let files_of_kind = inside.into_iter().filter(|path| path.is_file() && !path.ends_with("t_aux"));
+        let inside = fs::read_dir(&path)
+            .map(|entries| entries.map(|entry| entry.unwrap().path()).collect())
+            .unwrap_or(vec![path]);
+        let files_of_kind =
+            inside.into_iter().filter(|path| path.is_file() && !path.ends_with("t_aux"));
         files.extend(files_of_kind.map(|path| (path.clone(), fs::read(path).unwrap())));
     }
     files
@@ -84,7 +96,11 @@ fn kept(worker: &Worker, sector: &str) -> BTreeMap<PathBuf, Vec<u8>> {
 fn lose(worker: &Worker, sector: &str) {
     for kind in ["sealed", "cache", "update", "update-cache"] {
         let path = worker.attached().join(kind).join(sector);
-        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).ok().unwrap_or_default() }
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).ok().unwrap_or_default()
+        }
     }
 }
 
@@ -92,7 +108,9 @@ fn lose(worker: &Worker, sector: &str) {
 async fn a_deal_is_sealed_unsealed_wherever_it_is_wanted_and_its_sector_rebuilt() {
     let mut bed = Testbed::start().await;
     let _manager = manager_with_deal(&bed).await;
-    let config = of_plans(&["unseal", "rebuild"]).sealing("enable_deals", "true").sealing("disable_cc", "true");
+    let config = of_plans(&["unseal", "rebuild"])
+        .sealing("enable_deals", "true")
+        .sealing("disable_cc", "true");
     let worker = bed.worker(&with_pieces(&bed, config));
     let pre_commit = bed.requests.until("", |_: &SubmitPreCommit| true).await;
     bed.requests.until_finalized(sector(1)).await;
@@ -101,8 +119,15 @@ async fn a_deal_is_sealed_unsealed_wherever_it_is_wanted_and_its_sector_rebuilt(
     bed.states.until_thread("w1", 0, "it waits for deals", waits).await;
     let first = listed(&bed, "s-t010000-1").await;
     let cid = first["deals"][0]["piece_cid"].as_str().unwrap().to_owned();
-    assert_eq!((first["state"].as_str(), first["store"].as_str()), (Some("Finished"), Some("remote")));
-    assert_eq!(piece_commitment(&cid).unwrap(), pre_commit.info.comm_d, "the deal fills the sector");
+    assert_eq!(
+        (first["state"].as_str(), first["store"].as_str()),
+        (Some("Finished"), Some("remote"))
+    );
+    assert_eq!(
+        piece_commitment(&cid).unwrap(),
+        pre_commit.info.comm_d,
+        "the deal fills the sector"
+    );
 
     sealer(&bed, &["sectors", "unseal", "s-t010000-1"]).await;
     bed.requests.until("", |done: &AchieveUnsealSector| done.error.is_empty()).await;
@@ -110,7 +135,8 @@ async fn a_deal_is_sealed_unsealed_wherever_it_is_wanted_and_its_sector_rebuilt(
     assert_is_the_deal(&fs::read(found.join(&cid)).unwrap());
 
     let destination = format!("file://{}", found.join("again").display());
-    sealer(&bed, &["sectors", "unseal", "s-t010000-1", "--piece", &cid, "--dest", &destination]).await;
+    sealer(&bed, &["sectors", "unseal", "s-t010000-1", "--piece", &cid, "--dest", &destination])
+        .await;
     bed.requests.until("", |done: &AchieveUnsealSector| done.error.is_empty()).await;
     assert_is_the_deal(&fs::read(found.join("again")).unwrap());
 
@@ -123,7 +149,9 @@ async fn a_deal_is_sealed_unsealed_wherever_it_is_wanted_and_its_sector_rebuilt(
     assert_eq!(before.len(), 3);
     lose(&worker, "s-t010000-1");
     sealer(&bed, &["sectors", "rebuild", "s-t010000-1"]).await;
-    bed.requests.until("of the rebuilt sector", |request: &SubmitPersisted| request.sector == sector(1)).await;
+    bed.requests
+        .until("of the rebuilt sector", |request: &SubmitPersisted| request.sector == sector(1))
+        .await;
     bed.requests.until_finalized(sector(1)).await;
     assert!(kept(&worker, "s-t010000-1") == before, "another replica came out");
 }
@@ -132,15 +160,24 @@ async fn a_deal_is_sealed_unsealed_wherever_it_is_wanted_and_its_sector_rebuilt(
 async fn a_destination_outside_of_the_directories_for_pieces_is_refused_and_can_be_aborted() {
     let mut bed = Testbed::start().await;
     let _manager = manager_with_deal(&bed).await;
-    let config = of_plans(&["unseal"]).sealing("enable_deals", "true").sealing("disable_cc", "true");
+    let config =
+        of_plans(&["unseal"]).sealing("enable_deals", "true").sealing("disable_cc", "true");
     let _worker = bed.worker(&with_pieces(&bed, config));
     bed.requests.until_finalized(sector(1)).await;
     let outside = bed.scratch.path().join("outside");
-    sealer(&bed, &["sectors", "unseal", "s-t010000-1", "--dest", &format!("file://{}", outside.display())]).await;
-    let refused = |thread: &ThreadSnapshot| thread.state == "Unsealed" && is_paused(thread, PausedBy::Error);
+    sealer(
+        &bed,
+        &["sectors", "unseal", "s-t010000-1", "--dest", &format!("file://{}", outside.display())],
+    )
+    .await;
+    let refused =
+        |thread: &ThreadSnapshot| thread.state == "Unsealed" && is_paused(thread, PausedBy::Error);
     let thread = bed.states.until_thread("w1", 1, "it refuses", refused).await;
     let error = thread.last_err.unwrap();
-    assert!(error.contains(outside.to_str().unwrap()) && error.contains("worker.local_pieces_dirs"), "{error}");
+    assert!(
+        error.contains(outside.to_str().unwrap()) && error.contains("worker.local_pieces_dirs"),
+        "{error}"
+    );
     assert!(!outside.exists());
     bed.bus.resume("w1", 1, Some("Aborted")).await.unwrap();
     let told = bed.requests.until("", |done: &AchieveUnsealSector| !done.error.is_empty()).await;
@@ -155,7 +192,9 @@ async fn a_sector_without_deals_gets_one_and_can_be_unsealed_and_rebuilt_with_it
     let worker = bed.worker(&with_pieces(&bed, of_plans(&["snapup", "unseal", "rebuild"])));
     let upgraded = bed.requests.until("", |_: &SubmitSnapupProof| true).await;
     let id = upgraded.sector.to_string();
-    bed.requests.until("of the upgrade", |request: &ReportFinalized| request.sector == upgraded.sector).await;
+    bed.requests
+        .until("of the upgrade", |request: &ReportFinalized| request.sector == upgraded.sector)
+        .await;
     bed.bus.pause("w1", 0).await.unwrap();
     let shown = listed(&bed, &id).await;
     assert_eq!(shown["deals"].as_array().unwrap().len(), 1);
@@ -169,7 +208,8 @@ async fn a_sector_without_deals_gets_one_and_can_be_unsealed_and_rebuilt_with_it
     assert_eq!(before.len(), 6);
     lose(&worker, &id);
     sealer(&bed, &["sectors", "rebuild", &id]).await;
-    let persisted = bed.requests.until("", |request: &SubmitPersisted| request.sector == upgraded.sector).await;
+    let persisted =
+        bed.requests.until("", |request: &SubmitPersisted| request.sector == upgraded.sector).await;
     assert!(persisted.is_upgrade);
     assert!(kept(&worker, &id) == before, "another replica came out");
 }
@@ -205,7 +245,8 @@ async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another
     worker.use_parameters(without);
     worker.start();
     sealer(&bed, &queue).await;
-    let failed = |thread: &ThreadSnapshot| thread.plan == "wdpost" && is_paused(thread, PausedBy::Error);
+    let failed =
+        |thread: &ThreadSnapshot| thread.plan == "wdpost" && is_paused(thread, PausedBy::Error);
     let taken = bed.states.until_thread("w1", 1, "it cannot do the job", failed).await.sector_id;
     worker.kill9().await;
     let text = format!(
@@ -216,7 +257,10 @@ async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another
     let mut other = bed.prepare_worker("other", &WorkerConfig::new("w2").parameters(real));
     other.write_config(&text);
     other.start();
-    let finished = bed.requests.until("by the other one", |finish: &WdpostFinish| taken.as_ref() == Some(&finish.job)).await;
+    let finished = bed
+        .requests
+        .until("by the other one", |finish: &WdpostFinish| taken.as_ref() == Some(&finish.job))
+        .await;
     assert_eq!(finished.error, "");
     assert_eq!(wdpost_job(&bed, &finished.job, "finished").await["worker"], "w2");
 }
@@ -247,7 +291,11 @@ async fn synthetic_proofs_are_made_and_a_new_replica_is_tried() {
     let _manager = bed.mock_manager_with(&["--synthetic"]).await;
     let worker = bed.worker(&WorkerConfig::new("w1").sealing("verify_after_pc2", "true"));
     bed.states.until_stuck("w1").await;
-    bed.requests.until("", |report: &ReportState| report.state_change.next == State::SyntheticPoRepNeeded.name()).await;
+    bed.requests
+        .until("", |report: &ReportState| {
+            report.state_change.next == State::SyntheticPoRepNeeded.name()
+        })
+        .await;
     assert!(worker.persisted().contains(&1));
 }
 
@@ -261,11 +309,15 @@ async fn a_tree_of_zeros_that_was_made_before_is_taken() {
     let made = bed.scratch.path().join("tree-of-zeros");
     fs::copy(worker.location(0).join("data").join(tree), &made).unwrap();
     worker.terminate().await;
-    let static_tree = format!("[processors.static_tree_d]\n'2KiB' = {:?}", made.display().to_string());
+    let static_tree =
+        format!("[processors.static_tree_d]\n'2KiB' = {:?}", made.display().to_string());
     worker.configure(&WorkerConfig::new("w1").raw(&static_tree));
     worker.start();
     let pid = worker.pid();
-    let stuck = bed.states.until("w1", "stuck again", |now| now.pid == pid && now.threads.iter().all(is_stuck)).await;
+    let stuck = bed
+        .states
+        .until("w1", "stuck again", |now| now.pid == pid && now.threads.iter().all(is_stuck))
+        .await;
     let revision = stuck.threads[0].revision;
     bed.bus.resume("w1", 0, Some("PieceAdded")).await.unwrap();
     let again = |thread: &ThreadSnapshot| is_stuck(thread) && thread.revision > revision;
@@ -288,10 +340,16 @@ async fn a_threads_own_file_changes_its_plan_after_the_sector_in_hand() {
     assert_eq!((thread.plan.as_str(), thread.sector_id), ("sealer", stuck.sector_id));
 
     bed.bus.resume("w1", 0, Some("Aborted")).await.unwrap();
-    bed.states.until_thread("w1", 0, "the new plan", |thread| thread.plan == "snapup" && thread.state == "Empty").await;
+    bed.states
+        .until_thread("w1", 0, "the new plan", |thread| {
+            thread.plan == "snapup" && thread.state == "Empty"
+        })
+        .await;
 
     fs::write(&file, "plan = 'snapdown'").unwrap();
-    let warned = |thread: &ThreadSnapshot| thread.last_err.as_ref().is_some_and(|error| error.starts_with("warning: "));
+    let warned = |thread: &ThreadSnapshot| {
+        thread.last_err.as_ref().is_some_and(|error| error.starts_with("warning: "))
+    };
     let thread = bed.states.until_thread("w1", 0, "a warning", warned).await;
     let error = thread.last_err.unwrap();
     assert!(error.contains(file.to_str().unwrap()) && error.contains("snapdown"), "{error}");
@@ -313,13 +371,15 @@ async fn a_thread_whose_own_file_leaves_nothing_to_seal_takes_no_new_sector() {
     fs::write(&file, "sealing.enable_deals = false\nsealing.disable_cc = true\n").unwrap();
     gate.open();
     bed.requests.until_finalized(sector(1)).await;
-    let thread = bed.states.until_thread("w1", 0, "nothing to seal", waits_for("nothing to seal")).await;
+    let thread =
+        bed.states.until_thread("w1", 0, "nothing to seal", waits_for("nothing to seal")).await;
     assert_eq!((thread.sector_id, thread.last_err, thread.cordoned), (None, None, false));
     // It looks again and again, and asks for nothing.
     let before = thread.revision;
     bed.bus.pause("w1", 0).await.unwrap();
     bed.bus.resume("w1", 0, None).await.unwrap();
-    let still = |thread: &ThreadSnapshot| waits_for("nothing to seal")(thread) && thread.revision > before;
+    let still =
+        |thread: &ThreadSnapshot| waits_for("nothing to seal")(thread) && thread.revision > before;
     bed.states.until_thread("w1", 0, "still nothing to seal", still).await;
     assert_eq!(bed.allocated().await, 1);
     fs::remove_file(&file).unwrap();
@@ -331,7 +391,9 @@ async fn http_sink() -> (String, mpsc::UnboundedReceiver<Bytes>) {
     let (uploads, received) = mpsc::unbounded_channel();
     let take = move |body: Bytes| async move { uploads.send(body).map_or("gone", |()| "taken") };
     let router = Router::new().route("/upload", put(take)).layer(DefaultBodyLimit::disable());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("no port: {error}"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap_or_else(|error| panic!("no port: {error}"));
     let address = listener.local_addr().unwrap_or_else(|error| panic!("no port: {error}"));
     tokio::spawn(async move { axum::serve(listener, router).await });
     (format!("http://{address}/upload"), received)
@@ -344,7 +406,9 @@ async fn an_operator_of_the_sector_manager_can_give_up_a_sector_that_an_error_ho
     let worker = bed.worker(&WorkerConfig::new("w1"));
     bed.states.until_stuck("w1").await;
     sealer(&bed, &["sectors", "abort", "s-t010000-1", "--reason", "bad disk"]).await;
-    let next = |thread: &ThreadSnapshot| is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2");
+    let next = |thread: &ThreadSnapshot| {
+        is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2")
+    };
     bed.states.until_thread("w1", 0, "the next sector", next).await;
     assert_eq!(listed(&bed, "s-t010000-1").await["state"], "Aborted");
     assert!(worker.files_of(0, "s-t010000-1").is_empty());
@@ -360,12 +424,19 @@ async fn a_worker_that_is_killed_anywhere_in_an_upgrade_or_a_rebuild_goes_on_and
     worker.terminate().await;
 
     worker.configure(&with_pieces(&bed, of_plans(&["snapup", "unseal", "rebuild"])));
-    let points = ["before-commit:SnapEncoded", "after-commit:SnapEncoded", "before-commit:SnapProved", "after-commit:SnapProved"];
+    let points = [
+        "before-commit:SnapEncoded",
+        "after-commit:SnapEncoded",
+        "before-commit:SnapProved",
+        "after-commit:SnapProved",
+    ];
     dies_at(&mut worker, &points).await;
     worker.start();
     let upgraded = bed.requests.until("", |_: &SubmitSnapupProof| true).await.sector;
     assert!(upgraded.number <= sealed.number + 1);
-    bed.requests.until("of the upgrade", |request: &ReportFinalized| request.sector == upgraded).await;
+    bed.requests
+        .until("of the upgrade", |request: &ReportFinalized| request.sector == upgraded)
+        .await;
     let id = upgraded.to_string();
     let before = kept(&worker, &id);
     assert_eq!(before.len(), 6);
@@ -381,12 +452,18 @@ async fn a_worker_that_is_killed_anywhere_in_an_upgrade_or_a_rebuild_goes_on_and
     worker.terminate().await;
     lose(&worker, &id);
     sealer(&bed, &["sectors", "rebuild", &id]).await;
-    let points =
-        ["before-commit:SealedChecked", "after-commit:SealedChecked", "before-commit:SnapPieceAdded", "after-commit:SnapTreeDBuilt"];
+    let points = [
+        "before-commit:SealedChecked",
+        "after-commit:SealedChecked",
+        "before-commit:SnapPieceAdded",
+        "after-commit:SnapTreeDBuilt",
+    ];
     dies_at(&mut worker, &points).await;
     dies_at(&mut worker, &["before-commit:SnapDone", "after-commit:SnapDone"]).await;
     worker.start();
-    bed.requests.until("", |request: &SubmitPersisted| request.sector == upgraded && request.is_upgrade).await;
+    bed.requests
+        .until("", |request: &SubmitPersisted| request.sector == upgraded && request.is_upgrade)
+        .await;
     assert!(kept(&worker, &id) == before, "another replica came out");
 }
 

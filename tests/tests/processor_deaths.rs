@@ -1,6 +1,10 @@
-//! Of two generations of a processor never both live, however the first one ends and whatever it has started: what lives
-//! may write, and the next one gets the same sector.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper says what went wrong by failing the test")]
+//! Of two generations of a processor never both live, however the first one ends and whatever it
+//! has started: what lives may write, and the next one gets the same sector.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper says what went wrong by failing the test"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -20,12 +24,12 @@ use shared_msgs::{
 };
 use tokio::time::{Instant, timeout};
 
-/// Writes its number into a file again and again, like a stage into its sector, and does not end when it is asked to.
-/// Not for ever: a failed test may leave it behind.
+/// Writes its number into a file again and again, like a stage into its sector, and does not end
+/// when it is asked to. Not for ever: a failed test may leave it behind.
 const WRITE: &str = "trap '' TERM; i=0; while [ $i -lt 2400 ]; do echo $$ >> \"$FILE\"; sleep 0.05; i=$((i+1)); done";
 
-/// Who does the work, as seen from the worker: its child, a child of that, one that has left the group, one that has an
-/// environment of its own.
+/// Who does the work, as seen from the worker: its child, a child of that, one that has left the
+/// group, one that has an environment of its own.
 const WAYS: [&str; 4] = [
     r#"eval "$WRITE""#,
     r#"sh -c "$WRITE" & wait"#,
@@ -45,7 +49,8 @@ impl Sector {
 
     // A processor of PC1 that gets a task and writes.
     fn pc1(&self, way: &str) -> WorkerConfig {
-        WorkerConfig::new("w1").processor("pc1", &self.shell(&format!("echo 'pc1 processor ready'; read task; {way}")))
+        WorkerConfig::new("w1")
+            .processor("pc1", &self.shell(&format!("echo 'pc1 processor ready'; read task; {way}")))
     }
 
     // A daemon that writes.
@@ -64,14 +69,20 @@ impl Sector {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    // Waits until somebody new has written a few times; nobody of before may have written since its first time.
+    // Waits until somebody new has written a few times; nobody of before may have written since its
+    // first time.
     async fn next_writer(&self, earlier: &[i32]) -> i32 {
         let written = async {
             loop {
                 let writers = self.writers();
                 let first = writers.iter().position(|writer| !earlier.contains(writer));
-                if let Some(since) = first.map(|first| &writers[first..]).filter(|since| since.len() > 5) {
-                    assert!(since.iter().all(|writer| *writer == since[0]), "{since:?} after {earlier:?}");
+                if let Some(since) =
+                    first.map(|first| &writers[first..]).filter(|since| since.len() > 5)
+                {
+                    assert!(
+                        since.iter().all(|writer| *writer == since[0]),
+                        "{since:?} after {earlier:?}"
+                    );
                     return since[0];
                 }
                 tokio::task::yield_now().await;
@@ -86,7 +97,8 @@ fn lives(pid: i32) -> bool {
 }
 
 async fn pause_now(bed: &Testbed) -> Outcome {
-    let request = CommandRequest { now: true, request_id: Some(Id::generate()), ..CommandRequest::to(0) };
+    let request =
+        CommandRequest { now: true, request_id: Some(Id::generate()), ..CommandRequest::to(0) };
     bed.bus.order("w1", Verb::Pause, &request).await.unwrap().outcome
 }
 
@@ -112,7 +124,9 @@ async fn after_a_kill_of_the_worker_its_processors_are_ended_before_a_stage_runs
         assert!(!lives(first), "{way}");
         assert_eq!(pause_now(&bed).await, Outcome::Paused);
         assert!(!lives(second), "{way}");
-        bed.states.until_thread("w1", 0, "paused", |thread| is_paused(thread, PausedBy::Operator)).await;
+        bed.states
+            .until_thread("w1", 0, "paused", |thread| is_paused(thread, PausedBy::Operator))
+            .await;
     }
 }
 
@@ -145,10 +159,15 @@ async fn paused_means_that_nothing_of_the_processor_lives_and_resume_starts_the_
             writers.push(writer);
             assert_eq!(pause_now(&bed).await, Outcome::Paused);
             assert!(!lives(writer), "{way}");
-            let thread = bed.states.until_thread("w1", 0, "paused", |thread| is_paused(thread, PausedBy::Operator)).await;
+            let thread = bed
+                .states
+                .until_thread("w1", 0, "paused", |thread| is_paused(thread, PausedBy::Operator))
+                .await;
             assert_eq!((thread.state.as_str(), thread.last_err), ("TicketAssigned", None));
             bed.bus.resume("w1", 0, None).await.unwrap();
-            bed.states.until_thread("w1", 0, "resumed", |thread| !is_paused(thread, PausedBy::Operator)).await;
+            bed.states
+                .until_thread("w1", 0, "resumed", |thread| !is_paused(thread, PausedBy::Operator))
+                .await;
         }
         sector.next_writer(&writers).await;
         assert_eq!(pause_now(&bed).await, Outcome::Paused);
@@ -160,7 +179,8 @@ async fn stopped_means_that_nothing_of_any_processor_or_daemon_lives() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let (stage, daemon) = (Sector::new(&bed), Sector(bed.scratch.path().join("daemon")));
-    let mut worker = bed.worker(&stage.pc1(WAYS[1]).processor("sealing_daemons", &daemon.shell(WAYS[2])));
+    let mut worker =
+        bed.worker(&stage.pc1(WAYS[1]).processor("sealing_daemons", &daemon.shell(WAYS[2])));
     let writers = [stage.next_writer(&[]).await, daemon.next_writer(&[]).await];
     assert!(worker.terminate().await.success());
     assert!(!writers.iter().any(|writer| lives(*writer)), "{writers:?}");
@@ -171,7 +191,11 @@ async fn stopped_means_that_nothing_of_any_processor_or_daemon_lives() {
 // A shell that starts a helper, which holds all its pipes, and becomes the program.
 fn with_helper(helper: &Path, program: &str) -> String {
     let script = format!("(trap '' TERM; exec sleep 120) & echo $! > \"$HELPER\"; exec {program}");
-    format!("bin = 'sh'\nargs = ['-c', {}]\nenvs = {{ HELPER = {} }}", Value::from(script), json!(helper))
+    format!(
+        "bin = 'sh'\nargs = ['-c', {}]\nenvs = {{ HELPER = {} }}",
+        Value::from(script),
+        json!(helper)
+    )
 }
 
 fn read_pid(file: &Path) -> i32 {
@@ -183,8 +207,14 @@ async fn a_processor_has_ended_when_its_process_has_whoever_holds_its_output() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let (mut gate, helper) = (bed.gate("c2"), bed.scratch.path().join("helper"));
-    let program = format!("'{}' c2 --hold '{}'", binaries::fixture_processor().display(), gate.path().display());
-    let config = WorkerConfig::new("w1").processor("c2", &with_helper(&helper, &program)).sealing("ignore_proof_check", "true");
+    let program = format!(
+        "'{}' c2 --hold '{}'",
+        binaries::fixture_processor().display(),
+        gate.path().display()
+    );
+    let config = WorkerConfig::new("w1")
+        .processor("c2", &with_helper(&helper, &program))
+        .sealing("ignore_proof_check", "true");
     let mut worker = bed.worker(&config);
     let pid = processor_pid(&bed.states.until_thread("w1", 0, "in C2", is_in_c2).await);
     let held = read_pid(&helper);
@@ -193,12 +223,16 @@ async fn a_processor_has_ended_when_its_process_has_whoever_holds_its_output() {
     let since = Instant::now();
     kill9(pid);
     let failed = |thread: &ThreadSnapshot| thread.last_err.is_some();
-    let error = bed.states.until_thread("w1", 0, "its processor died", failed).await.last_err.unwrap();
+    let error =
+        bed.states.until_thread("w1", 0, "its processor died", failed).await.last_err.unwrap();
     assert!(since.elapsed() < DEADLINE / 6, "{:?}", since.elapsed());
     assert_eq!(error, format!("temporary: processor c2 (pid {pid}) has ended (signal 9)"));
     // Reaped, and alone.
     assert!(!process(pid).exists() && !lives(held));
-    worker.log().line_with(&["processor died", &format!("pid={pid}"), "signal 9", "in_hand=1"]).await;
+    worker
+        .log()
+        .line_with(&["processor died", &format!("pid={pid}"), "signal 9", "in_hand=1"])
+        .await;
     gate.open();
     bed.requests.until_finalized(sector(1)).await;
     assert!(worker.terminate().await.success());
@@ -210,7 +244,9 @@ async fn a_daemon_has_ended_when_its_process_has_and_the_next_one_starts_alone()
     let bed = Testbed::start().await;
     bed.keep_states().await;
     let helper = bed.scratch.path().join("helper");
-    let mut worker = bed.worker(&WorkerConfig::new("w1").idle().processor("sealing_daemons", &with_helper(&helper, "cat")));
+    let mut worker = bed.worker(
+        &WorkerConfig::new("w1").idle().processor("sealing_daemons", &with_helper(&helper, "cat")),
+    );
     let pid: u32 = field(&worker.log().line_with(&["daemon runs"]).await, "pid").parse().unwrap();
     let written = async {
         while !std::fs::read_to_string(&helper).is_ok_and(|text| text.ends_with('\n')) {
@@ -232,10 +268,15 @@ async fn a_worker_leaves_the_processors_of_another_one_alone() {
     let sector = Sector::new(&bed);
     let mut worker = bed.worker(&sector.daemon(WAYS[1]));
     let writer = sector.next_writer(&[]).await;
-    let mut other = bed.prepare_worker("other", &WorkerConfig::new("w2").idle().processor("pc1", ""));
+    let mut other =
+        bed.prepare_worker("other", &WorkerConfig::new("w2").idle().processor("pc1", ""));
     // A copy of what the first one has written down, as on a cloned disk.
     std::fs::create_dir_all(other.location(0)).unwrap();
-    std::fs::copy(worker.location(0).join("processors.json"), other.location(0).join("processors.json")).unwrap();
+    std::fs::copy(
+        worker.location(0).join("processors.json"),
+        other.location(0).join("processors.json"),
+    )
+    .unwrap();
     other.start();
     // Processors start when nothing is left to be ended.
     ready(&mut other, "pc1").await;

@@ -1,4 +1,5 @@
-//! External processors do the work of a worker, and what one of them does wrong harms nobody but its own request.
+//! External processors do the work of a worker, and what one of them does wrong harms nobody but
+//! its own request.
 
 use std::{
     path::Path,
@@ -22,7 +23,9 @@ const OWN_STAGES: [&str; 5] = ["add_pieces", "tree_d", "pc1", "pc2", "c1"];
 async fn the_workers_own_program_seals_a_sector_as_its_processors() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let config = OWN_STAGES.iter().fold(WorkerConfig::new("w1").fixture_c2(&[]), |config, stage| config.processor(stage, ""));
+    let config = OWN_STAGES
+        .iter()
+        .fold(WorkerConfig::new("w1").fixture_c2(&[]), |config, stage| config.processor(stage, ""));
     let mut worker = bed.worker(&config);
     let mut pids = vec![];
     for stage in OWN_STAGES {
@@ -41,18 +44,28 @@ async fn the_workers_own_program_seals_a_sector_as_its_processors() {
 async fn a_request_that_its_processor_spoils_is_retried() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    for (misdeed, words) in [("die", "exit status: 3"), ("garbage", "no answer"), ("long-line", "no answer")] {
+    for (misdeed, words) in
+        [("die", "exit status: 3"), ("garbage", "no answer"), ("long-line", "no answer")]
+    {
         let count = bed.scratch.path().join(format!("{misdeed}.count")).display().to_string();
         let args = ["--misbehave", misdeed, "--misbehave-times", "1", "--count-file", &count];
-        let config = WorkerConfig::new(misdeed).fixture_c2(&args).sealing("recover_interval", "'1h'");
+        let config =
+            WorkerConfig::new(misdeed).fixture_c2(&args).sealing("recover_interval", "'1h'");
         let mut worker = bed.prepare_worker(misdeed, &config);
         worker.start();
-        let thread = bed.states.until_thread(misdeed, 0, "it waits for a retry", waits_for("retry 1 of 5")).await;
+        let thread = bed
+            .states
+            .until_thread(misdeed, 0, "it waits for a retry", waits_for("retry 1 of 5"))
+            .await;
         let error = thread.last_err.unwrap();
-        assert!(error.starts_with("temporary: processor c2 (pid ") && error.contains(words), "{misdeed}: {error}");
+        assert!(
+            error.starts_with("temporary: processor c2 (pid ") && error.contains(words),
+            "{misdeed}: {error}"
+        );
         bed.bus.pause(misdeed, 0).await.unwrap();
         bed.bus.resume(misdeed, 0, None).await.unwrap();
-        let next = |now: &ThreadSnapshot| now.sector_id.is_some() && now.sector_id != thread.sector_id;
+        let next =
+            |now: &ThreadSnapshot| now.sector_id.is_some() && now.sector_id != thread.sector_id;
         bed.states.until_thread(misdeed, 0, "it has the next sector", next).await;
         assert!(worker.terminate().await.success());
     }
@@ -63,7 +76,10 @@ async fn what_a_processor_answers_too_much_is_only_logged() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     for misdeed in ["twice", "unknown-id"] {
-        let mut worker = bed.prepare_worker(misdeed, &WorkerConfig::new(misdeed).fixture_c2(&["--misbehave", misdeed]));
+        let mut worker = bed.prepare_worker(
+            misdeed,
+            &WorkerConfig::new(misdeed).fixture_c2(&["--misbehave", misdeed]),
+        );
         worker.start();
         worker.log().line_with(&["was not asked", "stage=\"c2\""]).await;
         let first = bed.allocated().await;
@@ -78,7 +94,11 @@ async fn what_a_processor_answers_too_much_is_only_logged() {
 async fn a_processor_that_does_not_start_is_waited_for_and_started_again() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let worker = bed.worker(&WorkerConfig::new("w1").fixture("c2", &["--misbehave", "hang-at-start"], "stable_wait = '1h'"));
+    let worker = bed.worker(&WorkerConfig::new("w1").fixture(
+        "c2",
+        &["--misbehave", "hang-at-start"],
+        "stable_wait = '1h'",
+    ));
     bed.states.until_thread("w1", 0, "it waits for C2", waits_for("c2 processor")).await;
     assert_eq!(bed.bus.pause("w1", 0).await.unwrap().outcome, Outcome::Paused);
     drop(worker);
@@ -86,12 +106,20 @@ async fn a_processor_that_does_not_start_is_waited_for_and_started_again() {
     for misdeed in ["hang-at-start", "die-at-start"] {
         let count = bed.scratch.path().join(format!("{misdeed}.count")).display().to_string();
         let args = ["--misbehave", misdeed, "--misbehave-times", "1", "--count-file", &count];
-        let mut worker = bed.prepare_worker(misdeed, &WorkerConfig::new(misdeed).fixture("c2", &args, "stable_wait = '2s'"));
+        let mut worker = bed.prepare_worker(
+            misdeed,
+            &WorkerConfig::new(misdeed).fixture("c2", &args, "stable_wait = '2s'"),
+        );
         worker.start();
         worker.log().line_with(&["processor does not start", "fixture-processor"]).await;
         ready(&mut worker, "c2").await;
-        let first = bed.states.until_thread(misdeed, 0, "it has a sector", |thread| thread.sector_id.is_some()).await.sector_id;
-        let next = |thread: &ThreadSnapshot| thread.sector_id.is_some() && thread.sector_id != first;
+        let first = bed
+            .states
+            .until_thread(misdeed, 0, "it has a sector", |thread| thread.sector_id.is_some())
+            .await
+            .sector_id;
+        let next =
+            |thread: &ThreadSnapshot| thread.sector_id.is_some() && thread.sector_id != first;
         bed.states.until_thread(misdeed, 0, "it has the next one", next).await;
     }
 }
@@ -102,14 +130,21 @@ async fn two_processors_share_the_work_and_the_next_one_waits_for_a_slot() {
     let _manager = bed.mock_manager().await;
     let mut gate = bed.gate("c2");
     let held = ["--hold", gate.path().to_str().unwrap()];
-    let config = WorkerConfig::new("w1").threads(3).fixture("c2", &held, "concurrent = 1").fixture("c2", &held, "concurrent = 1");
+    let config = WorkerConfig::new("w1").threads(3).fixture("c2", &held, "concurrent = 1").fixture(
+        "c2",
+        &held,
+        "concurrent = 1",
+    );
     let _worker = bed.worker(&config);
     let all_there = bed.states.until("w1", "two in C2, one waits", |snapshot| {
-        let count = |holds: &dyn Fn(&ThreadSnapshot) -> bool| snapshot.threads.iter().filter(|thread| holds(thread)).count();
+        let count = |holds: &dyn Fn(&ThreadSnapshot) -> bool| {
+            snapshot.threads.iter().filter(|thread| holds(thread)).count()
+        };
         count(&is_in_c2) == 2 && count(&waits_for("c2 slot")) == 1
     });
     let threads = all_there.await.threads;
-    let pids: Vec<_> = threads.iter().filter(|thread| is_in_c2(thread)).map(processor_pid).collect();
+    let pids: Vec<_> =
+        threads.iter().filter(|thread| is_in_c2(thread)).map(processor_pid).collect();
     assert_ne!(pids[0], pids[1]);
     let waiting = threads.iter().position(waits_for("c2 slot")).unwrap();
     assert_eq!(bed.bus.pause("w1", waiting as u32).await.unwrap().outcome, Outcome::Paused);
@@ -118,10 +153,19 @@ async fn two_processors_share_the_work_and_the_next_one_waits_for_a_slot() {
 
     // Whoever loses a process is retried, by the one that is left or the next one.
     kill9(pids[0]);
-    let lost = threads.iter().position(|thread| is_in_c2(thread) && processor_pid(thread) == pids[0]).unwrap();
-    let died = bed.states.until_thread("w1", lost, "its processor died", |thread| thread.last_err.is_some()).await;
+    let lost = threads
+        .iter()
+        .position(|thread| is_in_c2(thread) && processor_pid(thread) == pids[0])
+        .unwrap();
+    let died = bed
+        .states
+        .until_thread("w1", lost, "its processor died", |thread| thread.last_err.is_some())
+        .await;
     let error = died.last_err.unwrap();
-    assert!(error.starts_with("temporary: ") && error.contains(&format!("pid {}", pids[0])), "{error}");
+    assert!(
+        error.starts_with("temporary: ") && error.contains(&format!("pid {}", pids[0])),
+        "{error}"
+    );
     gate.open();
     bed.requests.until_first_finalized(3).await;
 }
@@ -142,7 +186,11 @@ async fn no_processor_outlives_its_worker() {
 #[tokio::test]
 async fn the_workers_own_processor_ends_when_nobody_reads_its_answers() {
     let mut command = Command::new(e2e::binaries::worker());
-    command.args(["processor", "pc1"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(["processor", "pc1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     // Its input stays open: only the reader of its output goes.
     let (input, output) = (child.stdin.take(), child.stdout.take());
@@ -155,15 +203,26 @@ async fn the_workers_own_processor_ends_when_nobody_reads_its_answers() {
 #[tokio::test]
 async fn a_processor_runs_on_the_cpus_of_its_cpuset() {
     let bed = Testbed::start().await;
-    let config = WorkerConfig::new("w1").idle().processor("pc1", "cgroup.cpuset = '0'\nnuma_preferred = 4711");
+    let config = WorkerConfig::new("w1")
+        .idle()
+        .processor("pc1", "cgroup.cpuset = '0'\nnuma_preferred = 4711");
     let mut worker = bed.worker(&config);
     let pid = ready(&mut worker, "pc1").await;
     let cpus = cpus_of(pid);
     let log = worker.log().lines();
     // On hosts that allow neither a control group nor taskset there is only the warning.
-    assert!(cpus == "0" || log.iter().any(|line| line.contains("cgroup.cpuset has no effect")), "{cpus}");
-    assert!(log.iter().any(|line| line.contains("numa_preferred has no effect") && line.contains("4711")));
-    let group = log.iter().find(|line| line.contains("in a control group")).map(|line| field(line, "cgroup"));
+    assert!(
+        cpus == "0" || log.iter().any(|line| line.contains("cgroup.cpuset has no effect")),
+        "{cpus}"
+    );
+    assert!(
+        log.iter()
+            .any(|line| line.contains("numa_preferred has no effect") && line.contains("4711"))
+    );
+    let group = log
+        .iter()
+        .find(|line| line.contains("in a control group"))
+        .map(|line| field(line, "cgroup"));
     assert!(worker.terminate().await.success());
     assert!(group.is_none_or(|group| !Path::new(&group).exists()));
 }
@@ -171,7 +230,9 @@ async fn a_processor_runs_on_the_cpus_of_its_cpuset() {
 #[tokio::test]
 async fn sealing_daemons_are_kept_running_and_end_with_the_worker() {
     let bed = Testbed::start().await;
-    let config = WorkerConfig::new("w1").idle().processor("sealing_daemons", "bin = 'sh'\nargs = ['-c', 'echo hello; exec cat']");
+    let config = WorkerConfig::new("w1")
+        .idle()
+        .processor("sealing_daemons", "bin = 'sh'\nargs = ['-c', 'echo hello; exec cat']");
     let mut worker = bed.worker(&config);
     let runs = worker.log().line_with(&["daemon runs", "daemon=\"sh\""]).await;
     let first: u32 = field(&runs, "pid").parse().unwrap();
@@ -181,8 +242,12 @@ async fn sealing_daemons_are_kept_running_and_end_with_the_worker() {
     let log = worker.log().clone();
     let again = async {
         loop {
-            let pids: Vec<u32> =
-                log.lines().iter().filter(|line| line.contains("daemon runs")).map(|line| field(line, "pid").parse().unwrap()).collect();
+            let pids: Vec<u32> = log
+                .lines()
+                .iter()
+                .filter(|line| line.contains("daemon runs"))
+                .map(|line| field(line, "pid").parse().unwrap())
+                .collect();
             if let [_, second] = pids.as_slice() {
                 return *second;
             }

@@ -6,21 +6,25 @@ use std::{
 };
 
 use e2e::{
-    binaries, cli, nats_client::NatsClient, played_worker::PlayedWorker, process::Process, repository, testbed::Testbed,
-    worker::WorkerConfig,
+    binaries, cli, nats_client::NatsClient, played_worker::PlayedWorker, process::Process,
+    repository, testbed::Testbed, worker::WorkerConfig,
 };
 
-// What a README's code blocks hold: each command once, without the prompt and the comment behind it.
+// What a README's code blocks hold: each command once, without the prompt and the comment behind
+// it.
 fn commands(readme: &str) -> Vec<String> {
     let text = std::fs::read_to_string(repository().join(readme)).unwrap_or_default();
     let blocks = text.split("```").skip(1).step_by(2).flat_map(str::lines);
-    let lines = blocks.map(|line| line.strip_prefix("$ ").unwrap_or(line)).map(|line| line.split("  #").next().unwrap_or_default().trim());
+    let lines = blocks
+        .map(|line| line.strip_prefix("$ ").unwrap_or(line))
+        .map(|line| line.split("  #").next().unwrap_or_default().trim());
     let programs = ["damocles-", "nats ", "make ", "cargo ", "deploy/"];
     let mut seen = BTreeSet::new();
-    let typed = lines.filter(|line| programs.iter().any(|program| line.starts_with(program))).map(|line| {
-        // The comments of `make` lines stand behind one `#`.
-        line.split(" #").next().unwrap_or_default().trim().to_owned()
-    });
+    let typed =
+        lines.filter(|line| programs.iter().any(|program| line.starts_with(program))).map(|line| {
+            // The comments of `make` lines stand behind one `#`.
+            line.split(" #").next().unwrap_or_default().trim().to_owned()
+        });
     typed.filter(|command| seen.insert(command.clone())).collect()
 }
 
@@ -31,18 +35,26 @@ fn of(program: &str) -> Vec<String> {
 // A shell with our programs and the nats client on its PATH.
 fn shell(bed: &Testbed, command: &str) -> Command {
     let (programs, client) = (binaries::directory().display(), repository().join(".tools/bin"));
-    let path = format!("{programs}:{}:{}", client.display(), std::env::var("PATH").unwrap_or_default());
+    let path =
+        format!("{programs}:{}:{}", client.display(), std::env::var("PATH").unwrap_or_default());
     let home = bed.scratch.directory("home");
     let mut shell = Command::new("bash");
     shell.args(["-o", "pipefail", "-c", command]).current_dir(repository());
-    shell.env("PATH", path).env("NATS_URL", bed.nats.url()).env("HOME", &home).env("XDG_CONFIG_HOME", &home);
+    shell
+        .env("PATH", path)
+        .env("NATS_URL", bed.nats.url())
+        .env("HOME", &home)
+        .env("XDG_CONFIG_HOME", &home);
     shell
 }
 
 async fn succeeds(bed: &Testbed, command: &str) {
     // A command may be for a paused thread, and the one before it may just have resumed it.
     let paused = async { while bed.bus.list("127.0.0.1").await.summary.paused < 3 {} };
-    assert!(tokio::time::timeout(e2e::DEADLINE, paused).await.is_ok(), "not every thread is paused before `{command}`");
+    assert!(
+        tokio::time::timeout(e2e::DEADLINE, paused).await.is_ok(),
+        "not every thread is paused before `{command}`"
+    );
     let mut shell = shell(bed, command);
     shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = cli::finish(shell, b"").await.expect(0);
@@ -72,7 +84,11 @@ async fn the_tools_of_the_readme_do_what_it_says() {
     bed.states.until_stuck("127.0.0.1").await;
     for command in of("damocles-").into_iter().filter(|command| command.contains(" worker ")) {
         if command.contains("--watch") {
-            let watch = Process::spawn("watch", shell(&bed, &command), &bed.scratch.path().join("watch.log"));
+            let watch = Process::spawn(
+                "watch",
+                shell(&bed, &command),
+                &bed.scratch.path().join("watch.log"),
+            );
             watch.log().line_with(&["127.0.0.1", "damocles.v1.cmd"]).await;
         } else {
             // Its threads have a sector in hand for as long as nobody gives them up.
@@ -119,7 +135,11 @@ async fn the_nats_commands_of_the_readme_do_what_it_says() {
     bed.states.until_stuck("127.0.0.1").await;
     for command in of("nats ") {
         if command.starts_with("nats sub") {
-            let sub = Process::spawn("nats-sub", shell(&bed, &command), &bed.scratch.path().join("sub.log"));
+            let sub = Process::spawn(
+                "nats-sub",
+                shell(&bed, &command),
+                &bed.scratch.path().join("sub.log"),
+            );
             sub.log().line_with(&["\"name\":\"127.0.0.1\""]).await;
         } else {
             succeeds(&bed, &command).await;
@@ -131,11 +151,22 @@ async fn the_nats_commands_of_the_readme_do_what_it_says() {
 async fn a_manager_of_the_readme_sees_the_workers_and_hands_out_no_sectors() {
     let mut bed = Testbed::start().await;
     let command = of("damocles-manager daemon").pop().unwrap();
-    let command = command.replace("nats://nats1:4222", &bed.nats.url()).replace("nats://nats2:4222", &bed.nats.url());
-    let _manager = Process::spawn("damocles-manager", shell(&bed, &format!("exec {command}")), &bed.scratch.path().join("daemon.log"));
+    let command = command
+        .replace("nats://nats1:4222", &bed.nats.url())
+        .replace("nats://nats2:4222", &bed.nats.url());
+    let _manager = Process::spawn(
+        "damocles-manager",
+        shell(&bed, &format!("exec {command}")),
+        &bed.scratch.path().join("daemon.log"),
+    );
     let _worker = bed.worker(&WorkerConfig::new("w1"));
     bed.bus.served(&bed.bus.prefix.api("list")).await;
-    let waiting = bed.states.until_thread("w1", 0, "it waits for a sector manager", |thread| thread.status.name() == "waiting").await;
+    let waiting = bed
+        .states
+        .until_thread("w1", 0, "it waits for a sector manager", |thread| {
+            thread.status.name() == "waiting"
+        })
+        .await;
     assert_eq!(waiting.sector_id, None);
     bed.bus.listed("the worker", |workers| workers.iter().any(|worker| worker.name == "w1")).await;
 }

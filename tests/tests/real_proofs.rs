@@ -1,5 +1,6 @@
-//! A sector of each kind goes all the way, every proof of it real: the worker verifies each before it hands it in, and
-//! the tests verify it again from what the bus has heard. A few minutes each, once there are parameters.
+//! A sector of each kind goes all the way, every proof of it real: the worker verifies each before
+//! it hands it in, and the tests verify it again from what the bus has heard. A few minutes each,
+//! once there are parameters.
 
 use std::{fs, path::Path};
 
@@ -15,8 +16,8 @@ use e2e::{
 use shared_msgs::{
     plan::State,
     sealer::{
-        AchieveUnsealSector, AllocatedSector, Commitment, ReportState, SectorId, SubmitPersisted, SubmitPreCommit, SubmitProof,
-        SubmitSnapupProof, WaitSeed, WdpostFinish, piece_commitment,
+        AchieveUnsealSector, AllocatedSector, Commitment, ReportState, SectorId, SubmitPersisted,
+        SubmitPreCommit, SubmitProof, SubmitSnapupProof, WaitSeed, WdpostFinish, piece_commitment,
     },
 };
 
@@ -26,8 +27,13 @@ fn real_worker() -> WorkerConfig {
 
 // With a thread of each of these plans beside its sealer.
 fn of_plans(plans: &[&str], found: &Path) -> WorkerConfig {
-    let threads: Vec<_> = plans.iter().map(|plan| format!("[[sealing_thread]]\nlocation = './{plan}'\nplan = '{plan}'")).collect();
-    real_worker().raw(&threads.join("\n")).worker("local_pieces_dirs", &format!("['{}']", found.display()))
+    let threads: Vec<_> = plans
+        .iter()
+        .map(|plan| format!("[[sealing_thread]]\nlocation = './{plan}'\nplan = '{plan}'"))
+        .collect();
+    real_worker()
+        .raw(&threads.join("\n"))
+        .worker("local_pieces_dirs", &format!("['{}']", found.display()))
 }
 
 // The sector that it has is the last one that the sealer takes.
@@ -48,19 +54,28 @@ fn sealed(pre_commit: &SubmitPreCommit) -> Replica {
         prover_id: prover_id(sector.id.miner),
         sector_id: sector.id.number,
         ticket: info.ticket.ticket.0,
-        pre_commit: Pc2Output { registered_proof: sector.proof_type.name().unwrap_or_default(), comm_r: info.comm_r, comm_d: info.comm_d },
+        pre_commit: Pc2Output {
+            registered_proof: sector.proof_type.name().unwrap_or_default(),
+            comm_r: info.comm_r,
+            comm_d: info.comm_d,
+        },
         piece_infos: vec![],
     }
 }
 
 // The states that a sector went through, as they were reported.
 fn states_of(bed: &Testbed, sector: SectorId) -> Vec<String> {
-    let reports = bed.requests.seen::<ReportState>().into_iter().filter(|report| report.sector == sector);
+    let reports =
+        bed.requests.seen::<ReportState>().into_iter().filter(|report| report.sector == sector);
     reports.map(|report| report.state_change.next).collect()
 }
 
 // Waits for the first sector to be finished, and verifies its proof.
-async fn sealed_and_proven(bed: &mut Testbed, worker: &Worker, proof_type: &str) -> SubmitPreCommit {
+async fn sealed_and_proven(
+    bed: &mut Testbed,
+    worker: &Worker,
+    proof_type: &str,
+) -> SubmitPreCommit {
     let pre_commit = bed.requests.until("", |_: &SubmitPreCommit| true).await;
     assert!(takes_no_more(worker).is_ok());
     assert_eq!(pre_commit.sector.proof_type.name().as_deref(), Some(proof_type));
@@ -69,7 +84,13 @@ async fn sealed_and_proven(bed: &mut Testbed, worker: &Worker, proof_type: &str)
 
     // The sector manager says the same again.
     let AllocatedSector { id, proof_type } = pre_commit.sector;
-    let seed = bed.bus.ask_sealer(&WaitSeed { sector: id, proof_type }).await.seed.map(|seed| seed.seed.0).unwrap_or_default();
+    let seed = bed
+        .bus
+        .ask_sealer(&WaitSeed { sector: id, proof_type })
+        .await
+        .seed
+        .map(|seed| seed.seed.0)
+        .unwrap_or_default();
     let replica = sealed(&pre_commit);
     assert!(builtin::verify(&replica, seed, &submitted.proof.0).is_ok_and(|valid| valid));
     let other_seed = [7; 32];
@@ -90,7 +111,8 @@ async fn unseal(bed: &mut Testbed, found: &Path) {
 
 // Loses the first sector's replicas, has them made again, and compares them.
 async fn rebuild(bed: &mut Testbed, worker: &Worker, kinds: &[&str]) {
-    let replicas: Vec<_> = kinds.iter().map(|kind| worker.attached().join(kind).join("s-t010000-1")).collect();
+    let replicas: Vec<_> =
+        kinds.iter().map(|kind| worker.attached().join(kind).join("s-t010000-1")).collect();
     let read = || replicas.iter().flat_map(fs::read).collect::<Vec<_>>();
     let before = read();
     assert_eq!(before.len(), kinds.len());
@@ -103,16 +125,20 @@ async fn rebuild(bed: &mut Testbed, worker: &Worker, kinds: &[&str]) {
 
 // Has it proven that the first sector's replica is still there, and verifies that.
 async fn window_post(bed: &mut Testbed, comm_r: Commitment) {
-    bed.util_sealer(&["proving", "simulate-wdpost", "--miner", "10000", "s-t010000-1"]).await.expect(0);
+    bed.util_sealer(&["proving", "simulate-wdpost", "--miner", "10000", "s-t010000-1"])
+        .await
+        .expect(0);
     let finished = bed.requests.until("", |_: &WdpostFinish| true).await;
     assert_eq!(finished.error, "");
-    let proofs: Vec<_> = finished.output.into_iter().flat_map(|output| output.proofs).map(|proof| proof.0).collect();
+    let proofs: Vec<_> =
+        finished.output.into_iter().flat_map(|output| output.proofs).map(|proof| proof.0).collect();
     let job = bed.util_worker(&["wdpost", "list", "-o", "json"]).await.expect(0).json()[0].clone();
     assert_eq!((&job["id"], &job["status"]), (&finished.job.into(), &"finished".into()));
     let seed: [u8; 32] = serde_json::from_value(job["seed"].clone()).unwrap_or_default();
     let verifies = |comm_r| {
         let sectors = [(1, comm_r)];
-        builtin::verify_window_post("StackedDrgWindow2KiBV1_2", &seed, MINER, &sectors, &proofs).is_ok_and(|valid| valid)
+        builtin::verify_window_post("StackedDrgWindow2KiBV1_2", &seed, MINER, &sectors, &proofs)
+            .is_ok_and(|valid| valid)
     };
     assert!(verifies(comm_r) && !verifies([7; 32]));
 }
@@ -131,9 +157,15 @@ async fn a_sector_without_deals_is_sealed_upgraded_unsealed_rebuilt_and_window_p
     let upgrade = bed.requests.until("", |_: &SubmitSnapupProof| true).await;
     bed.requests.until_finalized(sector(1)).await;
     let commitments = (pre_commit.info.comm_r, upgrade.comm_r, upgrade.comm_d);
-    assert_eq!(upgrade.comm_d, piece_commitment(&upgrade.pieces[0]).unwrap(), "the deal fills the sector");
+    assert_eq!(
+        upgrade.comm_d,
+        piece_commitment(&upgrade.pieces[0]).unwrap(),
+        "the deal fills the sector"
+    );
     let proof_type = pre_commit.sector.proof_type.update_name().unwrap();
-    let verifies = |commitments| builtin::verify_update(&proof_type, &upgrade.proof.0, commitments).is_ok_and(|valid| valid);
+    let verifies = |commitments| {
+        builtin::verify_update(&proof_type, &upgrade.proof.0, commitments).is_ok_and(|valid| valid)
+    };
     assert!(verifies(commitments) && !verifies((upgrade.comm_r, upgrade.comm_r, upgrade.comm_d)));
 
     unseal(&mut bed, &found).await;
@@ -148,10 +180,14 @@ async fn a_sector_with_a_deal_and_synthetic_proofs_is_sealed_unsealed_rebuilt_an
     bed.wait_up_to(PATIENCE);
     let (pieces, found) = (bed.scratch.directory("pieces"), bed.scratch.directory("found"));
     fs::write(pieces.join("client-data"), deal()).unwrap();
-    let _manager = bed.mock_manager_with(&["--synthetic", "--pieces", pieces.to_str().unwrap()]).await;
-    let config = of_plans(&["unseal", "rebuild", "wdpost"], &found).sealing("enable_deals", "true").sealing("disable_cc", "true");
+    let _manager =
+        bed.mock_manager_with(&["--synthetic", "--pieces", pieces.to_str().unwrap()]).await;
+    let config = of_plans(&["unseal", "rebuild", "wdpost"], &found)
+        .sealing("enable_deals", "true")
+        .sealing("disable_cc", "true");
     let worker = bed.worker(&config);
-    let pre_commit = sealed_and_proven(&mut bed, &worker, "StackedDrg2KiBV1_1_Feat_SyntheticPoRep").await;
+    let pre_commit =
+        sealed_and_proven(&mut bed, &worker, "StackedDrg2KiBV1_1_Feat_SyntheticPoRep").await;
     let states = states_of(&bed, sector(1));
     assert!(states.iter().any(|state| state == State::SyntheticPoRepNeeded.name()), "{states:?}");
 

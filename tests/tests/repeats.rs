@@ -1,4 +1,5 @@
-//! A command is carried out once, however often it has to be sent, and what is not known is not guessed.
+//! A command is carried out once, however often it has to be sent, and what is not known is not
+//! guessed.
 
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use shared_msgs::{codec::decode, command::CommandRequest, error::ErrorKind};
 
-fn answering(mut answer: impl FnMut() -> Value + Send + 'static) -> impl FnMut(&Heard) -> Option<Value> + Send + 'static {
+fn answering(
+    mut answer: impl FnMut() -> Value + Send + 'static,
+) -> impl FnMut(&Heard) -> Option<Value> + Send + 'static {
     move |_| Some(answer())
 }
 
@@ -30,12 +33,18 @@ async fn a_command_whose_answer_is_lost_is_sent_again_with_its_id() {
         (lost < 0).then(paused)
     })
     .await;
-    let output = bed.util_worker(&["--timeout", "8s", "pause", "w1", "0", "--reason", "disk"]).await.expect(0);
+    let output = bed
+        .util_worker(&["--timeout", "8s", "pause", "w1", "0", "--reason", "disk"])
+        .await
+        .expect(0);
     assert_eq!(output.stdout, "#0: paused\n");
     let heard = worker.heard();
     assert_eq!(heard.len(), 3);
     let request = &heard[0].request;
-    assert!(heard.iter().all(|heard| heard.request == *request) && request.request_id.is_some(), "{heard:?}");
+    assert!(
+        heard.iter().all(|heard| heard.request == *request) && request.request_id.is_some(),
+        "{heard:?}"
+    );
     assert_eq!(request.reason.as_deref(), Some("disk"));
 }
 
@@ -106,9 +115,16 @@ async fn a_thread_that_has_changed_since_is_refused_with_both_revisions() {
         worker.cli(&["pause", "--index", "0", "--if-revision", &wrong]).await,
     ] {
         let output = output.expect(5);
-        assert!(output.stderr.contains(&right) && output.stderr.contains(&wrong), "{}", output.stderr);
+        assert!(
+            output.stderr.contains(&right) && output.stderr.contains(&wrong),
+            "{}",
+            output.stderr
+        );
     }
-    let output = bed.util_worker(&["pause", "w1", "0", "--if-revision", &right, "-o", "json"]).await.expect(0);
+    let output = bed
+        .util_worker(&["pause", "w1", "0", "--if-revision", &right, "-o", "json"])
+        .await
+        .expect(0);
     let paused = output.json()["revision"].as_u64().unwrap().to_string();
     worker.cli(&["resume", "--index", "0", "--if-revision", &right]).await.expect(5);
     worker.cli(&["resume", "--index", "0", "--if-revision", &paused]).await.expect(0);
@@ -120,6 +136,10 @@ async fn a_worker_that_never_answers_is_given_up_at_the_deadline() {
     let worker = PlayedCommands::start(&bed.bus, "w1", |_| None).await;
     let began = std::time::Instant::now();
     let output = bed.util_worker(&["--timeout", "1500ms", "pause", "w1", "0"]).await.expect(4);
-    assert!(output.stderr.contains("no answer within 1.500s; the outcome is unknown"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("no answer within 1.500s; the outcome is unknown"),
+        "{}",
+        output.stderr
+    );
     assert!(began.elapsed() >= Duration::from_millis(1500) && worker.heard().len() >= 2);
 }

@@ -1,5 +1,5 @@
-//! Requests by hand: the encoding of the request is the encoding of the answer, and nothing that comes over the bus
-//! upsets a worker.
+//! Requests by hand: the encoding of the request is the encoding of the answer, and nothing that
+//! comes over the bus upsets a worker.
 
 use async_nats::Message;
 use e2e::{testbed::Testbed, worker::WorkerConfig};
@@ -35,7 +35,11 @@ async fn an_answer_has_the_encoding_of_its_request_and_an_empty_one_counts_as_js
     let _worker = idle_worker(&mut bed).await;
     let list = bed.bus.command("w1", "list");
     let messagepack = Encoding::Msgpack.encode(&json!({})).unwrap();
-    for (request, encoding) in [(vec![], Encoding::Json), (b"{}".to_vec(), Encoding::Json), (messagepack, Encoding::Msgpack)] {
+    for (request, encoding) in [
+        (vec![], Encoding::Json),
+        (b"{}".to_vec(), Encoding::Json),
+        (messagepack, Encoding::Msgpack),
+    ] {
         let answer = bed.bus.raw(&list, request).await;
         assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
         assert_eq!(decode::<WorkerSnapshot>(&answer.payload).unwrap().threads.len(), 1);
@@ -48,8 +52,11 @@ async fn commands_work_in_json_and_in_messagepack_and_unknown_fields_are_ignored
     let mut bed = Testbed::start().await;
     let _worker = idle_worker(&mut bed).await;
     for encoding in [Encoding::Json, Encoding::Msgpack] {
-        let request = encoding.encode(&json!({"index": 0, "reason": "test", "moon": "full"})).unwrap();
-        for (verb, outcome) in [("pause", "paused"), ("pause", "already_paused"), ("resume", "resumed")] {
+        let request =
+            encoding.encode(&json!({"index": 0, "reason": "test", "moon": "full"})).unwrap();
+        for (verb, outcome) in
+            [("pause", "paused"), ("pause", "already_paused"), ("resume", "resumed")]
+        {
             let answer = bed.bus.raw(&bed.bus.command("w1", verb), request.clone()).await;
             assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
             assert_eq!(decode::<Value>(&answer.payload).unwrap()["outcome"]["kind"], outcome);
@@ -62,14 +69,24 @@ async fn what_cannot_be_understood_is_refused_with_headers_and_a_body() {
     let mut bed = Testbed::start().await;
     let _worker = idle_worker(&mut bed).await;
     let deep = [b"\x81\xA1a".to_vec(), vec![0x91; 100_000]].concat();
-    let garbage =
-        [b"{".to_vec(), b"[1]".to_vec(), vec![0xFF, 0, 1], vec![0x81], deep, b"{\"index\":-1}".to_vec(), b"{\"index\":\"0\"}".to_vec()];
+    let garbage = [
+        b"{".to_vec(),
+        b"[1]".to_vec(),
+        vec![0xFF, 0, 1],
+        vec![0x81],
+        deep,
+        b"{\"index\":-1}".to_vec(),
+        b"{\"index\":\"0\"}".to_vec(),
+    ];
     for verb in ["pause", "resume"] {
         // An empty body is `{}`, which names no thread.
         for body in garbage.iter().cloned().chain([vec![]]) {
             let answer = bed.bus.raw(&bed.bus.command("w1", verb), body.clone()).await;
             let refusal: ErrorReply = decode(&answer.payload).unwrap();
-            assert!(matches!(refusal.error.kind, ErrorKind::BadRequest { .. }), "{verb} {body:?}: {refusal:?}");
+            assert!(
+                matches!(refusal.error.kind, ErrorKind::BadRequest { .. }),
+                "{verb} {body:?}: {refusal:?}"
+            );
             assert_eq!(header(&answer, ERROR_CODE_HEADER), Some("400"));
             assert!(header(&answer, ERROR_HEADER).is_some_and(|text| !text.is_empty()));
         }
@@ -100,7 +117,10 @@ async fn a_command_meant_for_another_revision_changes_nothing() {
     let request = json!({"index": 0, "if_revision": before + 1}).to_string();
     let answer = bed.bus.raw(&bed.bus.command("w1", "pause"), request).await;
     let refusal: ErrorReply = decode(&answer.payload).unwrap();
-    assert_eq!(refusal.error.kind, ErrorKind::RevisionMismatch { expected: before + 1, actual: before });
+    assert_eq!(
+        refusal.error.kind,
+        ErrorKind::RevisionMismatch { expected: before + 1, actual: before }
+    );
     assert_eq!(bed.bus.list("w1").await.threads[0].revision, before);
 }
 
@@ -111,7 +131,10 @@ async fn a_manager_answers_both_encodings_and_refuses_garbage() {
     let _worker = idle_worker(&mut bed).await;
     bed.bus.listed("the worker", |workers| workers.len() == 1).await;
     let list = bed.bus.prefix.api("list");
-    for (request, encoding) in [(vec![], Encoding::Json), (Encoding::Msgpack.encode(&json!({"limit": 1})).unwrap(), Encoding::Msgpack)] {
+    for (request, encoding) in [
+        (vec![], Encoding::Json),
+        (Encoding::Msgpack.encode(&json!({"limit": 1})).unwrap(), Encoding::Msgpack),
+    ] {
         let answer = bed.bus.raw(&list, request).await;
         assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
         assert_eq!(decode::<ListWorkersReply>(&answer.payload).unwrap().workers[0].name, "w1");
@@ -119,6 +142,9 @@ async fn a_manager_answers_both_encodings_and_refuses_garbage() {
     for subject in [list, bed.bus.prefix.api("remove"), bed.bus.prefix.sealer("allocate_sector")] {
         let answer = bed.bus.raw(&subject, vec![0xFF, 0, 1]).await;
         let refusal: ErrorReply = decode(&answer.payload).unwrap();
-        assert!(matches!(refusal.error.kind, ErrorKind::BadRequest { .. }), "{subject}: {refusal:?}");
+        assert!(
+            matches!(refusal.error.kind, ErrorKind::BadRequest { .. }),
+            "{subject}: {refusal:?}"
+        );
     }
 }

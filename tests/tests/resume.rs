@@ -1,5 +1,5 @@
-//! `resume`: from the state a thread is in, or from another one that its sector can go on from. Anything else is refused
-//! and changes nothing.
+//! `resume`: from the state a thread is in, or from another one that its sector can go on from.
+//! Anything else is refused and changes nothing.
 
 use e2e::{
     bus::refused,
@@ -24,7 +24,9 @@ async fn stuck_worker(bed: &mut Testbed) -> (Worker, ThreadSnapshot) {
 
 async fn assert_unchanged(bed: &Testbed, before: &ThreadSnapshot) {
     let now = bed.bus.list("w1").await.threads[0].clone();
-    let facts = |thread: &ThreadSnapshot| (thread.state.clone(), thread.sector_id.clone(), thread.revision, thread.last_err.clone());
+    let facts = |thread: &ThreadSnapshot| {
+        (thread.state.clone(), thread.sector_id.clone(), thread.revision, thread.last_err.clone())
+    };
     assert_eq!(facts(&now), facts(before));
 }
 
@@ -33,13 +35,18 @@ async fn a_state_that_the_plan_does_not_know_is_refused_with_those_that_it_knows
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let (worker, before) = stuck_worker(&mut bed).await;
-    let states: Vec<_> = Plan::Sealer.rows().iter().map(|row| row.state.name().to_owned()).collect();
+    let states: Vec<_> =
+        Plan::Sealer.rows().iter().map(|row| row.state.name().to_owned()).collect();
 
     for wrong in ["C1Dnoe", "SnapEncoded", ""] {
         let cli = worker.cli(&["resume", "--state", wrong, "--index", "0"]).await.expect(5);
         assert!(states.iter().all(|state| cli.stderr.contains(state)), "{}", cli.stderr);
         assert_eq!(cli.stdout, "");
-        let expected = ErrorKind::InvalidState { given: wrong.into(), plan: "sealer".into(), allowed: states.clone() };
+        let expected = ErrorKind::InvalidState {
+            given: wrong.into(),
+            plan: "sealer".into(),
+            allowed: states.clone(),
+        };
         assert_eq!(refused(bed.bus.resume("w1", 0, Some(wrong)).await), expected);
     }
     bed.util_worker(&["resume", "w1", "0", "C1Dnoe"]).await.expect(5);
@@ -53,7 +60,11 @@ async fn a_state_whose_inputs_the_sector_lacks_is_refused_with_what_is_missing()
     let (worker, before) = stuck_worker(&mut bed).await;
 
     for ahead in ["C2Done", "ProofSubmitted", "Finished"] {
-        let ErrorKind::StateUnreachable { state, missing } = refused(bed.bus.resume("w1", 0, Some(ahead)).await) else { panic!("{ahead}") };
+        let ErrorKind::StateUnreachable { state, missing } =
+            refused(bed.bus.resume("w1", 0, Some(ahead)).await)
+        else {
+            panic!("{ahead}")
+        };
         assert_eq!(state, ahead);
         assert!(missing.contains(&"proof".to_owned()), "{missing:?}");
     }
@@ -72,7 +83,10 @@ async fn a_thread_that_is_not_paused_is_not_resumed() {
 
     worker.cli(&["resume", "--index", "0"]).await.expect(5);
     bed.util_worker(&["resume", "w1", "0", "TreeDBuilt"]).await.expect(5);
-    assert_eq!(refused(bed.bus.resume("w1", 0, None).await), ErrorKind::NotPaused { status: "running".into() });
+    assert_eq!(
+        refused(bed.bus.resume("w1", 0, None).await),
+        ErrorKind::NotPaused { status: "running".into() }
+    );
     assert_unchanged(&bed, &before).await;
 }
 
@@ -81,10 +95,14 @@ async fn a_sector_goes_back_to_an_earlier_state_and_comes_as_far_again() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let (worker, before) = stuck_worker(&mut bed).await;
-    bed.requests.until::<AssignTicket>("of the first way", |request| request.sector == sector(1)).await;
+    bed.requests
+        .until::<AssignTicket>("of the first way", |request| request.sector == sector(1))
+        .await;
 
     worker.cli(&["resume", "--state", "TreeDBuilt", "--index", "0"]).await.expect(0);
-    bed.requests.until::<AssignTicket>("of the second way", |request| request.sector == sector(1)).await;
+    bed.requests
+        .until::<AssignTicket>("of the second way", |request| request.sector == sector(1))
+        .await;
     let again = |thread: &ThreadSnapshot| is_stuck(thread) && thread.revision > before.revision;
     let thread = bed.states.until_thread("w1", 0, "stuck again", again).await;
     assert_eq!((thread.sector_id, thread.last_err), (before.sector_id, before.last_err));
@@ -117,8 +135,12 @@ async fn aborted_and_empty_give_the_sector_up_and_the_thread_takes_the_next_one(
             "worker" => worker.cli(&["resume", "--state", state, "--index", "0"]).await.expect(0),
             _ => bed.util_worker(&["resume", "w1", "0", state]).await.expect(0),
         };
-        bed.requests.until::<ReportAborted>("of the first sector", |request| request.sector == sector(1)).await;
-        let next = |thread: &ThreadSnapshot| is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2");
+        bed.requests
+            .until::<ReportAborted>("of the first sector", |request| request.sector == sector(1))
+            .await;
+        let next = |thread: &ThreadSnapshot| {
+            is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2")
+        };
         bed.states.until_thread("w1", 0, "the next sector", next).await;
         assert_eq!(worker.files_of(0, "s-t010000-1"), Vec::<std::path::PathBuf>::new(), "{state}");
     }
@@ -130,7 +152,8 @@ async fn a_stage_that_failed_in_its_processor_is_tried_again() {
     let _manager = bed.mock_manager().await;
     let count = bed.scratch.path().join("failures").display().to_string();
     let fails_once = ["--fail", "no GPU", "--fail-times", "1", "--count-file", &count];
-    let worker = bed.worker(&WorkerConfig::new("w1").fixture_c2(&fails_once).sealing("max_retries", "0"));
+    let worker =
+        bed.worker(&WorkerConfig::new("w1").fixture_c2(&fails_once).sealing("max_retries", "0"));
     let thread = bed.states.until_stuck("w1").await.threads[0].clone();
     let error = thread.last_err.unwrap();
     assert!(error.starts_with("permanent: ") && error.contains("no GPU"), "{error}");

@@ -32,12 +32,18 @@ async fn a_thread_that_waits_for_a_retry_says_which_and_why_and_a_resume_does_no
     let mut bed = Testbed::start().await;
     let broken = Arc::new(AtomicBool::new(true));
     let _manager = bed.fake_sector_manager(answers(broken.clone())).await;
-    let worker = bed.worker(&WorkerConfig::new("w1").sealing("max_retries", "3").sealing("recover_interval", "'1h'"));
+    let worker = bed.worker(
+        &WorkerConfig::new("w1").sealing("max_retries", "3").sealing("recover_interval", "'1h'"),
+    );
 
-    let thread = bed.states.until_thread("w1", 0, "it waits for a retry", waits_for("retry 1 of 3")).await;
+    let thread =
+        bed.states.until_thread("w1", 0, "it waits for a retry", waits_for("retry 1 of 3")).await;
     assert_eq!((thread.state.as_str(), thread.retry), ("TreeDBuilt", 1));
     let error = thread.last_err.unwrap();
-    assert!(error.starts_with("temporary: ") && error.contains("the chain is not reachable"), "{error}");
+    assert!(
+        error.starts_with("temporary: ") && error.contains("the chain is not reachable"),
+        "{error}"
+    );
 
     // A pause takes effect at once, and what it interrupts is not waited for again.
     worker.cli(&["pause", "--index", "0"]).await.expect(0);
@@ -52,7 +58,10 @@ async fn retries_that_are_used_up_pause_the_thread() {
     let mut bed = Testbed::start().await;
     let _manager = bed.fake_sector_manager(answers(Arc::new(AtomicBool::new(true)))).await;
     let _worker = bed.worker(&WorkerConfig::new("w1").sealing("max_retries", "2"));
-    let thread = bed.states.until_thread("w1", 0, "paused", |thread| is_paused(thread, PausedBy::Error)).await;
+    let thread = bed
+        .states
+        .until_thread("w1", 0, "paused", |thread| is_paused(thread, PausedBy::Error))
+        .await;
     assert_eq!(thread.state, "TreeDBuilt");
     assert!(thread.last_err.unwrap().starts_with("permanent: "));
 }

@@ -1,4 +1,5 @@
-//! Two workers of one name would both act on a command meant for one. The second seals on and keeps quiet.
+//! Two workers of one name would both act on a command meant for one. The second seals on and keeps
+//! quiet.
 
 use std::time::Duration;
 
@@ -24,20 +25,32 @@ async fn the_second_worker_of_a_name_seals_and_is_not_seen_until_the_first_is_go
     second.start();
     second.log().line_with(&[&first_pid.to_string(), &host]).await;
     // It seals: the first one has sector 1 in hand.
-    bed.requests.until::<SubmitPersisted>("of the second worker", |request| request.sector == sector(2)).await;
+    bed.requests
+        .until::<SubmitPersisted>("of the second worker", |request| request.sector == sector(2))
+        .await;
     assert!(second.persisted().contains(&2));
 
     // It neither publishes nor answers.
     let later = |snapshot: &shared_msgs::snapshot::WorkerSnapshot| snapshot.seq > shown.seq + 1;
     bed.states.until("twin", "two more reports", later).await;
-    assert!(bed.states.seen().iter().all(|(_, snapshot)| snapshot.instance_id == shown.instance_id));
+    assert!(
+        bed.states.seen().iter().all(|(_, snapshot)| snapshot.instance_id == shown.instance_id)
+    );
     for _ in 0..5 {
         assert_eq!(bed.bus.list("twin").await.pid, first_pid);
     }
 
     first.kill9().await;
     let second_pid = second.pid();
-    let taken_over = bed.states.until("twin", "the second worker is seen", |snapshot| snapshot.pid == second_pid).await;
-    assert!(taken_over.threads.iter().all(|thread| is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2")));
+    let taken_over = bed
+        .states
+        .until("twin", "the second worker is seen", |snapshot| snapshot.pid == second_pid)
+        .await;
+    assert!(
+        taken_over
+            .threads
+            .iter()
+            .all(|thread| is_stuck(thread) && thread.sector_id.as_deref() == Some("s-t010000-2"))
+    );
     assert_eq!(bed.bus.list("twin").await.pid, second_pid);
 }

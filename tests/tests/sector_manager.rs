@@ -1,5 +1,5 @@
-//! The mock sector manager, asked by a worker that only talks: sectors and deals are given once, to the same request always,
-//! and everything survives restarts.
+//! The mock sector manager, asked by a worker that only talks: sectors and deals are given once, to
+//! the same request always, and everything survives restarts.
 
 use std::{collections::BTreeSet, fs};
 
@@ -30,9 +30,19 @@ async fn files_are_deals_with_the_commitments_of_the_proofs_library_and_come_by_
 
     let allocated = worker.allocate().await;
     let pieces = worker.deals(allocated.id).await.unwrap();
-    let shape: Vec<_> = pieces.iter().map(|piece| (piece.piece.size, piece.deal_info.as_ref().map(|deal| deal.payload_size))).collect();
-    assert_eq!(shape, [(1024, Some(1000)), (512, Some(300)), (128, Some(127)), (128, None), (256, None)]);
-    let ids: BTreeSet<_> = pieces.iter().filter_map(|piece| piece.deal_info.as_ref()).map(|deal| deal.deal_id).collect();
+    let shape: Vec<_> = pieces
+        .iter()
+        .map(|piece| (piece.piece.size, piece.deal_info.as_ref().map(|deal| deal.payload_size)))
+        .collect();
+    assert_eq!(
+        shape,
+        [(1024, Some(1000)), (512, Some(300)), (128, Some(127)), (128, None), (256, None)]
+    );
+    let ids: BTreeSet<_> = pieces
+        .iter()
+        .filter_map(|piece| piece.deal_info.as_ref())
+        .map(|deal| deal.deal_id)
+        .collect();
     assert_eq!(ids.len(), 3);
     for piece in &pieces[..3] {
         let length = piece.deal_info.as_ref().unwrap().payload_size as usize;
@@ -65,7 +75,11 @@ async fn a_deal_is_given_once_over_restarts_and_again_when_its_sector_is_given_u
     let mut manager = bed.mock_manager_with(&["--pieces", directory.to_str().unwrap()]).await;
     let worker = PlayedWorker::new(&bed.bus, "w1");
     let (first, second) = (worker.allocate().await.id, worker.allocate().await.id);
-    let request = AcquireDeals { request_id: Id::generate(), sector: first, spec: AcquireDealsSpec::default() };
+    let request = AcquireDeals {
+        request_id: Id::generate(),
+        sector: first,
+        spec: AcquireDealsSpec::default(),
+    };
     let given = worker.ask(&request).await.unwrap();
 
     manager.kill9().await;
@@ -75,16 +89,25 @@ async fn a_deal_is_given_once_over_restarts_and_again_when_its_sector_is_given_u
     manager.answers(&bed.bus).await;
     let again = worker.ask(&request).await.unwrap();
     assert_eq!(deal_cids(&again), deal_cids(&given));
-    assert_eq!(http_get(again[0].url.as_deref().unwrap()).await, (200, bytes(1000)), "where it is served now");
+    assert_eq!(
+        http_get(again[0].url.as_deref().unwrap()).await,
+        (200, bytes(1000)),
+        "where it is served now"
+    );
     assert_eq!(worker.deals(second).await, None);
 
-    // The same bytes in another file are the same deal; other bytes are offered as soon as they are there.
+    // The same bytes in another file are the same deal; other bytes are offered as soon as they are
+    // there.
     fs::write(directory.join("copy"), bytes(1000)).unwrap();
     assert_eq!(worker.deals(second).await, None);
     fs::write(directory.join("other"), bytes(100)).unwrap();
     let spec = |max_deals, min_used_space| AcquireDealsSpec { max_deals, min_used_space };
     let ask = |spec| AcquireDeals { request_id: Id::generate(), sector: second, spec };
-    assert_eq!(worker.ask(&ask(spec(None, Some(129)))).await, None, "not enough, and nothing is taken");
+    assert_eq!(
+        worker.ask(&ask(spec(None, Some(129)))).await,
+        None,
+        "not enough, and nothing is taken"
+    );
     worker.give_up(first, "test").await;
     let both = worker.ask(&ask(spec(None, Some(1100)))).await.unwrap();
     assert_eq!(deal_cids(&both).len(), 2);
@@ -101,7 +124,10 @@ async fn two_managers_never_give_a_deal_twice() {
         fs::write(directory.join(length.to_string()), bytes(length)).unwrap();
     }
     let options = ["--pieces", directory.to_str().unwrap()];
-    let _managers = [bed.mock_manager_with(&options).await, bed.start_mock_manager_with("second-manager", &options)];
+    let _managers = [
+        bed.mock_manager_with(&options).await,
+        bed.start_mock_manager_with("second-manager", &options),
+    ];
     let worker = PlayedWorker::new(&bed.bus, "w1");
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..12 {
@@ -144,7 +170,10 @@ async fn a_sectors_way_shows_in_the_list_and_survives_restarts() {
     assert_eq!(list.rows()[1], ["s-t010000-2", "sealer", "PC1Done", "0", "-", "-"]);
     let json = bed.util_sealer(&["sectors", "list", "-o", "json"]).await.expect(0).json();
     assert_eq!((&json[0]["finalized"], &json[1]["finalized"]), (&true.into(), &false.into()));
-    assert_eq!(bed.util_sealer(&["sectors", "list", "-o", "jsonl"]).await.expect(0).stdout.lines().count(), 2);
+    assert_eq!(
+        bed.util_sealer(&["sectors", "list", "-o", "jsonl"]).await.expect(0).stdout.lines().count(),
+        2
+    );
 
     let page: SectorPage = worker.ask(&ListSectors { after: None, limit: Some(1) }).await;
     assert_eq!((page.sectors.len(), page.next), (1, Some(done)));
@@ -157,10 +186,14 @@ async fn proofs_are_chosen_by_what_a_thread_takes() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager_with(&["--synthetic"]).await;
     let worker = PlayedWorker::new(&bed.bus, "w1");
-    for (allowed, expected) in [(None, 10), (Some(vec![5]), 5), (Some(vec![5, 10]), 10), (Some(vec![15]), 15)] {
-        let allowed_proof_types = allowed.map(|allowed| allowed.into_iter().map(SealProofType).collect());
+    for (allowed, expected) in
+        [(None, 10), (Some(vec![5]), 5), (Some(vec![5, 10]), 10), (Some(vec![15]), 15)]
+    {
+        let allowed_proof_types =
+            allowed.map(|allowed| allowed.into_iter().map(SealProofType).collect());
         let spec = AllocateSectorSpec { allowed_miners: None, allowed_proof_types };
-        let allocated = worker.ask(&AllocateSector { request_id: Id::generate(), spec }).await.unwrap();
+        let allocated =
+            worker.ask(&AllocateSector { request_id: Id::generate(), spec }).await.unwrap();
         assert_eq!(allocated.proof_type, SealProofType(expected));
     }
     let list = bed.util_sealer(&["sectors", "list"]).await.expect(0);
@@ -188,7 +221,11 @@ async fn an_operator_gives_a_sector_up_and_its_worker_hears_of_it() {
     bed.util_sealer(&["sectors", "rebuild", "s-t010000-1"]).await.expect(5);
 
     let done = worker.allocate().await;
-    assert_eq!(deal_cids(&worker.deals(done.id).await.unwrap()), deal_cids(&given), "its deal is free");
+    assert_eq!(
+        deal_cids(&worker.deals(done.id).await.unwrap()),
+        deal_cids(&given),
+        "its deal is free"
+    );
     worker.seal(done, [1; 32]).await;
     bed.util_sealer(&["sectors", "abort", "s-t010000-2"]).await.expect(5);
 
@@ -211,16 +248,23 @@ async fn an_operator_gives_a_sector_up_and_its_worker_hears_of_it() {
 async fn without_a_sector_manager_the_operator_is_told_what_to_do() {
     let bed = Testbed::start().await;
     // Under the default prefix the test listens to all requests, and so does not count as nobody.
-    for args in [&["sectors", "list", "--prefix", "other"][..], &["sectors", "rebuild", "s-t010000-1", "--prefix", "other"]] {
+    for args in [
+        &["sectors", "list", "--prefix", "other"][..],
+        &["sectors", "rebuild", "s-t010000-1", "--prefix", "other"],
+    ] {
         let silent = bed.util_sealer(args).await.expect(4);
         assert!(
-            silent.stderr.contains("no sector manager is running") && silent.stderr.contains("damocles-manager mock"),
+            silent.stderr.contains("no sector manager is running")
+                && silent.stderr.contains("damocles-manager mock"),
             "{}",
             silent.stderr
         );
     }
     bed.util_worker(&["wdpost", "list", "--prefix", "other"]).await.expect(4);
-    let late = bed.util_sealer(&["sectors", "rebuild", "s-t010000-1", "--timeout", "100ms"]).await.expect(4);
+    let late = bed
+        .util_sealer(&["sectors", "rebuild", "s-t010000-1", "--timeout", "100ms"])
+        .await
+        .expect(4);
     assert!(late.stderr.contains("the outcome is unknown"), "{}", late.stderr);
 }
 
@@ -231,7 +275,10 @@ async fn stores_are_known_by_the_names_that_workers_told() {
     let worker = PlayedWorker::new(&bed.bus, "w1");
     let id = worker.seal_one().await;
     let info = |name: &str| StoreBasicInfo { name: name.into(), path: String::new(), meta: None };
-    assert_eq!(worker.ask(&GetStoreBasicInfo { name: "remote".into() }).await, Some(info("remote")));
+    assert_eq!(
+        worker.ask(&GetStoreBasicInfo { name: "remote".into() }).await,
+        Some(info("remote"))
+    );
     assert_eq!(worker.ask(&GetStoreBasicInfo { name: "elsewhere".into() }).await, None);
     let reserve = |candidates: &[&str]| StoreReserveSpace {
         request_id: Id::generate(),
@@ -241,6 +288,11 @@ async fn stores_are_known_by_the_names_that_workers_told() {
     };
     assert_eq!(worker.ask(&reserve(&["a", "b"])).await, Some(info("a")));
     assert_eq!(worker.ask(&reserve(&[])).await, None);
-    let odd = SubmitPersisted { request_id: Id::generate(), sector: id, store: "a\nb".into(), is_upgrade: false };
+    let odd = SubmitPersisted {
+        request_id: Id::generate(),
+        sector: id,
+        store: "a\nb".into(),
+        is_upgrade: false,
+    };
     assert!(matches!(refused(worker.try_ask(&odd).await), ErrorKind::BadRequest { .. }));
 }

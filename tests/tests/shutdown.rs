@@ -1,5 +1,5 @@
-//! SIGTERM: a worker stops at a safe point, says so with its last report, and goes on from there when it is started
-//! again.
+//! SIGTERM: a worker stops at a safe point, says so with its last report, and goes on from there
+//! when it is started again.
 
 use e2e::{
     state_watch::is_in_c2,
@@ -15,8 +15,12 @@ async fn the_last_report_of_a_stopped_worker_says_so_and_is_kept() {
     let mut worker = bed.worker(&WorkerConfig::new("w1").idle());
     bed.states.until("w1", "it reports", |_| true).await;
     assert!(worker.terminate().await.success());
-    bed.states.until("w1", "its last report", |snapshot| snapshot.status == WorkerStatus::Stopped).await;
-    let stopped = |workers: &[WorkerView]| workers.iter().any(|worker| worker.report.status == WorkerStatus::Stopped);
+    bed.states
+        .until("w1", "its last report", |snapshot| snapshot.status == WorkerStatus::Stopped)
+        .await;
+    let stopped = |workers: &[WorkerView]| {
+        workers.iter().any(|worker| worker.report.status == WorkerStatus::Stopped)
+    };
     bed.bus.listed("the stopped worker", stopped).await;
     // Told from one that was lost.
     let pause = bed.util_worker(&["pause", "w1", "0"]).await.expect(4);

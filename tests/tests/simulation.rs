@@ -2,7 +2,8 @@
 
 use e2e::simulation::{ground::Ground, many::run_all, run};
 
-/// What has to happen in ten thousand worlds, or their promises are kept because nothing is asked of them.
+/// What has to happen in ten thousand worlds, or their promises are kept because nothing is asked
+/// of them.
 const EVENTFUL: [&str; 15] = [
     "a command was sent again",
     "a command that was answered was sent again",

@@ -1,5 +1,6 @@
-//! The streams that managers make: one that is as it was made is not warned about, and a state bucket that states no longer get into
-//! is said by the manager and the tools, with a way out that works.
+//! The streams that managers make: one that is as it was made is not warned about, and a state
+//! bucket that states no longer get into is said by the manager and the tools, with a way out that
+//! works.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use async_nats::jetstream::{
@@ -9,19 +10,35 @@ use async_nats::jetstream::{
 use e2e::{nats_client::NatsClient, testbed::Testbed, worker::WorkerConfig};
 
 async fn config(bed: &Testbed, stream: &str) -> Config {
-    jetstream::new(bed.bus.client.clone()).get_stream(stream).await.unwrap().cached_info().config.clone()
+    jetstream::new(bed.bus.client.clone())
+        .get_stream(stream)
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone()
 }
 
 async fn update(bed: &Testbed, config: Config) {
     jetstream::new(bed.bus.client.clone()).update_stream(config).await.unwrap();
 }
 
-// What `nats stream edit` makes of a stream with these options. It cannot be run here: of a bucket it asks on a terminal.
+// What `nats stream edit` makes of a stream with these options. It cannot be run here: of a bucket
+// it asks on a terminal.
 fn edited(stream: Config, options: &str) -> Config {
     let words: Vec<_> = options.split_whitespace().map(|word| word.trim_matches('\'')).collect();
-    let values = |option: &str| words.windows(2).filter(|pair| pair[0] == option).map(|pair| pair[1].to_owned()).collect::<Vec<_>>();
+    let values = |option: &str| {
+        words
+            .windows(2)
+            .filter(|pair| pair[0] == option)
+            .map(|pair| pair[1].to_owned())
+            .collect::<Vec<_>>()
+    };
     let one = |option: &str| values(option).concat();
-    let transform = SubjectTransform { source: one("--transform-source"), destination: one("--transform-destination") };
+    let transform = SubjectTransform {
+        source: one("--transform-source"),
+        destination: one("--transform-destination"),
+    };
     Config { subjects: values("--subjects"), subject_transform: Some(transform), ..stream }
 }
 
@@ -37,10 +54,20 @@ async fn a_later_manager_does_not_warn_about_what_an_earlier_one_has_made() {
     }
     let mut second = bed.start_mock_manager("second-manager");
     for stream in ["DAMOCLES_EVENTS", "KV_DAMOCLES_STATE"] {
-        second.process().log().line_with(&["is not as a manager makes it", stream, "allow_rollup_hdrs"]).await;
+        second
+            .process()
+            .log()
+            .line_with(&["is not as a manager makes it", stream, "allow_rollup_hdrs"])
+            .await;
     }
     second.process().log().line_with(&["ready"]).await;
-    let said: Vec<_> = second.process().log().lines().into_iter().filter(|line| line.contains("is not as a manager makes it")).collect();
+    let said: Vec<_> = second
+        .process()
+        .log()
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains("is not as a manager makes it"))
+        .collect();
     assert_eq!(said.len(), 2, "{said:#?}");
 }
 
@@ -64,16 +91,38 @@ async fn a_bucket_whose_subject_was_edited_away_is_said_until_it_is_mended() {
     assert!(!said.contains("state bucket"), "{said}");
 
     let made = config(&bed, "KV_DAMOCLES_STATE").await;
-    update(&bed, Config { subjects: vec!["$KV.DAMOCLES_STATE.>".into()], subject_transform: None, ..made.clone() }).await;
-    let warning = manager.process().log().line_with(&["the state bucket DAMOCLES_STATE no longer receives the workers' states"]).await;
+    update(
+        &bed,
+        Config {
+            subjects: vec!["$KV.DAMOCLES_STATE.>".into()],
+            subject_transform: None,
+            ..made.clone()
+        },
+    )
+    .await;
+    let warning = manager
+        .process()
+        .log()
+        .line_with(&["the state bucket DAMOCLES_STATE no longer receives the workers' states"])
+        .await;
     let listed = bed.util_worker(&["list"]).await.expect(0);
-    assert!(listed.rows().len() == 1 && listed.stderr.contains("no longer has the subject damocles.v1.state.*"), "{}", listed.stderr);
+    assert!(
+        listed.rows().len() == 1
+            && listed.stderr.contains("no longer has the subject damocles.v1.state.*"),
+        "{}",
+        listed.stderr
+    );
     let bulk = bed.util_worker(&["pause", "--all", "--dry-run"]).await;
     assert!(bulk.stderr.contains("no longer receives"), "{}", bulk.stderr);
     worker.kill9().await;
     bed.bus.unserved(&bed.bus.command("w1", "list")).await;
     let info = bed.util_worker(&["info", "w1"]).await.expect(4);
-    assert!(info.stderr.contains("no longer receives") && info.stderr.contains("is damocles-worker running"), "{}", info.stderr);
+    assert!(
+        info.stderr.contains("no longer receives")
+            && info.stderr.contains("is damocles-worker running"),
+        "{}",
+        info.stderr
+    );
 
     // The transform alone is no less.
     update(&bed, Config { subject_transform: None, ..made.clone() }).await;
@@ -86,7 +135,8 @@ async fn a_bucket_whose_subject_was_edited_away_is_said_until_it_is_mended() {
     assert_eq!(mended, made);
     let said = bed.util_worker(&["list"]).await.expect(0).stderr;
     assert!(!said.contains("state bucket"), "{said}");
-    let before = manager.process().log().lines().iter().filter(|line| line.contains("no longer")).count();
+    let before =
+        manager.process().log().lines().iter().filter(|line| line.contains("no longer")).count();
     assert_eq!(before, 2, "each change is said once");
     worker.start();
     let pid = worker.pid();

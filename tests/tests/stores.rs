@@ -1,5 +1,5 @@
-//! Where sectors and pieces go: attached stores that cannot be written to, stores that are only read, names of stores, and links in
-//! directories for pieces.
+//! Where sectors and pieces go: attached stores that cannot be written to, stores that are only
+//! read, names of stores, and links in directories for pieces.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -19,12 +19,17 @@ const SECOND: &str = "[[attached]]\nname = 'second'\nlocation = './second'";
 #[tokio::test]
 async fn nothing_is_written_through_a_link_in_a_directory_for_pieces() {
     let mut bed = Testbed::start().await;
-    let [deals, pieces, elsewhere] = ["deals", "pieces", "elsewhere"].map(|name| bed.scratch.directory(name));
+    let [deals, pieces, elsewhere] =
+        ["deals", "pieces", "elsewhere"].map(|name| bed.scratch.directory(name));
     fs::write(deals.join("client-data"), [7; 1500]).unwrap();
     let _manager = bed.mock_manager_with(&["--pieces", deals.to_str().unwrap()]).await;
-    let config = WorkerConfig::new("w1").fixture_c2(&[]).sealing("enable_deals", "true").sealing("disable_cc", "true");
+    let config = WorkerConfig::new("w1")
+        .fixture_c2(&[])
+        .sealing("enable_deals", "true")
+        .sealing("disable_cc", "true");
     let config = config.worker("local_pieces_dirs", &format!("[{:?}]", pieces.to_str().unwrap()));
-    let _worker = bed.worker(&config.raw("[[sealing_thread]]\nlocation = './unseal'\nplan = 'unseal'"));
+    let _worker =
+        bed.worker(&config.raw("[[sealing_thread]]\nlocation = './unseal'\nplan = 'unseal'"));
     bed.requests.until_finalized(sector(1)).await;
     let sectors = bed.util_sealer(&["sectors", "list", "-o", "json"]).await.expect(0).json();
     let cid = sectors[0]["deals"][0]["piece_cid"].as_str().unwrap().to_owned();
@@ -43,14 +48,18 @@ async fn nothing_is_written_through_a_link_in_a_directory_for_pieces() {
     bed.util_sealer(&["sectors", "unseal", "s-t010000-1", "--dest", &dest]).await.expect(0);
     let failed = |thread: &ThreadSnapshot| thread.plan == "unseal" && thread.last_err.is_some();
     let error = bed.states.until_thread("w1", 1, "it is refused", failed).await.last_err.unwrap();
-    assert!(error.contains("sub/new/piece leads out of") && error.contains(elsewhere.to_str().unwrap()), "{error}");
+    assert!(
+        error.contains("sub/new/piece leads out of") && error.contains(elsewhere.to_str().unwrap()),
+        "{error}"
+    );
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "the victim alone");
 }
 
 #[tokio::test]
 async fn of_two_stores_the_one_that_became_read_only_is_passed_over() {
     let mut bed = Testbed::start().await;
-    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture_c2(&[]).raw(SECOND));
+    let mut worker =
+        bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture_c2(&[]).raw(SECOND));
     let Some(first) = Tmpfs::mount(&worker.attached(), 256) else { return };
     worker.start();
     bed.states.until("w1", "it reports", |_| true).await;
@@ -63,15 +72,22 @@ async fn of_two_stores_the_one_that_became_read_only_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_store_that_turns_out_to_be_read_only_while_a_sector_is_brought_there_is_followed_by_the_next() {
+async fn a_store_that_turns_out_to_be_read_only_while_a_sector_is_brought_there_is_followed_by_the_next()
+ {
     let mut bed = Testbed::start().await;
-    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture_c2(&[]).raw(SECOND));
+    let mut worker =
+        bed.prepare_worker("worker", &WorkerConfig::new("w1").fixture_c2(&[]).raw(SECOND));
     // Looking at the store's own directories does not show it.
-    let Some(inside) = Tmpfs::mount(&worker.attached().join("cache/s-t010000-1"), 64) else { return };
+    let Some(inside) = Tmpfs::mount(&worker.attached().join("cache/s-t010000-1"), 64) else {
+        return;
+    };
     inside.make_readonly();
     worker.start();
     let _manager = bed.mock_manager().await;
-    let persisted = bed.requests.until("of the sector", |request: &SubmitPersisted| request.sector == sector(1)).await;
+    let persisted = bed
+        .requests
+        .until("of the sector", |request: &SubmitPersisted| request.sector == sector(1))
+        .await;
     assert_eq!(persisted.store, "second");
     worker.log().line_with(&["this store cannot be written to", "Read-only file system"]).await;
     assert!(worker.terminate().await.success());
@@ -104,9 +120,13 @@ async fn a_worker_that_only_reads_may_have_only_such_stores_and_makes_nothing_in
     // Its plan can change later: no sector is begun that has nowhere to go.
     let _manager = bed.mock_manager().await;
     fs::write(bed.scratch.path().join("reader/a/config.toml"), "plan = 'sealer'").unwrap();
-    let failed = |thread: &ThreadSnapshot| thread.plan == "sealer" && is_paused(thread, PausedBy::Error);
+    let failed =
+        |thread: &ThreadSnapshot| thread.plan == "sealer" && is_paused(thread, PausedBy::Error);
     let thread = bed.states.until_thread("w1", 0, "it has no store", failed).await;
-    assert!(thread.sector_id.is_none() && thread.last_err.unwrap().contains("no attached store can be written to"));
+    assert!(
+        thread.sector_id.is_none()
+            && thread.last_err.unwrap().contains("no attached store can be written to")
+    );
     assert!(worker.terminate().await.success());
 }
 
@@ -131,9 +151,16 @@ async fn a_store_without_a_name_is_called_by_its_canonical_path_and_known_by_its
     worker.write_config(&unnamed(""));
     worker.start();
     let pid = worker.pid();
-    bed.states.until("w1", "stuck again", |snapshot| snapshot.pid == pid && is_stuck(&snapshot.threads[0])).await;
+    bed.states
+        .until("w1", "stuck again", |snapshot| {
+            snapshot.pid == pid && is_stuck(&snapshot.threads[0])
+        })
+        .await;
     bed.bus.resume("w1", 0, Some("Aborted")).await.unwrap();
-    let persisted = bed.requests.until("of the next sector", |request: &SubmitPersisted| request.sector == sector(2)).await;
+    let persisted = bed
+        .requests
+        .until("of the next sector", |request: &SubmitPersisted| request.sector == sector(2))
+        .await;
     assert_eq!(persisted.store, worker.attached().canonicalize().unwrap().display().to_string());
     assert!(!worker.persisted().contains(&1), "the sector that was given up is still in its store");
     assert!(worker.terminate().await.success());
@@ -153,7 +180,8 @@ async fn a_replica_of_another_sector_with_the_same_number_is_never_replaced() {
     let error = thread.last_err.unwrap();
     assert_eq!(thread.state, "PCLanded");
     assert!(
-        error.starts_with("permanent: store \"remote\" has a replica of s-t010000-1") && error.contains(replica.to_str().unwrap()),
+        error.starts_with("permanent: store \"remote\" has a replica of s-t010000-1")
+            && error.contains(replica.to_str().unwrap()),
         "{error}"
     );
     assert_eq!(fs::read(&replica).unwrap(), b"of an earlier sector");

@@ -1,6 +1,11 @@
-//! Commands are given on and on while programs are frozen or killed. Whoever asks, asks again under the same request id
-//! until there is an answer, as the tools do. In the end each command has acted once.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper says what went wrong by failing the test")]
+//! Commands are given on and on while programs are frozen or killed. Whoever asks, asks again under
+//! the same request id until there is an answer, as the tools do. In the end each command has acted
+//! once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper says what went wrong by failing the test"
+)]
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -33,7 +38,8 @@ const THREADS: u32 = 2;
 // What was asked for under an id, and answered.
 type Answered = Vec<(Id, CommandReply)>;
 
-// Gives commands to one thread after the other until it is told to stop; counts questions that had no answer.
+// Gives commands to one thread after the other until it is told to stop; counts questions that had
+// no answer.
 struct Commander {
     task: JoinHandle<Answered>,
     stop: watch::Sender<bool>,
@@ -50,7 +56,10 @@ impl Commander {
         let task = tokio::spawn(async move {
             let mut done = Answered::new();
             for round in 0.. {
-                let (verb, index) = ([Verb::Pause, Verb::Resume][round / THREADS as usize % 2], (round as u32) % THREADS);
+                let (verb, index) = (
+                    [Verb::Pause, Verb::Resume][round / THREADS as usize % 2],
+                    (round as u32) % THREADS,
+                );
                 if *stopped.borrow() && verb == Verb::Pause && index == 0 {
                     break;
                 }
@@ -59,8 +68,11 @@ impl Commander {
                 loop {
                     match ask(&bus, verb, &request).await {
                         Ok(reply) => break done.push((id, reply)),
-                        Err(CallError::Refused(error)) if error.kind == ErrorKind::LeaseUnconfirmed => {}
-                        Err(CallError::Refused(error)) => panic!("{verb:?} of thread {index} is refused: {error:?}"),
+                        Err(CallError::Refused(error))
+                            if error.kind == ErrorKind::LeaseUnconfirmed => {}
+                        Err(CallError::Refused(error)) => {
+                            panic!("{verb:?} of thread {index} is refused: {error:?}")
+                        }
                         Err(_) => missed.send_modify(|missed| *missed += 1),
                     }
                     sleep(ASK_AGAIN).await;
@@ -92,17 +104,27 @@ async fn ask(bus: &Bus, verb: Verb, request: &CommandRequest) -> Result<CommandR
 
 async fn until_more(count: &mut watch::Receiver<usize>, more: usize) {
     let goal = *count.borrow() + more;
-    assert!(timeout(e2e::DEADLINE, count.wait_for(|count| *count >= goal)).await.is_ok(), "not {goal} within {:?}", e2e::DEADLINE);
+    assert!(
+        timeout(e2e::DEADLINE, count.wait_for(|count| *count >= goal)).await.is_ok(),
+        "not {goal} within {:?}",
+        e2e::DEADLINE
+    );
 }
 
-// Each command was carried out once, at the revision that its answer names; and each changed something.
+// Each command was carried out once, at the revision that its answer names; and each changed
+// something.
 fn assert_each_acted_once(answered: &Answered, events: &[Stored]) {
     assert_exactly_once(events);
     let mut revisions: BTreeMap<u32, u64> = BTreeMap::new();
     for (id, reply) in answered {
         let found = of_request(events, *id);
-        let [event] = found[..] else { panic!("{id}, answered with {reply:?}, is told by {found:?}") };
-        assert_eq!((event.index, event.revision, event.outcome.as_ref()), (Some(reply.index), Some(reply.revision), Some(&reply.outcome)));
+        let [event] = found[..] else {
+            panic!("{id}, answered with {reply:?}, is told by {found:?}")
+        };
+        assert_eq!(
+            (event.index, event.revision, event.outcome.as_ref()),
+            (Some(reply.index), Some(reply.revision), Some(&reply.outcome))
+        );
         assert!(matches!(reply.outcome, Outcome::Paused | Outcome::Resumed { .. }), "{reply:?}");
         let last = revisions.insert(reply.index, reply.revision).unwrap_or(reply.revision - 1);
         assert_eq!(reply.revision, last + 1, "{reply:?}");
@@ -172,13 +194,21 @@ async fn while_the_manager_is_frozen_and_killed_which_no_command_notices() {
         manager.process().freeze();
         commander.until_answered(10).await;
         manager.process().thaw();
-        bed.bus.listed("the manager knows the worker", |workers| workers.iter().any(|worker| worker.name == "w1")).await;
+        bed.bus
+            .listed("the manager knows the worker", |workers| {
+                workers.iter().any(|worker| worker.name == "w1")
+            })
+            .await;
         manager.kill9().await;
         commander.until_answered(10).await;
         manager.restart();
         manager.answers(&bed.bus).await;
     }
-    bed.bus.listed("the manager knows the worker", |workers| workers.iter().any(|worker| worker.name == "w1" && !worker.lost)).await;
+    bed.bus
+        .listed("the manager knows the worker", |workers| {
+            workers.iter().any(|worker| worker.name == "w1" && !worker.lost)
+        })
+        .await;
     finish(commander, &log, &mut worker).await;
 }
 
@@ -198,7 +228,15 @@ async fn a_bulk_that_is_repeated_until_all_have_answered_acts_once_on_each_threa
         let client = bed.bus.client.clone();
         let asking = async {
             loop {
-                match call::<_, BulkReply>(&client, &subject, Encoding::Msgpack, &request, ANSWER_TIME).await {
+                match call::<_, BulkReply>(
+                    &client,
+                    &subject,
+                    Encoding::Msgpack,
+                    &request,
+                    ANSWER_TIME,
+                )
+                .await
+                {
                     Ok(reply) => return reply,
                     Err(_) => sleep(ASK_AGAIN).await,
                 }
@@ -220,10 +258,14 @@ async fn a_bulk_that_is_repeated_until_all_have_answered_acts_once_on_each_threa
                 }
             }
         };
-        let (reply, ()) = timeout(e2e::DEADLINE, async { tokio::join!(asking, disturbing) }).await.unwrap();
+        let (reply, ()) =
+            timeout(e2e::DEADLINE, async { tokio::join!(asking, disturbing) }).await.unwrap();
         assert_eq!(reply.threads.len(), THREADS as usize);
         let expected = [Outcome::Cordoned, Outcome::Uncordoned][round % 2].clone();
-        assert!(reply.threads.iter().all(|thread| thread.outcome.as_ref() == Some(&expected)), "{reply:?}");
+        assert!(
+            reply.threads.iter().all(|thread| thread.outcome.as_ref() == Some(&expected)),
+            "{reply:?}"
+        );
         asked.push(id);
     }
     bed.bus.served(&bed.bus.command("w1", "list")).await;
@@ -249,7 +291,8 @@ async fn a_holder_that_was_frozen_while_another_took_over_does_nothing_it_was_to
 
     first.process().freeze();
     let pid = second.pid();
-    let taken_over = |snapshot: &WorkerSnapshot| snapshot.pid == pid && snapshot.summary.waiting == 1;
+    let taken_over =
+        |snapshot: &WorkerSnapshot| snapshot.pid == pid && snapshot.summary.waiting == 1;
     let new = bed.states.until("w1", "the second one has taken over", taken_over).await;
     assert!(new.epoch > old.epoch);
     // Both are told; one is there to hear it.
@@ -260,12 +303,19 @@ async fn a_holder_that_was_frozen_while_another_took_over_does_nothing_it_was_to
     first.log().line_with(&["WARN", "another worker of this name", &new.pid.to_string()]).await;
     // The first one has the name again, and its thread is as it was.
     assert!(second.terminate().await.success());
-    let again = bed.states.until("w1", "the first one is back", |snapshot| snapshot.epoch > new.epoch).await;
+    let again = bed
+        .states
+        .until("w1", "the first one is back", |snapshot| snapshot.epoch > new.epoch)
+        .await;
     assert_eq!(again.instance_id, old.instance_id);
     bed.bus.served(&bed.bus.command("w1", "list")).await;
     let threads = bed.bus.list("w1").await.threads;
-    assert_eq!((threads[0].status.is_paused(), threads[0].revision), (false, old.threads[0].revision));
-    let stale = CommandRequest { if_revision: Some(old.threads[0].revision + 1), ..CommandRequest::to(0) };
+    assert_eq!(
+        (threads[0].status.is_paused(), threads[0].revision),
+        (false, old.threads[0].revision)
+    );
+    let stale =
+        CommandRequest { if_revision: Some(old.threads[0].revision + 1), ..CommandRequest::to(0) };
     let refusal = refused(bed.bus.order("w1", Verb::Pause, &stale).await);
     assert!(matches!(refusal, ErrorKind::RevisionMismatch { .. }), "{refusal:?}");
     assert!(first.terminate().await.success());

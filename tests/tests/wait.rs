@@ -43,7 +43,10 @@ async fn a_pause_is_waited_for_until_the_stage_has_ended() {
     assert!(plain.stdout.starts_with("#0 s-t010000-1: C2Done paused "), "{}", plain.stdout);
     assert_eq!(plain.stderr, "");
     let document = document.await.unwrap().expect(0).json();
-    assert_eq!((&document["thread"]["state"], &document["thread"]["status"]["kind"]), (&json!("C2Done"), &json!("paused")));
+    assert_eq!(
+        (&document["thread"]["state"], &document["thread"]["status"]["kind"]),
+        (&json!("C2Done"), &json!("paused"))
+    );
     // A tool that came late found it paused.
     own.expect(0);
 }
@@ -57,7 +60,12 @@ async fn when_the_time_is_up_it_is_exit_6_and_the_pause_stays() {
     bed.states.until_thread("w1", 0, "in C2", is_in_c2).await;
     let output = bed.util_worker(&["pause", "w1", "0", "--wait=300ms"]).await.expect(6);
     assert!(output.stdout.contains("pause pending"), "{}", output.stdout);
-    assert!(output.stderr.contains("#0 s-t010000-1: C2 running") && output.stderr.contains("stays in effect"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("#0 s-t010000-1: C2 running")
+            && output.stderr.contains("stays in effect"),
+        "{}",
+        output.stderr
+    );
     assert!(is_pending(&bed.bus.list("w1").await.threads[0]));
 }
 
@@ -101,7 +109,10 @@ async fn a_resume_is_waited_for_until_the_thread_runs_or_waits_for_a_sector() {
     assert!(is_paused(&bed.bus.list("w1").await.threads[0], PausedBy::Operator));
     let output = bed.util_worker(&["resume", "w1", "0", "--wait", "-o", "json"]).await.expect(0);
     let document = output.json();
-    assert_eq!((&document["outcome"]["kind"], &document["thread"]["state"]), (&json!("resumed"), &json!("Empty")));
+    assert_eq!(
+        (&document["outcome"]["kind"], &document["thread"]["state"]),
+        (&json!("resumed"), &json!("Empty"))
+    );
 }
 
 // A worker whose thread stands like that after each command, at revision 6.
@@ -109,9 +120,13 @@ async fn standing(bed: &Testbed, name: &str, thread: Value) -> PlayedCommands {
     let mut thread = thread;
     thread["index"] = json!(0);
     thread["revision"] = json!(6);
-    let snapshot = json!({"instance_id": Id::NIL, "seq": 1, "ping_interval_ms": 60_000, "threads": [thread]});
+    let snapshot =
+        json!({"instance_id": Id::NIL, "seq": 1, "ping_interval_ms": 60_000, "threads": [thread]});
     let reply = json!({"index": 0, "revision": 5, "outcome": {"kind": "resumed", "from": "C1Done", "to": "C1Done"}});
-    PlayedCommands::start(&bed.bus, name, move |heard| Some(if heard.verb == "list" { snapshot.clone() } else { reply.clone() })).await
+    PlayedCommands::start(&bed.bus, name, move |heard| {
+        Some(if heard.verb == "list" { snapshot.clone() } else { reply.clone() })
+    })
+    .await
 }
 
 #[tokio::test]
@@ -125,7 +140,10 @@ async fn a_resume_that_fails_again_is_exit_1_with_the_error() {
 
     let retried = json!({"state": "C1Done", "status": {"kind": "waiting", "for": "retry 1 of 5"}, "retry": 1, "last_err": "temporary: x"});
     let _worker = standing(&bed, "w2", retried).await;
-    let output = bed.worker_cli(&["worker", "--name", "w2", "resume", "--index", "0", "--wait"]).await.expect(1);
+    let output = bed
+        .worker_cli(&["worker", "--name", "w2", "resume", "--index", "0", "--wait"])
+        .await
+        .expect(1);
     assert!(output.stderr.contains("temporary: x"), "{}", output.stderr);
 }
 
@@ -145,7 +163,11 @@ async fn what_is_published_is_heard_and_what_is_not_is_asked_for() {
     }
     let thread = json!({"index": 0, "revision": 7, "state": "C1Done", "stage": "C2", "status": {"kind": "running"}});
     let running = json!({"instance_id": Id::NIL, "seq": 2, "threads": [thread]});
-    bed.bus.client.publish(bed.bus.prefix.state(&name("w1")), running.to_string().into()).await.unwrap();
+    bed.bus
+        .client
+        .publish(bed.bus.prefix.state(&name("w1")), running.to_string().into())
+        .await
+        .unwrap();
     let output = tool.await.unwrap().expect(0);
     assert_eq!(output.stdout, "#0: C2 running 0s\n");
     drop(worker);

@@ -54,7 +54,8 @@ async fn watched_tables_stand_apart_by_an_empty_line() {
     bed.bus.report("w2", &snapshot(1, "Empty")).await;
     watch.log().line_with(&["w2  "]).await;
     assert!(watch.terminate().await.success());
-    let starts: Vec<_> = watch.log().lines().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    let starts: Vec<_> =
+        watch.log().lines().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(starts, ["Name", "w1", "", "Name", "w1", "w2"]);
 }
 

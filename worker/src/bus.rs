@@ -23,7 +23,9 @@ use tokio::{
 use tracing::{debug, warn};
 
 use self::{events::NatsEvents, lease::NatsLease, publish::Publisher, serve::Server};
-use crate::{commands::Commands, identity::Worker, publishing::EventPublisher, stillness, tenure::Tenure};
+use crate::{
+    commands::Commands, identity::Worker, publishing::EventPublisher, stillness, tenure::Tenure,
+};
 
 /// How long each step of leaving the bus may take.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -69,24 +71,65 @@ pub struct Leaving {
 
 impl Bus {
     /// Keeps the lease, serves, and publishes.
-    pub fn start(self, tasks: &Tasks, commands: Commands, tenure: watch::Sender<Tenure>, changed: Arc<Notify>) -> Running {
-        let Bus { publisher, events, worker, client, prefix, link, lease_ttl, store_patience, worker_id } = self;
+    pub fn start(
+        self,
+        tasks: &Tasks,
+        commands: Commands,
+        tenure: watch::Sender<Tenure>,
+        changed: Arc<Notify>,
+    ) -> Running {
+        let Bus {
+            publisher,
+            events,
+            worker,
+            client,
+            prefix,
+            link,
+            lease_ttl,
+            store_patience,
+            worker_id,
+        } = self;
         let (publisher, events) = (Arc::new(publisher), Arc::new(events));
         let (stop_serving, serving_stopped) = oneshot::channel();
         let (release, released) = oneshot::channel::<()>();
         let (serving, seen_serving) = watch::channel(false);
-        let me = Lease { worker_id, instance_id: worker.instance_id, epoch: None, host: worker.host.clone(), pid: std::process::id() };
-        let stream = NatsEvents { client: client.clone(), prefix: prefix.clone(), worker: worker.name.clone(), link: link.clone() };
-        let server = Server { commands: Arc::new(commands), client: client.clone(), prefix: prefix.clone(), serving };
+        let me = Lease {
+            worker_id,
+            instance_id: worker.instance_id,
+            epoch: None,
+            host: worker.host.clone(),
+            pid: std::process::id(),
+        };
+        let stream = NatsEvents {
+            client: client.clone(),
+            prefix: prefix.clone(),
+            worker: worker.name.clone(),
+            link: link.clone(),
+        };
+        let server = Server {
+            commands: Arc::new(commands),
+            client: client.clone(),
+            prefix: prefix.clone(),
+            serving,
+        };
         let keeper = NatsLease { client: client.clone(), prefix, ttl: lease_ttl };
         tasks.spawn(
             "watches whether the history goes on",
-            stillness::watch(worker.clone(), events.clone(), link.clone(), changed.clone(), store_patience),
+            stillness::watch(
+                worker.clone(),
+                events.clone(),
+                link.clone(),
+                changed.clone(),
+                store_patience,
+            ),
         );
-        let lease = tasks.spawn("keeps the lease", {
-            let link = link.clone();
-            async move { keeper.run(&worker, me, link, tenure, async { drop(released.await) }).await }
-        });
+        let lease =
+            tasks.spawn("keeps the lease", {
+                let link = link.clone();
+                async move {
+                    keeper.run(&worker, me, link, tenure, async { drop(released.await) }).await
+                }
+            });
         tasks.spawn("serves commands", {
             let link = link.clone();
             async move { server.run(link, serving_stopped).await }
@@ -99,7 +142,18 @@ impl Bus {
             let events = events.clone();
             async move { events.run(&stream).await }
         });
-        Running { stop_serving, leaving: Leaving { publisher, events, client, link, publishing: [snapshots, history], lease, release } }
+        Running {
+            stop_serving,
+            leaving: Leaving {
+                publisher,
+                events,
+                client,
+                link,
+                publishing: [snapshots, history],
+                lease,
+                release,
+            },
+        }
     }
 }
 
@@ -117,7 +171,11 @@ impl Leaving {
         let Leaving { publisher, events, client, mut link, publishing, lease, release } = self;
         let tenure = *publisher.tenure.borrow();
         let up = matches!(*link.borrow(), Link::Up(_));
-        if up && tenure.epoch().is_some() && tenure.speaks() && timeout(LEAVE, events.all_published()).await.is_err() {
+        if up
+            && tenure.epoch().is_some()
+            && tenure.speaks()
+            && timeout(LEAVE, events.all_published()).await.is_err()
+        {
             debug!("some events are published after the next start");
         }
         publishing.iter().for_each(JoinHandle::abort);
@@ -129,7 +187,10 @@ impl Leaving {
         if up && timeout(LEAVE, lease).await.is_err() {
             debug!("the lease was not given back in time; it expires");
         }
-        if up && client.drain().await.is_ok() && timeout(LEAVE, link.wait_for(|link| *link == Link::Closed)).await.is_err() {
+        if up
+            && client.drain().await.is_ok()
+            && timeout(LEAVE, link.wait_for(|link| *link == Link::Closed)).await.is_err()
+        {
             warn!("the connection to NATS was not closed in time");
         }
     }

@@ -1,4 +1,5 @@
-//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`, `generator …`.
+//! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`,
+//! `generator …`.
 
 pub mod cordon;
 pub mod daemon;
@@ -17,7 +18,12 @@ use shared_msgs::{cli::CliError, command, connect::NatsArgs};
 
 /// Seals Filecoin sectors, and is operated over NATS
 #[derive(Parser, Debug)]
-#[command(name = "damocles-worker", version, arg_required_else_help = false, subcommand_required = true)]
+#[command(
+    name = "damocles-worker",
+    version,
+    arg_required_else_help = false,
+    subcommand_required = true
+)]
 pub struct Cli {
     /// How to reach NATS.
     #[command(flatten)]
@@ -31,13 +37,16 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run the worker
-    #[command(after_help = "Example:\n  damocles-worker daemon -c assets/damocles-worker.mock.toml")]
+    #[command(
+        after_help = "Example:\n  damocles-worker daemon -c assets/damocles-worker.mock.toml"
+    )]
     Daemon(daemon::DaemonArgs),
     /// See and steer the threads of a running worker
     Worker(WorkerArgs),
     /// Prepare directories, and see what is left in them
     Store(StoreArgs),
-    /// Compute a stage for a worker that has a [[processors.<stage>]] without bin: tasks on stdin, answers on stdout
+    /// Compute a stage for a worker that has a [[processors.<stage>]] without bin: tasks on stdin,
+    /// answers on stdout
     Processor(processor::ProcessorArgs),
     /// Make what proofs need in development
     Generator(GeneratorArgs),
@@ -82,7 +91,8 @@ Examples:
   damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt --if-revision 14"
     )]
     Resume(resume::ResumeArgs),
-    /// Let sealing threads finish what they have in hand and take no new sector; survives a restart of the worker
+    /// Let sealing threads finish what they have in hand and take no new sector; survives a restart
+    /// of the worker
     #[command(after_help = "Examples:
   damocles-worker worker -c worker.toml cordon --reason 'new disks tomorrow'
   damocles-worker worker -c worker.toml cordon --index 0 --index 2")]

@@ -1,5 +1,5 @@
-//! The time of day, as records and events hold it, and the boot of the machine. Whoever needs the time is given it: a simulation
-//! has its own.
+//! The time of day, as records and events hold it, and the boot of the machine. Whoever needs the
+//! time is given it: a simulation has its own.
 
 use std::{
     fs,

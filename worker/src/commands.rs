@@ -1,5 +1,6 @@
-//! A worker's commands, whatever brings them: requests in, answers out. For one thread its owner decides; for many, the
-//! threads that fit are written down under the request's id before the first of them acts, and each owner asks again.
+//! A worker's commands, whatever brings them: requests in, answers out. For one thread its owner
+//! decides; for many, the threads that fit are written down under the request's id before the first
+//! of them acts, and each owner asks again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +32,8 @@ use crate::{
 // A command is a few hundred bytes.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
 const MAX_TEXT_BYTES: usize = 1 << 10;
-// A lease that has run out is confirmed within a few milliseconds of a reconnect; so long a command waits for that.
+// A lease that has run out is confirmed within a few milliseconds of a reconnect; so long a command
+// waits for that.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// A worker's commands.
@@ -65,13 +67,16 @@ impl Commands {
         Answer::new(form, answered)
     }
 
-    /// Answers one request that every worker hears, in at most so many bytes; `None` when it is for others.
+    /// Answers one request that every worker hears, in at most so many bytes; `None` when it is for
+    /// others.
     pub async fn answer_all(&self, verb: &str, payload: &[u8], max_bytes: usize) -> Option<Answer> {
         let form = Form::of(payload, max_bytes);
         let verb = Verb::named(verb)?;
         let answered = match read_bulk(verb, payload) {
             Ok((_, selection)) if !selection.fits_worker(self.worker.name.as_str()) => return None,
-            Ok((request, selection)) => self.bulk(verb, request, selection).await.and_then(|reply| form.write(&reply)),
+            Ok((request, selection)) => {
+                self.bulk(verb, request, selection).await.and_then(|reply| form.write(&reply))
+            }
             Err(refusal) => Err(refusal),
         };
         Some(Answer::new(form, answered))
@@ -81,25 +86,40 @@ impl Commands {
         let request = read_request(verb, payload)?;
         if let Some(index) = request.index {
             let threads = self.worker.threads.len() as u32;
-            let thread = self.worker.threads.get(index as usize).ok_or(ErrorKind::ThreadNotFound { index, threads })?;
+            let thread = self
+                .worker
+                .threads
+                .get(index as usize)
+                .ok_or(ErrorKind::ThreadNotFound { index, threads })?;
             let epoch = self.confirmed().await?;
-            return tell(thread, verb, request, None, epoch).await.and_then(|reply| form.write(&reply));
+            return tell(thread, verb, request, None, epoch)
+                .await
+                .and_then(|reply| form.write(&reply));
         }
         let (request, selection) = with_selection(request)?;
         self.bulk(verb, request, selection).await.and_then(|reply| form.write(&reply))
     }
 
-    async fn bulk(&self, verb: Verb, request: CommandRequest, selection: Selection) -> Result<BulkReply, ErrorKind> {
+    async fn bulk(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+        selection: Selection,
+    ) -> Result<BulkReply, ErrorKind> {
         let epoch = self.confirmed().await?;
         let fits = |thread: &ThreadHandle| {
             let shown = thread.view.borrow().snapshot();
             selection.fits(&shown).then_some(shown.index)
         };
         let fits_worker = selection.fits_worker(self.worker.name.as_str());
-        let mut threads: Vec<u32> = self.worker.threads.iter().filter(|_| fits_worker).filter_map(fits).collect();
+        let mut threads: Vec<u32> =
+            self.worker.threads.iter().filter(|_| fits_worker).filter_map(fits).collect();
         if let (Some(request_id), false) = (request.request_id, request.dry_run) {
             let asked = Asked::new(verb, &request);
-            let kept = self.store.keep_bulk(request_id, StoredBulk { asked: asked.clone(), threads }).await;
+            let kept = self
+                .store
+                .keep_bulk(request_id, StoredBulk { asked: asked.clone(), threads })
+                .await;
             let kept = kept.map_err(ErrorKind::internal)?;
             if kept.asked != asked {
                 return Err(ErrorKind::RequestIdReused { request_id });
@@ -121,13 +141,18 @@ impl Commands {
         })
     }
 
-    // The epoch under which a command is heard, once that is confirmed. One that was held up while another process had the
-    // name is for nobody any more, even if the name comes back. The owner of each thread looks again when it acts.
+    // The epoch under which a command is heard, once that is confirmed. One that was held up while
+    // another process had the name is for nobody any more, even if the name comes back. The owner
+    // of each thread looks again when it acts.
     async fn confirmed(&self) -> Result<Option<u64>, ErrorKind> {
         let mut tenure = self.tenure.clone();
         let heard_under = *tenure.borrow();
         let same = |tenure: &Tenure| tenure.has_name() && tenure.epoch() == heard_under.epoch();
-        let settled = timeout(CONFIRMATION, tenure.wait_for(|tenure| !same(tenure) || tenure.may_act(Instant::now()))).await;
+        let settled = timeout(
+            CONFIRMATION,
+            tenure.wait_for(|tenure| !same(tenure) || tenure.may_act(Instant::now())),
+        )
+        .await;
         match settled {
             Ok(Ok(tenure)) if same(&tenure) => Ok(heard_under.epoch()),
             _ => Err(ErrorKind::LeaseUnconfirmed),
@@ -146,7 +171,10 @@ impl Answer {
     /// The answer that a request is refused.
     pub fn refused(form: Form, refusal: ErrorKind) -> Answer {
         // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
-        Answer { body: form.write(&ErrorReply::from(refusal.clone())).unwrap_or_default(), refusal: Some(refusal) }
+        Answer {
+            body: form.write(&ErrorReply::from(refusal.clone())).unwrap_or_default(),
+            refusal: Some(refusal),
+        }
     }
 }
 
@@ -168,12 +196,25 @@ impl Form {
     }
 }
 
-fn result(index: u32, sector_id: Option<String>, told: Result<CommandReply, ErrorKind>) -> ThreadResult {
+fn result(
+    index: u32,
+    sector_id: Option<String>,
+    told: Result<CommandReply, ErrorKind>,
+) -> ThreadResult {
     match told {
-        Ok(CommandReply { index, sector_id, revision, outcome }) => {
-            ThreadResult { index, sector_id, revision: Some(revision), outcome: Some(outcome), error: None }
-        }
-        Err(refusal) => ThreadResult { index, sector_id, error: Some(refusal.into()), ..ThreadResult::default() },
+        Ok(CommandReply { index, sector_id, revision, outcome }) => ThreadResult {
+            index,
+            sector_id,
+            revision: Some(revision),
+            outcome: Some(outcome),
+            error: None,
+        },
+        Err(refusal) => ThreadResult {
+            index,
+            sector_id,
+            error: Some(refusal.into()),
+            ..ThreadResult::default()
+        },
     }
 }
 
@@ -191,14 +232,21 @@ fn read_bulk(verb: Verb, payload: &[u8]) -> Result<(CommandRequest, Selection), 
 }
 
 fn with_selection(request: CommandRequest) -> Result<(CommandRequest, Selection), ErrorKind> {
-    let selector = request.selector.as_ref().ok_or_else(|| ErrorKind::bad_request("a command to every worker needs a selector"));
-    let selection = selector.and_then(|selector: &Selector| selector.compile().map_err(ErrorKind::bad_request))?;
+    let selector = request
+        .selector
+        .as_ref()
+        .ok_or_else(|| ErrorKind::bad_request("a command to every worker needs a selector"));
+    let selection = selector
+        .and_then(|selector: &Selector| selector.compile().map_err(ErrorKind::bad_request))?;
     Ok((request, selection))
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ErrorKind> {
     if payload.len() > MAX_REQUEST_BYTES {
-        return Err(ErrorKind::bad_request(format!("{} bytes; a command has at most {MAX_REQUEST_BYTES}", payload.len())));
+        return Err(ErrorKind::bad_request(format!(
+            "{} bytes; a command has at most {MAX_REQUEST_BYTES}",
+            payload.len()
+        )));
     }
     decode(payload).map_err(ErrorKind::bad_request)
 }
@@ -219,9 +267,11 @@ async fn tell(
     match answer.await {
         Ok(answer) => answer,
         Err(_) => match ended(thread).await {
-            Some(why) => Err(ErrorKind::internal(format!("{why}: nobody knows how far the command came"))),
-            // The process ends, and nobody knows how far the command came: silence says so. A repeat after the next start
-            // is answered with what was done.
+            Some(why) => {
+                Err(ErrorKind::internal(format!("{why}: nobody knows how far the command came")))
+            }
+            // The process ends, and nobody knows how far the command came: silence says so. A
+            // repeat after the next start is answered with what was done.
             None => std::future::pending().await,
         },
     }

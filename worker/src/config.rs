@@ -1,6 +1,7 @@
 //! The worker's configuration: damocles's keys, and a `[nats]` section.
 //!
-//! - [`sealing`]: how a thread seals; [`hot`]: the file in its location that is read again before each job
+//! - [`sealing`]: how a thread seals; [`hot`]: the file in its location that is read again before
+//!   each job
 
 pub mod hot;
 pub mod sealing;
@@ -174,7 +175,12 @@ struct ThreadSection {
 
 impl Default for WorkerSection {
     fn default() -> Self {
-        WorkerSection { name: None, ping_interval: Duration::from_secs(10), grace: Duration::from_secs(10), local_pieces_dirs: vec![] }
+        WorkerSection {
+            name: None,
+            ping_interval: Duration::from_secs(10),
+            grace: Duration::from_secs(10),
+            local_pieces_dirs: vec![],
+        }
     }
 }
 
@@ -199,7 +205,8 @@ impl Config {
     /// Reads and checks a configuration file; returns what to warn about beside it.
     pub fn load(path: &Path) -> Result<(Config, Vec<String>), ConfigError> {
         let (file, warnings) = load::<File>(path, &known_keys())?;
-        let invalid = |error: String| ConfigError::Invalid { path: path.display().to_string(), error };
+        let invalid =
+            |error: String| ConfigError::Invalid { path: path.display().to_string(), error };
         Ok((Config::check(file).map_err(invalid)?, warnings))
     }
 
@@ -210,13 +217,23 @@ impl Config {
         let mut threads = Vec::with_capacity(file.sealing_thread.len());
         for (index, section) in file.sealing_thread.into_iter().enumerate() {
             let entry = format!("sealing_thread #{index} ({})", section.location.display());
-            threads.push(check_thread(section, &file.sealing).map_err(|error| format!("{entry}: {error}"))?);
+            threads.push(
+                check_thread(section, &file.sealing)
+                    .map_err(|error| format!("{entry}: {error}"))?,
+            );
         }
         let static_tree_d = static_tree_d(file.processors.remove("static_tree_d"))?;
-        let absolute =
-            |path: PathBuf| std::path::absolute(&path).map_err(|error| format!("worker.local_pieces_dirs: {}: {error}", path.display()));
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path)
+                .map_err(|error| format!("worker.local_pieces_dirs: {}: {error}", path.display()))
+        };
         let config = Config {
-            local_pieces_dirs: file.worker.local_pieces_dirs.into_iter().map(absolute).collect::<Result<_, _>>()?,
+            local_pieces_dirs: file
+                .worker
+                .local_pieces_dirs
+                .into_iter()
+                .map(absolute)
+                .collect::<Result<_, _>>()?,
             static_tree_d,
             name: file.worker.name,
             ping_interval: file.worker.ping_interval,
@@ -236,10 +253,17 @@ impl Config {
         }
         for plan in self.threads.iter().map(|thread| thread.hot.plan) {
             let needed = processors_needed(plan);
-            let needed = needed.ok_or_else(|| format!("this worker was built without the proofs, which plan {plan} needs"))?;
-            let missing: Vec<_> = needed.iter().filter(|stage| !self.processors.stages.contains_key(**stage)).collect();
+            let needed = needed.ok_or_else(|| {
+                format!("this worker was built without the proofs, which plan {plan} needs")
+            })?;
+            let missing: Vec<_> = needed
+                .iter()
+                .filter(|stage| !self.processors.stages.contains_key(**stage))
+                .collect();
             if !missing.is_empty() {
-                return Err(format!("this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"));
+                return Err(format!(
+                    "this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"
+                ));
             }
         }
         if self.threads.iter().any(|thread| !thread.sealing.ignore_proof_check) {
@@ -256,15 +280,22 @@ fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, 
     if sealing.disable_cc && !sealing.enable_deals {
         return Err("sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true".into());
     }
-    Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, common: common.clone(), own, has_file: true } })
+    Ok(ThreadConfig {
+        location,
+        sealing,
+        hot: HotConfig { plan, common: common.clone(), own, has_file: true },
+    })
 }
 
 fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> {
     let Some(table) = table else { return Ok(HashMap::new()) };
-    let files: BTreeMap<String, PathBuf> =
-        table.try_into().map_err(|error: toml::de::Error| format!("processors.static_tree_d: {}", error.message()))?;
+    let files: BTreeMap<String, PathBuf> = table.try_into().map_err(|error: toml::de::Error| {
+        format!("processors.static_tree_d: {}", error.message())
+    })?;
     let checked = files.into_iter().map(|(size, path)| {
-        let named = |error: String| format!("processors.static_tree_d: {size} = {}: {error}", path.display());
+        let named = |error: String| {
+            format!("processors.static_tree_d: {size} = {}: {error}", path.display())
+        };
         let bytes = bytes_of(&size).filter(|bytes| SealProofType::of_sector_size(*bytes).is_some());
         let bytes = bytes.ok_or_else(|| named(format!("{size:?} is no sector size")))?;
         let path = path.canonicalize().map_err(|error| named(error.to_string()))?;
@@ -278,7 +309,8 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(Config, Vec<String>), String> {
-        let (file, warnings) = shared_msgs::config::parse::<File>(text, "w.toml", &known_keys()).map_err(|error| error.to_string())?;
+        let (file, warnings) = shared_msgs::config::parse::<File>(text, "w.toml", &known_keys())
+            .map_err(|error| error.to_string())?;
         Config::check(file).map(|config| (config, warnings))
     }
 
@@ -325,26 +357,43 @@ mod tests {
         let (config, warnings) = check(text).unwrap();
         assert_eq!(config.processors.stages.len(), 2);
         for key in ["worker.rpc_server", "sector_manager", "sealing.request_task_max_retries"] {
-            assert!(warnings.iter().any(|warning| warning.contains(&format!("`{key}`"))), "{key}: {warnings:?}");
+            assert!(
+                warnings.iter().any(|warning| warning.contains(&format!("`{key}`"))),
+                "{key}: {warnings:?}"
+            );
         }
     }
 
     #[test]
     fn the_grace_of_a_stop_is_ten_seconds_or_what_is_configured() {
         assert_eq!(check("").unwrap().0.grace, Duration::from_secs(10));
-        assert_eq!(check("[worker]\ngrace = '2h'").unwrap().0.grace, Duration::from_secs(2 * 60 * 60));
+        assert_eq!(
+            check("[worker]\ngrace = '2h'").unwrap().0.grace,
+            Duration::from_secs(2 * 60 * 60)
+        );
     }
 
     #[test]
     fn what_cannot_work_is_refused_with_the_way_out() {
         let refused = |text: &str| check(text).expect_err("accepted");
-        assert!(refused("[sealing]\nmax_retrys = 1").contains("did you mean `sealing.max_retries`?"));
-        assert!(refused("[[sealing_thread]]\nlocation='a'\nsealing.disable_cc=true").contains("sealing_thread #0 (a)"));
+        assert!(
+            refused("[sealing]\nmax_retrys = 1").contains("did you mean `sealing.max_retries`?")
+        );
+        assert!(
+            refused("[[sealing_thread]]\nlocation='a'\nsealing.disable_cc=true")
+                .contains("sealing_thread #0 (a)")
+        );
         assert!(refused("[processors.static_tree_d]\n'2KiB'='./none'").contains("./none"));
         assert!(refused("[processors.static_tree_d]\n'3KiB'='.'").contains("3KiB"));
         assert!(refused("[[sealing_thread]]\nlocation='a'\nplan='snap'").contains("snapup"));
-        assert!(refused("[[sealing_thread]]\nlocation='a'\nsealing.allowed_sizes=['3GiB']").contains("3GiB"));
-        assert!(refused("[sealing]\nmax_retries='x'\n[[sealing_thread]]\nlocation='a'").contains("sealing_thread #0"));
+        assert!(
+            refused("[[sealing_thread]]\nlocation='a'\nsealing.allowed_sizes=['3GiB']")
+                .contains("3GiB")
+        );
+        assert!(
+            refused("[sealing]\nmax_retries='x'\n[[sealing_thread]]\nlocation='a'")
+                .contains("sealing_thread #0")
+        );
         assert!(refused("[[processors.c3]]\nbin='x'").contains("c3"));
         assert!(refused("[[processors.c2]]\nbin='x'\nconcurrent=0").contains("concurrent"));
         assert!(refused("[worker]\nping_interval='1ms'").contains("ping_interval"));

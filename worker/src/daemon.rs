@@ -1,4 +1,5 @@
-//! The worker's process: start-up in phases, each consuming the one before, and shutdown within a grace period.
+//! The worker's process: start-up in phases, each consuming the one before, and shutdown within a
+//! grace period.
 //!
 //! ```text
 //!  Opened (stores locked, names checked) -> Connected (NATS, now or later) -> Running -> stopped
@@ -59,7 +60,9 @@ pub enum StartError {
     #[error("the configuration has no [[sealing_thread]]: add one with its location")]
     NoThreads,
     /// Two threads share a location.
-    #[error("sealing_thread #{first} ({first_path}) and #{second} ({second_path}) are the same location: give each its own")]
+    #[error(
+        "sealing_thread #{first} ({first_path}) and #{second} ({second_path}) are the same location: give each its own"
+    )]
     SameLocation {
         /// Index of the first.
         first: usize,
@@ -71,13 +74,19 @@ pub enum StartError {
         second_path: String,
     },
     /// There is nothing to prove or unseal either.
-    #[error("the configuration has no [[attached]]: add the stores that have the sectors, or are to have them")]
+    #[error(
+        "the configuration has no [[attached]]: add the stores that have the sectors, or are to have them"
+    )]
     NoStore,
     /// Nothing can be kept.
-    #[error("no attached store can be written to: add an [[attached]] without readonly, or finished sectors have nowhere to go")]
+    #[error(
+        "no attached store can be written to: add an [[attached]] without readonly, or finished sectors have nowhere to go"
+    )]
     NoWritableStore,
     /// Two attached stores are one.
-    #[error("attached #{first} ({first_path}) and #{second} ({second_path}) are the same directory: remove one of them")]
+    #[error(
+        "attached #{first} ({first_path}) and #{second} ({second_path}) are the same directory: remove one of them"
+    )]
     SameStore {
         /// Position of the first.
         first: usize,
@@ -107,7 +116,9 @@ pub enum StartError {
         error: io::Error,
     },
     /// What directories were used before cannot be read.
-    #[error("{0}: it says which disk belongs where; if all of them are mounted, remove it, and it is made anew")]
+    #[error(
+        "{0}: it says which disk belongs where; if all of them are mounted, remove it, and it is made anew"
+    )]
     Places(io::Error),
     /// A thread's store cannot be used.
     #[error(transparent)]
@@ -137,8 +148,8 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Makes what is missing, checks, and locks the locations. What is remembered of them is in the state directory. A thread
-    /// whose store cannot be used does not keep the others from starting.
+    /// Makes what is missing, checks, and locks the locations. What is remembered of them is in the
+    /// state directory. A thread whose store cannot be used does not keep the others from starting.
     pub fn open(config: Config, state_directory: &Path) -> Result<Self, StartError> {
         if config.threads.is_empty() {
             return Err(StartError::NoThreads);
@@ -152,7 +163,11 @@ impl Opened {
     }
 
     /// Connects, now or as soon as NATS is there.
-    pub async fn connect(self, name: WorkerName, settings: NatsSettings) -> Result<Connected, StartError> {
+    pub async fn connect(
+        self,
+        name: WorkerName,
+        settings: NatsSettings,
+    ) -> Result<Connected, StartError> {
         let (client, link) = settings.connect_daemon(&format!("damocles-worker {name}")).await?;
         Ok(Connected { opened: self, name, settings, client, link })
     }
@@ -168,17 +183,26 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// Seals until `asked` says that the process is asked to stop. Asked once more, stages that run are given up at once.
+    /// Seals until `asked` says that the process is asked to stop. Asked once more, stages that run
+    /// are given up at once.
     pub async fn run(self, mut asked: impl AsyncFnMut() -> &'static str) -> Result<(), StartError> {
         let Connected { opened, name, settings, client, link } = self;
         let Opened { config, threads, places, outgoing, attached } = opened;
         let prefix = settings.prefix.clone();
-        let sector_manager =
-            Arc::new(NatsSectorManager { client: client.clone(), link: link.clone(), prefix: prefix.clone(), timeout: settings.timeout });
+        let sector_manager = Arc::new(NatsSectorManager {
+            client: client.clone(),
+            link: link.clone(),
+            prefix: prefix.clone(),
+            timeout: settings.timeout,
+        });
         let (tasks, mut ended) = Tasks::new();
         let reports = Reports::start(&tasks, name.to_string(), sector_manager.clone());
         // Of a location whose store is not open, somebody else may have the processors.
-        let opened: Vec<_> = threads.iter().filter(|place| place.opened.is_ok()).map(|place| place.location.clone()).collect();
+        let opened: Vec<_> = threads
+            .iter()
+            .filter(|place| place.opened.is_ok())
+            .map(|place| place.location.clone())
+            .collect();
         let processors = Processors::start(&tasks, &config.processors, &opened);
         let shared = Arc::new(Shared {
             worker: name.to_string(),
@@ -195,23 +219,35 @@ impl Connected {
         let own_store = Arc::new(OwnStore::new(stores.clone()));
         let worker_id = own_store.worker_id().await;
 
-        let opening = threads.into_iter().zip(config.threads).enumerate().map(|(index, (place, thread))| {
-            let Place { location, store, opened } = place;
-            let surroundings = Surroundings {
-                shared: shared.clone(),
-                steps: Arc::new(Driver),
-                tenure: seen_tenure.clone(),
-                reports: reports.clone(),
-                changed: changed.clone(),
-                clock: clock::system,
-                places: places.clone(),
-            };
-            Owner::open(index as u32, location, store, opened, thread, surroundings)
-        });
+        let opening =
+            threads.into_iter().zip(config.threads).enumerate().map(|(index, (place, thread))| {
+                let Place { location, store, opened } = place;
+                let surroundings = Surroundings {
+                    shared: shared.clone(),
+                    steps: Arc::new(Driver),
+                    tenure: seen_tenure.clone(),
+                    reports: reports.clone(),
+                    changed: changed.clone(),
+                    clock: clock::system,
+                    places: places.clone(),
+                };
+                Owner::open(index as u32, location, store, opened, thread, surroundings)
+            });
         let (owners, handles): (Vec<_>, Vec<_>) = join_all(opening).await.into_iter().unzip();
-        let beats = heartbeat::send_all(name.to_string(), config.ping_interval, shared.sector_manager.clone(), handles.clone());
+        let beats = heartbeat::send_all(
+            name.to_string(),
+            config.ping_interval,
+            shared.sector_manager.clone(),
+            handles.clone(),
+        );
         tasks.spawn("sends heartbeats", beats);
-        let worker = Arc::new(Worker::new(name, prefix.clone(), config.ping_interval, seen_tenure.clone(), handles));
+        let worker = Arc::new(Worker::new(
+            name,
+            prefix.clone(),
+            config.ping_interval,
+            seen_tenure.clone(),
+            handles,
+        ));
         own_store.note(worker.event(EventKind::WorkerStarted)).await;
         let mut threads = JoinSet::new();
         for owner in owners {
@@ -241,7 +277,12 @@ impl Connected {
             store_patience: settings.store_patience,
             worker_id,
         };
-        let bus = bus.start(&tasks, Commands { worker: worker.clone(), store: own_store.clone(), tenure: seen_tenure }, tenure, changed);
+        let bus = bus.start(
+            &tasks,
+            Commands { worker: worker.clone(), store: own_store.clone(), tenure: seen_tenure },
+            tenure,
+            changed,
+        );
 
         let fault = tokio::select! {
             signal = asked() => {
@@ -272,7 +313,9 @@ fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartE
         let spelled = store.location.display().to_string();
         let refused = |error| StartError::Initialise { path: spelled.clone(), error };
         // Its name follows from its path.
-        let mut attached = AttachedStore::attach(spelled.clone(), &store.location, store.readonly, places).map_err(refused)?;
+        let mut attached =
+            AttachedStore::attach(spelled.clone(), &store.location, store.readonly, places)
+                .map_err(refused)?;
         let canonical = attached.path.canonicalize().unwrap_or_else(|error| {
             // Whoever needs it waits for it.
             warn!(path = %attached.path.display(), %error, "an attached store is not there");
@@ -286,15 +329,20 @@ fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartE
         if let Some(first) = stores.iter().position(|earlier| earlier.name == attached.name) {
             return Err(StartError::SameStoreName { first, second, name: attached.name });
         }
-        attached.earlier_name = (store.name.is_none() && attached.name != spelled).then_some(spelled);
+        attached.earlier_name =
+            (store.name.is_none() && attached.name != spelled).then_some(spelled);
         stores.push(attached);
     }
     if stores.is_empty() {
         return Err(StartError::NoStore);
     }
     // A thread's own file may give it another plan than the worker's.
-    let plan = |thread: &ThreadConfig| thread.hot.read(&thread.location).map_or(thread.hot.plan, |(plan, _)| plan);
-    if stores.iter().all(|store| store.readonly) && config.threads.iter().any(|thread| plan(thread).persists()) {
+    let plan = |thread: &ThreadConfig| {
+        thread.hot.read(&thread.location).map_or(thread.hot.plan, |(plan, _)| plan)
+    };
+    if stores.iter().all(|store| store.readonly)
+        && config.threads.iter().any(|thread| plan(thread).persists())
+    {
         return Err(StartError::NoWritableStore);
     }
     Ok(stores)
@@ -304,11 +352,17 @@ fn locate(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
     let mut locations = Vec::with_capacity(threads.len());
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (second, thread) in threads.iter().enumerate() {
-        let refused = |error| StartError::Initialise { path: thread.location.display().to_string(), error };
+        let refused =
+            |error| StartError::Initialise { path: thread.location.display().to_string(), error };
         let location = Location::at(&thread.location).map_err(refused)?;
         if let Some(first) = seen.insert(location.canonical().map_err(refused)?, second) {
             let spelled = |index: usize| threads[index].location.display().to_string();
-            return Err(StartError::SameLocation { first, first_path: spelled(first), second, second_path: spelled(second) });
+            return Err(StartError::SameLocation {
+                first,
+                first_path: spelled(first),
+                second,
+                second_path: spelled(second),
+            });
         }
         locations.push(location);
     }
@@ -316,25 +370,45 @@ fn locate(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
 }
 
 // Side by side: a new store costs several syncs of its disk, and a worker may have tens of them.
-fn open_stores(locations: Vec<Location>, outgoing: &Arc<Outgoing>, places: &Places) -> Result<Vec<Place>, StoreError> {
-    let stores: Vec<_> = locations.iter().map(|location| Store::file(&location.store_file(), outgoing.clone())).collect();
+fn open_stores(
+    locations: Vec<Location>,
+    outgoing: &Arc<Outgoing>,
+    places: &Places,
+) -> Result<Vec<Place>, StoreError> {
+    let stores: Vec<_> = locations
+        .iter()
+        .map(|location| Store::file(&location.store_file(), outgoing.clone()))
+        .collect();
     let opened: Vec<_> = std::thread::scope(|scope| {
-        let opening: Vec<_> = locations.iter().zip(&stores).map(|(location, store)| scope.spawn(|| location.open(store, places))).collect();
+        let opening: Vec<_> = locations
+            .iter()
+            .zip(&stores)
+            .map(|(location, store)| scope.spawn(|| location.open(store, places)))
+            .collect();
         let ended = opening.into_iter().zip(&locations).map(|(opening, location)| {
             let path = location.store_file().display().to_string();
-            opening.join().unwrap_or_else(|_| Err(StoreError::Damaged { path, error: "opening it panicked".into() }))
+            opening.join().unwrap_or_else(|_| {
+                Err(StoreError::Damaged { path, error: "opening it panicked".into() })
+            })
         });
         ended.collect()
     });
-    let places = locations.into_iter().zip(stores).zip(opened).map(|((location, store), opened)| match opened {
-        // Nobody can be beside another process.
-        Err(in_use @ StoreError::InUse(_)) => Err(in_use),
-        opened => Ok(Place { location, store, opened }),
-    });
+    let places = locations.into_iter().zip(stores).zip(opened).map(
+        |((location, store), opened)| match opened {
+            // Nobody can be beside another process.
+            Err(in_use @ StoreError::InUse(_)) => Err(in_use),
+            opened => Ok(Place { location, store, opened }),
+        },
+    );
     places.collect()
 }
 
-async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>, grace: Duration, asked_again: impl Future<Output = &'static str>) {
+async fn stop_all(
+    mut threads: JoinSet<()>,
+    stop: &watch::Sender<Stop>,
+    grace: Duration,
+    asked_again: impl Future<Output = &'static str>,
+) {
     stop.send_replace(Stop::AtSafePoint);
     let all_ended = async { while threads.join_next().await.is_some() {} };
     let why = tokio::select! {
@@ -342,7 +416,12 @@ async fn stop_all(mut threads: JoinSet<()>, stop: &watch::Sender<Stop>, grace: D
         () = sleep(grace) => "the grace period is over",
         signal = asked_again => signal,
     };
-    warn!(threads = threads.len(), why, ?grace, "stages that still run are given up; the next start runs them again");
+    warn!(
+        threads = threads.len(),
+        why,
+        ?grace,
+        "stages that still run are given up; the next start runs them again"
+    );
     stop.send_replace(Stop::Now);
     while threads.join_next().await.is_some() {}
 }

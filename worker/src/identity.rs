@@ -80,7 +80,10 @@ impl Worker {
 
     fn standstill(&self) -> Option<Standstill> {
         let known = self.history_stands_still.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().map(|(since, why)| Standstill { elapsed_ms: since.elapsed().as_millis() as u64, why: why.clone() })
+        known.as_ref().map(|(since, why)| Standstill {
+            elapsed_ms: since.elapsed().as_millis() as u64,
+            why: why.clone(),
+        })
     }
 
     /// The longest time between two reports.
@@ -110,9 +113,11 @@ impl Worker {
 
     /// Its state now, with the next sequence number.
     pub fn snapshot(&self) -> WorkerSnapshot {
-        // The number is drawn before the threads are read, so that of two snapshots the later number has the later state.
+        // The number is drawn before the threads are read, so that of two snapshots the later
+        // number has the later state.
         let seq = self.seq.fetch_add(1, Ordering::SeqCst);
-        let threads: Vec<ThreadSnapshot> = self.threads.iter().map(|thread| thread.view.borrow().snapshot()).collect();
+        let threads: Vec<ThreadSnapshot> =
+            self.threads.iter().map(|thread| thread.view.borrow().snapshot()).collect();
         WorkerSnapshot {
             name: self.name.to_string(),
             instance_id: self.instance_id,
@@ -133,12 +138,13 @@ impl Worker {
     }
 }
 
-/// The name of a worker that has none configured: the local address of the route to the NATS server. Nothing is sent,
-/// so it works while NATS is down.
+/// The name of a worker that has none configured: the local address of the route to the NATS
+/// server. Nothing is sent, so it works while NATS is down.
 pub fn default_name(server: (String, u16)) -> Result<WorkerName, String> {
     let (host, port) = server;
     let route = || -> std::io::Result<std::net::IpAddr> {
-        let address = (host.as_str(), port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+        let address =
+            (host.as_str(), port).to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
         let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
         socket.connect(address)?;
         Ok(socket.local_addr()?.ip())
@@ -156,6 +162,10 @@ mod tests {
     #[test]
     fn without_a_name_a_worker_is_called_by_its_address() {
         assert_eq!(default_name(("127.0.0.1".into(), 4222)).unwrap().as_str(), "127.0.0.1");
-        assert!(default_name(("no.such.host.invalid".into(), 4222)).unwrap_err().contains("worker.name"));
+        assert!(
+            default_name(("no.such.host.invalid".into(), 4222))
+                .unwrap_err()
+                .contains("worker.name")
+        );
     }
 }

@@ -1,16 +1,19 @@
 //! The sealing worker. A tour, from the outside in:
 //!
 //! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up and shutdown
-//! - [`bus`]: the edge to NATS: snapshots and events out, commands in, questions to the sector manager
-//! - [`identity`]: who the worker is, and its snapshots; [`tenure`]: whether this process speaks for its name
+//! - [`bus`]: the edge to NATS: snapshots and events out, commands in, questions to the sector
+//!   manager
+//! - [`identity`]: who the worker is, and its snapshots; [`tenure`]: whether this process speaks
+//!   for its name
 //! - [`commands`]: requests in, answers out; [`publishing`]: what has happened, exactly once;
 //!   [`stillness`]: whether it goes on
 //! - [`thread`]: one task owns each sealing thread; what commands and failures mean for it
 //! - [`plan`]: one step of a plan at a time; [`stage`]: what is done in each state
 //! - [`sector_manager`]: what asking means for a thread
-//! - [`processor`]: who does the heavy work: the proofs library (crate `sealing-proofs`), or an external
-//!   process
-//! - [`store`]: what must not be lost; [`clock`]: the time of day; [`open_files`]: how many there may be
+//! - [`processor`]: who does the heavy work: the proofs library (crate `sealing-proofs`), or an
+//!   external process
+//! - [`store`]: what must not be lost; [`clock`]: the time of day; [`open_files`]: how many there
+//!   may be
 
 pub mod bus;
 pub mod cli;

@@ -15,7 +15,12 @@ fn main() -> ExitCode {
     let daemon = matches!(cli.command, Command::Daemon(_));
     // The proofs library is talkative, and the link's state is logged by us, once per outage.
     let seals = daemon || matches!(cli.command, Command::Processor(_));
-    let log = if seals { "info,filecoin_proofs=warn,storage_proofs=warn,async_nats=off" } else { "warn,async_nats=off" };
-    let mut runtime = if daemon { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let log = if seals {
+        "info,filecoin_proofs=warn,storage_proofs=warn,async_nats=off"
+    } else {
+        "warn,async_nats=off"
+    };
+    let mut runtime =
+        if daemon { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     shared_msgs::cli::run(log, &mut runtime, || run(&cli.nats, cli.command))
 }

@@ -1,5 +1,5 @@
-//! How many files this process may have open. Tens of threads with the proofs library need more than the 1,024 that a login
-//! shell grants; the hard limit is what the machine's owner has set.
+//! How many files this process may have open. Tens of threads with the proofs library need more
+//! than the 1,024 that a login shell grants; the hard limit is what the machine's owner has set.
 //!
 //! Decision 042 in `docs/decisions`.
 
@@ -11,7 +11,8 @@ use rustix::{
 };
 use tracing::{info, warn};
 
-// What Linux grants at most by default (fs.nr_open); without any limit some programs would walk through all of them.
+// What Linux grants at most by default (fs.nr_open); without any limit some programs would walk
+// through all of them.
 const ENOUGH: u64 = 1 << 20;
 
 /// Raises the soft limit to the hard one; the processes that are started from here have it too.
@@ -32,7 +33,8 @@ fn raised(limit: &Rlimit) -> Option<Rlimit> {
     is_lower.then_some(Rlimit { current: Some(most), maximum: limit.maximum })
 }
 
-/// Whether the process is about to run out of them: what fails now may have failed for that, whatever it says.
+/// Whether the process is about to run out of them: what fails now may have failed for that,
+/// whatever it says.
 pub fn are_short() -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return false };
     match fs::read_dir("/proc/self/fd") {
@@ -52,7 +54,8 @@ mod tests {
 
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one_and_never_lowered() {
-        let raise = |current, maximum| raised(&Rlimit { current, maximum }).and_then(|limit| limit.current);
+        let raise =
+            |current, maximum| raised(&Rlimit { current, maximum }).and_then(|limit| limit.current);
         assert_eq!(raise(Some(64), Some(4096)), Some(4096));
         assert_eq!(raise(Some(64), None), Some(ENOUGH));
         assert_eq!(raise(Some(64), Some(1 << 30)), Some(ENOUGH));

@@ -1,8 +1,9 @@
-//! What moves a job through its plan. The tables of states are in [`shared_msgs::plan`]; here is what they mean for a
-//! thread's record.
+//! What moves a job through its plan. The tables of states are in [`shared_msgs::plan`]; here is
+//! what they mean for a thread's record.
 //!
 //! - one module for each plan: what its states need
-//! - [`inputs`]: what that means: where a thread can be resumed, and what is forgotten on the way back
+//! - [`inputs`]: what that means: where a thread can be resumed, and what is forgotten on the way
+//!   back
 //! - [`allocate`]: asking for a job; [`end`]: reporting one that has ended
 //! - [`driver`]: one step of a plan: asks for a job, runs a stage, or ends one
 

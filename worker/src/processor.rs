@@ -1,4 +1,5 @@
-//! Who runs the heavy part of a stage: the proofs library inside the worker, or an external process.
+//! Who runs the heavy part of a stage: the proofs library inside the worker, or an external
+//! process.
 //!
 //! ```text
 //!  stage -> Processors::run(task) -> limits.rs   a slot, and the time since the stage's last start
@@ -6,9 +7,10 @@
 //!              |      `-----> external.rs         one processor: its process (child.rs), over protocol.rs
 //!              +-> builtin.rs                     none is: the proofs library, on a blocking thread
 //! ```
-//! [`task`] holds what goes in and comes out, [`settings`] the configuration, [`placement`] and [`cgroup`] where a child
-//! runs, [`daemons`] the programs that run beside. [`groups`] ends what an earlier run of the worker has left, over
-//! [`processes`]. [`own`] is the other end: the worker's program as a processor.
+//! [`task`] holds what goes in and comes out, [`settings`] the configuration, [`placement`] and
+//! [`cgroup`] where a child runs, [`daemons`] the programs that run beside. [`groups`] ends what an
+//! earlier run of the worker has left, over [`processes`]. [`own`] is the other end: the worker's
+//! program as a processor.
 
 #[cfg(feature = "builtin-proofs")]
 pub mod builtin;
@@ -43,15 +45,18 @@ use self::{
     limits::Limits,
     pool::Pool,
     settings::ProcessorsConfig,
-    task::{AddPieces, C1, C2, Pc1, Pc2, SnapEncode, SnapProve, SynthProof, Transfer, TreeD, Unseal, WindowPost},
+    task::{
+        AddPieces, C1, C2, Pc1, Pc2, SnapEncode, SnapProve, SynthProof, Transfer, TreeD, Unseal,
+        WindowPost,
+    },
 };
 use crate::{
     store::location::Location,
     thread::{activity::Activity, failure::Failure},
 };
 
-/// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside the worker, which a
-/// build without proofs cannot.
+/// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside
+/// the worker, which a build without proofs cannot.
 pub const STAGES: [&str; 12] = [
     AddPieces::STAGE,
     TreeD::STAGE,
@@ -67,7 +72,8 @@ pub const STAGES: [&str; 12] = [
     WindowPost::STAGE,
 ];
 
-/// How long children may take to end with the worker; longer than any of them is given before it is killed.
+/// How long children may take to end with the worker; longer than any of them is given before it is
+/// killed.
 const STOP: Duration = child::GRACE.saturating_add(Duration::from_secs(5));
 
 /// One kind of heavy work.
@@ -90,8 +96,9 @@ pub struct Processors {
 }
 
 impl Processors {
-    /// Starts the external processors and the daemons, as soon as nothing lives any more of what an earlier worker has
-    /// started. The stores of these locations must be open: so that worker has ended.
+    /// Starts the external processors and the daemons, as soon as nothing lives any more of what an
+    /// earlier worker has started. The stores of these locations must be open: so that worker has
+    /// ended.
     pub fn start(tasks: &Tasks, config: &ProcessorsConfig, locations: &[Location]) -> Self {
         let (stop, stopped) = watch::channel(false);
         // Found now: later the file may have been replaced by a newer one.
@@ -105,15 +112,16 @@ impl Processors {
         Processors { limits: Limits::new(config), pool, groups, stop }
     }
 
-    /// Waits until nothing lives any more of what an earlier worker has started: it may write into the same sectors. Can
-    /// be interrupted.
+    /// Waits until nothing lives any more of what an earlier worker has started: it may write into
+    /// the same sectors. Can be interrupted.
     pub async fn cleared(&self, activity: &Activity) {
         if !self.groups.are_cleared() {
             activity.wait("the end of an earlier run's processes", self.groups.cleared()).await;
         }
     }
 
-    /// Runs a task wherever the configuration says, as soon as it allows. Waiting for that can be interrupted.
+    /// Runs a task wherever the configuration says, as soon as it allows. Waiting for that can be
+    /// interrupted.
     pub async fn run<T: Task>(&self, task: T, activity: &Activity) -> Result<T::Output, Failure> {
         let _slot = self.limits.slot(T::STAGE, activity).await;
         let turn = self.limits.turn(T::STAGE, activity).await;
@@ -139,7 +147,9 @@ impl Processors {
 async fn run_builtin<T: Task>(task: T) -> Result<T::Output, Failure> {
     match tokio::task::spawn_blocking(move || task.run_builtin()).await {
         Ok(result) => result,
-        Err(error) => Err(Failure::told(format!("{} failed inside the proofs library: {error}", T::STAGE))),
+        Err(error) => {
+            Err(Failure::told(format!("{} failed inside the proofs library: {error}", T::STAGE)))
+        }
     }
 }
 
@@ -157,7 +167,8 @@ mod tests {
         let tasks = Tasks::new().0;
         let earlier = Groups::new(&tasks, &locations);
         earlier.cleared().await;
-        let mut left = Command::new("sleep").arg("60").env(groups::MARK, earlier.mark()).spawn().unwrap();
+        let mut left =
+            Command::new("sleep").arg("60").env(groups::MARK, earlier.mark()).spawn().unwrap();
         let process = Process::find(left.id().try_into().unwrap()).unwrap();
         while process.variable(groups::MARK).is_none() {
             tokio::task::yield_now().await;
@@ -167,7 +178,10 @@ mod tests {
         let activity = Activity::begin();
         let mut waiting = Box::pin(processors.cleared(&activity));
         assert!(futures::poll!(&mut waiting).is_pending() && process.lives());
-        assert_eq!(activity.now().kind, Kind::Waiting { reason: "the end of an earlier run's processes".into() });
+        assert_eq!(
+            activity.now().kind,
+            Kind::Waiting { reason: "the end of an earlier run's processes".into() }
+        );
         waiting.await;
         assert!(!process.lives());
         let mut at_once = Box::pin(processors.cleared(&activity));

@@ -1,12 +1,14 @@
-//! Publishing what has happened, exactly once: one event at a time, each only behind the last one of this worker in the
-//! stream. After any doubt, and at the start, the stream itself says what it has.
+//! Publishing what has happened, exactly once: one event at a time, each only behind the last one
+//! of this worker in the stream. After any doubt, and at the start, the stream itself says what it
+//! has.
 //!
 //! ```text
 //!  outboxes of all threads --> first one --> append after sequence s --> stored: s + 1, next one
 //!      ^                                             |
 //!      +--- those the stream has are taken out <-----+ no answer, or refused: read what came after s
 //! ```
-//! A store that cannot be read or written holds up its own events only: it is left out until it can be read.
+//! A store that cannot be read or written holds up its own events only: it is left out until it can
+//! be read.
 //!
 //! Decisions 007, 008 in `docs/decisions`.
 
@@ -42,7 +44,8 @@ pub trait EventStream: Send + Sync {
     fn last(&self) -> BoxFuture<'_, Result<u64, String>>;
     /// The first one after a sequence, with its own.
     fn after(&self, sequence: u64) -> BoxFuture<'_, Result<Option<(u64, EventId)>, String>>;
-    /// Stores an event if the last one has this sequence. Returns its own. Any error leaves open whether it was stored.
+    /// Stores an event if the last one has this sequence. Returns its own. Any error leaves open
+    /// whether it was stored.
     fn append<'a>(&'a self, last: u64, event: &'a Event) -> BoxFuture<'a, Result<u64, String>>;
 }
 
@@ -96,7 +99,11 @@ impl EventPublisher {
         let mut delay = FIRST_DELAY;
         loop {
             // Without a lease there is no stream either.
-            if tenure.wait_for(|tenure| tenure.may_act(Instant::now()) && tenure.epoch().is_some()).await.is_err() {
+            if tenure
+                .wait_for(|tenure| tenure.may_act(Instant::now()) && tenure.epoch().is_some())
+                .await
+                .is_err()
+            {
                 return;
             }
             failpoint::reach("task", "events");
@@ -152,7 +159,9 @@ impl EventPublisher {
     }
 
     fn note_published(&self) {
-        self.progress.send_modify(|progress| *progress = Progress { published: progress.published + 1, trouble: None });
+        self.progress.send_modify(|progress| {
+            *progress = Progress { published: progress.published + 1, trouble: None }
+        });
     }
 
     // Until something is in doubt.
@@ -232,10 +241,11 @@ impl EventPublisher {
         Ok(Ok(true))
     }
 
-    // Takes out of the outboxes what the stream has; returns its last sequence, and the stores that could be read.
+    // Takes out of the outboxes what the stream has; returns its last sequence, and the stores that
+    // could be read.
     async fn settle(&self, stream: &dyn EventStream) -> Result<(u64, Vec<Settled<'_>>), Trouble> {
-        // Asked before the outboxes are read: whatever is stored up to here was in one of them before, also if a copy of this
-        // worker's disks has stored it.
+        // Asked before the outboxes are read: whatever is stored up to here was in one of them
+        // before, also if a copy of this worker's disks has stored it.
         let last = stream.last().await?;
         let mut settled = vec![];
         let mut waiting: HashMap<EventId, (&Store, u64)> = HashMap::new();

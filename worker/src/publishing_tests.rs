@@ -6,7 +6,8 @@ use shared_msgs::event::EventKind;
 use super::*;
 use crate::store::failing_disk::FailingDisk;
 
-/// A stream in memory that loses as many answers as it is told to, after it has stored what it was given.
+/// A stream in memory that loses as many answers as it is told to, after it has stored what it was
+/// given.
 #[derive(Default)]
 struct Stream {
     events: Mutex<Vec<Event>>,
@@ -20,7 +21,12 @@ impl EventStream for Stream {
     }
 
     fn after(&self, sequence: u64) -> BoxFuture<'_, Result<Option<(u64, EventId)>, String>> {
-        let next = self.events.lock().unwrap().get(sequence as usize).map(|event| (sequence + 1, event.id));
+        let next = self
+            .events
+            .lock()
+            .unwrap()
+            .get(sequence as usize)
+            .map(|event| (sequence + 1, event.id));
         Box::pin(async move { Ok(next) })
     }
 
@@ -40,12 +46,25 @@ impl EventStream for Stream {
     }
 }
 
-fn publisher(stores: Vec<Store>, outgoing: Arc<Outgoing>, tenure: &watch::Sender<Tenure>) -> EventPublisher {
-    EventPublisher { stores, outgoing, tenure: tenure.subscribe(), instance_id: Id::NIL, progress: watch::Sender::default() }
+fn publisher(
+    stores: Vec<Store>,
+    outgoing: Arc<Outgoing>,
+    tenure: &watch::Sender<Tenure>,
+) -> EventPublisher {
+    EventPublisher {
+        stores,
+        outgoing,
+        tenure: tenure.subscribe(),
+        instance_id: Id::NIL,
+        progress: watch::Sender::default(),
+    }
 }
 
 fn held() -> watch::Sender<Tenure> {
-    watch::Sender::new(Tenure::Held { epoch: 7, until: Some(Instant::now() + Duration::from_secs(3600)) })
+    watch::Sender::new(Tenure::Held {
+        epoch: 7,
+        until: Some(Instant::now() + Duration::from_secs(3600)),
+    })
 }
 
 fn store(outgoing: &Arc<Outgoing>) -> Store {
@@ -71,7 +90,8 @@ fn stored(stream: &Stream) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn each_event_is_stored_once_however_many_answers_are_lost() {
-    let (stream, outgoing, tenure) = (Stream { lose: Mutex::new(3), ..Stream::default() }, Arc::default(), held());
+    let (stream, outgoing, tenure) =
+        (Stream { lose: Mutex::new(3), ..Stream::default() }, Arc::default(), held());
     let one = store(&outgoing);
     note(&one, 1..=5).await;
     let publisher = publisher(vec![one.clone()], outgoing, &tenure);
@@ -100,7 +120,8 @@ async fn what_a_crash_brought_back_into_the_outbox_is_found_in_the_stream() {
     assert_eq!(stored(&stream), [0, 1, 0, 12]);
 }
 
-/// A stream into which a copy of the worker's disk stores an event while it is asked for its last one.
+/// A stream into which a copy of the worker's disk stores an event while it is asked for its last
+/// one.
 struct Shared<'a> {
     stream: &'a Stream,
     store: &'a Store,
@@ -173,7 +194,8 @@ async fn nothing_is_published_without_the_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_work_holds_up_no_other_and_its_events_are_published_once_it_does() {
-    let (stream, outgoing, tenure, disk) = (Stream::default(), Arc::default(), held(), FailingDisk::default());
+    let (stream, outgoing, tenure, disk) =
+        (Stream::default(), Arc::default(), held(), FailingDisk::default());
     let backend = disk.clone();
     let failing = Store::in_memory(move || backend.clone(), Arc::clone(&outgoing)).unwrap();
     let other = store(&outgoing);

@@ -1,5 +1,5 @@
-//! Asking the sector manager. The bus is behind [`SectorManager`]; here is what asking means for a thread: it waits
-//! until somebody answers, and a refusal is a failure of its stage.
+//! Asking the sector manager. The bus is behind [`SectorManager`]; here is what asking means for a
+//! thread: it waits until somebody answers, and a refusal is a failure of its stage.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,9 +19,13 @@ const LAST_DELAY: Duration = Duration::from_secs(5);
 
 /// The way to the sector manager.
 pub trait SectorManager: Send + Sync {
-    /// Sends one request and returns the answer's bytes. An error means that nobody answered: the question may be
-    /// asked again. Waits while the way is known to be cut.
-    fn ask<'a>(&'a self, method: &'static str, body: Vec<u8>) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>>;
+    /// Sends one request and returns the answer's bytes. An error means that nobody answered: the
+    /// question may be asked again. Waits while the way is known to be cut.
+    fn ask<'a>(
+        &'a self,
+        method: &'static str,
+        body: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>>;
 }
 
 /// Nobody answered.
@@ -30,13 +34,19 @@ pub trait SectorManager: Send + Sync {
 pub struct Unavailable(pub String);
 
 /// Asks until it is answered. While it waits, the thread shows as waiting for the sector manager.
-pub async fn ask<Q: SealerRequest>(manager: &Arc<dyn SectorManager>, activity: &Activity, request: &Q) -> Result<Q::Reply, Failure> {
+pub async fn ask<Q: SealerRequest>(
+    manager: &Arc<dyn SectorManager>,
+    activity: &Activity,
+    request: &Q,
+) -> Result<Q::Reply, Failure> {
     let asking = async {
         let mut delay = FIRST_DELAY;
         loop {
             match ask_once(manager, request).await {
                 Ok(answer) => return answer,
-                Err(Unavailable(why)) => debug!(method = Q::METHOD, why, "the sector manager does not answer"),
+                Err(Unavailable(why)) => {
+                    debug!(method = Q::METHOD, why, "the sector manager does not answer")
+                }
             }
             // Jitter: many threads must not ask in step.
             tokio::time::sleep(delay.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
@@ -47,7 +57,10 @@ pub async fn ask<Q: SealerRequest>(manager: &Arc<dyn SectorManager>, activity: &
 }
 
 /// Asks once. The outer error means that nobody answered, the inner one that it was refused.
-pub async fn ask_once<Q: SealerRequest>(manager: &Arc<dyn SectorManager>, request: &Q) -> Result<Result<Q::Reply, Failure>, Unavailable> {
+pub async fn ask_once<Q: SealerRequest>(
+    manager: &Arc<dyn SectorManager>,
+    request: &Q,
+) -> Result<Result<Q::Reply, Failure>, Unavailable> {
     let body = match Encoding::Msgpack.encode(request) {
         Ok(body) => body,
         Err(error) => return Ok(Err(Failure::critical(format!("request {}: {error}", Q::METHOD)))),
@@ -62,17 +75,28 @@ pub(crate) fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, F
     struct Refusal {
         error: Option<ErrorBody>,
     }
-    let unreadable = |error| Failure::temporary(format!("the sector manager's answer to {} cannot be read: {error}", Q::METHOD));
-    let Some(ErrorBody { kind, message }) = decode::<Refusal>(answer).map_err(unreadable)?.error else {
-        return decode::<SealerReply<Q::Reply>>(answer).map(|reply| reply.result).map_err(unreadable);
+    let unreadable = |error| {
+        Failure::temporary(format!(
+            "the sector manager's answer to {} cannot be read: {error}",
+            Q::METHOD
+        ))
+    };
+    let Some(ErrorBody { kind, message }) = decode::<Refusal>(answer).map_err(unreadable)?.error
+    else {
+        return decode::<SealerReply<Q::Reply>>(answer)
+            .map(|reply| reply.result)
+            .map_err(unreadable);
     };
     let named = format!("sector manager, {}: {message}", Q::METHOD);
     Err(match kind {
         // It was removed, or given to another worker.
         ErrorKind::JobNotFound { .. } => Failure::lost(format!("sector manager: {message}")),
-        ErrorKind::SectorNotFound { .. } => Failure::permanent(format!("sector manager: {message}")),
+        ErrorKind::SectorNotFound { .. } => {
+            Failure::permanent(format!("sector manager: {message}"))
+        }
         ErrorKind::Internal { .. } => Failure::temporary(named),
-        // The same question gets the same answer, whatever a kind means that only a newer version knows.
+        // The same question gets the same answer, whatever a kind means that only a newer version
+        // knows.
         _ => Failure::permanent(named),
     })
 }
@@ -88,9 +112,15 @@ mod tests {
     fn refusals_and_garbage_are_failures_of_the_stage() {
         let level = |bytes: &[u8]| read_answer::<PollProofState>(bytes).unwrap_err().level;
         let refusal = |kind| serde_json::to_vec(&ErrorReply::from(kind)).unwrap();
-        assert_eq!(level(&refusal(ErrorKind::SectorNotFound { sector: "s-t01-1".into() })), Level::Permanent);
+        assert_eq!(
+            level(&refusal(ErrorKind::SectorNotFound { sector: "s-t01-1".into() })),
+            Level::Permanent
+        );
         assert_eq!(level(&refusal(ErrorKind::bad_request("x"))), Level::Permanent);
-        assert_eq!(level(br#"{"error":{"kind":"on_holiday","message":"back on Monday"}}"#), Level::Permanent);
+        assert_eq!(
+            level(br#"{"error":{"kind":"on_holiday","message":"back on Monday"}}"#),
+            Level::Permanent
+        );
         assert_eq!(level(&refusal(ErrorKind::JobNotFound { job: "x".into() })), Level::Lost);
         assert_eq!(level(&refusal(ErrorKind::internal("x"))), Level::Temporary);
         assert_eq!(level(b"garbage"), Level::Temporary);

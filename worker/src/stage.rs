@@ -1,5 +1,5 @@
-//! What a thread does in each state: one file for each part of a sector's way, each stage a function that reads the
-//! [`Job`], does its work, and returns what it yielded as a [`Done`].
+//! What a thread does in each state: one file for each part of a sector's way, each stage a
+//! function that reads the [`Job`], does its work, and returns what it yielded as a [`Done`].
 //!
 //! ```text
 //!  sealer, niporep: deals -> add_pieces -> tree_d -> ticket -> pc1 -> pc2 (-> synthetic) -> pre_commit -> persist -> seed
@@ -9,9 +9,9 @@
 //!  unseal:          unseal (get the piece out, bring it where it is wanted)
 //!  wdpost:          window_post (prove, submit)
 //! ```
-//! A stage changes no state: its caller commits what it returns. It may be killed anywhere and is then run again from
-//! its beginning, so it first clears what an earlier run may have left half-made; only PC1 keeps what it knows to be whole
-//! ([`layers`]).
+//! A stage changes no state: its caller commits what it returns. It may be killed anywhere and is
+//! then run again from its beginning, so it first clears what an earlier run may have left
+//! half-made; only PC1 keeps what it knows to be whole ([`layers`]).
 //!
 //! Decision 013 in `docs/decisions`.
 
@@ -100,8 +100,8 @@ pub struct Job<'a> {
 /// What a stage yielded.
 #[derive(Debug)]
 pub struct Done {
-    /// What happened, in the words of the plan's table; `None` when the stage has only noted something in the sector, and is
-    /// to be run again.
+    /// What happened, in the words of the plan's table; `None` when the stage has only noted
+    /// something in the sector, and is to be run again.
     pub event: Option<Event>,
     /// The sector with what the stage yielded.
     pub sector: Sector,
@@ -112,11 +112,23 @@ pub struct Done {
 /// Whether a stage computes or moves data: one in which a process can die by its own work.
 pub fn is_heavy(stage: Stage) -> bool {
     match stage {
-        Stage::AddPieces | Stage::TreeD | Stage::Pc1 | Stage::Pc2 | Stage::SyntheticPoRep | Stage::C1 | Stage::C2 => true,
-        Stage::PrepareForSnapup | Stage::SnapEncode | Stage::SnapProve | Stage::PersistFiles => true,
+        Stage::AddPieces
+        | Stage::TreeD
+        | Stage::Pc1
+        | Stage::Pc2
+        | Stage::SyntheticPoRep
+        | Stage::C1
+        | Stage::C2 => true,
+        Stage::PrepareForSnapup | Stage::SnapEncode | Stage::SnapProve | Stage::PersistFiles => {
+            true
+        }
         Stage::Unseal | Stage::UploadPiece | Stage::WindowPost => true,
         Stage::AcquireDeals | Stage::AssignTicket | Stage::WaitSeed => false,
-        Stage::SubmitPreCommit | Stage::WaitPcLanded | Stage::SubmitPersisted | Stage::SubmitProof | Stage::WaitProofLanded => false,
+        Stage::SubmitPreCommit
+        | Stage::WaitPcLanded
+        | Stage::SubmitPersisted
+        | Stage::SubmitProof
+        | Stage::WaitProofLanded => false,
         Stage::SubmitSnapupProof | Stage::SubmitWindowPost => false,
     }
 }
@@ -147,7 +159,9 @@ pub async fn run(stage: Stage, job: &Job<'_>) -> Result<Done, Failure> {
         Stage::SubmitSnapupProof => snap::submit(job).await,
         Stage::Unseal => unseal::run(job).await,
         Stage::UploadPiece => unseal::upload(job).await,
-        Stage::WindowPost | Stage::SubmitWindowPost => Err(Failure::critical(format!("stage {stage} is of no sector"))),
+        Stage::WindowPost | Stage::SubmitWindowPost => {
+            Err(Failure::critical(format!("stage {stage} is of no sector")))
+        }
     }
 }
 
@@ -158,14 +172,19 @@ impl Job<'_> {
 
     fn proof_name(&self) -> Result<String, Failure> {
         let proof = self.sector.allocated.proof_type;
-        proof
-            .name()
-            .ok_or_else(|| Failure::permanent(format!("the sector manager named seal proof type {}, which does not exist", proof.0)))
+        proof.name().ok_or_else(|| {
+            Failure::permanent(format!(
+                "the sector manager named seal proof type {}, which does not exist",
+                proof.0
+            ))
+        })
     }
 
     fn sector_size(&self) -> Result<u64, Failure> {
         let proof = self.sector.allocated.proof_type;
-        proof.sector_size().ok_or_else(|| Failure::permanent(format!("seal proof type {} has no sector size", proof.0)))
+        proof.sector_size().ok_or_else(|| {
+            Failure::permanent(format!("seal proof type {} has no sector size", proof.0))
+        })
     }
 
     fn done(&self, event: Event, change: impl FnOnce(&mut Sector)) -> Result<Done, Failure> {
@@ -190,9 +209,16 @@ impl Job<'_> {
         self.activity.wait(reason, tokio::time::sleep(self.sealing.rpc_polling_interval)).await;
     }
 
-    // Whether the stage is about the data that the sector gets later, or the data that it is sealed with.
+    // Whether the stage is about the data that the sector gets later, or the data that it is sealed
+    // with.
     fn is_for_upgrade(&self) -> bool {
-        let upgrading = [State::SealedChecked, State::SnapPieceAdded, State::SnapTreeDBuilt, State::SnapEncoded, State::SnapDone];
+        let upgrading = [
+            State::SealedChecked,
+            State::SnapPieceAdded,
+            State::SnapTreeDBuilt,
+            State::SnapEncoded,
+            State::SnapDone,
+        ];
         self.plan == Plan::Snapup || (self.plan == Plan::Rebuild && upgrading.contains(&self.state))
     }
 
@@ -204,15 +230,24 @@ impl Job<'_> {
     fn local(&self, kind: Kind) -> ReplicaFiles {
         let files = &self.files;
         match kind {
-            Kind::Sealed => ReplicaFiles { replica: files.sealed.clone(), cache: files.cache.clone() },
-            Kind::Update => ReplicaFiles { replica: files.update.clone(), cache: files.update_cache.clone() },
+            Kind::Sealed => {
+                ReplicaFiles { replica: files.sealed.clone(), cache: files.cache.clone() }
+            }
+            Kind::Update => {
+                ReplicaFiles { replica: files.update.clone(), cache: files.update_cache.clone() }
+            }
         }
     }
 
     // The attached store of that name, if it is really there.
     async fn store_named(&self, name: &str) -> Result<AttachedStore, Failure> {
         let store = AttachedStore::named(&self.shared.attached, name);
-        let unknown = || Failure::permanent(format!("{} is in store {name:?}, which is not attached: add it to [[attached]]", self.id()));
+        let unknown = || {
+            Failure::permanent(format!(
+                "{} is in store {name:?}, which is not attached: add it to [[attached]]",
+                self.id()
+            ))
+        };
         let store = store.ok_or_else(unknown)?.clone();
         on_disk(move || store.check_present().map(|()| store)).await
     }
@@ -225,12 +260,13 @@ impl Job<'_> {
 
     // Refuses a stage for which the thread's location has no room.
     async fn require_sectors(&self, sectors: u64) -> Result<(), Failure> {
-        let (bytes, path) = (self.bytes_of(sectors)?, self.files.unsealed.parent().map(PathBuf::from));
+        let (bytes, path) =
+            (self.bytes_of(sectors)?, self.files.unsealed.parent().map(PathBuf::from));
         on_disk(move || path.map_or(Ok(()), |path| require_space(&path, bytes))).await
     }
 
-    // Makes the vanilla proofs of a seed that stands for any, and throws them away: a replica that cannot be proven is
-    // found before anybody relies on it.
+    // Makes the vanilla proofs of a seed that stands for any, and throws them away: a replica that
+    // cannot be proven is found before anybody relies on it.
     async fn check_replica(&self, replica: Replica) -> Result<(), Failure> {
         let seed = replica.ticket;
         self.shared.processors.run(C1 { replica, seed }, self.activity).await.map(drop)
@@ -238,12 +274,15 @@ impl Job<'_> {
 
     async fn output(&self, blob: Blob) -> Result<Opaque, Failure> {
         let bytes = self.store.output(blob).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Failure::critical(format!("stored {blob:?}: {error}")))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::critical(format!("stored {blob:?}: {error}")))
     }
 
     fn piece_infos(&self) -> Result<Vec<PieceInfo>, Failure> {
-        let pieces = if self.is_for_upgrade() { &self.upgrade()?.pieces } else { &self.sector.pieces };
-        let info = |piece: &PieceCommitment| PieceInfo { commitment: piece.commitment, size: piece.size };
+        let pieces =
+            if self.is_for_upgrade() { &self.upgrade()?.pieces } else { &self.sector.pieces };
+        let info =
+            |piece: &PieceCommitment| PieceInfo { commitment: piece.commitment, size: piece.size };
         Ok(field(pieces, "pieces")?.iter().map(info).collect())
     }
 
@@ -258,7 +297,11 @@ impl Job<'_> {
             prover_id: prover_id(self.id().miner),
             sector_id: self.id().number,
             ticket: field(&self.sector.ticket, "ticket")?.ticket.0,
-            pre_commit: Pc2Output { registered_proof: self.proof_name()?, comm_r, comm_d: *field(&self.sector.comm_d, "commD")? },
+            pre_commit: Pc2Output {
+                registered_proof: self.proof_name()?,
+                comm_r,
+                comm_d: *field(&self.sector.comm_d, "commD")?,
+            },
             piece_infos: self.piece_infos()?,
         })
     }
@@ -269,9 +312,11 @@ fn field<'a, T>(field: &'a Option<T>, name: &str) -> Result<&'a T, Failure> {
     field.as_ref().ok_or_else(|| Failure::critical(format!("the sector's record has no {name}")))
 }
 
-/// Runs file work on a blocking thread. A full disk or a store that is gone may be there again: such failures are
-/// temporary.
-pub async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Failure> {
+/// Runs file work on a blocking thread. A full disk or a store that is gone may be there again:
+/// such failures are temporary.
+pub async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(Failure::temporary),
         Err(error) => Err(Failure::critical(error)),

@@ -1,5 +1,5 @@
-//! Whether the worker's history stands still: events wait, NATS is there, and none of them gets through. The worker warns,
-//! and its reports say so.
+//! Whether the worker's history stands still: events wait, NATS is there, and none of them gets
+//! through. The worker warns, and its reports say so.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,8 @@ struct Stillness {
 }
 
 impl Stillness {
-    // Whether events wait that should go out, how many have gone out, and so since when none has although some should.
+    // Whether events wait that should go out, how many have gone out, and so since when none has
+    // although some should.
     fn look(&mut self, waits: bool, published: u64, now: Instant) -> Option<Instant> {
         let goes_on = !waits || published != self.published;
         self.published = published;
@@ -48,17 +49,22 @@ pub async fn watch(
     let (mut stillness, mut announcer) = (Stillness::default(), Announcer::default());
     loop {
         sleep(patience / 12).await;
-        let should_go_out =
-            matches!(*link.borrow(), Link::Up(_)) && !matches!(*events.tenure.borrow(), Tenure::StandingBy | Tenure::Unleased);
+        let should_go_out = matches!(*link.borrow(), Link::Up(_))
+            && !matches!(*events.tenure.borrow(), Tenure::StandingBy | Tenure::Unleased);
         let waits = should_go_out && events.has_some().await;
         let Progress { published, trouble } = events.progress.borrow().clone();
         let now = Instant::now();
         let since = stillness.look(waits, published, now).filter(|since| now - *since >= patience);
-        let why = trouble.unwrap_or_else(|| "the lease of the worker's name cannot be confirmed".into());
+        let why =
+            trouble.unwrap_or_else(|| "the lease of the worker's name cannot be confirmed".into());
         match announcer.look(since.is_some(), now) {
             Some(Say::StandsStill) => {
                 let elapsed = since.map(|since| human_secs(now - since));
-                warn!(elapsed, why, "the history stands still: JetStream does not store what happens here; it is kept until it does");
+                warn!(
+                    elapsed,
+                    why,
+                    "the history stands still: JetStream does not store what happens here; it is kept until it does"
+                );
             }
             Some(Say::GoesOn) => info!("the history goes on"),
             None => {}
@@ -89,15 +95,41 @@ mod tests {
         let store = Store::in_memory(InMemoryBackend::new, Arc::clone(&outgoing)).unwrap();
         store.note(Event::new(EventKind::Transition, 1)).await.unwrap();
         let tenure = watch::Sender::new(Tenure::Held { epoch: 7, until: None });
-        let worker = Arc::new(Worker::new("w1".parse().unwrap(), Prefix::default(), DEFAULT_PATIENCE, tenure.subscribe(), vec![]));
+        let worker = Arc::new(Worker::new(
+            "w1".parse().unwrap(),
+            Prefix::default(),
+            DEFAULT_PATIENCE,
+            tenure.subscribe(),
+            vec![],
+        ));
         let progress = watch::Sender::default();
-        let events = EventPublisher { stores: vec![store], outgoing, tenure: tenure.subscribe(), instance_id: Id::NIL, progress };
-        let (events, link, changed) = (Arc::new(events), watch::Sender::new(Link::Up(1)), Arc::new(Notify::new()));
-        tokio::spawn(watch(worker.clone(), events.clone(), link.subscribe(), changed.clone(), DEFAULT_PATIENCE));
-        assert!(timeout(DEFAULT_PATIENCE, changed.notified()).await.is_err(), "not before a minute");
+        let events = EventPublisher {
+            stores: vec![store],
+            outgoing,
+            tenure: tenure.subscribe(),
+            instance_id: Id::NIL,
+            progress,
+        };
+        let (events, link, changed) =
+            (Arc::new(events), watch::Sender::new(Link::Up(1)), Arc::new(Notify::new()));
+        tokio::spawn(watch(
+            worker.clone(),
+            events.clone(),
+            link.subscribe(),
+            changed.clone(),
+            DEFAULT_PATIENCE,
+        ));
+        assert!(
+            timeout(DEFAULT_PATIENCE, changed.notified()).await.is_err(),
+            "not before a minute"
+        );
         changed.notified().await;
         let standstill = worker.snapshot().history_stands_still.unwrap();
-        assert_eq!((standstill.elapsed_ms, standstill.why.contains("lease")), (60_000, true), "{standstill:?}");
+        assert_eq!(
+            (standstill.elapsed_ms, standstill.why.contains("lease")),
+            (60_000, true),
+            "{standstill:?}"
+        );
         link.send_replace(Link::Down);
         changed.notified().await;
         assert_eq!(worker.snapshot().history_stands_still, None, "an outage is said elsewhere");
@@ -112,6 +144,10 @@ mod tests {
         assert_eq!(stillness.look(true, 0, at(70)), Some(at(5)));
         assert_eq!(stillness.look(true, 1, at(75)), None, "one got through");
         assert_eq!(stillness.look(true, 1, at(80)), Some(at(80)));
-        assert_eq!(stillness.look(false, 1, at(85)), None, "no link, another process has the name, or nothing waits");
+        assert_eq!(
+            stillness.look(false, 1, at(85)),
+            None,
+            "no link, another process has the name, or nothing waits"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Where a sealing thread keeps things: its record (redb), its sector's files, and the attached stores that finished
-//! sectors go to.
+//! Where a sealing thread keeps things: its record (redb), its sector's files, and the attached
+//! stores that finished sectors go to.
 //!
 //! ```text
 //!  <location>/store.redb            database.rs  one transaction a change:

@@ -1,5 +1,6 @@
-//! Whether this process speaks for its worker's name. Two processes of one name would both act on a command; so one
-//! holds the name's lease and the other stands by: it seals on, and neither serves nor publishes.
+//! Whether this process speaks for its worker's name. Two processes of one name would both act on a
+//! command; so one holds the name's lease and the other stands by: it seals on, and neither serves
+//! nor publishes.
 //!
 //! ```text
 //!              acquired              a renewal is refused, another process has it
@@ -7,12 +8,13 @@
 //!                         ^  unconfirmed once it was refused, or ran out unconnected   |
 //!                         +------------------------------------------------------------+ the other one's lease is gone
 //! ```
-//! A lease outlives the connection, and the server that leads its bucket: until it has run out, no other worker can have it. A
-//! restarted process of the same worker takes it over at once; a copy of a living worker's disk does too, which the next renewal
-//! tells, sent as soon as there is a connection.
+//! A lease outlives the connection, and the server that leads its bucket: until it has run out, no
+//! other worker can have it. A restarted process of the same worker takes it over at once; a copy
+//! of a living worker's disk does too, which the next renewal tells, sent as soon as there is a
+//! connection.
 //!
-//! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure, without clock or bus.
-//! [`keep`] asks. [`Tenure`] is what everybody else sees.
+//! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure,
+//! without clock or bus. [`keep`] asks. [`Tenure`] is what everybody else sees.
 //!
 //! Decision 045 in `docs/decisions`.
 
@@ -113,7 +115,8 @@ pub trait LeaseBucket: Send + Sync {
 #[derive(Debug)]
 pub struct Keeper {
     me: Lease,
-    /// The same worker, restarted, takes its lease over; later it would be a game of two with one disk.
+    /// The same worker, restarted, takes its lease over; later it would be a game of two with one
+    /// disk.
     starting: bool,
     state: State,
     /// Whose lease it is while this process stands by.
@@ -154,8 +157,12 @@ impl Keeper {
         match self.state {
             State::Seeking => Ask::Create(Lease { epoch: None, ..self.me.clone() }),
             State::Looking => Ask::Read,
-            State::TakingOver { revision } => Ask::Update(Lease { epoch: None, ..self.me.clone() }, revision),
-            State::Held { epoch, revision } => Ask::Update(Lease { epoch: Some(epoch), ..self.me.clone() }, revision),
+            State::TakingOver { revision } => {
+                Ask::Update(Lease { epoch: None, ..self.me.clone() }, revision)
+            }
+            State::Held { epoch, revision } => {
+                Ask::Update(Lease { epoch: Some(epoch), ..self.me.clone() }, revision)
+            }
             State::StandingBy => Ask::StandBy(self.me.clone()),
         }
     }
@@ -166,14 +173,20 @@ impl Keeper {
             (State::Held { epoch, .. }, Answer::Stored(revision)) => {
                 (State::Held { epoch: *epoch, revision }, Step::Renewed { epoch: *epoch })
             }
-            (_, Answer::Stored(revision)) => (State::Held { epoch: revision, revision }, Step::Renewed { epoch: revision }),
+            (_, Answer::Stored(revision)) => {
+                (State::Held { epoch: revision, revision }, Step::Renewed { epoch: revision })
+            }
             (_, Answer::Refused) => (State::Looking, Step::InDoubt),
             (_, Answer::Found(None)) => (State::Seeking, Step::InDoubt),
-            (_, Answer::Found(Some((lease, revision)))) if lease.instance_id == self.me.instance_id => {
+            (_, Answer::Found(Some((lease, revision))))
+                if lease.instance_id == self.me.instance_id =>
+            {
                 // Stored by a question whose answer was lost.
                 (State::Held { epoch: lease.epoch.unwrap_or(revision), revision }, Step::InDoubt)
             }
-            (_, Answer::Found(Some((lease, revision)))) if self.starting && lease.worker_id == self.me.worker_id => {
+            (_, Answer::Found(Some((lease, revision))))
+                if self.starting && lease.worker_id == self.me.worker_id =>
+            {
                 (State::TakingOver { revision }, Step::InDoubt)
             }
             (_, Answer::Found(Some((lease, _)))) => {
@@ -219,7 +232,12 @@ pub async fn keep(
     }
 }
 
-async fn keep_while_it_answers(keeper: &mut Keeper, bucket: &dyn LeaseBucket, ttl: Duration, tenure: &watch::Sender<Tenure>) {
+async fn keep_while_it_answers(
+    keeper: &mut Keeper,
+    bucket: &dyn LeaseBucket,
+    ttl: Duration,
+    tenure: &watch::Sender<Tenure>,
+) {
     loop {
         failpoint::reach("task", "lease");
         let asking = || async {
@@ -232,9 +250,12 @@ async fn keep_while_it_answers(keeper: &mut Keeper, bucket: &dyn LeaseBucket, tt
                 }
             }
         };
-        // One that was stored although its answer was lost has those refused that come behind it; what is read then tells.
+        // One that was stored although its answer was lost has those refused that come behind it;
+        // what is read then tells.
         let Ok((sent, answer)) = timeout(ttl, hedged(ASK_AGAIN.min(ttl / 3), asking)).await else {
-            return warn!("nobody answers for the lease of this worker's name; its bucket is looked for again");
+            return warn!(
+                "nobody answers for the lease of this worker's name; its bucket is looked for again"
+            );
         };
         let stood_by = *tenure.borrow() == Tenure::StandingBy;
         let step = keeper.take(answer);
@@ -250,9 +271,12 @@ async fn keep_while_it_answers(keeper: &mut Keeper, bucket: &dyn LeaseBucket, tt
     }
 }
 
-/// Waits for a connection; what that says is handed on. A lease that runs out before has to be confirmed: by then another process
-/// may speak for the name.
-pub async fn until_connected<T>(tenure: &watch::Sender<Tenure>, connected: impl Future<Output = T>) -> T {
+/// Waits for a connection; what that says is handed on. A lease that runs out before has to be
+/// confirmed: by then another process may speak for the name.
+pub async fn until_connected<T>(
+    tenure: &watch::Sender<Tenure>,
+    connected: impl Future<Output = T>,
+) -> T {
     let held = *tenure.borrow();
     let mut connected = std::pin::pin!(connected);
     if let Tenure::Held { until: Some(until), .. } = held {

@@ -2,7 +2,13 @@ use super::*;
 
 fn lease(worker: u8, instance: u8) -> Lease {
     let id = |n: u8| format!("00000000-0000-0000-0000-0000000000{n:02x}").parse().unwrap();
-    Lease { worker_id: id(worker), instance_id: id(instance), epoch: None, host: "h".into(), pid: 1 }
+    Lease {
+        worker_id: id(worker),
+        instance_id: id(instance),
+        epoch: None,
+        host: "h".into(),
+        pid: 1,
+    }
 }
 
 fn held(worker: u8, instance: u8, epoch: u64) -> Keeper {
@@ -33,19 +39,30 @@ fn an_expired_lease_is_made_anew_after_an_outage() {
 fn what_was_stored_without_an_answer_is_adopted_and_renewed_before_it_counts() {
     let mut keeper = held(1, 1, 7);
     keeper.take(Answer::Refused);
-    assert_eq!(keeper.take(Answer::Found(Some((Lease { epoch: Some(7), ..lease(1, 1) }, 12)))), Step::InDoubt);
+    assert_eq!(
+        keeper.take(Answer::Found(Some((Lease { epoch: Some(7), ..lease(1, 1) }, 12)))),
+        Step::InDoubt
+    );
     assert_eq!(keeper.next(), Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, 12));
     let mut starting = Keeper::new(lease(1, 1));
     starting.take(Answer::Refused);
     starting.take(Answer::Found(Some((lease(1, 1), 5))));
-    assert_eq!(starting.take(Answer::Stored(6)), Step::Renewed { epoch: 5 }, "its creation was at revision 5");
+    assert_eq!(
+        starting.take(Answer::Stored(6)),
+        Step::Renewed { epoch: 5 },
+        "its creation was at revision 5"
+    );
 }
 
 #[test]
 fn a_usurper_makes_it_stand_by_until_the_lease_is_gone() {
     let mut keeper = held(1, 1, 7);
     keeper.take(Answer::Refused);
-    assert_eq!(keeper.take(Answer::Found(Some((lease(1, 2), 8)))), Step::StandingBy, "a cloned disk plays no ping-pong");
+    assert_eq!(
+        keeper.take(Answer::Found(Some((lease(1, 2), 8)))),
+        Step::StandingBy,
+        "a cloned disk plays no ping-pong"
+    );
     assert_eq!(keeper.other, Some(lease(1, 2)));
     assert_eq!(keeper.next(), Ask::StandBy(lease(1, 1)));
     assert_eq!(keeper.take(Answer::Found(Some((lease(1, 2), 9)))), Step::StandingBy);
@@ -72,7 +89,11 @@ fn nothing_may_be_done_after_the_lease_may_have_expired() {
     assert!(held(Some(now + Duration::from_millis(1))).may_act(now));
     assert!(!held(Some(now)).may_act(now) && !held(None).may_act(now));
     assert!(!held(None).speaks() && held(None).has_name());
-    assert!(Tenure::Unleased.may_act(now) && !Tenure::StandingBy.may_act(now) && !Tenure::Unsettled.may_act(now));
+    assert!(
+        Tenure::Unleased.may_act(now)
+            && !Tenure::StandingBy.may_act(now)
+            && !Tenure::Unsettled.may_act(now)
+    );
 }
 
 const TTL: Duration = Duration::from_secs(15);
@@ -107,7 +128,10 @@ async fn a_lease_is_kept_over_a_lost_connection_for_the_time_it_has_and_no_longe
     let bucket = Bucket(Default::default());
     let (tenure, seen) = watch::channel(Tenure::Unsettled);
     let mut keeper = Keeper::new(lease(1, 1));
-    assert_eq!(keep(&mut keeper, &bucket, TTL, &tenure, sleep(Duration::from_secs(60))).await, Ended::Disconnected);
+    assert_eq!(
+        keep(&mut keeper, &bucket, TTL, &tenure, sleep(Duration::from_secs(60))).await,
+        Ended::Disconnected
+    );
     assert!(bucket.0.lock().unwrap().1 >= 10, "renewed every third of the time it lasts");
     let held = *seen.borrow();
     assert!(held.may_act(Instant::now()) && held.speaks());
@@ -130,7 +154,8 @@ async fn a_lease_is_kept_over_a_lost_connection_for_the_time_it_has_and_no_longe
     }
 }
 
-// A bucket whose leader has died: what it is asked is lost until then, and what it answers until a moment later.
+// A bucket whose leader has died: what it is asked is lost until then, and what it answers until a
+// moment later.
 struct Leaderless {
     bucket: Bucket,
     asks: std::sync::Mutex<Vec<Ask>>,
@@ -168,19 +193,34 @@ async fn a_renewal_is_tried_every_500_ms_until_the_bucket_has_a_leader_again_and
         }
     }
     assert_eq!(began.elapsed(), Duration::from_millis(4_500));
-    // One was stored and not answered, so the next one was refused: the key was read, and what was found there renewed.
+    // One was stored and not answered, so the next one was refused: the key was read, and what was
+    // found there renewed.
     let renewal = |revision| Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, revision);
     let asks = bucket.asks.lock().unwrap();
-    assert_eq!((&asks[..10], &asks[10..]), (&vec![renewal(7); 10][..], &[Ask::Read, renewal(8)][..]));
+    assert_eq!(
+        (&asks[..10], &asks[10..]),
+        (&vec![renewal(7); 10][..], &[Ask::Read, renewal(8)][..])
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bucket_that_is_silent_for_longer_than_a_lease_lasts_is_looked_for_again() {
     let began = Instant::now();
     let never = began + Duration::from_secs(3600);
-    let bucket = Leaderless { bucket: Bucket(Default::default()), asks: Default::default(), stores_from: never, answers_from: never };
+    let bucket = Leaderless {
+        bucket: Bucket(Default::default()),
+        asks: Default::default(),
+        stores_from: never,
+        answers_from: never,
+    };
     let (tenure, seen) = watch::channel(Tenure::Held { epoch: 7, until: Some(began + TTL) });
-    assert_eq!(keep(&mut held(1, 1, 7), &bucket, TTL, &tenure, std::future::pending()).await, Ended::Silent);
+    assert_eq!(
+        keep(&mut held(1, 1, 7), &bucket, TTL, &tenure, std::future::pending()).await,
+        Ended::Silent
+    );
     assert_eq!(began.elapsed(), TTL);
-    assert!(seen.borrow().speaks() && !seen.borrow().may_act(Instant::now()), "it says how it is, and does nothing");
+    assert!(
+        seen.borrow().speaks() && !seen.borrow().may_act(Instant::now()),
+        "it says how it is, and does nothing"
+    );
 }

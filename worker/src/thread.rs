@@ -8,7 +8,9 @@
 //! ```
 //! - [`control`]: what a pause or resume means (pure); [`failure`]: how bad a failure is
 //! - [`activity`]: what the running step says it does; [`view`]: what the world sees
-//! - [`owner`]: the task; [`history`]: what its changes are as events; [`own_config`]: what its own file says; [`report`], [`heartbeat`]: what the sector manager is told of it; [`verdict`]: what it answers
+//! - [`owner`]: the task; [`history`]: what its changes are as events; [`own_config`]: what its own
+//!   file says; [`report`], [`heartbeat`]: what the sector manager is told of it; [`verdict`]: what
+//!   it answers
 
 pub mod activity;
 pub mod control;

@@ -23,7 +23,8 @@ use tracing::info;
 use super::{SharedRegistry, responder::answer};
 use crate::registry::is_expired;
 
-/// The most bytes in one page: half of what NATS carries by default, and no more than it carries here.
+/// The most bytes in one page: half of what NATS carries by default, and no more than it carries
+/// here.
 pub fn max_page_bytes(client: &Client) -> usize {
     answer_room(client).min(MAX_PAGE_BYTES)
 }
@@ -44,22 +45,35 @@ pub struct Api {
 
 impl Api {
     /// Answers from this registry; what is wrong with the state bucket is said beside.
-    pub fn new(client: Client, prefix: Prefix, registry: SharedRegistry, bucket_trouble: watch::Receiver<Option<String>>) -> Self {
+    pub fn new(
+        client: Client,
+        prefix: Prefix,
+        registry: SharedRegistry,
+        bucket_trouble: watch::Receiver<Option<String>>,
+    ) -> Self {
         Api { client, prefix, registry, bucket_trouble }
     }
 
     /// Answers one request.
     pub async fn handle(&self, verb: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
         match verb {
-            verb::LIST => answer(&payload, async |request, encoding| self.list(request, encoding)).await,
-            verb::REMOVE => answer(&payload, async |request, _| self.remove(request).await).await,
-            other => {
-                Err(ErrorKind::bad_request(format!("a manager has no verb {other:?}; its verbs are {}, {}", verb::LIST, verb::REMOVE)))
+            verb::LIST => {
+                answer(&payload, async |request, encoding| self.list(request, encoding)).await
             }
+            verb::REMOVE => answer(&payload, async |request, _| self.remove(request).await).await,
+            other => Err(ErrorKind::bad_request(format!(
+                "a manager has no verb {other:?}; its verbs are {}, {}",
+                verb::LIST,
+                verb::REMOVE
+            ))),
         }
     }
 
-    fn list(&self, request: ListWorkersRequest, encoding: Encoding) -> Result<ListWorkersReply, ErrorKind> {
+    fn list(
+        &self,
+        request: ListWorkersRequest,
+        encoding: Encoding,
+    ) -> Result<ListWorkersReply, ErrorKind> {
         let after: Option<WorkerName> = match request.after.as_deref() {
             None | Some("") => None,
             Some(name) => Some(name.parse().map_err(ErrorKind::bad_request)?),
@@ -69,24 +83,42 @@ impl Api {
         }
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
         let notes: Vec<_> = self.bucket_trouble.borrow().iter().cloned().collect();
-        self.registry.with(|registry, now| page(notes, registry.list(after.as_ref(), now), limit, max_page_bytes(&self.client), encoding))
+        self.registry.with(|registry, now| {
+            page(
+                notes,
+                registry.list(after.as_ref(), now),
+                limit,
+                max_page_bytes(&self.client),
+                encoding,
+            )
+        })
     }
 
-    // Purges the key that every manager follows; with the revision that was judged, so that a worker that speaks
-    // meanwhile is not lost.
+    // Purges the key that every manager follows; with the revision that was judged, so that a
+    // worker that speaks meanwhile is not lost.
     async fn remove(&self, request: RemoveRequest) -> Result<RemoveReply, ErrorKind> {
         let worker = self.prefix.worker_named(&request.worker).map_err(ErrorKind::bad_request)?;
         let failed = |error: &dyn std::fmt::Display| {
-            ErrorKind::internal(format!("worker {worker} cannot be removed from the state bucket: {error}"))
+            ErrorKind::internal(format!(
+                "worker {worker} cannot be removed from the state bucket: {error}"
+            ))
         };
-        let last = last_report(&self.client, &self.prefix, &worker, PATIENCE).await.map_err(|error| failed(&error))?;
+        let last = last_report(&self.client, &self.prefix, &worker, PATIENCE)
+            .await
+            .map_err(|error| failed(&error))?;
         let last = last.ok_or_else(|| ErrorKind::WorkerNotFound { worker: worker.to_string() })?;
-        let reports = |age: Duration| ErrorKind::WorkerReports { worker: worker.to_string(), last_ping_ms: age.as_millis() as u64 };
-        if last.snapshot.status != WorkerStatus::Stopped && !is_expired(last.age, last.snapshot.ping_interval_ms) {
+        let reports = |age: Duration| ErrorKind::WorkerReports {
+            worker: worker.to_string(),
+            last_ping_ms: age.as_millis() as u64,
+        };
+        if last.snapshot.status != WorkerStatus::Stopped
+            && !is_expired(last.age, last.snapshot.ping_interval_ms)
+        {
             return Err(reports(last.age));
         }
         let purge = async {
-            let bucket = jetstream::new(self.client.clone()).get_key_value(self.prefix.state_bucket()).await;
+            let bucket =
+                jetstream::new(self.client.clone()).get_key_value(self.prefix.state_bucket()).await;
             let bucket = bucket.map_err(|error| failed(&error))?;
             let purged = bucket.purge_expect_revision(worker.token(), Some(last.revision)).await;
             purged.map_err(|error| match error.kind() {
@@ -94,7 +126,9 @@ impl Api {
                 _ => failed(&error),
             })
         };
-        tokio::time::timeout(PATIENCE, purge).await.map_err(|_| failed(&"JetStream does not answer"))??;
+        tokio::time::timeout(PATIENCE, purge)
+            .await
+            .map_err(|_| failed(&"JetStream does not answer"))??;
         self.registry.with(|registry, _| registry.remove(&worker));
         info!(%worker, "removed on request");
         Ok(RemoveReply { removed: worker.to_string() })
@@ -140,7 +174,12 @@ mod tests {
     }
 
     // Asks page after page, as a client does.
-    fn all_pages(names: &[String], limit: usize, max_bytes: usize, encoding: Encoding) -> Vec<ListWorkersReply> {
+    fn all_pages(
+        names: &[String],
+        limit: usize,
+        max_bytes: usize,
+        encoding: Encoding,
+    ) -> Vec<ListWorkersReply> {
         let mut pages: Vec<ListWorkersReply> = Vec::new();
         loop {
             let after = pages.last().and_then(|page| page.next.clone());
@@ -162,7 +201,10 @@ mod tests {
     fn the_limit_is_kept_and_the_last_page_names_no_next() {
         let names: Vec<_> = ["a", "b", "c", "d"].map(String::from).into();
         let pages = all_pages(&names, 2, MAX_PAGE_BYTES, Encoding::Json);
-        assert_eq!((pages.len(), pages[0].next.as_deref(), pages[1].next.as_deref()), (2, Some("b"), None));
+        assert_eq!(
+            (pages.len(), pages[0].next.as_deref(), pages[1].next.as_deref()),
+            (2, Some("b"), None)
+        );
     }
 
     proptest! {

@@ -1,10 +1,11 @@
-//! The bucket with every worker's last snapshot, see [`shared_msgs::state_bucket`]: one plain publish tells it to everybody and
-//! stores it, and `nats kv` reads the result.
+//! The bucket with every worker's last snapshot, see [`shared_msgs::state_bucket`]: one plain
+//! publish tells it to everybody and stores it, and `nats kv` reads the result.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use shared_msgs::{name::WorkerName, state_bucket::transform, subject::Prefix};
 
-/// A key-value bucket as NATS ADR-8 has it, and beside it the subject and the transform that fill it.
+/// A key-value bucket as NATS ADR-8 has it, and beside it the subject and the transform that fill
+/// it.
 pub fn config(prefix: &Prefix) -> Config {
     Config {
         name: prefix.state_stream(),

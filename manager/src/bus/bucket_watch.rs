@@ -1,5 +1,5 @@
-//! Whether the workers' states still get into the state bucket: looked at now and then, for nobody tells when a stream is
-//! edited.
+//! Whether the workers' states still get into the state bucket: looked at now and then, for nobody
+//! tells when a stream is edited.
 
 use std::time::Duration;
 
@@ -12,12 +12,20 @@ use super::entries::in_time;
 
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// Looks at every connection and from then on, and says what has changed; `trouble` has what is so at the moment.
-pub async fn watch(client: &Client, prefix: &Prefix, mut link: watch::Receiver<Link>, trouble: watch::Sender<Option<String>>) {
+/// Looks at every connection and from then on, and says what has changed; `trouble` has what is so
+/// at the moment.
+pub async fn watch(
+    client: &Client,
+    prefix: &Prefix,
+    mut link: watch::Receiver<Link>,
+    trouble: watch::Sender<Option<String>>,
+) {
     let jetstream = jetstream::new(client.clone());
     while link.wait_for(|link| matches!(link, Link::Up(_))).await.is_ok() {
         match in_time("the state bucket", jetstream.get_stream(prefix.state_stream())).await {
-            Ok(stream) => say(&trouble, state_bucket::trouble(prefix, &stream.cached_info().config)),
+            Ok(stream) => {
+                say(&trouble, state_bucket::trouble(prefix, &stream.cached_info().config))
+            }
             // Whoever reads the bucket says it, and makes one that is missing.
             Err(error) => debug!(%error, "the state bucket cannot be looked at"),
         }

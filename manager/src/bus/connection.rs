@@ -1,4 +1,5 @@
-//! Work that is done at every connection, and again when it fails. The same trouble is said once, until it is over.
+//! Work that is done at every connection, and again when it fails. The same trouble is said once,
+//! until it is over.
 
 use std::time::Duration;
 
@@ -39,9 +40,13 @@ impl Trouble {
 }
 
 impl AtEachConnection {
-    /// Does it until the connection is closed for good. Work that ends well is done again at the next connection; a
-    /// connection that is lost cuts it off.
-    pub async fn run(&self, mut link: watch::Receiver<Link>, mut work: impl AsyncFnMut(&mut Trouble) -> Result<(), JetStreamError>) {
+    /// Does it until the connection is closed for good. Work that ends well is done again at the
+    /// next connection; a connection that is lost cuts it off.
+    pub async fn run(
+        &self,
+        mut link: watch::Receiver<Link>,
+        mut work: impl AsyncFnMut(&mut Trouble) -> Result<(), JetStreamError>,
+    ) {
         let mut trouble = Trouble::default();
         while link.wait_for(|link| matches!(link, Link::Up(_))).await.is_ok() {
             let done = tokio::select! {
@@ -51,7 +56,9 @@ impl AtEachConnection {
             let retry = match done {
                 Ok(()) => Duration::MAX,
                 Err(JetStreamError::Absent) => {
-                    self.without_jetstream.into_iter().for_each(|text| trouble.say(text.to_owned()));
+                    self.without_jetstream
+                        .into_iter()
+                        .for_each(|text| trouble.say(text.to_owned()));
                     RETRY_WITHOUT_JETSTREAM
                 }
                 Err(JetStreamError::Failed(text)) => {

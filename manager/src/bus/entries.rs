@@ -1,4 +1,5 @@
-//! What a bucket holds: the last value of each key, and from then on every change, removals and expiries included.
+//! What a bucket holds: the last value of each key, and from then on every change, removals and
+//! expiries included.
 
 use std::time::Duration;
 
@@ -41,7 +42,12 @@ pub struct Entry {
 
 impl Entries {
     /// Begins to read the keys of these subjects.
-    pub async fn open(client: &Client, stream: &Stream, keys: String, description: &str) -> Result<Entries, String> {
+    pub async fn open(
+        client: &Client,
+        stream: &Stream,
+        keys: String,
+        description: &str,
+    ) -> Result<Entries, String> {
         let config = OrderedConfig {
             deliver_subject: client.new_inbox(),
             description: Some(description.into()),
@@ -65,7 +71,12 @@ impl Entries {
 
     /// The next entry, whenever there is one.
     pub async fn next(&mut self) -> Result<Entry, String> {
-        let message = self.messages.next().await.ok_or("the consumer has ended")?.map_err(|error| error.to_string())?;
+        let message = self
+            .messages
+            .next()
+            .await
+            .ok_or("the consumer has ended")?
+            .map_err(|error| error.to_string())?;
         let info = message.info().map_err(|error| error.to_string())?;
         self.caught_up |= info.pending == 0;
         Ok(Entry {
@@ -79,7 +90,10 @@ impl Entries {
 }
 
 /// Waits for an answer of JetStream, not for ever.
-pub async fn in_time<T, E: std::fmt::Display>(what: &str, answer: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+pub async fn in_time<T, E: std::fmt::Display>(
+    what: &str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
     match timeout(PATIENCE, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(format!("{what}: {error}")),
@@ -87,7 +101,8 @@ pub async fn in_time<T, E: std::fmt::Display>(what: &str, answer: impl Future<Ou
     }
 }
 
-/// Whether an entry with these headers says that its key is gone: deleted, purged, or removed by a limit.
+/// Whether an entry with these headers says that its key is gone: deleted, purged, or removed by a
+/// limit.
 pub fn is_gone(headers: Option<&HeaderMap>) -> bool {
     let Some(headers) = headers else { return false };
     let operation = headers.get("KV-Operation").map(|value| value.as_str());
@@ -101,7 +116,9 @@ mod tests {
     #[test]
     fn deleted_purged_and_expired_keys_are_gone() {
         assert!(!is_gone(None) && !is_gone(Some(&HeaderMap::new())));
-        for (name, value) in [("KV-Operation", "DEL"), ("KV-Operation", "PURGE"), ("Nats-Marker-Reason", "MaxAge")] {
+        for (name, value) in
+            [("KV-Operation", "DEL"), ("KV-Operation", "PURGE"), ("Nats-Marker-Reason", "MaxAge")]
+        {
             let mut headers = HeaderMap::new();
             headers.insert(name, value);
             assert!(is_gone(Some(&headers)), "{name}: {value}");

@@ -5,8 +5,8 @@
 //!  state bucket  ── load: last value of each ──▶ registry     at every connection; what is not there is dropped
 //!                └─ then: every change ────────▶ registry     removed keys, and what the live subscription dropped
 //! ```
-//! The subscription stands before the load begins, so nothing falls between them; what comes twice is not newer. Here
-//! are the live side and what both share; the other side is [`super::stored`].
+//! The subscription stands before the load begins, so nothing falls between them; what comes twice
+//! is not newer. Here are the live side and what both share; the other side is [`super::stored`].
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -21,7 +21,8 @@ use tracing::{debug, warn};
 use super::{SharedRegistry, unreadable::Unreadable};
 use crate::registry::{Heard, MAX_WORKERS, Registry};
 
-/// Reads payloads into the registry. They may come from anybody: a bad one costs a line in the log, now and then.
+/// Reads payloads into the registry. They may come from anybody: a bad one costs a line in the log,
+/// now and then.
 pub struct Ingest {
     pub(super) prefix: Prefix,
     pub(super) registry: SharedRegistry,
@@ -52,7 +53,12 @@ impl Ingest {
     }
 
     /// Takes one snapshot in. Whose it is says the subject.
-    pub(super) fn take<H>(&self, worker: Option<&WorkerName>, payload: &[u8], hear: H) -> Result<(), String>
+    pub(super) fn take<H>(
+        &self,
+        worker: Option<&WorkerName>,
+        payload: &[u8],
+        hear: H,
+    ) -> Result<(), String>
     where
         H: FnOnce(&mut Registry, &WorkerName, &WorkerSnapshot, Duration) -> Heard,
     {
@@ -73,7 +79,8 @@ impl Ingest {
     pub(super) fn complain(&self, worker: Option<&WorkerName>, subject: &str, error: &str) {
         let now = self.registry.now();
         let sender = worker.map_or(subject, WorkerName::as_str);
-        let noted = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).note(sender, now);
+        let noted =
+            self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).note(sender, now);
         if let Some(count) = noted {
             warn!(sender, count, error, "ignored a state that cannot be used");
         }

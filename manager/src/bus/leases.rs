@@ -1,8 +1,9 @@
-//! Who claims the workers' names: the lease bucket, loaded at every connection and followed from then on, like the
-//! state bucket in [`super::stored`].
+//! Who claims the workers' names: the lease bucket, loaded at every connection and followed from
+//! then on, like the state bucket in [`super::stored`].
 //!
-//! A lease that was not renewed in time is in the bucket's stream as a marker; so nothing here looks at a clock, apart
-//! from one time to live after a connection: until then leases that an outage has cost may still be taken anew.
+//! A lease that was not renewed in time is in the bucket's stream as a marker; so nothing here
+//! looks at a clock, apart from one time to live after a connection: until then leases that an
+//! outage has cost may still be taken anew.
 
 use std::{
     convert::Infallible,
@@ -62,17 +63,27 @@ impl Leases {
         ROUNDS.run(link, async |trouble| self.load_and_follow(client, trouble).await).await;
     }
 
-    async fn load_and_follow(&self, client: &Client, trouble: &mut Trouble) -> Result<(), JetStreamError> {
+    async fn load_and_follow(
+        &self,
+        client: &Client,
+        trouble: &mut Trouble,
+    ) -> Result<(), JetStreamError> {
         let connected = self.registry.with(|registry, now| {
             registry.leases_unknown();
             now
         });
         let jetstream = jetstream::new(client.clone());
         present(&jetstream).await?;
-        let opened = in_time("the lease bucket", lease::open_bucket(&jetstream, &self.prefix, self.ttl)).await;
+        let opened =
+            in_time("the lease bucket", lease::open_bucket(&jetstream, &self.prefix, self.ttl))
+                .await;
         let (bucket, ttl) = opened.map_err(JetStreamError::Failed)?;
-        streams::say(&bucket.stream.cached_info().config.name, &differences(&bucket, ttl, self.ttl));
-        let mut entries = self.load(client, &bucket, ttl, connected).await.map_err(JetStreamError::Failed)?;
+        streams::say(
+            &bucket.stream.cached_info().config.name,
+            &differences(&bucket, ttl, self.ttl),
+        );
+        let mut entries =
+            self.load(client, &bucket, ttl, connected).await.map_err(JetStreamError::Failed)?;
         trouble.is_over();
         tokio::select! {
             Err(error) = self.follow_entries(&mut entries) => Err(JetStreamError::Failed(error)),
@@ -88,15 +99,24 @@ impl Leases {
             let Some(claim) = self.claim_of(&entry) else { continue };
             match self.read(&entry) {
                 Some(lease) => self.registry.with(|registry, _| registry.claim(claim, lease)),
-                None if entry.gone => self.registry.with(|registry, now| registry.unclaim(&claim, now)),
+                None if entry.gone => {
+                    self.registry.with(|registry, now| registry.unclaim(&claim, now))
+                }
                 None => {}
             }
         }
     }
 
-    async fn load(&self, client: &Client, bucket: &kv::Store, ttl: Duration, connected: Duration) -> Result<Entries, String> {
+    async fn load(
+        &self,
+        client: &Client,
+        bucket: &kv::Store,
+        ttl: Duration,
+        connected: Duration,
+    ) -> Result<Entries, String> {
         let keys = format!("$KV.{}.>", self.prefix.lease_bucket());
-        let mut entries = Entries::open(client, &bucket.stream, keys, "a manager's view of the leases").await?;
+        let mut entries =
+            Entries::open(client, &bucket.stream, keys, "a manager's view of the leases").await?;
         let mut claims = Claims::default();
         while let Some(entry) = entries.next_stored().await? {
             if let (Some(claim), Some(lease)) = (self.claim_of(&entry), self.read(&entry)) {
@@ -109,7 +129,11 @@ impl Leases {
     }
 
     fn claim_of(&self, entry: &Entry) -> Option<lease::Claim> {
-        let key = entry.subject.strip_prefix("$KV.")?.strip_prefix(&self.prefix.lease_bucket())?.strip_prefix('.')?;
+        let key = entry
+            .subject
+            .strip_prefix("$KV.")?
+            .strip_prefix(&self.prefix.lease_bucket())?
+            .strip_prefix('.')?;
         lease::claim_of(key)
     }
 
@@ -118,7 +142,9 @@ impl Leases {
             return None;
         }
         let read = match entry.payload.len() {
-            0..=MAX_LEASE_BYTES => decode::<Lease>(&entry.payload).map_err(|error| error.to_string()),
+            0..=MAX_LEASE_BYTES => {
+                decode::<Lease>(&entry.payload).map_err(|error| error.to_string())
+            }
             bytes => Err(format!("{bytes} bytes are no lease")),
         };
         match read {
@@ -126,7 +152,12 @@ impl Leases {
             Ok(lease) => Some(Lease { epoch: lease.epoch.or(Some(entry.revision)), ..lease }),
             Err(error) => {
                 let now = self.registry.now();
-                if let Some(count) = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).note(&entry.subject, now) {
+                if let Some(count) = self
+                    .unreadable
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .note(&entry.subject, now)
+                {
                     warn!(key = %entry.subject, count, error, "ignored a lease that cannot be read");
                 }
                 None
@@ -135,12 +166,17 @@ impl Leases {
     }
 }
 
-// What of an existing bucket is not as configured, or keeps managers from seeing that a lease has expired.
+// What of an existing bucket is not as configured, or keeps managers from seeing that a lease has
+// expired.
 fn differences(bucket: &kv::Store, ttl: Duration, configured: Duration) -> Vec<String> {
     let config = &bucket.stream.cached_info().config;
     let mut found = Vec::new();
     if ttl != configured {
-        found.push(format!("max_age is {}, expected {} (nats.lease_ttl)", human(ttl), human(configured)));
+        found.push(format!(
+            "max_age is {}, expected {} (nats.lease_ttl)",
+            human(ttl),
+            human(configured)
+        ));
     }
     if config.subject_delete_marker_ttl.is_none() {
         found.push("subject_delete_marker_ttl is not set: nobody hears that a lease has expired, and no worker is shown as lost".into());

@@ -1,5 +1,5 @@
-//! What every answering side has in common: requests of a queue group, answered side by side in bounded number, each
-//! in its own encoding, and refused as [`shared_msgs::error`] has it.
+//! What every answering side has in common: requests of a queue group, answered side by side in
+//! bounded number, each in its own encoding, and refused as [`shared_msgs::error`] has it.
 //!
 //! Decision 015 in `docs/decisions`.
 
@@ -23,10 +23,14 @@ const MAX_IN_HAND: usize = 64;
 // After the word to stop: for the requests in hand.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Answers requests until `stop`; then leaves the queue group and finishes what is in hand, within a grace period.
-/// `handle` gets the last token of the subject, and the body.
-pub async fn serve<H>(client: &Client, mut requests: Subscriber, stop: impl Future<Output = ()>, handle: H)
-where
+/// Answers requests until `stop`; then leaves the queue group and finishes what is in hand, within
+/// a grace period. `handle` gets the last token of the subject, and the body.
+pub async fn serve<H>(
+    client: &Client,
+    mut requests: Subscriber,
+    stop: impl Future<Output = ()>,
+    handle: H,
+) where
     H: AsyncFn(&str, Bytes) -> Result<Vec<u8>, ErrorKind>,
 {
     let mut stop = std::pin::pin!(stop);
@@ -74,7 +78,9 @@ where
     };
     // Silence would look like a manager that hangs.
     let handled = AssertUnwindSafe(handle(verb, payload)).catch_unwind().await;
-    let handled = handled.unwrap_or_else(|panic| Err(ErrorKind::internal(format!("answering it {}", panicked(&*panic)))));
+    let handled = handled.unwrap_or_else(|panic| {
+        Err(ErrorKind::internal(format!("answering it {}", panicked(&*panic))))
+    });
     let sent = match handled.and_then(fits) {
         Ok(body) => client.publish(reply, body.into()).await,
         Err(kind) => {

@@ -1,7 +1,9 @@
-//! The stored side of [`super::ingest`]: the state bucket, loaded at every connection and followed from then on.
+//! The stored side of [`super::ingest`]: the state bucket, loaded at every connection and followed
+//! from then on.
 //!
-//! The bucket's stream is the truth: every publish goes through it, in order, removals included, and a consumer
-//! notices a gap. A snapshot's age is what the server's own clock says: its time now, minus the message's.
+//! The bucket's stream is the truth: every publish goes through it, in order, removals included,
+//! and a consumer notices a gap. A snapshot's age is what the server's own clock says: its time
+//! now, minus the message's.
 //!
 //! Decision 019 in `docs/decisions`.
 
@@ -57,9 +59,14 @@ enum Phase {
 }
 
 impl Ingest {
-    /// Follows the bucket for ever, from one connection to the next. `loaded` becomes true when the registry is
-    /// complete: with what was stored, or at once where there is no JetStream.
-    pub async fn stored(&self, client: &Client, link: watch::Receiver<Link>, loaded: watch::Sender<bool>) {
+    /// Follows the bucket for ever, from one connection to the next. `loaded` becomes true when the
+    /// registry is complete: with what was stored, or at once where there is no JetStream.
+    pub async fn stored(
+        &self,
+        client: &Client,
+        link: watch::Receiver<Link>,
+        loaded: watch::Sender<bool>,
+    ) {
         let (seen, mut connection) = (link.clone(), Link::Down);
         let follow = async |trouble: &mut Trouble| {
             let now = *seen.borrow();
@@ -76,11 +83,17 @@ impl Ingest {
         ROUNDS.run(link, follow).await;
     }
 
-    async fn load_and_follow(&self, client: &Client, loaded: &watch::Sender<bool>, trouble: &mut Trouble) -> Result<(), JetStreamError> {
+    async fn load_and_follow(
+        &self,
+        client: &Client,
+        loaded: &watch::Sender<bool>,
+        trouble: &mut Trouble,
+    ) -> Result<(), JetStreamError> {
         let jetstream = jetstream::new(client.clone());
         present(&jetstream).await?;
         let stream = streams::ensure(&jetstream, bucket::config(&self.prefix)).await?;
-        let (mut entries, clock) = self.load(client, &stream).await.map_err(JetStreamError::Failed)?;
+        let (mut entries, clock) =
+            self.load(client, &stream).await.map_err(JetStreamError::Failed)?;
         trouble.is_over();
         loaded.send_replace(true);
         tokio::select! {
@@ -91,12 +104,17 @@ impl Ingest {
         }
     }
 
-    async fn follow(&self, entries: &mut Entries, clock: &ServerClock) -> Result<Infallible, String> {
+    async fn follow(
+        &self,
+        entries: &mut Entries,
+        clock: &ServerClock,
+    ) -> Result<Infallible, String> {
         loop {
             let entry = entries.next().await?;
             // A state that cannot be used was heard live too, and said there.
             let _ = self.take_entry(&entry, clock, Phase::Follow);
-            if let Some(worker) = bucket::worker_of_key(&self.prefix, &entry.subject).filter(|_| entry.gone)
+            if let Some(worker) =
+                bucket::worker_of_key(&self.prefix, &entry.subject).filter(|_| entry.gone)
                 && self.registry.with(|registry, _| registry.remove(&worker))
             {
                 info!(%worker, "removed");
@@ -105,11 +123,23 @@ impl Ingest {
     }
 
     // Takes in the last value of each key, and drops the workers that have none.
-    async fn load(&self, client: &Client, stream: &Stream) -> Result<(Entries, ServerClock), String> {
+    async fn load(
+        &self,
+        client: &Client,
+        stream: &Stream,
+    ) -> Result<(Entries, ServerClock), String> {
         let began = self.registry.now();
-        let read_ms = in_time("the server's time", server_time_ms(client, &self.prefix.state_stream())).await?;
+        let read_ms =
+            in_time("the server's time", server_time_ms(client, &self.prefix.state_stream()))
+                .await?;
         let clock = ServerClock { read_ms, at: self.registry.now() };
-        let mut entries = Entries::open(client, stream, bucket::all_keys(&self.prefix), "a manager's view of the workers").await?;
+        let mut entries = Entries::open(
+            client,
+            stream,
+            bucket::all_keys(&self.prefix),
+            "a manager's view of the workers",
+        )
+        .await?;
         let mut stored = BTreeSet::new();
         while let Some(entry) = entries.next_stored().await? {
             let worker = bucket::worker_of_key(&self.prefix, &entry.subject);
@@ -134,7 +164,11 @@ impl Ingest {
         let taken = self.take(worker.as_ref(), &entry.payload, |registry, name, snapshot, now| {
             let age = clock.age(entry.stored_ms, now);
             // Only a clock that was just read is trusted over our own.
-            if phase == Phase::Load { registry.load(name, snapshot, now, age) } else { registry.hear(name, snapshot, now, age) }
+            if phase == Phase::Load {
+                registry.load(name, snapshot, now, age)
+            } else {
+                registry.hear(name, snapshot, now, age)
+            }
         });
         if let Some(worker) = worker {
             self.registry.with(|registry, _| registry.stored(&worker));
@@ -150,7 +184,8 @@ mod tests {
     #[test]
     fn ages_are_the_servers_and_go_on_by_our_clock() {
         let clock = ServerClock { read_ms: 10_000, at: Duration::from_millis(500) };
-        let age = |stored_ms, now_ms| clock.age(stored_ms, Duration::from_millis(now_ms)).as_millis();
+        let age =
+            |stored_ms, now_ms| clock.age(stored_ms, Duration::from_millis(now_ms)).as_millis();
         assert_eq!(age(4_000, 500), 6_000);
         assert_eq!(age(4_000, 700), 6_200);
         assert_eq!(age(10_100, 500), 0, "stored after the clock was read");

@@ -1,4 +1,5 @@
-//! The streams that managers make. What is missing is created; what is there is never changed, but what differs is said.
+//! The streams that managers make. What is missing is created; what is there is never changed, but
+//! what differs is said.
 
 use std::time::Duration;
 
@@ -33,7 +34,11 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Sees to it that the stream of events is there, and stays there. Nothing else depends on it.
 pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver<Link>) {
-    let rounds = AtEachConnection { trouble: "no events are kept, trying again", without_jetstream: None, retry: RETRY };
+    let rounds = AtEachConnection {
+        trouble: "no events are kept, trying again",
+        without_jetstream: None,
+        retry: RETRY,
+    };
     rounds
         .run(link, async |trouble| {
             let jetstream = jetstream::new(client.clone());
@@ -48,13 +53,16 @@ pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver
         .await;
 }
 
-/// Waits until a stream is not the one that it was: what was read of it says nothing any more. Says what became of it.
+/// Waits until a stream is not the one that it was: what was read of it says nothing any more. Says
+/// what became of it.
 pub async fn gone(jetstream: &jetstream::Context, stream: &Stream) -> &'static str {
     let known = stream.cached_info();
     loop {
         sleep(LOOK).await;
         match timeout(PATIENCE, jetstream.get_stream(&known.config.name)).await {
-            Ok(Ok(found)) if found.cached_info().created != known.created => return "was deleted and made anew",
+            Ok(Ok(found)) if found.cached_info().created != known.created => {
+                return "was deleted and made anew";
+            }
             Ok(Err(error)) if is_missing(&error.kind()) => return "was deleted",
             // There, or nobody answers now.
             _ => {}
@@ -63,13 +71,19 @@ pub async fn gone(jetstream: &jetstream::Context, stream: &Stream) -> &'static s
 }
 
 /// The stream as it is, created if it is missing.
-pub async fn ensure(jetstream: &jetstream::Context, wanted: Config) -> Result<Stream, JetStreamError> {
+pub async fn ensure(
+    jetstream: &jetstream::Context,
+    wanted: Config,
+) -> Result<Stream, JetStreamError> {
     // While its servers have no leader, nobody answers.
     let silent = JetStreamError::Failed(format!("nobody answers for stream {}", wanted.name));
     timeout(PATIENCE, find_or_create(jetstream, wanted)).await.unwrap_or(Err(silent))
 }
 
-async fn find_or_create(jetstream: &jetstream::Context, wanted: Config) -> Result<Stream, JetStreamError> {
+async fn find_or_create(
+    jetstream: &jetstream::Context,
+    wanted: Config,
+) -> Result<Stream, JetStreamError> {
     match jetstream.get_stream(&wanted.name).await {
         Ok(stream) => {
             say(&wanted.name, &differences(&wanted, &stream.cached_info().config));
@@ -82,9 +96,11 @@ async fn find_or_create(jetstream: &jetstream::Context, wanted: Config) -> Resul
                     info!(stream = name, "created a stream");
                     Ok(stream)
                 }
-                Err(error) if is_out_of_storage(&error.kind()) => Err(JetStreamError::Failed(format!(
-                    "the server grants no storage for stream {name} ({error}): give it more (max_file_store), or create the stream with less"
-                ))),
+                Err(error) if is_out_of_storage(&error.kind()) => {
+                    Err(JetStreamError::Failed(format!(
+                        "the server grants no storage for stream {name} ({error}): give it more (max_file_store), or create the stream with less"
+                    )))
+                }
                 Err(error) => Err(JetStreamError::failed(&format!("create stream {name}"), error)),
             }
         }
@@ -124,10 +140,12 @@ fn events(prefix: &Prefix) -> Config {
     }
 }
 
-// What of an existing stream makes it work otherwise than the wanted one. Replicas, limits and placement are the
-// operator's.
+// What of an existing stream makes it work otherwise than the wanted one. Replicas, limits and
+// placement are the operator's.
 fn differences(wanted: &Config, existing: &Config) -> Vec<String> {
-    let transform = |config: &Config| config.subject_transform.as_ref().map(|t| format!("{} -> {}", t.source, t.destination));
+    let transform = |config: &Config| {
+        config.subject_transform.as_ref().map(|t| format!("{} -> {}", t.source, t.destination))
+    };
     let sorted = |config: &Config| {
         let mut subjects = config.subjects.clone();
         subjects.sort();
@@ -140,8 +158,13 @@ fn differences(wanted: &Config, existing: &Config) -> Vec<String> {
         }
     };
     compare("subjects", format!("{:?}", sorted(wanted)), format!("{:?}", sorted(existing)));
-    compare("subject_transform", format!("{:?}", transform(wanted)), format!("{:?}", transform(existing)));
-    let mut compare = |what: &str, of: fn(&Config) -> String| compare(what, of(wanted), of(existing));
+    compare(
+        "subject_transform",
+        format!("{:?}", transform(wanted)),
+        format!("{:?}", transform(existing)),
+    );
+    let mut compare =
+        |what: &str, of: fn(&Config) -> String| compare(what, of(wanted), of(existing));
     compare("retention", |config| format!("{:?}", config.retention));
     compare("discard", |config| format!("{:?}", config.discard));
     // Where there is no limit, a server says -1 for the 0 that it was told.
@@ -159,18 +182,32 @@ mod tests {
     #[test]
     fn the_events_of_all_workers_are_kept_within_limits() {
         let config = events(&Prefix::default());
-        assert_eq!((config.name.as_str(), config.subjects.as_slice()), ("DAMOCLES_EVENTS", ["damocles.v1.event.>".to_owned()].as_slice()));
-        assert_eq!((config.retention, config.discard), (RetentionPolicy::Limits, DiscardPolicy::Old));
+        assert_eq!(
+            (config.name.as_str(), config.subjects.as_slice()),
+            ("DAMOCLES_EVENTS", ["damocles.v1.event.>".to_owned()].as_slice())
+        );
+        assert_eq!(
+            (config.retention, config.discard),
+            (RetentionPolicy::Limits, DiscardPolicy::Old)
+        );
         assert!(config.max_bytes > 0 && !config.max_age.is_zero() && config.allow_direct);
     }
 
     #[test]
     fn what_differs_is_named_and_what_is_the_operators_is_not() {
         let wanted = super::super::bucket::config(&Prefix::default());
-        let mut existing = Config { num_replicas: 3, max_bytes: 1 << 30, max_age: Duration::from_secs(60), ..wanted.clone() };
+        let mut existing = Config {
+            num_replicas: 3,
+            max_bytes: 1 << 30,
+            max_age: Duration::from_secs(60),
+            ..wanted.clone()
+        };
         existing.subjects.reverse();
         let unlimited = events(&Prefix::default());
-        assert_eq!(differences(&unlimited, &Config { max_messages_per_subject: -1, ..unlimited.clone() }), Vec::<String>::new());
+        assert_eq!(
+            differences(&unlimited, &Config { max_messages_per_subject: -1, ..unlimited.clone() }),
+            Vec::<String>::new()
+        );
         assert_eq!(differences(&wanted, &existing), Vec::<String>::new());
         existing.subject_transform = None;
         existing.max_messages_per_subject = 64;

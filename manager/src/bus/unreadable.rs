@@ -1,5 +1,5 @@
-//! Complaints about payloads that cannot be read: each sender's are counted, and said at most once a minute. Senders
-//! come from the bus, so their number is bounded too.
+//! Complaints about payloads that cannot be read: each sender's are counted, and said at most once
+//! a minute. Senders come from the bus, so their number is bounded too.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,7 +18,8 @@ struct Sender {
 }
 
 impl Unreadable {
-    /// Notes one more payload. `Some` when it is time to say so: how many there were since the last time.
+    /// Notes one more payload. `Some` when it is time to say so: how many there were since the last
+    /// time.
     pub fn note(&mut self, sender: &str, now: Duration) -> Option<u64> {
         if let Some(sender) = self.senders.get_mut(sender) {
             sender.unsaid += 1;
@@ -61,7 +62,9 @@ mod tests {
     #[test]
     fn a_flood_of_senders_takes_neither_memory_nor_the_log() {
         let mut unreadable = Unreadable::default();
-        let said = (0..10 * MAX_SENDERS).filter(|sender| unreadable.note(&format!("w{sender}"), at(0)).is_some()).count();
+        let said = (0..10 * MAX_SENDERS)
+            .filter(|sender| unreadable.note(&format!("w{sender}"), at(0)).is_some())
+            .count();
         assert_eq!((said, unreadable.senders.len()), (MAX_SENDERS, MAX_SENDERS));
         assert_eq!(unreadable.note("later", at(60)), Some(1));
         assert_eq!(unreadable.senders.len(), 1);

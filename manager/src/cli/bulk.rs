@@ -48,9 +48,15 @@ pub(super) struct BulkOrder {
 
 impl BulkOrder {
     /// The command for what was selected; `None` if nothing was.
-    pub(super) fn new(verb: Verb, many: &ManyArgs, request: CommandRequest, output: ReplyOutput) -> Result<Option<BulkOrder>, CliError> {
+    pub(super) fn new(
+        verb: Verb,
+        many: &ManyArgs,
+        request: CommandRequest,
+        output: ReplyOutput,
+    ) -> Result<Option<BulkOrder>, CliError> {
         let Some(selector) = many.selectors.selector()? else { return Ok(None) };
-        let request = CommandRequest { selector: Some(selector.clone()), dry_run: many.dry_run, ..request };
+        let request =
+            CommandRequest { selector: Some(selector.clone()), dry_run: many.dry_run, ..request };
         Ok(Some(BulkOrder { verb, request, selector, force: many.force, output }))
     }
 
@@ -61,7 +67,9 @@ impl BulkOrder {
             Ok(stored) => Some(Fleet::of(stored, &selection)),
             Err(why) => {
                 let patience = human_secs(session.settings.timeout);
-                note(&format!("{why}: which workers there are is unknown, and so is who does not answer within {patience}"));
+                note(&format!(
+                    "{why}: which workers there are is unknown, and so is who does not answer within {patience}"
+                ));
                 None
             }
         };
@@ -70,7 +78,10 @@ impl BulkOrder {
                 return Err(no_worker(fleet));
             }
             if !fleet.expired.is_empty() {
-                note(&format!("no answer is expected from workers that have not reported for long: {}", listed(&fleet.expired)));
+                note(&format!(
+                    "no answer is expected from workers that have not reported for long: {}",
+                    listed(&fleet.expired)
+                ));
             }
         }
         let expected = fleet.map(|fleet| fleet.expected);
@@ -87,7 +98,12 @@ impl BulkOrder {
         self.give(session, self.request.dry_run, expected).await?.finish(self.output)
     }
 
-    async fn give(&self, session: &Session, dry_run: bool, expected: Option<Vec<WorkerName>>) -> Result<Report, CliError> {
+    async fn give(
+        &self,
+        session: &Session,
+        dry_run: bool,
+        expected: Option<Vec<WorkerName>>,
+    ) -> Result<Report, CliError> {
         let request = signed(CommandRequest { dry_run, ..self.request.clone() });
         let gathered: Gathered = scatter::scatter(session, self.verb, &request, expected).await?;
         Ok(Report::new(self.verb, &request, gathered))
@@ -98,9 +114,13 @@ fn no_worker(fleet: &Fleet) -> CliError {
     let hint = "`damocles-manager util worker list` shows the workers there are";
     match fleet.expired.as_slice() {
         [] => CliError::new(Exit::NotFound, "no worker that reports fits").hint(hint),
-        expired => {
-            CliError::new(Exit::NotFound, format!("no worker that reports fits; these have not reported for long: {}", listed(expired)))
-                .hint(hint)
-        }
+        expired => CliError::new(
+            Exit::NotFound,
+            format!(
+                "no worker that reports fits; these have not reported for long: {}",
+                listed(expired)
+            ),
+        )
+        .hint(hint),
     }
 }

@@ -45,7 +45,11 @@ pub struct DrainArgs {
     pub order: OrderArgs,
 }
 
-pub(super) async fn run(settings: NatsSettings, verb: Verb, args: CordonArgs) -> Result<(), CliError> {
+pub(super) async fn run(
+    settings: NatsSettings,
+    verb: Verb,
+    args: CordonArgs,
+) -> Result<(), CliError> {
     let CordonArgs { some, order, many } = args;
     let request = CommandRequest { reason: order.reason.clone(), ..CommandRequest::default() };
     if let Some(bulk) = BulkOrder::new(verb, &many, request, order.output)? {

@@ -16,7 +16,8 @@ use crate::mock::{JOB_EXPIRATION, Offer, PiecesOffer};
 /// What the mock sector manager offers.
 #[derive(Args, Debug)]
 pub struct MockArgs {
-    /// Actor id of a miner to hand out sectors for, e.g. 10000 for t010000; may be given several times
+    /// Actor id of a miner to hand out sectors for, e.g. 10000 for t010000; may be given several
+    /// times
     #[arg(long = "miner", required = true, value_name = "ACTOR_ID")]
     pub miners: Vec<u64>,
     /// Size of the sectors
@@ -25,10 +26,12 @@ pub struct MockArgs {
     /// Prefer synthetic proofs for workers that take several kinds
     #[arg(long)]
     pub synthetic: bool,
-    /// Offer each file in this directory as a deal, once; put files there by renaming, so that they are whole
+    /// Offer each file in this directory as a deal, once; put files there by renaming, so that they
+    /// are whole
     #[arg(long, value_name = "DIR")]
     pub pieces: Option<PathBuf>,
-    /// Where the pieces are served by HTTP; a worker that fetches one after this manager was restarted needs a fixed port
+    /// Where the pieces are served by HTTP; a worker that fetches one after this manager was
+    /// restarted needs a fixed port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", requires = "pieces")]
     pub http_listen: SocketAddr,
     /// The URL of that address as workers on other machines reach it [default: http://<address>]
@@ -41,9 +44,14 @@ pub struct MockArgs {
 
 fn base_url(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match host.is_some_and(|host| !host.is_empty()) && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+    match host.is_some_and(|host| !host.is_empty())
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    {
         true => Ok(text.trim_end_matches('/').to_owned()),
-        false => Err("it begins with http:// or https:// and has no blanks, e.g. http://10.0.0.5:8080".into()),
+        false => {
+            Err("it begins with http:// or https:// and has no blanks, e.g. http://10.0.0.5:8080"
+                .into())
+        }
     }
 }
 
@@ -73,10 +81,24 @@ impl SectorSize {
 
 impl From<MockArgs> for Offer {
     fn from(args: MockArgs) -> Offer {
-        let MockArgs { miners, sector_size, synthetic, pieces, http_listen, http_url, job_expiration } = args;
-        let pieces = pieces.map(|directory| PiecesOffer { directory, listen: http_listen, url: http_url });
+        let MockArgs {
+            miners,
+            sector_size,
+            synthetic,
+            pieces,
+            http_listen,
+            http_url,
+            job_expiration,
+        } = args;
+        let pieces =
+            pieces.map(|directory| PiecesOffer { directory, listen: http_listen, url: http_url });
         let job_expiration = job_expiration.unwrap_or(JOB_EXPIRATION);
-        Offer { miners, pieces, job_expiration, ..Offer::of_proof(sector_size.proof_type(), synthetic) }
+        Offer {
+            miners,
+            pieces,
+            job_expiration,
+            ..Offer::of_proof(sector_size.proof_type(), synthetic)
+        }
     }
 }
 

@@ -42,7 +42,10 @@ mod tests {
     #[test]
     fn both_encodings_become_json_in_the_order_in_which_they_were_sent() {
         assert_eq!(decoded(b"{\"seq\": 7, \"a\": [1]}", false).unwrap(), "{\"seq\":7,\"a\":[1]}\n");
-        assert_eq!(decoded(b"\x82\xA3seq\x07\xA1a\x91\x01", false).unwrap(), "{\"seq\":7,\"a\":[1]}\n");
+        assert_eq!(
+            decoded(b"\x82\xA3seq\x07\xA1a\x91\x01", false).unwrap(),
+            "{\"seq\":7,\"a\":[1]}\n"
+        );
         assert_eq!(decoded(b"\x81\xA3seq\x07", true).unwrap(), "{\n  \"seq\": 7\n}\n");
         assert_eq!(decoded(b"", false).unwrap(), "{}\n");
     }

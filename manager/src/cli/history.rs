@@ -102,7 +102,8 @@ struct Progress {
 
 pub(super) async fn run(settings: NatsSettings, args: &HistoryArgs) -> Result<(), CliError> {
     if args.follow && args.output == HistoryOutput::Json {
-        return Err(CliError::new(Exit::Usage, "one JSON array has an end, and --follow has none").hint("use -o jsonl"));
+        return Err(CliError::new(Exit::Usage, "one JSON array has an end, and --follow has none")
+            .hint("use -o jsonl"));
     }
     let mut stop = Stop::listen()?;
     let mut progress = Progress::default();
@@ -116,7 +117,11 @@ pub(super) async fn run(settings: NatsSettings, args: &HistoryArgs) -> Result<()
     ended
 }
 
-async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progress) -> Result<(), CliError> {
+async fn show(
+    settings: NatsSettings,
+    args: &HistoryArgs,
+    progress: &mut Progress,
+) -> Result<(), CliError> {
     let session = match args.follow {
         true => Session::connect_to_stay(settings).await?.0,
         false => Session::connect(settings).await?,
@@ -131,15 +136,23 @@ async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progres
             None => None,
             Some(since) => Some(since_ms(client, &prefix, since).await?),
         };
-        let query = Query { prefix: prefix.clone(), worker: worker.clone(), index: args.index, sector: args.sector.clone(), from_ms };
+        let query = Query {
+            prefix: prefix.clone(),
+            worker: worker.clone(),
+            index: args.index,
+            sector: args.sector.clone(),
+            from_ms,
+        };
         let end = stream.cached_info().state.last_sequence;
         let (messages, pending) = query.consume(client, &stream).await?;
         Ok::<_, CliError>((query, stream, messages, if pending { end } else { 0 }))
     };
     let opened = asked_again(client, settings.timeout, opened).await;
-    let (query, mut stream, mut messages, end) = opened.ok_or_else(|| silent(settings.timeout))??;
+    let (query, mut stream, mut messages, end) =
+        opened.ok_or_else(|| silent(settings.timeout))??;
     // Whoever follows waits as long as it takes; what is there already comes at once.
-    let (end, patience) = if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout / 3) };
+    let (end, patience) =
+        if args.follow { (u64::MAX, Duration::MAX) } else { (end, settings.timeout / 3) };
     let mut lines = Lines::new(args.output);
     lines.begin()?;
     let mut goes_on = end > 0;
@@ -156,12 +169,19 @@ async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progres
         };
         let info = message.info().map_err(|error| CliError::new(Exit::Failed, error))?;
         let stored_at = (info.published.unix_timestamp_nanos() / 1_000_000) as i64;
-        // A consumer that was made anew before its first message begins with the first of the stream.
-        let is_next = info.stream_sequence > progress.sequence && query.from_ms.is_none_or(|from| stored_at >= from);
+        // A consumer that was made anew before its first message begins with the first of the
+        // stream.
+        let is_next = info.stream_sequence > progress.sequence
+            && query.from_ms.is_none_or(|from| stored_at >= from);
         if is_next && info.stream_sequence <= end {
             progress.sequence = info.stream_sequence;
             if let Some((worker, event)) = progress.read(&query, &message) {
-                let recorded = Recorded { worker: worker.to_string(), stored_at, seq: info.stream_sequence, event };
+                let recorded = Recorded {
+                    worker: worker.to_string(),
+                    stored_at,
+                    seq: info.stream_sequence,
+                    event,
+                };
                 let kind = message.subject.rsplit('.').next().unwrap_or_default();
                 if !lines.print(&recorded, kind)? {
                     return Ok(());
@@ -178,7 +198,9 @@ async fn show(settings: NatsSettings, args: &HistoryArgs, progress: &mut Progres
 }
 
 async fn next(messages: &mut Ordered) -> Result<Message, CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("the stream of events cannot be read on: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::new(Exit::Failed, format!("the stream of events cannot be read on: {error}"))
+    };
     loop {
         match messages.next().await {
             Some(Ok(message)) => return Ok(message),
@@ -195,14 +217,19 @@ async fn in_time<T>(patience: Duration, answer: impl Future<Output = T>) -> Resu
 }
 
 fn silent(patience: Duration) -> CliError {
-    CliError::new(Exit::NoAnswer, format!("JetStream does not answer within {}", shared_msgs::cli::human(patience)))
+    CliError::new(
+        Exit::NoAnswer,
+        format!("JetStream does not answer within {}", shared_msgs::cli::human(patience)),
+    )
 }
 
 async fn open(client: &Client, prefix: &Prefix) -> Result<Stream, CliError> {
     let jetstream = jetstream::new(client.clone());
     present(&jetstream).await.map_err(|error| match error {
-        JetStreamError::Absent => CliError::new(Exit::Failed, "NATS has no JetStream, so nothing keeps events")
-            .hint("start nats-server with JetStream (-js), or name another one with --server"),
+        JetStreamError::Absent => {
+            CliError::new(Exit::Failed, "NATS has no JetStream, so nothing keeps events")
+                .hint("start nats-server with JetStream (-js), or name another one with --server")
+        }
         JetStreamError::Failed(text) => CliError::new(Exit::Failed, text),
     })?;
     let name = prefix.events_stream();
@@ -217,7 +244,9 @@ async fn open(client: &Client, prefix: &Prefix) -> Result<Stream, CliError> {
 
 async fn since_ms(client: &Client, prefix: &Prefix, since: Duration) -> Result<i64, CliError> {
     let now = server_time_ms(client, &prefix.events_stream()).await;
-    let now = now.map_err(|error| CliError::new(Exit::Failed, format!("the server's time cannot be read: {error}")))?;
+    let now = now.map_err(|error| {
+        CliError::new(Exit::Failed, format!("the server's time cannot be read: {error}"))
+    })?;
     Ok(now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).max(0))
 }
 
@@ -232,7 +261,10 @@ impl Progress {
             }
             Err(error) => {
                 if self.unreadable == 0 {
-                    note(&format!("event {} on {} cannot be read: {error}", self.sequence, message.subject));
+                    note(&format!(
+                        "event {} on {} cannot be read: {error}",
+                        self.sequence, message.subject
+                    ));
                 }
                 self.unreadable += 1;
                 None
@@ -242,7 +274,8 @@ impl Progress {
 }
 
 impl Query {
-    // The messages of a stream that was made in place of the one that was read, as soon as there is one.
+    // The messages of a stream that was made in place of the one that was read, as soon as there is
+    // one.
     async fn follow_new(&self, client: &Client) -> (Stream, Ordered) {
         loop {
             let opened = async {
@@ -259,18 +292,24 @@ impl Query {
 
     // The messages, and whether there is one already.
     async fn consume(&self, client: &Client, stream: &Stream) -> Result<(Ordered, bool), CliError> {
-        let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("the stream of events cannot be read: {error}"));
+        let failed = |error: &dyn std::fmt::Display| {
+            CliError::new(Exit::Failed, format!("the stream of events cannot be read: {error}"))
+        };
         let deliver_policy = match self.from_ms {
             None => DeliverPolicy::All,
             Some(from) => {
-                let start_time = from_nanos(i128::from(from) * 1_000_000).map_err(|error| failed(&error))?;
+                let start_time =
+                    from_nanos(i128::from(from) * 1_000_000).map_err(|error| failed(&error))?;
                 DeliverPolicy::ByStartTime { start_time }
             }
         };
         let config = OrderedConfig {
             deliver_subject: client.new_inbox(),
             description: Some("an operator reads the history".into()),
-            filter_subject: self.worker.as_ref().map_or_else(|| self.prefix.events_of_all(), |worker| self.prefix.events_of(worker)),
+            filter_subject: self.worker.as_ref().map_or_else(
+                || self.prefix.events_of_all(),
+                |worker| self.prefix.events_of(worker),
+            ),
             deliver_policy,
             ..OrderedConfig::default()
         };
@@ -290,7 +329,10 @@ impl Query {
 
     fn wants(&self, event: &Event) -> bool {
         self.index.is_none_or(|index| event.index == Some(index))
-            && self.sector.as_deref().is_none_or(|sector| event.sector_id.as_deref() == Some(sector))
+            && self
+                .sector
+                .as_deref()
+                .is_none_or(|sector| event.sector_id.as_deref() == Some(sector))
     }
 }
 
@@ -301,12 +343,22 @@ mod tests {
     use super::*;
 
     fn query(index: Option<u32>, sector: Option<&str>) -> Query {
-        Query { prefix: Prefix::default(), worker: None, index, sector: sector.map(Into::into), from_ms: None }
+        Query {
+            prefix: Prefix::default(),
+            worker: None,
+            index,
+            sector: sector.map(Into::into),
+            from_ms: None,
+        }
     }
 
     #[test]
     fn events_are_chosen_by_thread_and_by_sector() {
-        let of_thread = Event { index: Some(1), sector_id: Some("s-t010000-2".into()), ..Event::new(EventKind::Transition, 0) };
+        let of_thread = Event {
+            index: Some(1),
+            sector_id: Some("s-t010000-2".into()),
+            ..Event::new(EventKind::Transition, 0)
+        };
         let of_worker = Event::new(EventKind::WorkerStarted, 0);
         assert!(query(None, None).wants(&of_worker));
         assert!(query(Some(1), Some("s-t010000-2")).wants(&of_thread));
@@ -318,10 +370,15 @@ mod tests {
     fn what_cannot_be_an_event_is_refused_with_its_reason() {
         let read = |subject: &str, payload: &[u8]| query(None, None).read(subject, payload);
         let body = format!(r#"{{"id":{{"store":"{}","n":1}},"kind":"paused"}}"#, Id::NIL);
-        assert_eq!(read("damocles.v1.event.127=2E0=2E0=2E1.paused", body.as_bytes()).unwrap().0.as_str(), "127.0.0.1");
+        assert_eq!(
+            read("damocles.v1.event.127=2E0=2E0=2E1.paused", body.as_bytes()).unwrap().0.as_str(),
+            "127.0.0.1"
+        );
         assert!(read("damocles.v1.event.=41.paused", body.as_bytes()).is_err());
         assert!(read("damocles.v1.event.w1.paused", b"garbage").is_err());
         let long = format!("{body}{}", " ".repeat(MAX_EVENT_BYTES));
-        assert!(read("damocles.v1.event.w1.paused", long.as_bytes()).unwrap_err().contains("bytes"));
+        assert!(
+            read("damocles.v1.event.w1.paused", long.as_bytes()).unwrap_err().contains("bytes")
+        );
     }
 }

@@ -14,8 +14,20 @@ use super::worker::Target;
 pub(super) mod watch;
 
 const COLUMNS: [&str; 6] = ["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State"];
-const WIDE_COLUMNS: [&str; 12] =
-    ["Index", "Loc", "SectorID", "Plan", "Paused", "PausedElapsed", "State", "Stage", "Status", "Revision", "Cordoned", "LastErr"];
+const WIDE_COLUMNS: [&str; 12] = [
+    "Index",
+    "Loc",
+    "SectorID",
+    "Plan",
+    "Paused",
+    "PausedElapsed",
+    "State",
+    "Stage",
+    "Status",
+    "Revision",
+    "Cordoned",
+    "LastErr",
+];
 
 /// Which worker to show, and how.
 #[derive(Args, Debug)]
@@ -37,7 +49,11 @@ pub(super) async fn run(worker: &WorkerClient, output: Output) -> Result<(), Cli
         Err(unanswered) => {
             if let Some(last) = &unanswered.last {
                 print(&shown(&last.snapshot, output)?)?;
-                note(&format!("this is the last report of {}, as it was {} ago", worker.worker, human_secs(last.age)));
+                note(&format!(
+                    "this is the last report of {}, as it was {} ago",
+                    worker.worker,
+                    human_secs(last.age)
+                ));
             }
             Err(unanswered.into())
         }
@@ -85,7 +101,12 @@ fn wide_row(thread: &ThreadSnapshot) -> Vec<String> {
     let mut row = row(thread);
     let (plan, stage) = (or_dash(Some(&thread.plan)), or_dash(thread.stage.as_deref()));
     row.insert(3, plan);
-    row.extend([stage, outlook(thread, Duration::ZERO), thread.revision.to_string(), thread.cordoned.to_string()]);
+    row.extend([
+        stage,
+        outlook(thread, Duration::ZERO),
+        thread.revision.to_string(),
+        thread.cordoned.to_string(),
+    ]);
     row.push(or_dash(thread.last_err.as_deref()));
     row
 }
@@ -103,7 +124,8 @@ mod tests {
     use super::*;
 
     fn snapshot(threads: Value) -> WorkerSnapshot {
-        serde_json::from_value(json!({"instance_id": Id::NIL, "seq": 1, "threads": threads})).unwrap()
+        serde_json::from_value(json!({"instance_id": Id::NIL, "seq": 1, "threads": threads}))
+            .unwrap()
     }
 
     fn sample() -> WorkerSnapshot {
@@ -128,7 +150,11 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   LastErr
     #[test]
     fn wide_says_how_far_a_stage_is() {
         let running = json!({"kind": "running", "elapsed_ms": 5_000, "processor": "pc1 (pid 7)", "progress": "layer 7 of 11"});
-        let shown = shown(&snapshot(json!([{"index": 0, "stage": "PC1", "status": running}])), Output::Wide).unwrap();
+        let shown = shown(
+            &snapshot(json!([{"index": 0, "stage": "PC1", "status": running}])),
+            Output::Wide,
+        )
+        .unwrap();
         assert!(shown.contains("  PC1    running 5s in pc1 (pid 7), layer 7 of 11  "), "{shown}");
     }
 
@@ -158,21 +184,40 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
     #[test]
     fn an_abort_that_waits_for_a_running_stage_is_shown() {
         let mut waiting = sample();
-        waiting.threads[0].end_pending = Some("given up, ended by the sector manager: bad disk".into());
+        waiting.threads[0].end_pending =
+            Some("given up, ended by the sector manager: bad disk".into());
         let plain = shown(&waiting, Output::Plain).unwrap();
-        let cells =
-            |line: usize| plain.lines().nth(line).unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>();
-        assert_eq!((cells(0)[6], cells(1)[6], cells(2)[6]), ("EndPending", "given up, ended by the sector manager: bad disk", "-"));
+        let cells = |line: usize| {
+            plain
+                .lines()
+                .nth(line)
+                .unwrap()
+                .split("  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (cells(0)[6], cells(1)[6], cells(2)[6]),
+            ("EndPending", "given up, ended by the sector manager: bad disk", "-")
+        );
         let wide = shown(&waiting, Output::Wide).unwrap();
-        assert!(wide.contains("paused 13m42s by an error (to be given up, ended by the sector manager: bad disk)"), "{wide}");
+        assert!(
+            wide.contains(
+                "paused 13m42s by an error (to be given up, ended by the sector manager: bad disk)"
+            ),
+            "{wide}"
+        );
     }
 
     #[test]
     fn json_is_the_whole_snapshot_and_jsonl_a_thread_a_line() {
-        let whole: WorkerSnapshot = serde_json::from_str(&shown(&sample(), Output::Json).unwrap()).unwrap();
+        let whole: WorkerSnapshot =
+            serde_json::from_str(&shown(&sample(), Output::Json).unwrap()).unwrap();
         assert_eq!(whole, sample());
         let lines = shown(&sample(), Output::Jsonl).unwrap();
-        let threads: Vec<ThreadSnapshot> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let threads: Vec<ThreadSnapshot> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(threads, sample().threads);
     }
 }

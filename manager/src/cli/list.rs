@@ -16,7 +16,8 @@ use crate::registry::is_expired;
 
 pub(super) mod watch;
 
-const COLUMNS: [&str; 7] = ["Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)"];
+const COLUMNS: [&str; 7] =
+    ["Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)"];
 // Beside those of the table that scripts know, only when there is something to say.
 const CORDONED_COLUMN: &str = "Cordoned";
 // So many workers are named that have the same trouble.
@@ -26,7 +27,8 @@ const WIDE_COLUMNS: [&str; 5] = ["Version", "Running", "Waiting", CORDONED_COLUM
 /// How to list.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// A worker is expired when its last report is older than this [default: three of its own ping intervals]
+    /// A worker is expired when its last report is older than this [default: three of its own ping
+    /// intervals]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub expiration: Option<Duration>,
     /// Show the list again whenever it changes, until Ctrl-C
@@ -60,7 +62,8 @@ pub(super) async fn run(session: &Session, args: &ListArgs) -> Result<(), CliErr
 
 async fn list(session: &Session, args: &ListArgs) -> Result<Listing, CliError> {
     let (workers, said) = all(session).await?;
-    let lines: Vec<Line> = workers.into_iter().map(|worker| Line::new(worker, args.expiration)).collect();
+    let lines: Vec<Line> =
+        workers.into_iter().map(|worker| Line::new(worker, args.expiration)).collect();
     let notes = [said, notes(&lines)].concat();
     Ok(Listing { lines, notes })
 }
@@ -70,11 +73,15 @@ fn shown(lines: &[Line], output: Output) -> Result<String, CliError> {
     Ok(match output {
         Output::Json => json(&lines)?,
         Output::Jsonl => jsonl(lines)?,
-        Output::Plain | Output::Table if is_cordoned => {
-            table(&[&COLUMNS[..], &[CORDONED_COLUMN]].concat(), lines.iter().map(Line::row_with_cordoned).collect())
-        }
+        Output::Plain | Output::Table if is_cordoned => table(
+            &[&COLUMNS[..], &[CORDONED_COLUMN]].concat(),
+            lines.iter().map(Line::row_with_cordoned).collect(),
+        ),
         Output::Plain | Output::Table => table(&COLUMNS, lines.iter().map(Line::row).collect()),
-        Output::Wide => table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), lines.iter().map(Line::wide_row).collect()),
+        Output::Wide => table(
+            &[&COLUMNS[..], &WIDE_COLUMNS].concat(),
+            lines.iter().map(Line::wide_row).collect(),
+        ),
     })
 }
 
@@ -82,12 +89,12 @@ fn shown(lines: &[Line], output: Output) -> Result<String, CliError> {
 fn notes(lines: &[Line]) -> Vec<String> {
     let mut notes = Vec::new();
     let since = |elapsed_ms| human_secs(Duration::from_millis(elapsed_ms));
-    let still = lines.iter().filter_map(|line| Some((&line.worker.name, line.worker.report.history_stands_still.as_ref()?)));
-    notes.extend(first_ones(
-        still.map(|(name, Standstill { elapsed_ms, why })| {
-            format!("the history of {name} stands still since {}: {why}", since(*elapsed_ms))
-        }),
-    ));
+    let still = lines.iter().filter_map(|line| {
+        Some((&line.worker.name, line.worker.report.history_stands_still.as_ref()?))
+    });
+    notes.extend(first_ones(still.map(|(name, Standstill { elapsed_ms, why })| {
+        format!("the history of {name} stands still since {}: {why}", since(*elapsed_ms))
+    })));
     let silent = lines.iter().filter(|line| line.worker.report.history_stands_still.is_none());
     let unstored = silent.filter_map(|line| Some((&line.worker.name, line.worker.unstored_ms?)));
     notes.extend(first_ones(unstored.map(|(name, elapsed_ms)| {
@@ -96,7 +103,9 @@ fn notes(lines: &[Line]) -> Vec<String> {
             since(elapsed_ms)
         )
     })));
-    for WorkerView { name, standing_by, duplicate, report, .. } in lines.iter().map(|line| &line.worker) {
+    for WorkerView { name, standing_by, duplicate, report, .. } in
+        lines.iter().map(|line| &line.worker)
+    {
         for other in standing_by {
             notes.push(format!(
                 "{name}: held by host {} pid {}; a second process stands by on host {} pid {}: stop one of them, or give it another name",
@@ -104,7 +113,9 @@ fn notes(lines: &[Line]) -> Vec<String> {
             ));
         }
         if *duplicate && standing_by.is_empty() {
-            notes.push(format!("a second worker reports as {name}: stop one of them, or give it another name"));
+            notes.push(format!(
+                "a second worker reports as {name}: stop one of them, or give it another name"
+            ));
         }
     }
     notes
@@ -127,13 +138,19 @@ async fn all(session: &Session) -> Result<(Vec<WorkerView>, Vec<String>), CliErr
     let mut after = None;
     loop {
         let request = ListWorkersRequest { after: after.clone(), limit: None };
-        let page: ListWorkersReply = session.read_managers(verb::LIST, &request).await.map_err(no_manager)?;
+        let page: ListWorkersReply =
+            session.read_managers(verb::LIST, &request).await.map_err(no_manager)?;
         workers.extend(page.workers);
         match page.next {
             None => return Ok((workers, page.notes)),
             // Names rise from page to page, or this would never end.
             next if next > after => after = next,
-            Some(next) => return Err(CliError::new(Exit::Failed, format!("a manager's list goes back to {next:?}"))),
+            Some(next) => {
+                return Err(CliError::new(
+                    Exit::Failed,
+                    format!("a manager's list goes back to {next:?}"),
+                ));
+            }
         }
     }
 }
@@ -141,13 +158,19 @@ async fn all(session: &Session) -> Result<(Vec<WorkerView>, Vec<String>), CliErr
 impl Line {
     fn new(worker: WorkerView, expiration: Option<Duration>) -> Self {
         let age = Duration::from_millis(worker.last_ping_ms);
-        let expired = expiration.map_or_else(|| is_expired(age, worker.report.ping_interval_ms), |limit| age > limit);
+        let expired = expiration
+            .map_or_else(|| is_expired(age, worker.report.ping_interval_ms), |limit| age > limit);
         Line { worker, expired }
     }
 
     fn row(&self) -> Vec<String> {
         let WorkerView { name, report, .. } = &self.worker;
-        let counts = [report.summary.threads, report.summary.empty, report.summary.paused, report.summary.errors];
+        let counts = [
+            report.summary.threads,
+            report.summary.empty,
+            report.summary.paused,
+            report.summary.errors,
+        ];
         let mut row = vec![name.clone(), report.dest.clone()];
         row.extend(counts.map(|count| count.to_string()));
         row.push(self.last_ping());
@@ -207,7 +230,10 @@ mod tests {
 
     #[test]
     fn the_table_is_the_specs() {
-        let rows = vec![Line::new(worker("127.0.0.1", 2_756), None).row(), Line::new(worker("127.0.0.1", 3_600_000), None).row()];
+        let rows = vec![
+            Line::new(worker("127.0.0.1", 2_756), None).row(),
+            Line::new(worker("127.0.0.1", 3_600_000), None).row(),
+        ];
         let expected = "\
 Name       Dest                             Threads  Empty  Paused  Errors  LastPing(with ! if expired)
 127.0.0.1  damocles.v1.cmd.127=2E0=2E0=2E1  3        0      2       3       2.756s
@@ -247,7 +273,9 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
             worker.report.summary.cordoned = count;
             Line::new(worker, None)
         };
-        let header = |lines: &[Line]| shown(lines, Output::Plain).unwrap().lines().next().unwrap().to_owned();
+        let header = |lines: &[Line]| {
+            shown(lines, Output::Plain).unwrap().lines().next().unwrap().to_owned()
+        };
         assert!(!header(&[cordoned(0)]).contains(CORDONED_COLUMN));
         assert!(header(&[cordoned(0), cordoned(2)]).ends_with("(with ! if expired)  Cordoned"));
         assert_eq!(cordoned(2).row_with_cordoned()[7], "2");
@@ -258,29 +286,48 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
     fn both_processes_of_one_name_are_named() {
         let mut twin = WorkerView { duplicate: true, ..worker("twin", 0) };
         (twin.report.host, twin.report.pid) = ("h1".into(), 55);
-        assert_eq!(notes(&[Line::new(twin.clone(), None)]), ["a second worker reports as twin: stop one of them, or give it another name"]);
+        assert_eq!(
+            notes(&[Line::new(twin.clone(), None)]),
+            ["a second worker reports as twin: stop one of them, or give it another name"]
+        );
         let other = json!({"worker_id": Id::NIL, "instance_id": Id::NIL, "host": "h2", "pid": 77});
         twin.standing_by = vec![serde_json::from_value(other).unwrap()];
         assert_eq!(
             notes(&[Line::new(twin, None), Line::new(worker("w", 0), None)]),
-            ["twin: held by host h1 pid 55; a second process stands by on host h2 pid 77: stop one of them, or give it another name"]
+            [
+                "twin: held by host h1 pid 55; a second process stands by on host h2 pid 77: stop one of them, or give it another name"
+            ]
         );
     }
 
     #[test]
     fn a_history_that_stands_still_is_said_and_a_fleets_once() {
         let mut still = worker("w1", 0);
-        still.report.history_stands_still = Some(Standstill { elapsed_ms: 125_000, why: "no answer".into() });
-        assert_eq!(notes(&[Line::new(still, None)]), ["the history of w1 stands still since 2m5s: no answer"]);
-        let fleet: Vec<_> = (0..10).map(|n| WorkerView { unstored_ms: Some(60_000), ..worker(&format!("w{n}"), 0) }).collect();
-        let notes = notes(&fleet.into_iter().map(|worker| Line::new(worker, None)).collect::<Vec<_>>());
-        assert!(notes[2].starts_with("the history of w2 stands still: JetStream has stored none of its reports for 1m;"), "{notes:?}");
+        still.report.history_stands_still =
+            Some(Standstill { elapsed_ms: 125_000, why: "no answer".into() });
+        assert_eq!(
+            notes(&[Line::new(still, None)]),
+            ["the history of w1 stands still since 2m5s: no answer"]
+        );
+        let fleet: Vec<_> = (0..10)
+            .map(|n| WorkerView { unstored_ms: Some(60_000), ..worker(&format!("w{n}"), 0) })
+            .collect();
+        let notes =
+            notes(&fleet.into_iter().map(|worker| Line::new(worker, None)).collect::<Vec<_>>());
+        assert!(
+            notes[2].starts_with(
+                "the history of w2 stands still: JetStream has stored none of its reports for 1m;"
+            ),
+            "{notes:?}"
+        );
         assert_eq!(notes[3..], ["and so it is with 7 more workers"]);
     }
 
     #[test]
     fn three_silent_ping_intervals_or_the_given_time_expire_a_worker() {
-        let expired = |millis, limit: Option<u64>| Line::new(worker("w", millis), limit.map(Duration::from_millis)).expired;
+        let expired = |millis, limit: Option<u64>| {
+            Line::new(worker("w", millis), limit.map(Duration::from_millis)).expired
+        };
         assert!(!expired(30_000, None) && expired(30_001, None));
         assert!(!expired(50, Some(50)) && expired(51, Some(50)) && !expired(30_001, Some(60_000)));
     }
@@ -288,6 +335,9 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
     #[test]
     fn json_lines_carry_the_report_and_whether_it_is_expired() {
         let line = serde_json::to_value(Line::new(worker("w", 30_001), None)).unwrap();
-        assert_eq!((&line["name"], &line["expired"], &line["summary"]["errors"]), (&json!("w"), &json!(true), &json!(3)));
+        assert_eq!(
+            (&line["name"], &line["expired"], &line["summary"]["errors"]),
+            (&json!("w"), &json!(true), &json!(3))
+        );
     }
 }

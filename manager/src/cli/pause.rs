@@ -33,7 +33,11 @@ pub struct PauseArgs {
 
 pub(super) async fn run(settings: NatsSettings, args: PauseArgs) -> Result<(), CliError> {
     let PauseArgs { one, now, steer, many } = args;
-    let request = CommandRequest { now: now.now, reason: steer.order.reason.clone(), ..CommandRequest::default() };
+    let request = CommandRequest {
+        now: now.now,
+        reason: steer.order.reason.clone(),
+        ..CommandRequest::default()
+    };
     if let Some(bulk) = BulkOrder::new(Verb::Pause, &many, request, steer.order.output)? {
         many.for_one_thread_only(&steer)?;
         return bulk.run(&Session::connect(settings).await?).await;

@@ -43,11 +43,22 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
     if let Some(other) = sectors.iter().find(|sector| sector.miner != miner) {
         return Err(CliError::new(Exit::Usage, format!("{other} is no sector of miner t0{miner}")));
     }
-    let request = SimulateWdpost { id: Id::generate(), miner, sectors: sectors.iter().map(|sector| sector.number).collect() };
+    let request = SimulateWdpost {
+        id: Id::generate(),
+        miner,
+        sectors: sectors.iter().map(|sector| sector.number).collect(),
+    };
     let queued = session.ask_sealer(&request).await?;
-    print_done(&queued, &format!("job {}: {} sectors to prove", queued.job, queued.sectors), output)?;
+    print_done(
+        &queued,
+        &format!("job {}: {} sectors to prove", queued.job, queued.sectors),
+        output,
+    )?;
     if queued.left_out > 0 {
-        note(&format!("{} finished sectors are left out: their replica's commitment is not known", queued.left_out));
+        note(&format!(
+            "{} finished sectors are left out: their replica's commitment is not known",
+            queued.left_out
+        ));
     }
     Ok(())
 }

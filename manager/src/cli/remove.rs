@@ -32,17 +32,22 @@ fn refused(error: CallError) -> CliError {
         CallError::Refused(body) => match &body.kind {
             ErrorKind::WorkerReports { worker, last_ping_ms } => {
                 let ago = human(std::time::Duration::from_millis(*last_ping_ms));
-                CliError { message: format!("worker {worker} still reports, last {ago} ago"), ..error.into() }
-                    .hint("stop it first, or wait until it is expired")
+                CliError {
+                    message: format!("worker {worker} still reports, last {ago} ago"),
+                    ..error.into()
+                }
+                .hint("stop it first, or wait until it is expired")
             }
-            ErrorKind::WorkerNotFound { .. } => {
-                CliError::from(error).hint("`damocles-manager util worker list` shows the workers there are")
-            }
+            ErrorKind::WorkerNotFound { .. } => CliError::from(error)
+                .hint("`damocles-manager util worker list` shows the workers there are"),
             _ => error.into(),
         },
         CallError::TimedOut { .. } => {
-            let message = format!("{error}; the outcome is unknown: the worker may have been removed, or may still be");
-            CliError { message, ..error.into() }.hint("`damocles-manager util worker list` shows whether it is still there")
+            let message = format!(
+                "{error}; the outcome is unknown: the worker may have been removed, or may still be"
+            );
+            CliError { message, ..error.into() }
+                .hint("`damocles-manager util worker list` shows whether it is still there")
         }
         _ => no_manager(error),
     }

@@ -38,7 +38,11 @@ pub struct ResumeArgs {
 pub(super) async fn run(settings: NatsSettings, args: ResumeArgs) -> Result<(), CliError> {
     let ResumeArgs { one, state, steer, many, to } = args;
     let target = to.map(|state| state.name().to_owned());
-    let request = CommandRequest { state: target, reason: steer.order.reason.clone(), ..CommandRequest::default() };
+    let request = CommandRequest {
+        state: target,
+        reason: steer.order.reason.clone(),
+        ..CommandRequest::default()
+    };
     if let Some(bulk) = BulkOrder::new(Verb::Resume, &many, request, steer.order.output)? {
         many.for_one_thread_only(&steer)?;
         to.map_or(Ok(()), |state| many.selectors.check_state("--to", state))?;

@@ -1,5 +1,5 @@
-//! Where a command that watches shows what it sees: on a terminal the same place again and again, anywhere else one
-//! document after another, each only when it differs from the one before.
+//! Where a command that watches shows what it sees: on a terminal the same place again and again,
+//! anywhere else one document after another, each only when it differs from the one before.
 
 use std::{
     io::{IsTerminal, stdout},
@@ -24,7 +24,8 @@ const LEAVE: &str = "\x1b[?25h\x1b[?7h\x1b[?1049l";
 pub(super) struct Frame {
     /// What is shown.
     pub(super) text: String,
-    /// The same without what moves by itself, such as ages: two frames that agree in it show the same.
+    /// The same without what moves by itself, such as ages: two frames that agree in it show the
+    /// same.
     pub(super) content: String,
     /// What a reader should know.
     pub(super) notes: Vec<String>,
@@ -110,13 +111,19 @@ impl Documents {
     }
 }
 
-// From the upper left corner, each line and the rest of the screen cleared after it. Notes are shown in any case.
+// From the upper left corner, each line and the rest of the screen cleared after it. Notes are
+// shown in any case.
 fn drawn(frame: &Frame, rows: usize) -> String {
-    let notes: Vec<String> = frame.notes.iter().map(|text| format!("note: {}", printable(text))).collect();
+    let notes: Vec<String> =
+        frame.notes.iter().map(|text| format!("note: {}", printable(text))).collect();
     // The cursor stands on the last row.
     let room = rows.saturating_sub(1 + notes.len());
     let all = frame.text.lines().count();
-    let (shown, rest) = if all <= room { (all, None) } else { (room.saturating_sub(1), Some(all - room.saturating_sub(1))) };
+    let (shown, rest) = if all <= room {
+        (all, None)
+    } else {
+        (room.saturating_sub(1), Some(all - room.saturating_sub(1)))
+    };
     let rest = rest.map(|rest| format!("… {rest} more lines"));
     let lines = frame.text.lines().take(shown).map(str::to_owned).chain(rest).chain(notes);
     let mut text = String::from("\x1b[H");
@@ -124,8 +131,8 @@ fn drawn(frame: &Frame, rows: usize) -> String {
     text + "\x1b[J"
 }
 
-/// Waits until the next frame may be made: not sooner than [`PERIOD`] after this one was begun, and so that making them,
-/// which `took` so long, is not most of what happens.
+/// Waits until the next frame may be made: not sooner than [`PERIOD`] after this one was begun, and
+/// so that making them, which `took` so long, is not most of what happens.
 pub(super) async fn pace(began: Instant, took: Duration) {
     sleep_until(began + PERIOD.max(took.saturating_mul(4))).await;
 }
@@ -135,7 +142,11 @@ mod tests {
     use super::*;
 
     fn frame(text: &str, notes: &[&str]) -> Frame {
-        Frame { text: text.into(), content: text.into(), notes: notes.iter().map(|text| text.to_string()).collect() }
+        Frame {
+            text: text.into(),
+            content: text.into(),
+            notes: notes.iter().map(|text| text.to_string()).collect(),
+        }
     }
 
     #[test]
@@ -160,8 +171,14 @@ mod tests {
 
     #[test]
     fn a_drawn_frame_fits_and_clears_what_was_there() {
-        assert_eq!(drawn(&frame("a\nb\n", &["n\u{1b}"]), 24), "\x1b[Ha\x1b[K\nb\x1b[K\nnote: n\\u{1b}\x1b[K\n\x1b[J");
-        assert_eq!(drawn(&frame("a\nb\nc\nd\n", &["n"]), 4), "\x1b[Ha\x1b[K\n… 3 more lines\x1b[K\nnote: n\x1b[K\n\x1b[J");
+        assert_eq!(
+            drawn(&frame("a\nb\n", &["n\u{1b}"]), 24),
+            "\x1b[Ha\x1b[K\nb\x1b[K\nnote: n\\u{1b}\x1b[K\n\x1b[J"
+        );
+        assert_eq!(
+            drawn(&frame("a\nb\nc\nd\n", &["n"]), 4),
+            "\x1b[Ha\x1b[K\n… 3 more lines\x1b[K\nnote: n\x1b[K\n\x1b[J"
+        );
         assert_eq!(drawn(&frame("a\nb\n", &[]), 3), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }

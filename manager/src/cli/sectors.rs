@@ -17,18 +17,22 @@ const WIDE_COLUMNS: [&str; 4] = ["Proof", "CommD", "Jobs", "AbortReason"];
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// List the sectors that were allocated
-    #[command(after_help = "-o wide adds what is, and was, done with a sector since it is finished, and why it failed.
+    #[command(
+        after_help = "-o wide adds what is, and was, done with a sector since it is finished, and why it failed.
 
 Examples:
   damocles-manager util sealer sectors list
   damocles-manager util sealer sectors list -o wide
-  damocles-manager util sealer sectors list -o jsonl | jq -r 'select(.finalized | not) | .id'")]
+  damocles-manager util sealer sectors list -o jsonl | jq -r 'select(.finalized | not) | .id'"
+    )]
     List(ListArgs),
     /// Have a finished sector sealed again, by a thread of plan rebuild
-    #[command(after_help = "The sector keeps its ticket and its deals, and so its commitments; an upgraded one is upgraded again.
+    #[command(
+        after_help = "The sector keeps its ticket and its deals, and so its commitments; an upgraded one is upgraded again.
 
 Example:
-  damocles-manager util sealer sectors rebuild s-t010000-2")]
+  damocles-manager util sealer sectors rebuild s-t010000-2"
+    )]
     Rebuild(SectorArgs),
     /// Have a piece taken out of a finished sector, by a thread of plan unseal
     #[command(
@@ -128,7 +132,11 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
         }
         Verb::Abort(AbortArgs { sector: args, reason }) => {
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let request = AbortSector { sector: args.sector, reason: format!("by {}{why}", caller()), unexplained: reason.is_none() };
+            let request = AbortSector {
+                sector: args.sector,
+                reason: format!("by {}{why}", caller()),
+                unexplained: reason.is_none(),
+            };
             session.ask_sealer(&request).await?;
             done(&args, None, "to be given up; its worker is told when it reports".into())
         }
@@ -155,7 +163,9 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
         Output::Json => json(&sectors)?,
         Output::Jsonl => jsonl(&sectors)?,
         Output::Plain | Output::Table => table(&COLUMNS, sectors.iter().map(row).collect()),
-        Output::Wide => table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), sectors.iter().map(wide_row).collect()),
+        Output::Wide => {
+            table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), sectors.iter().map(wide_row).collect())
+        }
     })
 }
 
@@ -183,9 +193,19 @@ fn wide_row(sector: &SectorView) -> Vec<String> {
 }
 
 fn job(job: &JobView) -> String {
-    let by = job.worker.as_ref().filter(|_| job.status == JobStatus::Running).map(|worker| format!(" on {worker}"));
+    let by = job
+        .worker
+        .as_ref()
+        .filter(|_| job.status == JobStatus::Running)
+        .map(|worker| format!(" on {worker}"));
     let error = job.error.as_ref().map(|error| format!(": {error}"));
-    format!("{} {}{}{}", job.plan, job.status.name(), by.unwrap_or_default(), error.unwrap_or_default())
+    format!(
+        "{} {}{}{}",
+        job.plan,
+        job.status.name(),
+        by.unwrap_or_default(),
+        error.unwrap_or_default()
+    )
 }
 
 #[cfg(test)]
@@ -201,7 +221,9 @@ mod tests {
     #[test]
     fn the_table_says_what_an_operator_asks_for() {
         let rows = vec![
-            row(&view(json!({"id": "s-t010000-1", "proof_type": 5, "plan": "sealer", "state": "PC1Done", "abort_requested": true}))),
+            row(&view(
+                json!({"id": "s-t010000-1", "proof_type": 5, "plan": "sealer", "state": "PC1Done", "abort_requested": true}),
+            )),
             row(&view(json!({
                 "id": "s-t010000-2", "proof_type": 5, "plan": "rebuild", "state": "C1Done", "store": "remote", "comm_r": "bagboea4b5abc",
                 "deals": [{"deal_id": 1, "piece_cid": "baga", "size": 128, "payload_size": 3}],
@@ -221,7 +243,17 @@ s-t010000-2  rebuild  C1Done                     1      remote  bagboea4b5abc
             {"plan": "unseal", "status": "failed", "error": "disk full"},
             {"plan": "rebuild", "status": "running", "worker": "w1", "state": "C1Done"},
         ]);
-        let row = wide_row(&view(json!({"id": "s-t01-1", "proof_type": 10, "plan": "rebuild", "state": "C1Done", "jobs": jobs})));
-        assert_eq!(row[6..], ["StackedDrg2KiBV1_1_Feat_SyntheticPoRep", "-", "unseal failed: disk full; rebuild running on w1", "-"]);
+        let row = wide_row(&view(
+            json!({"id": "s-t01-1", "proof_type": 10, "plan": "rebuild", "state": "C1Done", "jobs": jobs}),
+        ));
+        assert_eq!(
+            row[6..],
+            [
+                "StackedDrg2KiBV1_1_Feat_SyntheticPoRep",
+                "-",
+                "unseal failed: disk full; rebuild running on w1",
+                "-"
+            ]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Which threads a command is for: one, named by its worker and index, or all that selectors select.
+//! Which threads a command is for: one, named by its worker and index, or all that selectors
+//! select.
 
 use clap::Args;
 use shared_msgs::{
@@ -15,7 +16,12 @@ pub const MANY: &str = "Many threads";
 #[derive(Args, Clone, Debug)]
 pub struct ThreadArgs {
     /// The worker's name or Dest, as `list` shows them
-    #[arg(value_name = "WORKER", required_unless_present = "selector", conflicts_with = "selector", requires = "thread")]
+    #[arg(
+        value_name = "WORKER",
+        required_unless_present = "selector",
+        conflicts_with = "selector",
+        requires = "thread"
+    )]
     pub worker: Option<String>,
     /// The thread's index, as `info` shows it
     #[arg(id = "thread", value_name = "INDEX")]
@@ -26,14 +32,19 @@ pub struct ThreadArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ThreadsArgs {
     /// The worker's name or Dest, as `list` shows them
-    #[arg(value_name = "WORKER", required_unless_present = "selector", conflicts_with = "selector")]
+    #[arg(
+        value_name = "WORKER",
+        required_unless_present = "selector",
+        conflicts_with = "selector"
+    )]
     pub worker: Option<String>,
     /// Threads' indexes, as `info` shows them [default: all threads of the worker]
     #[arg(id = "threads", value_name = "INDEX")]
     pub indexes: Vec<u32>,
 }
 
-/// Threads of any number of workers: each given part has to hold, and of a part with several values one.
+/// Threads of any number of workers: each given part has to hold, and of a part with several values
+/// one.
 #[derive(Args, Clone, Debug, Default)]
 #[group(id = "selector", multiple = true)]
 pub struct SelectorArgs {
@@ -111,7 +122,9 @@ impl ManyArgs {
     /// Refuses what makes sense for one thread only.
     pub fn for_one_thread_only(&self, steer: &SteerArgs) -> Result<(), CliError> {
         match (steer.if_revision, steer.wait.wait) {
-            (Some(_), _) => Err(usage("--if-revision is for one thread: a revision is one thread's")),
+            (Some(_), _) => {
+                Err(usage("--if-revision is for one thread: a revision is one thread's"))
+            }
             (_, Some(_)) => Err(usage("--wait is for one thread: name it by WORKER and INDEX")),
             (None, None) => Ok(()),
         }
@@ -139,7 +152,9 @@ impl SelectorArgs {
     pub fn check_state(&self, option: &str, state: State) -> Result<(), CliError> {
         let plans = if self.plan.is_empty() { &Plan::ALL[..] } else { &self.plan };
         let states = plans.iter().flat_map(|plan| plan.rows().iter().map(|row| row.state));
-        named(state.name(), states).map(drop).map_err(|error| usage(format!("{option}: {error} in the selected plans")))
+        named(state.name(), states)
+            .map(drop)
+            .map_err(|error| usage(format!("{option}: {error} in the selected plans")))
     }
 }
 
@@ -174,15 +189,25 @@ mod tests {
     fn a_thread_or_selectors_and_never_both() {
         assert_eq!(selector("w1 0").unwrap(), None);
         assert!(selector("--all").unwrap().unwrap().all);
-        for line in ["", "w1", "w1 0 --all", "w1 --state C1Done", "--dry-run", "-f", "w1 0 --dry-run", "w1 -1"] {
+        for line in [
+            "",
+            "w1",
+            "w1 0 --all",
+            "w1 --state C1Done",
+            "--dry-run",
+            "-f",
+            "w1 0 --dry-run",
+            "w1 -1",
+        ] {
             assert_eq!(parsed(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
         }
     }
 
     #[test]
     fn each_selector_may_be_given_several_times() {
-        let both =
-            selector("-w a* --worker b --index 0 --index 2 --state C1Done --state PC1Done --plan sealer --status paused --sector s-t01-1");
+        let both = selector(
+            "-w a* --worker b --index 0 --index 2 --state C1Done --state PC1Done --plan sealer --status paused --sector s-t01-1",
+        );
         let expected = Selector {
             worker: vec!["a*".into(), "b".into()],
             index: vec![0, 2],
@@ -197,11 +222,19 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_a_usage_error_that_says_what_does() {
-        for (line, named) in [("--state C1Dnoe", "C1Done"), ("--plan seal", "snapup"), ("--status pausing", "pause_pending")] {
+        for (line, named) in [
+            ("--state C1Dnoe", "C1Done"),
+            ("--plan seal", "snapup"),
+            ("--status pausing", "pause_pending"),
+        ] {
             let error = parsed(line).map(|_| ()).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains(named), "{line}: {error}");
         }
-        for (line, named) in [("--error (", "error"), ("-w [a", "worker"), ("--plan wdpost --state C1Done", "Generated")] {
+        for (line, named) in [
+            ("--error (", "error"),
+            ("-w [a", "worker"),
+            ("--plan wdpost --state C1Done", "Generated"),
+        ] {
             let error = selector(line).unwrap_err();
             assert!(error.exit == Exit::Usage && error.message.contains(named), "{line}: {error}");
         }

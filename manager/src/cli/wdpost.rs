@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use shared_msgs::{
-    cli::{CliError, Output, ReplyOutput, human, human_secs, json, jsonl, print, print_done, table},
-    sealer::operator::{JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView},
+    cli::{
+        CliError, Output, ReplyOutput, human, human_secs, json, jsonl, print, print_done, table,
+    },
+    sealer::operator::{
+        JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView,
+    },
 };
 
 use super::{sealer::next_page, worker::Session};
 
-const COLUMNS: [&str; 8] = ["Job", "Miner", "Sectors", "State", "Worker", "Age", "Elapsed", "Result"];
+const COLUMNS: [&str; 8] =
+    ["Job", "Miner", "Sectors", "State", "Worker", "Age", "Elapsed", "Result"];
 
 /// What to do with the window-PoSt jobs.
 #[derive(Subcommand, Debug)]
@@ -60,7 +65,11 @@ impl JobsArgs {
     }
 
     fn print(&self, jobs: &Vec<String>, what: &str) -> Result<(), CliError> {
-        let sentence = if jobs.is_empty() { "there are no jobs".into() } else { format!("{what}: {}", jobs.join(", ")) };
+        let sentence = if jobs.is_empty() {
+            "there are no jobs".into()
+        } else {
+            format!("{what}: {}", jobs.join(", "))
+        };
         print_done(jobs, &sentence, self.output)
     }
 }
@@ -83,7 +92,8 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
     let mut jobs: Vec<WdpostJobView> = Vec::new();
     let mut after = None;
     loop {
-        let page = session.read_sealer(&ListWdpostJobs { after: after.clone(), limit: None }).await?;
+        let page =
+            session.read_sealer(&ListWdpostJobs { after: after.clone(), limit: None }).await?;
         jobs.extend(page.jobs);
         after = next_page(&after, page.next)?;
         if after.is_none() {
@@ -93,12 +103,15 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
     print(&match output {
         Output::Json => json(&jobs)?,
         Output::Jsonl => jsonl(&jobs)?,
-        Output::Plain | Output::Table | Output::Wide => table(&COLUMNS, jobs.iter().map(row).collect()),
+        Output::Plain | Output::Table | Output::Wide => {
+            table(&COLUMNS, jobs.iter().map(row).collect())
+        }
     })
 }
 
 fn row(job: &WdpostJobView) -> Vec<String> {
-    let elapsed = job.elapsed_ms.map_or("-".into(), |elapsed| human(Duration::from_millis(elapsed)));
+    let elapsed =
+        job.elapsed_ms.map_or("-".into(), |elapsed| human(Duration::from_millis(elapsed)));
     vec![
         job.id.clone(),
         job.miner.to_string(),
@@ -147,8 +160,12 @@ mod tests {
             job(json!({})),
             job(json!({"status": "running", "worker": "w1", "elapsed_ms": 1_500})),
             job(json!({"status": "finished", "worker": "w1", "elapsed_ms": 800, "output": proof})),
-            job(json!({"status": "finished", "worker": "w1", "elapsed_ms": 800, "output": {"proofs": [], "faults": [2, 5]}})),
-            job(json!({"status": "failed", "worker": "w1", "elapsed_ms": 800, "error": "no parameters"})),
+            job(
+                json!({"status": "finished", "worker": "w1", "elapsed_ms": 800, "output": {"proofs": [], "faults": [2, 5]}}),
+            ),
+            job(
+                json!({"status": "failed", "worker": "w1", "elapsed_ms": 800, "error": "no parameters"}),
+            ),
         ];
         let expected = "\
 Job  Miner  Sectors  State     Worker  Age   Elapsed  Result

@@ -25,7 +25,8 @@ use super::{cordon, history, info, list, pause, remove, resume, wdpost};
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// List the workers that report, or have reported, to the managers
-    #[command(after_help = "A worker is expired (!) when its last report is older than three of its own ping intervals. It is
+    #[command(
+        after_help = "A worker is expired (!) when its last report is older than three of its own ping intervals. It is
 lost when its lease has run out without a word, and stopped when it said so. With --watch a terminal is drawn anew; anywhere
 else each change is a new document (-o json: one a line).
 
@@ -33,7 +34,8 @@ Examples:
   damocles-manager util worker list
   damocles-manager util worker list --watch
   damocles-manager util worker list --expiration 1m -o wide
-  damocles-manager util worker list -o jsonl | jq -r 'select(.expired) | .name'")]
+  damocles-manager util worker list -o jsonl | jq -r 'select(.expired) | .name'"
+    )]
     List(list::ListArgs),
     /// Show the sealing threads of a worker
     #[command(after_help = "Examples:
@@ -73,7 +75,8 @@ Examples:
   damocles-manager util worker resume --all --status paused --dry-run -o jsonl"
     )]
     Resume(resume::ResumeArgs),
-    /// Let sealing threads finish what they have in hand and take no new sector; survives a restart of the worker
+    /// Let sealing threads finish what they have in hand and take no new sector; survives a restart
+    /// of the worker
     #[command(
         override_usage = "damocles-manager util worker cordon [OPTIONS] <WORKER> [INDEX]...
        damocles-manager util worker cordon [OPTIONS] <SELECTOR>...",
@@ -92,7 +95,8 @@ Examples:
   damocles-manager util worker uncordon --all"
     )]
     Uncordon(cordon::CordonArgs),
-    /// Cordon sealing threads and wait, if asked to, until they have no sector in hand: for maintenance
+    /// Cordon sealing threads and wait, if asked to, until they have no sector in hand: for
+    /// maintenance
     #[command(
         after_help = "Without --wait it is the same as cordon. A thread that is paused with a sector in hand does not get empty by itself;
 it is named.
@@ -103,10 +107,12 @@ Examples:
     )]
     Drain(cordon::DrainArgs),
     /// Forget a worker that no longer reports
-    #[command(after_help = "Refused while the worker still reports. If it speaks again, it is back.
+    #[command(
+        after_help = "Refused while the worker still reports. If it speaks again, it is back.
 
 Example:
-  damocles-manager util worker remove 127.0.0.1")]
+  damocles-manager util worker remove 127.0.0.1"
+    )]
     Remove(remove::RemoveArgs),
     /// Show what happened to the workers and their threads, oldest first
     #[command(
@@ -146,7 +152,9 @@ pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
         Verb::List(args) if args.watch => list::watch::run(settings, &args).await,
         Verb::List(args) => list::run(&session().await?, &args).await,
         Verb::Info(args) if args.watch => info::watch::run(settings, &args).await,
-        Verb::Info(args) => info::run(&session().await?.worker(&args.target.worker)?, args.output).await,
+        Verb::Info(args) => {
+            info::run(&session().await?.worker(&args.target.worker)?, args.output).await
+        }
         Verb::Pause(args) => pause::run(settings, args).await,
         Verb::Resume(args) => resume::run(settings, args).await,
         Verb::Cordon(args) => cordon::run(settings, command::Verb::Cordon, args).await,
@@ -165,8 +173,11 @@ impl Session {
         Ok(Session { client, settings })
     }
 
-    /// Connects for a command that goes on until it is told to end, over outages too. NATS must be there at first.
-    pub(super) async fn connect_to_stay(settings: NatsSettings) -> Result<(Session, watch::Receiver<Link>), CliError> {
+    /// Connects for a command that goes on until it is told to end, over outages too. NATS must be
+    /// there at first.
+    pub(super) async fn connect_to_stay(
+        settings: NatsSettings,
+    ) -> Result<(Session, watch::Receiver<Link>), CliError> {
         // What can never work is said at once, by a connection that does not try again.
         settings.connect_once("damocles-manager util").await?;
         let (client, mut link) = settings.connect_daemon("damocles-manager util").await?;
@@ -178,18 +189,48 @@ impl Session {
     /// Somebody who commands the worker of that name or Dest.
     pub(super) fn worker(&self, name_or_dest: &str) -> Result<WorkerClient, CliError> {
         let Session { client, settings } = self;
-        let worker = settings.prefix.worker_named(name_or_dest).map_err(|error| CliError::new(Exit::Usage, error))?;
-        Ok(WorkerClient { client: client.clone(), prefix: settings.prefix.clone(), worker, timeout: settings.timeout })
+        let worker = settings
+            .prefix
+            .worker_named(name_or_dest)
+            .map_err(|error| CliError::new(Exit::Usage, error))?;
+        Ok(WorkerClient {
+            client: client.clone(),
+            prefix: settings.prefix.clone(),
+            worker,
+            timeout: settings.timeout,
+        })
     }
 
     /// Asks the managers for something that changes nothing.
-    pub(super) async fn read_managers<Q: Serialize, R: DeserializeOwned>(&self, verb: &str, request: &Q) -> Result<R, CallError> {
-        read(&self.client, &self.settings.prefix.api(verb), Encoding::Msgpack, request, self.settings.timeout).await
+    pub(super) async fn read_managers<Q: Serialize, R: DeserializeOwned>(
+        &self,
+        verb: &str,
+        request: &Q,
+    ) -> Result<R, CallError> {
+        read(
+            &self.client,
+            &self.settings.prefix.api(verb),
+            Encoding::Msgpack,
+            request,
+            self.settings.timeout,
+        )
+        .await
     }
 
     /// Asks the managers for a change.
-    pub(super) async fn ask_managers<Q: Serialize, R: DeserializeOwned>(&self, verb: &str, request: &Q) -> Result<R, CallError> {
-        call(&self.client, &self.settings.prefix.api(verb), Encoding::Msgpack, request, self.settings.timeout).await
+    pub(super) async fn ask_managers<Q: Serialize, R: DeserializeOwned>(
+        &self,
+        verb: &str,
+        request: &Q,
+    ) -> Result<R, CallError> {
+        call(
+            &self.client,
+            &self.settings.prefix.api(verb),
+            Encoding::Msgpack,
+            request,
+            self.settings.timeout,
+        )
+        .await
     }
 }
 

@@ -1,10 +1,11 @@
-//! What the mock's chain says of a sector: made from the sector alone, so that every mock manager says the same, always.
+//! What the mock's chain says of a sector: made from the sector alone, so that every mock manager
+//! says the same, always.
 
 use sha2::{Digest, Sha256};
 use shared_msgs::sealer::{Randomness, SectorId, Seed, Ticket};
 
-// A height that such a chain could have, and how many epochs a pre-commit waits for its seed (Filecoin actors,
-// `PreCommitChallengeDelay`).
+// A height that such a chain could have, and how many epochs a pre-commit waits for its seed
+// (Filecoin actors, `PreCommitChallengeDelay`).
 const BASE_EPOCH: i64 = 3_000_000;
 const CHALLENGE_DELAY: i64 = 150;
 
@@ -55,7 +56,9 @@ mod tests {
         for number in (0..1_000).chain([u64::MAX]) {
             let sector = SectorId { miner: 10000, number };
             assert!(ticket(sector).ticket.0[31] < 0x40 && seed(sector).seed.0[31] < 0x40);
-            assert!(ticket(sector).epoch >= BASE_EPOCH && seed(sector).epoch > ticket(sector).epoch);
+            assert!(
+                ticket(sector).epoch >= BASE_EPOCH && seed(sector).epoch > ticket(sector).epoch
+            );
             assert!(seed(sector).epoch < 2 * BASE_EPOCH);
         }
     }

@@ -3,9 +3,9 @@
 //! ```text
 //!  127 bytes ──fr32──▶ 4 nodes of 32 bytes ──sha-256 of pairs──▶ … ──▶ the root
 //! ```
-//! Fr32 puts two zero bits after every 254 bits, so that each node is an element of BLS12-381's scalar field; for the same
-//! reason the hash has its two highest bits cleared (Filecoin specification, "Piece Commitment"). What is missing to a power
-//! of two is zeros.
+//! Fr32 puts two zero bits after every 254 bits, so that each node is an element of BLS12-381's
+//! scalar field; for the same reason the hash has its two highest bits cleared (Filecoin
+//! specification, "Piece Commitment"). What is missing to a power of two is zeros.
 
 use std::io::{self, Read};
 
@@ -20,7 +20,8 @@ const UNPADDED_CHUNK: usize = 127;
 const MAX_LEVELS: usize = 64;
 const NODE_BITS: usize = 254;
 
-/// The padded size of the piece that holds so many bytes: a power of two. `None` if there is no such piece.
+/// The padded size of the piece that holds so many bytes: a power of two. `None` if there is no
+/// such piece.
 pub fn piece_size(payload: u64) -> Option<u64> {
     let padded = payload.div_ceil(UNPADDED_CHUNK as u64).checked_mul(MIN_PIECE_SIZE)?;
     padded.max(MIN_PIECE_SIZE).checked_next_power_of_two()
@@ -31,8 +32,8 @@ pub fn zero_commitment(size: u64) -> Commitment {
     (0..levels(size)).fold([0; 32], |node, _| parent(&node, &node))
 }
 
-/// The commitment of a piece of a padded size that is a power of two, and how many bytes of data it has: all that
-/// `data` yields, which must fit.
+/// The commitment of a piece of a padded size that is a power of two, and how many bytes of data it
+/// has: all that `data` yields, which must fit.
 pub fn commitment(mut data: impl Read, size: u64) -> io::Result<(Commitment, u64)> {
     let mut tree = Tree::default();
     let (mut chunk, mut payload) = ([0; UNPADDED_CHUNK], 0);
@@ -53,8 +54,8 @@ pub fn commitment(mut data: impl Read, size: u64) -> io::Result<(Commitment, u64
     Ok((tree.root(levels(size)), payload))
 }
 
-/// The commitment of a sector's data: of pieces that fill it, each at a multiple of its size; of zeros if there are none.
-/// `None` if they do not.
+/// The commitment of a sector's data: of pieces that fill it, each at a multiple of its size; of
+/// zeros if there are none. `None` if they do not.
 pub fn of_pieces(pieces: &[SectorPiece], sector_size: u64) -> Option<Commitment> {
     if pieces.is_empty() {
         return Some(zero_commitment(sector_size));
@@ -91,7 +92,8 @@ fn fill(data: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-// Four times 254 bits, each in the low bits of a node; bits count from the lowest of the first byte.
+// Four times 254 bits, each in the low bits of a node; bits count from the lowest of the first
+// byte.
 fn padded(chunk: &[u8; UNPADDED_CHUNK]) -> [Commitment; 4] {
     let mut nodes = [[0; 32]; 4];
     for (index, node) in nodes.iter_mut().enumerate() {
@@ -107,7 +109,8 @@ fn padded(chunk: &[u8; UNPADDED_CHUNK]) -> [Commitment; 4] {
 }
 
 fn parent(left: &Commitment, right: &Commitment) -> Commitment {
-    let mut node: Commitment = Sha256::new().chain_update(left).chain_update(right).finalize().into();
+    let mut node: Commitment =
+        Sha256::new().chain_update(left).chain_update(right).finalize().into();
     node[31] &= 0x3f;
     node
 }
@@ -138,7 +141,8 @@ impl Tree {
 
     // The root of a tree of so many levels, with zeros for what is missing.
     fn root(self, levels: usize) -> Commitment {
-        // What is there of the subtree on the right, its missing part filled with zeros; `zero` is one of its height.
+        // What is there of the subtree on the right, its missing part filled with zeros; `zero` is
+        // one of its height.
         let (mut zero, mut right): (Commitment, Option<Commitment>) = ([0; 32], None);
         for root in &self.roots[..levels] {
             right = match (root, right) {
@@ -160,7 +164,8 @@ mod tests {
 
     // A tree built the plain way.
     fn plainly(data: &[u8], size: u64) -> Commitment {
-        let mut bits: Vec<bool> = data.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).collect();
+        let mut bits: Vec<bool> =
+            data.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).collect();
         bits.resize(unpadded(size) as usize * 8, false);
         let mut nodes: Vec<Commitment> = bits
             .chunks(NODE_BITS)
@@ -183,18 +188,33 @@ mod tests {
         let expected = "baga6ea4seaqpy7usqklokfx2vxuynmupslkeutzexe2uqurdg5vhtebhxqmpqmy";
         assert_eq!(piece_cid(&zero_commitment(2048)), expected);
         for length in [0, 1, 127, 128, 2032] {
-            assert_eq!(piece_cid(&commitment(&vec![0; length][..], 2048).unwrap().0), expected, "{length} bytes");
+            assert_eq!(
+                piece_cid(&commitment(&vec![0; length][..], 2048).unwrap().0),
+                expected,
+                "{length} bytes"
+            );
         }
     }
 
     #[test]
     fn any_length_gives_the_tree_of_its_padded_bits() {
-        let data: Vec<u8> = (0..2032u32).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        for length in [1, 31, 32, 126, 127, 128, 200, 254, 255, 500, 508, 509, 1015, 1016, 1017, 2031, 2032] {
+        let data: Vec<u8> =
+            (0..2032u32).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for length in
+            [1, 31, 32, 126, 127, 128, 200, 254, 255, 500, 508, 509, 1015, 1016, 1017, 2031, 2032]
+        {
             let size = piece_size(length as u64).unwrap();
             let data = &data[..length];
-            assert_eq!(commitment(data, size).unwrap(), (plainly(data, size), length as u64), "{length} bytes");
-            assert_eq!(commitment(data, 2 * size).unwrap().0, plainly(data, 2 * size), "{length} bytes in twice the size");
+            assert_eq!(
+                commitment(data, size).unwrap(),
+                (plainly(data, size), length as u64),
+                "{length} bytes"
+            );
+            assert_eq!(
+                commitment(data, 2 * size).unwrap().0,
+                plainly(data, 2 * size),
+                "{length} bytes in twice the size"
+            );
         }
     }
 
@@ -204,9 +224,19 @@ mod tests {
         let piece = |from: usize, to: usize| {
             let size = piece_size((to - from) as u64).unwrap();
             let piece_cid = piece_cid(&commitment(&data[from..to], size).unwrap().0);
-            SectorPiece { piece: shared_msgs::sealer::PieceInfo { size, piece_cid }, deal_info: None, url: None }
+            SectorPiece {
+                piece: shared_msgs::sealer::PieceInfo { size, piece_cid },
+                deal_info: None,
+                url: None,
+            }
         };
-        let pieces = [piece(0, 1016), piece(1016, 1143), piece(1143, 1270), piece(1270, 1524), piece(1524, 2032)];
+        let pieces = [
+            piece(0, 1016),
+            piece(1016, 1143),
+            piece(1143, 1270),
+            piece(1270, 1524),
+            piece(1524, 2032),
+        ];
         assert_eq!(of_pieces(&pieces, 2048), Some(plainly(&data, 2048)));
         assert_eq!(of_pieces(&pieces[..4], 2048), None);
         assert_eq!(of_pieces(&[], 2048), Some(zero_commitment(2048)));
@@ -214,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_piece_is_the_smallest_that_holds_its_data() {
-        let sizes = [0, 1, 127, 128, 254, 255, 508, 509, 2032, 2033].map(|payload| piece_size(payload).unwrap());
+        let sizes = [0, 1, 127, 128, 254, 255, 508, 509, 2032, 2033]
+            .map(|payload| piece_size(payload).unwrap());
         assert_eq!(sizes, [128, 128, 128, 256, 256, 512, 512, 1024, 2048, 4096]);
         assert_eq!(piece_size(u64::MAX), None);
         assert_eq!(unpadded(2048), 2032);

@@ -3,13 +3,16 @@
 //! ```text
 //!  <P>_DEALS    piece CID -> sector     its revision is the deal's number
 //! ```
-//! `create` gives a piece to one sector, whichever mock manager does it. Two files with the same bytes are one piece and one
-//! deal. The deals of a sector that was given up are removed, and offered again.
+//! `create` gives a piece to one sector, whichever mock manager does it. Two files with the same
+//! bytes are one piece and one deal. The deals of a sector that was given up are removed, and
+//! offered again.
 
 use serde::{Deserialize, Serialize};
 use shared_msgs::{
     error::ErrorKind,
-    sealer::{AcquireDeals, AcquireDealsSpec, DealInfo, PieceInfo, SectorId, SectorPiece, piece_cid},
+    sealer::{
+        AcquireDeals, AcquireDealsSpec, DealInfo, PieceInfo, SectorId, SectorPiece, piece_cid,
+    },
 };
 use tracing::info;
 
@@ -34,16 +37,25 @@ struct Deal {
 
 impl Mock {
     /// The pieces of a sector that is being sealed; `None` if it gets no deals.
-    pub(super) async fn acquire_deals(&self, request: &AcquireDeals) -> Result<Option<Vec<SectorPiece>>, ErrorKind> {
+    pub(super) async fn acquire_deals(
+        &self,
+        request: &AcquireDeals,
+    ) -> Result<Option<Vec<SectorPiece>>, ErrorKind> {
         let record = self.sector(request.sector).await?;
         if !record.pieces.is_empty() {
             return Ok(Some(self.with_urls(&record.pieces)));
         }
         if record.finalized || record.aborted.is_some() {
-            return Err(ErrorKind::SectorEnded { sector: record.id.to_string(), state: record.shown_state().into() });
+            return Err(ErrorKind::SectorEnded {
+                sector: record.id.to_string(),
+                state: record.shown_state().into(),
+            });
         }
-        let Some(pieces) = self.assign_deals(&record, &request.spec).await? else { return Ok(None) };
-        let (record, kept) = self.update_sector(request.sector, |record| Ok(record.keep_pieces(&pieces))).await?;
+        let Some(pieces) = self.assign_deals(&record, &request.spec).await? else {
+            return Ok(None);
+        };
+        let (record, kept) =
+            self.update_sector(request.sector, |record| Ok(record.keep_pieces(&pieces))).await?;
         if kept != pieces {
             self.free_deals(&record).await?;
         }
@@ -51,14 +63,24 @@ impl Mock {
     }
 
     /// Gives deals that fit to a sector; `None` if there are not enough.
-    pub(super) async fn assign_deals(&self, record: &SectorRecord, spec: &AcquireDealsSpec) -> Result<Option<Vec<SectorPiece>>, ErrorKind> {
-        let (Some(files), Some(sector_size)) = (&self.pieces, record.proof_type.sector_size()) else { return Ok(None) };
+    pub(super) async fn assign_deals(
+        &self,
+        record: &SectorRecord,
+        spec: &AcquireDealsSpec,
+    ) -> Result<Option<Vec<SectorPiece>>, ErrorKind> {
+        let (Some(files), Some(sector_size)) = (&self.pieces, record.proof_type.sector_size())
+        else {
+            return Ok(None);
+        };
         let offered = files.scan().await;
         let deals = Bucket::open(&self.client, self.prefix.deals_bucket()).await?;
         for _ in 0..MAX_TRIES {
             let taken = deals.scan::<Deal>().await?;
-            // One that is this sector's already was given to it by somebody who did not come to say so.
-            let is_free = |piece: &&Piece| !taken.iter().any(|deal| deal.key == piece.cid && deal.value.sector != record.id);
+            // One that is this sector's already was given to it by somebody who did not come to say
+            // so.
+            let is_free = |piece: &&Piece| {
+                !taken.iter().any(|deal| deal.key == piece.cid && deal.value.sector != record.id)
+            };
             let chosen = choose(offered.iter().filter(is_free), sector_size, spec);
             if chosen.is_empty() {
                 return Ok(None);
@@ -73,7 +95,12 @@ impl Mock {
     }
 
     // `None` if another sector got one of them meanwhile.
-    async fn take_deals(&self, deals: &Bucket, sector: SectorId, chosen: &[&Piece]) -> Result<Option<Vec<SectorPiece>>, ErrorKind> {
+    async fn take_deals(
+        &self,
+        deals: &Bucket,
+        sector: SectorId,
+        chosen: &[&Piece],
+    ) -> Result<Option<Vec<SectorPiece>>, ErrorKind> {
         let (mut pieces, mut new) = (Vec::new(), Vec::new());
         for piece in chosen {
             let deal = Deal { sector, size: piece.size, payload_size: piece.payload_size };
@@ -90,7 +117,12 @@ impl Mock {
                     return Ok(None);
                 }
             };
-            let deal_info = DealInfo { deal_id, payload_size: piece.payload_size, is_builtin_market: true, ..DealInfo::default() };
+            let deal_info = DealInfo {
+                deal_id,
+                payload_size: piece.payload_size,
+                is_builtin_market: true,
+                ..DealInfo::default()
+            };
             let piece_info = PieceInfo { size: piece.size, piece_cid: piece.cid.clone() };
             let url = self.pieces.as_ref().map(|files| files.url(&piece.cid));
             pieces.push(SectorPiece { piece: piece_info, deal_info: Some(deal_info), url });
@@ -115,7 +147,9 @@ impl Mock {
     pub(super) fn with_urls(&self, pieces: &[SectorPiece]) -> Vec<SectorPiece> {
         let mut pieces = pieces.to_vec();
         for piece in pieces.iter_mut().filter(|piece| piece.deal_info.is_some()) {
-            if let Some(files) = self.pieces.as_ref().filter(|files| files.has(&piece.piece.piece_cid)) {
+            if let Some(files) =
+                self.pieces.as_ref().filter(|files| files.has(&piece.piece.piece_cid))
+            {
                 piece.url = Some(files.url(&piece.piece.piece_cid));
             }
         }
@@ -124,7 +158,11 @@ impl Mock {
 }
 
 // The largest first: as sizes are powers of two, nothing else fills a sector better.
-fn choose<'a>(free: impl Iterator<Item = &'a Piece>, sector_size: u64, spec: &AcquireDealsSpec) -> Vec<&'a Piece> {
+fn choose<'a>(
+    free: impl Iterator<Item = &'a Piece>,
+    sector_size: u64,
+    spec: &AcquireDealsSpec,
+) -> Vec<&'a Piece> {
     let mut free: Vec<_> = free.collect();
     free.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.cid.cmp(&b.cid)));
     let count = spec.max_deals.map_or(MAX_DEALS, |most| MAX_DEALS.min(most as usize));
@@ -143,7 +181,9 @@ fn choose<'a>(free: impl Iterator<Item = &'a Piece>, sector_size: u64, spec: &Ac
 fn fill_up(mut pieces: Vec<SectorPiece>, sector_size: u64) -> Vec<SectorPiece> {
     let used: u64 = pieces.iter().map(|piece| piece.piece.size).sum();
     let gap = sector_size.saturating_sub(used);
-    for size in (0..64).map(|bit| 1 << bit).filter(|size| *size >= MIN_PIECE_SIZE && gap & size != 0) {
+    for size in
+        (0..64).map(|bit| 1 << bit).filter(|size| *size >= MIN_PIECE_SIZE && gap & size != 0)
+    {
         let piece = PieceInfo { size, piece_cid: piece_cid(&zero_commitment(size)) };
         pieces.push(SectorPiece { piece, deal_info: None, url: None });
     }
@@ -157,7 +197,11 @@ mod tests {
     use super::*;
 
     fn offered(sizes: &[u64]) -> Vec<Piece> {
-        let piece = |(index, size): (usize, &u64)| Piece { cid: format!("p{index}"), size: *size, payload_size: size / 2 };
+        let piece = |(index, size): (usize, &u64)| Piece {
+            cid: format!("p{index}"),
+            size: *size,
+            payload_size: size / 2,
+        };
         sizes.iter().enumerate().map(piece).collect()
     }
 
@@ -171,7 +215,10 @@ mod tests {
             deal_info: Some(DealInfo::default()),
             url: None,
         };
-        fill_up(chosen.iter().map(piece).collect(), 2048).iter().map(|piece| piece.piece.size).collect()
+        fill_up(chosen.iter().map(piece).collect(), 2048)
+            .iter()
+            .map(|piece| piece.piece.size)
+            .collect()
     }
 
     #[test]
@@ -179,10 +226,26 @@ mod tests {
         let offered = offered(&[128, 1024, 4096, 512, 512, 256]);
         let any = AcquireDealsSpec::default();
         assert_eq!(sizes(&offered, &any), [1024, 512, 512]);
-        assert_eq!(sizes(&offered, &AcquireDealsSpec { max_deals: Some(1), min_used_space: None }), [1024]);
-        assert_eq!(sizes(&offered, &AcquireDealsSpec { max_deals: Some(0), min_used_space: None }), [0; 0]);
-        let at_least = |bytes, max_deals| sizes(&offered, &AcquireDealsSpec { max_deals, min_used_space: Some(bytes) }).len();
-        assert_eq!((at_least(2048, None), at_least(2048, Some(2)), at_least(1536, Some(2)), at_least(2049, None)), (3, 0, 2, 0));
+        assert_eq!(
+            sizes(&offered, &AcquireDealsSpec { max_deals: Some(1), min_used_space: None }),
+            [1024]
+        );
+        assert_eq!(
+            sizes(&offered, &AcquireDealsSpec { max_deals: Some(0), min_used_space: None }),
+            [0; 0]
+        );
+        let at_least = |bytes, max_deals| {
+            sizes(&offered, &AcquireDealsSpec { max_deals, min_used_space: Some(bytes) }).len()
+        };
+        assert_eq!(
+            (
+                at_least(2048, None),
+                at_least(2048, Some(2)),
+                at_least(1536, Some(2)),
+                at_least(2049, None)
+            ),
+            (3, 0, 2, 0)
+        );
     }
 
     #[test]

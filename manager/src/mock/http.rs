@@ -1,5 +1,5 @@
-//! Pieces by HTTP, for workers that do not have them: `GET /pieces/<cid>`, and nothing else. A request names a piece, never
-//! a path.
+//! Pieces by HTTP, for workers that do not have them: `GET /pieces/<cid>`, and nothing else. A
+//! request names a piece, never a path.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -34,7 +34,8 @@ pub async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> 
 /// Serves pieces until `stop`.
 pub async fn serve(listener: TcpListener, files: Arc<PieceFiles>, stop: impl Future<Output = ()>) {
     let router = Router::new().route("/pieces/{cid}", get(piece)).with_state(files);
-    // A transfer that takes long must not hold the manager up: it is cut off, and its worker asks again.
+    // A transfer that takes long must not hold the manager up: it is cut off, and its worker asks
+    // again.
     tokio::select! {
         ended = axum::serve(listener, router).into_future() => if let Err(error) = ended {
             warn!(%error, "pieces are served no more");
@@ -51,7 +52,8 @@ async fn piece(State(files): State<Arc<PieceFiles>>, Path(cid): Path<String>) ->
         files.scan().await;
     }
     let Some((path, length)) = files.path(&cid) else {
-        return (StatusCode::NOT_FOUND, format!("piece {cid} is not offered here\n")).into_response();
+        return (StatusCode::NOT_FOUND, format!("piece {cid} is not offered here\n"))
+            .into_response();
     };
     match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&path).await {
         Ok(file) => {
@@ -59,12 +61,14 @@ async fn piece(State(files): State<Arc<PieceFiles>>, Path(cid): Path<String>) ->
             let mut response = Body::from_stream(chunks(file.take(length))).into_response();
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
             response
         }
         Err(error) => {
             warn!(file = %path.display(), %error, "a piece cannot be read");
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("piece {cid} cannot be read\n")).into_response()
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("piece {cid} cannot be read\n"))
+                .into_response()
         }
     }
 }

@@ -4,9 +4,10 @@
 //!  Ready ──hand out──▶ Running ──▶ Finished | Failed
 //!                        └─ its worker is silent for too long: handed out again
 //! ```
-//! The request that got a job holds it. Which thread that is, the mock learns from the reports that it sends: its first step
-//! from `Empty`, or a heartbeat. A thread that lost its job is told when it reports, and says that it gave the sector up;
-//! that is not the end of the job, which another one has.
+//! The request that got a job holds it. Which thread that is, the mock learns from the reports that
+//! it sends: its first step from `Empty`, or a heartbeat. A thread that lost its job is told when
+//! it reports, and says that it gave the sector up; that is not the end of the job, which another
+//! one has.
 //!
 //! Decisions 006, 028 in `docs/decisions`.
 
@@ -128,7 +129,9 @@ impl Work {
     /// Whether both do the same to the sector.
     pub fn is_like(&self, other: &Work) -> bool {
         match (self, other) {
-            (Work::Unseal { piece_cid: one, .. }, Work::Unseal { piece_cid: other, .. }) => one == other,
+            (Work::Unseal { piece_cid: one, .. }, Work::Unseal { piece_cid: other, .. }) => {
+                one == other
+            }
             (one, other) => one.plan() == other.plan(),
         }
     }
@@ -137,7 +140,14 @@ impl Work {
 impl Job {
     /// A job that nobody has.
     pub fn new(work: Work) -> Self {
-        Job { work, status: Status::Ready, state: None, place: None, former: vec![], abort_requested: None }
+        Job {
+            work,
+            status: Status::Ready,
+            state: None,
+            place: None,
+            former: vec![],
+            abort_requested: None,
+        }
     }
 
     /// Whether somebody has it.
@@ -207,7 +217,8 @@ impl Job {
             return self.abort_requested.clone().filter(|_| self.is_running());
         }
         // Nobody but the holder sends heartbeats for the sector.
-        let lost = self.former.contains(&place) || self.place.is_some() && change.event == HEARTBEAT;
+        let lost =
+            self.former.contains(&place) || self.place.is_some() && change.event == HEARTBEAT;
         lost.then(lost_reason)
     }
 }

@@ -1,5 +1,5 @@
-//! The mock's buckets: made where they are missing, read whole, changed by compare-and-set. What stands in them is all
-//! that any mock manager knows.
+//! The mock's buckets: made where they are missing, read whole, changed by compare-and-set. What
+//! stands in them is all that any mock manager knows.
 
 use async_nats::{
     Client,
@@ -67,8 +67,17 @@ impl Bucket {
         let store = match jetstream.get_key_value(&name).await {
             Ok(store) => store,
             Err(_) => {
-                let config = Config { bucket: name, description: "mock sector manager".into(), history: 1, ..Config::default() };
-                let without = |error| failed(format!("{error}; the NATS server must have it enabled (nats-server -js)"));
+                let config = Config {
+                    bucket: name,
+                    description: "mock sector manager".into(),
+                    history: 1,
+                    ..Config::default()
+                };
+                let without = |error| {
+                    failed(format!(
+                        "{error}; the NATS server must have it enabled (nats-server -js)"
+                    ))
+                };
                 jetstream.create_key_value(config).await.map_err(without)?
             }
         };
@@ -77,13 +86,21 @@ impl Bucket {
 
     /// The server's clock, Unix milliseconds.
     pub async fn server_time_ms(&self) -> Result<i64, ErrorKind> {
-        shared_msgs::client::server_time_ms(&self.client, &self.store.stream_name).await.map_err(failed)
+        shared_msgs::client::server_time_ms(&self.client, &self.store.stream_name)
+            .await
+            .map_err(failed)
     }
 
     /// Reads one key.
-    pub async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Stored<T>>, ErrorKind> {
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        key: &str,
+    ) -> Result<Option<Stored<T>>, ErrorKind> {
         let entry = self.store.entry(key).await.map_err(failed)?;
-        entry.filter(|entry| entry.operation == Operation::Put).map(|entry| self.stored(entry)).transpose()
+        entry
+            .filter(|entry| entry.operation == Operation::Put)
+            .map(|entry| self.stored(entry))
+            .transpose()
     }
 
     /// Reads all of them, sorted by key. One that cannot be read is left out, and said.
@@ -95,20 +112,34 @@ impl Bucket {
             ..OrderedConfig::default()
         };
         let consumer = self.store.stream.create_consumer(config).await.map_err(failed)?;
-        let (name, mut pending) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
+        let (name, mut pending) =
+            (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
         let mut found = Vec::new();
         let mut messages = consumer.messages().await.map_err(failed)?;
         while pending > 0 {
-            let message = messages.next().await.ok_or_else(|| failed("its answer ends early"))?.map_err(failed)?;
+            let message = messages
+                .next()
+                .await
+                .ok_or_else(|| failed("its answer ends early"))?
+                .map_err(failed)?;
             let info = message.info().map_err(failed)?;
             pending = info.pending;
-            let Some(key) = message.subject.strip_prefix(self.store.prefix.as_str()).filter(|_| !is_gone(message.headers.as_ref())) else {
+            let Some(key) = message
+                .subject
+                .strip_prefix(self.store.prefix.as_str())
+                .filter(|_| !is_gone(message.headers.as_ref()))
+            else {
                 continue;
             };
-            let (revision, written_ms) = (info.stream_sequence, unix_ms(info.published.unix_timestamp_nanos()));
+            let (revision, written_ms) =
+                (info.stream_sequence, unix_ms(info.published.unix_timestamp_nanos()));
             match decode(&message.payload) {
-                Ok(value) => found.push(Stored { key: key.to_owned(), value, revision, written_ms }),
-                Err(error) => warn!(bucket = self.store.name, key, %error, "an entry cannot be read and is left out"),
+                Ok(value) => {
+                    found.push(Stored { key: key.to_owned(), value, revision, written_ms })
+                }
+                Err(error) => {
+                    warn!(bucket = self.store.name, key, %error, "an entry cannot be read and is left out")
+                }
             }
         }
         drop(messages);
@@ -121,15 +152,21 @@ impl Bucket {
     }
 
     /// Creates a key, unless it is there.
-    pub async fn create<T: Serialize + DeserializeOwned>(&self, key: &str, value: &T) -> Result<Created<T>, ErrorKind> {
+    pub async fn create<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        value: &T,
+    ) -> Result<Created<T>, ErrorKind> {
         for _ in 0..MAX_TRIES {
             match self.store.create(key, encoded(value)?).await {
                 Ok(revision) => return Ok(Created::New(revision)),
-                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => match self.read(key).await? {
-                    Some(stored) => return Ok(Created::Exists(stored)),
-                    // Gone meanwhile.
-                    None => continue,
-                },
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
+                    match self.read(key).await? {
+                        Some(stored) => return Ok(Created::Exists(stored)),
+                        // Gone meanwhile.
+                        None => continue,
+                    }
+                }
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -137,7 +174,12 @@ impl Bucket {
     }
 
     /// Writes a key if it is still in this revision; says whether it was.
-    pub async fn replace<T: Serialize>(&self, key: &str, value: &T, revision: u64) -> Result<bool, ErrorKind> {
+    pub async fn replace<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        revision: u64,
+    ) -> Result<bool, ErrorKind> {
         match self.store.update(key, encoded(value)?, revision).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
@@ -155,7 +197,11 @@ impl Bucket {
     }
 
     /// Changes a key that is there; what refuses the change leaves it as it is.
-    pub async fn change<T, R>(&self, key: &str, mut change: impl FnMut(&mut T) -> Result<R, ErrorKind>) -> Result<Option<R>, ErrorKind>
+    pub async fn change<T, R>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(&mut T) -> Result<R, ErrorKind>,
+    ) -> Result<Option<R>, ErrorKind>
     where
         T: Serialize + DeserializeOwned,
     {
@@ -170,11 +216,16 @@ impl Bucket {
     }
 
     /// The value that was written in a revision, if it is still the key's last one.
-    pub async fn written_in<T: DeserializeOwned>(&self, revision: u64) -> Result<Option<T>, ErrorKind> {
+    pub async fn written_in<T: DeserializeOwned>(
+        &self,
+        revision: u64,
+    ) -> Result<Option<T>, ErrorKind> {
         use async_nats::jetstream::stream::RawMessageErrorKind;
         match self.store.stream.get_raw_message(revision).await {
             Ok(message) if is_gone(Some(&message.headers)) => Ok(None),
-            Ok(message) => decode(&message.payload).map(Some).map_err(|error| self.unreadable(&revision, error)),
+            Ok(message) => decode(&message.payload)
+                .map(Some)
+                .map_err(|error| self.unreadable(&revision, error)),
             Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(None),
             Err(error) => Err(failed(error)),
         }
@@ -182,10 +233,19 @@ impl Bucket {
 
     fn stored<T: DeserializeOwned>(&self, entry: Entry) -> Result<Stored<T>, ErrorKind> {
         let value = decode(&entry.value).map_err(|error| self.unreadable(&entry.key, error))?;
-        Ok(Stored { key: entry.key, value, revision: entry.revision, written_ms: unix_ms(entry.created.unix_timestamp_nanos()) })
+        Ok(Stored {
+            key: entry.key,
+            value,
+            revision: entry.revision,
+            written_ms: unix_ms(entry.created.unix_timestamp_nanos()),
+        })
     }
 
-    fn unreadable(&self, what: &impl std::fmt::Display, error: impl std::fmt::Display) -> ErrorKind {
+    fn unreadable(
+        &self,
+        what: &impl std::fmt::Display,
+        error: impl std::fmt::Display,
+    ) -> ErrorKind {
         failed(format!("{what} in {}: {error}", self.store.name))
     }
 }

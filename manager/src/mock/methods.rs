@@ -25,15 +25,33 @@ impl Mock {
 
     async fn handle_in_time(&self, method: &str, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
         match method {
-            AllocateSector::METHOD => reply(payload, async |r: AllocateSector| self.allocate(&r).await).await,
-            AcquireDeals::METHOD => reply(payload, async |r: AcquireDeals| self.acquire_deals(&r).await).await,
-            AssignTicket::METHOD => reply(payload, async |r: AssignTicket| Ok(chain::ticket(self.sector(r.sector).await?.id))).await,
+            AllocateSector::METHOD => {
+                reply(payload, async |r: AllocateSector| self.allocate(&r).await).await
+            }
+            AcquireDeals::METHOD => {
+                reply(payload, async |r: AcquireDeals| self.acquire_deals(&r).await).await
+            }
+            AssignTicket::METHOD => {
+                reply(payload, async |r: AssignTicket| {
+                    Ok(chain::ticket(self.sector(r.sector).await?.id))
+                })
+                .await
+            }
             SubmitPreCommit::METHOD => {
-                let submit = async |r: SubmitPreCommit| Ok(self.update_sector(r.sector.id, |s| Ok(s.pre_commit(&r.info))).await?.1);
+                let submit = async |r: SubmitPreCommit| {
+                    Ok(self.update_sector(r.sector.id, |s| Ok(s.pre_commit(&r.info))).await?.1)
+                };
                 reply(payload, submit).await
             }
-            PollPreCommitState::METHOD => reply(payload, async |r: PollPreCommitState| self.sector(r.sector).await.map(|_| landed())).await,
-            SubmitPersisted::METHOD => reply(payload, async |r: SubmitPersisted| self.persisted(&r).await).await,
+            PollPreCommitState::METHOD => {
+                reply(payload, async |r: PollPreCommitState| {
+                    self.sector(r.sector).await.map(|_| landed())
+                })
+                .await
+            }
+            SubmitPersisted::METHOD => {
+                reply(payload, async |r: SubmitPersisted| self.persisted(&r).await).await
+            }
             WaitSeed::METHOD => {
                 let seed = async |r: WaitSeed| {
                     let seed = chain::seed(self.sector(r.sector).await?.id);
@@ -41,38 +59,103 @@ impl Mock {
                 };
                 reply(payload, seed).await
             }
-            SubmitProof::METHOD => reply(payload, async |r: SubmitProof| self.sector(r.sector).await.map(|_| accepted())).await,
-            PollProofState::METHOD => reply(payload, async |r: PollProofState| self.sector(r.sector).await.map(|_| landed())).await,
-            ReportState::METHOD => reply(payload, async |r: ReportState| self.reported(r).await).await,
-            ReportFinalized::METHOD => reply(payload, async |r: ReportFinalized| self.finalized(r).await).await,
-            ReportAborted::METHOD => reply(payload, async |r: ReportAborted| self.given_up(r).await).await,
-            AllocateSnapupSector::METHOD => reply(payload, async |r: AllocateSnapupSector| self.allocate_snapup(&r).await).await,
-            SubmitSnapupProof::METHOD => reply(payload, async |r: SubmitSnapupProof| self.submit_snapup(r).await).await,
-            AllocateRebuildSector::METHOD => reply(payload, async |r: AllocateRebuildSector| self.allocate_rebuild(&r).await).await,
-            AllocateUnsealSector::METHOD => reply(payload, async |r: AllocateUnsealSector| self.allocate_unseal(&r).await).await,
-            AchieveUnsealSector::METHOD => reply(payload, async |r: AchieveUnsealSector| self.unsealed(r).await).await,
-            AcquireUnsealDest::METHOD => reply(payload, async |r: AcquireUnsealDest| self.unseal_dest(&r).await).await,
-            AllocateWdpostJob::METHOD => reply(payload, async |r: AllocateWdpostJob| self.allocate_wdpost(&r).await).await,
-            WdpostHeartbeat::METHOD => reply(payload, async |r: WdpostHeartbeat| self.wdpost_heartbeat(&r).await).await,
-            WdpostFinish::METHOD => reply(payload, async |r: WdpostFinish| self.finish_wdpost(&r).await).await,
-            StoreReserveSpace::METHOD => reply(payload, async |r: StoreReserveSpace| reserve(r)).await,
-            GetStoreBasicInfo::METHOD => reply(payload, async |r: GetStoreBasicInfo| self.store_info(r).await).await,
+            SubmitProof::METHOD => {
+                reply(payload, async |r: SubmitProof| {
+                    self.sector(r.sector).await.map(|_| accepted())
+                })
+                .await
+            }
+            PollProofState::METHOD => {
+                reply(payload, async |r: PollProofState| {
+                    self.sector(r.sector).await.map(|_| landed())
+                })
+                .await
+            }
+            ReportState::METHOD => {
+                reply(payload, async |r: ReportState| self.reported(r).await).await
+            }
+            ReportFinalized::METHOD => {
+                reply(payload, async |r: ReportFinalized| self.finalized(r).await).await
+            }
+            ReportAborted::METHOD => {
+                reply(payload, async |r: ReportAborted| self.given_up(r).await).await
+            }
+            AllocateSnapupSector::METHOD => {
+                reply(payload, async |r: AllocateSnapupSector| self.allocate_snapup(&r).await).await
+            }
+            SubmitSnapupProof::METHOD => {
+                reply(payload, async |r: SubmitSnapupProof| self.submit_snapup(r).await).await
+            }
+            AllocateRebuildSector::METHOD => {
+                reply(payload, async |r: AllocateRebuildSector| self.allocate_rebuild(&r).await)
+                    .await
+            }
+            AllocateUnsealSector::METHOD => {
+                reply(payload, async |r: AllocateUnsealSector| self.allocate_unseal(&r).await).await
+            }
+            AchieveUnsealSector::METHOD => {
+                reply(payload, async |r: AchieveUnsealSector| self.unsealed(r).await).await
+            }
+            AcquireUnsealDest::METHOD => {
+                reply(payload, async |r: AcquireUnsealDest| self.unseal_dest(&r).await).await
+            }
+            AllocateWdpostJob::METHOD => {
+                reply(payload, async |r: AllocateWdpostJob| self.allocate_wdpost(&r).await).await
+            }
+            WdpostHeartbeat::METHOD => {
+                reply(payload, async |r: WdpostHeartbeat| self.wdpost_heartbeat(&r).await).await
+            }
+            WdpostFinish::METHOD => {
+                reply(payload, async |r: WdpostFinish| self.finish_wdpost(&r).await).await
+            }
+            StoreReserveSpace::METHOD => {
+                reply(payload, async |r: StoreReserveSpace| reserve(r)).await
+            }
+            GetStoreBasicInfo::METHOD => {
+                reply(payload, async |r: GetStoreBasicInfo| self.store_info(r).await).await
+            }
             _ => self.handle_operator(method, payload).await,
         }
     }
 
     async fn handle_operator(&self, method: &str, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
         match method {
-            ListSectors::METHOD => list(payload, async |r: ListSectors, encoding| self.list_sectors(&r, encoding).await).await,
-            RebuildSector::METHOD => reply(payload, async |r: RebuildSector| self.rebuild_sector(&r).await).await,
-            UnsealPiece::METHOD => reply(payload, async |r: UnsealPiece| self.unseal_piece(&r).await).await,
-            AbortSector::METHOD => reply(payload, async |r: AbortSector| self.abort_sector(&r).await).await,
-            SimulateWdpost::METHOD => reply(payload, async |r: SimulateWdpost| self.simulate_wdpost(&r).await).await,
-            ListWdpostJobs::METHOD => list(payload, async |r: ListWdpostJobs, encoding| self.list_wdpost(&r, encoding).await).await,
-            ResetWdpostJobs::METHOD => reply(payload, async |r: ResetWdpostJobs| self.reset_wdpost(&r).await).await,
-            RemoveWdpostJobs::METHOD => reply(payload, async |r: RemoveWdpostJobs| self.remove_wdpost(&r).await).await,
-            known if METHODS.contains(&known) => Err(ErrorKind::bad_request(format!("the mock sector manager does not serve {known}"))),
-            unknown => Err(ErrorKind::bad_request(format!("a sector manager has no method {unknown:?}"))),
+            ListSectors::METHOD => {
+                list(payload, async |r: ListSectors, encoding| {
+                    self.list_sectors(&r, encoding).await
+                })
+                .await
+            }
+            RebuildSector::METHOD => {
+                reply(payload, async |r: RebuildSector| self.rebuild_sector(&r).await).await
+            }
+            UnsealPiece::METHOD => {
+                reply(payload, async |r: UnsealPiece| self.unseal_piece(&r).await).await
+            }
+            AbortSector::METHOD => {
+                reply(payload, async |r: AbortSector| self.abort_sector(&r).await).await
+            }
+            SimulateWdpost::METHOD => {
+                reply(payload, async |r: SimulateWdpost| self.simulate_wdpost(&r).await).await
+            }
+            ListWdpostJobs::METHOD => {
+                list(payload, async |r: ListWdpostJobs, encoding| {
+                    self.list_wdpost(&r, encoding).await
+                })
+                .await
+            }
+            ResetWdpostJobs::METHOD => {
+                reply(payload, async |r: ResetWdpostJobs| self.reset_wdpost(&r).await).await
+            }
+            RemoveWdpostJobs::METHOD => {
+                reply(payload, async |r: RemoveWdpostJobs| self.remove_wdpost(&r).await).await
+            }
+            known if METHODS.contains(&known) => Err(ErrorKind::bad_request(format!(
+                "the mock sector manager does not serve {known}"
+            ))),
+            unknown => {
+                Err(ErrorKind::bad_request(format!("a sector manager has no method {unknown:?}")))
+            }
         }
     }
 
@@ -87,7 +170,8 @@ impl Mock {
     }
 
     async fn reported(&self, report: ReportState) -> Result<ReportStateReply, ErrorKind> {
-        let (_, abort_reason) = self.update_sector(report.sector, |record| Ok(record.reported(&report))).await?;
+        let (_, abort_reason) =
+            self.update_sector(report.sector, |record| Ok(record.reported(&report))).await?;
         let StateChange { prev, next, event } = report.state_change;
         let failure = report.failure.map(|failure| format!("{}: {}", failure.level, failure.desc));
         if event == HEARTBEAT && abort_reason.is_none() {
@@ -109,7 +193,9 @@ impl Mock {
     }
 
     async fn given_up(&self, request: ReportAborted) -> Result<(), ErrorKind> {
-        let (record, frees) = self.update_sector(request.sector, |record| Ok(record.give_up(&request.reason))).await?;
+        let (record, frees) = self
+            .update_sector(request.sector, |record| Ok(record.give_up(&request.reason)))
+            .await?;
         info!(sector = %request.sector, reason = request.reason, "aborted");
         if frees { self.free_deals(&record).await } else { Ok(()) }
     }
@@ -126,15 +212,23 @@ impl Mock {
     }
 
     // It knows stores by the names that workers told, and no paths.
-    async fn store_info(&self, request: GetStoreBasicInfo) -> Result<Option<StoreBasicInfo>, ErrorKind> {
+    async fn store_info(
+        &self,
+        request: GetStoreBasicInfo,
+    ) -> Result<Option<StoreBasicInfo>, ErrorKind> {
         let all = self.all_sectors(&self.records().await?).await?;
         let name = Some(request.name.as_str());
-        let known = all.iter().any(|stored| stored.value.store.as_deref() == name || stored.value.newest_store() == name);
+        let known = all.iter().any(|stored| {
+            stored.value.store.as_deref() == name || stored.value.newest_store() == name
+        });
         Ok(known.then(|| store(request.name)))
     }
 }
 
-async fn reply<R: SealerRequest>(payload: &[u8], act: impl AsyncFnOnce(R) -> Result<R::Reply, ErrorKind>) -> Result<Vec<u8>, ErrorKind> {
+async fn reply<R: SealerRequest>(
+    payload: &[u8],
+    act: impl AsyncFnOnce(R) -> Result<R::Reply, ErrorKind>,
+) -> Result<Vec<u8>, ErrorKind> {
     list(payload, async |request, _| act(request).await).await
 }
 
@@ -143,7 +237,10 @@ async fn list<R: SealerRequest>(
     payload: &[u8],
     act: impl AsyncFnOnce(R, Encoding) -> Result<R::Reply, ErrorKind>,
 ) -> Result<Vec<u8>, ErrorKind> {
-    answer(payload, async |request: R, encoding| Ok(SealerReply { result: act(request, encoding).await? })).await
+    answer(payload, async |request: R, encoding| {
+        Ok(SealerReply { result: act(request, encoding).await? })
+    })
+    .await
 }
 
 fn accepted() -> SubmitReply {

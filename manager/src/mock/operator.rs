@@ -22,9 +22,14 @@ const PAGE_FRAME_BYTES: usize = 512;
 
 impl Mock {
     /// A page of the sectors.
-    pub(super) async fn list_sectors(&self, request: &ListSectors, encoding: Encoding) -> Result<SectorPage, ErrorKind> {
+    pub(super) async fn list_sectors(
+        &self,
+        request: &ListSectors,
+        encoding: Encoding,
+    ) -> Result<SectorPage, ErrorKind> {
         let all = self.all_sectors(&self.records().await?).await?;
-        let later = all.iter().filter(|stored| request.after.is_none_or(|after| stored.value.id > after));
+        let later =
+            all.iter().filter(|stored| request.after.is_none_or(|after| stored.value.id > after));
         let views = later.map(|stored| (stored.value.id, view(&stored.value)));
         let (sectors, next) = page(views, request.limit, max_page_bytes(&self.client), encoding)?;
         Ok(SectorPage { sectors, next })
@@ -38,18 +43,24 @@ impl Mock {
     }
 
     /// Queues the unsealing of a piece.
-    pub(super) async fn unseal_piece(&self, request: &UnsealPiece) -> Result<UnsealQueued, ErrorKind> {
+    pub(super) async fn unseal_piece(
+        &self,
+        request: &UnsealPiece,
+    ) -> Result<UnsealQueued, ErrorKind> {
         if let Some(dest) = &request.dest {
             check_dest(dest).map_err(ErrorKind::bad_request)?;
         }
         let queue = |record: &mut SectorRecord| {
-            let piece = record.piece_to_unseal(request.piece_cid.as_deref()).map(|piece| piece.piece.piece_cid.clone());
+            let piece = record
+                .piece_to_unseal(request.piece_cid.as_deref())
+                .map(|piece| piece.piece.piece_cid.clone());
             // That it is not finished matters more than what it holds.
             if record.finalized && record.aborted.is_none() {
                 piece.as_ref().map_err(Clone::clone)?;
             }
             let piece_cid = piece.unwrap_or_default();
-            record.queue(Work::Unseal { piece_cid: piece_cid.clone(), dest: request.dest.clone() })?;
+            record
+                .queue(Work::Unseal { piece_cid: piece_cid.clone(), dest: request.dest.clone() })?;
             Ok(piece_cid)
         };
         let (_, piece_cid) = self.update_sector(request.sector, queue).await?;
@@ -65,17 +76,25 @@ impl Mock {
     }
 
     /// A page of the window-PoSt jobs.
-    pub(super) async fn list_wdpost(&self, request: &ListWdpostJobs, encoding: Encoding) -> Result<WdpostPage, ErrorKind> {
+    pub(super) async fn list_wdpost(
+        &self,
+        request: &ListWdpostJobs,
+        encoding: Encoding,
+    ) -> Result<WdpostPage, ErrorKind> {
         let jobs = self.wdpost_jobs().await?;
         let (all, now_ms) = (jobs.scan::<WdpostRecord>().await?, jobs.server_time_ms().await?);
-        let later = all.iter().filter(|job| request.after.as_ref().is_none_or(|after| job.key > *after));
+        let later =
+            all.iter().filter(|job| request.after.as_ref().is_none_or(|after| job.key > *after));
         let views = later.map(|job| (job.key.clone(), job.value.view(&job.key, now_ms)));
         let (jobs, next) = page(views, request.limit, max_page_bytes(&self.client), encoding)?;
         Ok(WdpostPage { jobs, next })
     }
 
     /// Makes window-PoSt jobs ready again.
-    pub(super) async fn reset_wdpost(&self, request: &ResetWdpostJobs) -> Result<Vec<String>, ErrorKind> {
+    pub(super) async fn reset_wdpost(
+        &self,
+        request: &ResetWdpostJobs,
+    ) -> Result<Vec<String>, ErrorKind> {
         let jobs = self.wdpost_jobs().await?;
         let chosen = chosen(jobs.scan::<WdpostRecord>().await?, request.jobs.as_deref())?;
         for job in &chosen {
@@ -90,7 +109,10 @@ impl Mock {
     }
 
     /// Forgets window-PoSt jobs.
-    pub(super) async fn remove_wdpost(&self, request: &RemoveWdpostJobs) -> Result<Vec<String>, ErrorKind> {
+    pub(super) async fn remove_wdpost(
+        &self,
+        request: &RemoveWdpostJobs,
+    ) -> Result<Vec<String>, ErrorKind> {
         let jobs = self.wdpost_jobs().await?;
         let chosen = chosen(jobs.scan::<WdpostRecord>().await?, request.jobs.as_deref())?;
         for job in &chosen {
@@ -98,7 +120,11 @@ impl Mock {
             let mut revision = Some(job.revision);
             while let Some(known) = revision {
                 let removed = jobs.remove(&job.key, known).await?;
-                revision = if removed { None } else { jobs.read::<WdpostRecord>(&job.key).await?.map(|stored| stored.revision) };
+                revision = if removed {
+                    None
+                } else {
+                    jobs.read::<WdpostRecord>(&job.key).await?.map(|stored| stored.revision)
+                };
             }
             info!(job = job.key, "window-PoSt job removed");
         }
@@ -143,7 +169,12 @@ fn view(record: &SectorRecord) -> SectorView {
     let job = record.running();
     let deals = record.held_deals().map(|held| {
         let deal = held.deal_info.clone().unwrap_or_default();
-        DealView { deal_id: deal.deal_id, piece_cid: held.piece.piece_cid.clone(), size: held.piece.size, payload_size: deal.payload_size }
+        DealView {
+            deal_id: deal.deal_id,
+            piece_cid: held.piece.piece_cid.clone(),
+            size: held.piece.size,
+            payload_size: deal.payload_size,
+        }
     });
     SectorView {
         id: record.id.to_string(),
@@ -153,7 +184,11 @@ fn view(record: &SectorRecord) -> SectorView {
         deals: deals.collect(),
         store: record.newest_store().map(Into::into),
         comm_r: record.newest_comm_r().as_ref().map(replica_cid),
-        comm_d: record.newest_comm_d().filter(|_| record.finalized || record.comm_d.is_some()).as_ref().map(piece_cid),
+        comm_d: record
+            .newest_comm_d()
+            .filter(|_| record.finalized || record.comm_d.is_some())
+            .as_ref()
+            .map(piece_cid),
         upgraded: record.upgrade.is_some(),
         finalized: record.finalized,
         abort_reason: record.aborted.as_deref().or(record.to_be_given_up()).map(Into::into),
@@ -174,7 +209,14 @@ fn job_view(job: &Job) -> JobView {
         Work::Snapup { .. } | Work::Rebuild => None,
     };
     let worker = job.place.as_ref().map(|place| place.instance.clone());
-    JobView { plan: job.work.plan().to_string(), status, state: job.state.clone(), worker, piece_cid, error }
+    JobView {
+        plan: job.work.plan().to_string(),
+        status,
+        state: job.state.clone(),
+        worker,
+        piece_cid,
+        error,
+    }
 }
 
 #[cfg(test)]

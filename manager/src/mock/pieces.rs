@@ -1,7 +1,8 @@
 //! The files that are offered as deals, by their pieces' CIDs.
 //!
-//! A directory is looked through whenever deals are asked for. A file's commitment is computed once for each size and
-//! modification time; as long as that takes, the file is not offered, and the request is answered without it.
+//! A directory is looked through whenever deals are asked for. A file's commitment is computed once
+//! for each size and modification time; as long as that takes, the file is not offered, and the
+//! request is answered without it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +18,8 @@ use tracing::{info, warn};
 
 use super::commp;
 
-/// The flag with which files are opened: what was a file a moment ago may be a link by now, to what nobody offers.
+/// The flag with which files are opened: what was a file a moment ago may be a link by now, to what
+/// nobody offers.
 pub const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 // For a look through the directory, before the answer goes without what is new.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -81,7 +83,11 @@ impl PieceFiles {
             info!(directory = %self.directory.display(), "commitments of files are still being computed");
         }
         let known = locked(&self.known);
-        let by_cid: BTreeMap<_, _> = known.values().filter_map(|found| found.piece.as_ref()).map(|piece| (&piece.cid, piece)).collect();
+        let by_cid: BTreeMap<_, _> = known
+            .values()
+            .filter_map(|found| found.piece.as_ref())
+            .map(|piece| (&piece.cid, piece))
+            .collect();
         by_cid.into_values().cloned().collect()
     }
 
@@ -94,7 +100,10 @@ impl PieceFiles {
     pub fn path(&self, cid: &str) -> Option<(PathBuf, u64)> {
         let known = locked(&self.known);
         let is_it = |found: &Found| found.piece.as_ref().is_some_and(|piece| piece.cid == cid);
-        known.iter().find(|(_, found)| is_it(found)).map(|(path, found)| (path.clone(), found.version.length))
+        known
+            .iter()
+            .find(|(_, found)| is_it(found))
+            .map(|(path, found)| (path.clone(), found.version.length))
     }
 
     /// Where a piece can be had by HTTP.
@@ -110,7 +119,9 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 fn look_through(directory: &Path, known: &Mutex<Known>) {
     let files = match files(directory) {
         Ok(files) => files,
-        Err(error) => return warn!(directory = %directory.display(), %error, "the directory of pieces cannot be read"),
+        Err(error) => {
+            return warn!(directory = %directory.display(), %error, "the directory of pieces cannot be read");
+        }
     };
     locked(known).retain(|path, found| files.get(path) == Some(&found.version));
     for (path, version) in files {
@@ -124,7 +135,9 @@ fn look_through(directory: &Path, known: &Mutex<Known>) {
                 }
                 locked(known).insert(path, found);
             }
-            Err(error) => warn!(file = %path.display(), %error, "this file cannot be read and is not offered"),
+            Err(error) => {
+                warn!(file = %path.display(), %error, "this file cannot be read and is not offered")
+            }
         }
     }
 }
@@ -153,7 +166,8 @@ fn found(path: &Path, version: Version) -> io::Result<Found> {
         return Ok(Found { version, piece: None });
     };
     let file = fs::OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path)?;
-    let (commitment, payload_size) = commp::commitment(io::BufReader::with_capacity(1 << 20, &file), size)?;
+    let (commitment, payload_size) =
+        commp::commitment(io::BufReader::with_capacity(1 << 20, &file), size)?;
     if payload_size != version.length || Version::of(&file.metadata()?) != version {
         return Err(io::Error::other("it changed while it was read"));
     }

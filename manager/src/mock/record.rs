@@ -4,8 +4,8 @@
 //!  allocated ──reports, submissions──▶ finalized ──jobs──▶ (still finalized, perhaps upgraded)
 //!        └────────aborted─────────▶ aborted
 //! ```
-//! A job ([`super::job`]) works on a finalized sector. What it does is noted in the job; the sector itself changes only by
-//! what the job hands in.
+//! A job ([`super::job`]) works on a finalized sector. What it does is noted in the job; the sector
+//! itself changes only by what the job hands in.
 
 use serde::{Deserialize, Serialize};
 use shared_msgs::{
@@ -13,8 +13,8 @@ use shared_msgs::{
     id::Id,
     plan::Plan,
     sealer::{
-        Commitment, HEARTBEAT, PreCommitOnChainInfo, ReportState, SealProofType, SectorId, SectorPiece, SubmitReply, SubmitResult, Ticket,
-        operator::AbortSector,
+        Commitment, HEARTBEAT, PreCommitOnChainInfo, ReportState, SealProofType, SectorId,
+        SectorPiece, SubmitReply, SubmitResult, Ticket, operator::AbortSector,
     },
     snapshot::cut_text,
 };
@@ -24,7 +24,8 @@ use super::{
     job::{self, Job, Status, Work},
 };
 
-// Ended jobs are kept to be shown; so many jobs fit into an entry of a bucket, and more make no sense.
+// Ended jobs are kept to be shown; so many jobs fit into an entry of a bucket, and more make no
+// sense.
 const MAX_JOBS: usize = 16;
 /// The longest name of a state.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -134,7 +135,8 @@ impl SectorRecord {
         self.upgrade.as_ref().map(|upgrade| upgrade.comm_r).or(self.comm_r)
     }
 
-    /// The commitment of the data that it holds now; it follows from the pieces where nobody told it.
+    /// The commitment of the data that it holds now; it follows from the pieces where nobody told
+    /// it.
     pub fn newest_comm_d(&self) -> Option<Commitment> {
         let told = self.upgrade.as_ref().map(|upgrade| upgrade.comm_d).or(self.comm_d);
         told.or_else(|| commp::of_pieces(self.data_pieces(), self.proof_type.sector_size()?))
@@ -153,9 +155,13 @@ impl SectorRecord {
     pub fn pre_commit(&mut self, info: &PreCommitOnChainInfo) -> SubmitReply {
         let known = (self.comm_r, self.comm_d) == (Some(info.comm_r), Some(info.comm_d));
         if self.finalized && !known {
-            return reply(SubmitResult::MismatchedSubmission, "the sector is finished with another pre-commit");
+            return reply(
+                SubmitResult::MismatchedSubmission,
+                "the sector is finished with another pre-commit",
+            );
         }
-        (self.comm_r, self.comm_d, self.ticket) = (Some(info.comm_r), Some(info.comm_d), Some(info.ticket));
+        (self.comm_r, self.comm_d, self.ticket) =
+            (Some(info.comm_r), Some(info.comm_d), Some(info.ticket));
         reply(SubmitResult::Accepted, "")
     }
 
@@ -169,7 +175,11 @@ impl SectorRecord {
 
     /// Notes where the files are; ends a rebuild.
     pub fn persisted(&mut self, store: &str, is_upgrade: bool) {
-        let rebuilt = self.running_mut().filter(|job| matches!(job.work, Work::Rebuild)).map(Job::finish).is_some();
+        let rebuilt = self
+            .running_mut()
+            .filter(|job| matches!(job.work, Work::Rebuild))
+            .map(Job::finish)
+            .is_some();
         if self.finalized && !rebuilt {
             return;
         }
@@ -188,7 +198,8 @@ impl SectorRecord {
             return self.abort_requested.clone();
         }
         let position = self.jobs.iter().position(Job::is_running);
-        let position = position.or_else(|| self.jobs.iter().position(|job| job.was_of(&report.worker)));
+        let position =
+            position.or_else(|| self.jobs.iter().position(|job| job.was_of(&report.worker)));
         match position {
             Some(position) => self.jobs[position].reported(report),
             None => (report.state_change.event == HEARTBEAT).then(job::lost_reason),
@@ -218,7 +229,11 @@ impl SectorRecord {
     pub fn held_deals(&self) -> impl Iterator<Item = &SectorPiece> {
         let upgraded = self.upgrade.iter().flat_map(|upgrade| &upgrade.pieces);
         let upgrading = self.running().into_iter().flat_map(|job| job.work.pieces());
-        self.pieces.iter().chain(upgraded).chain(upgrading).filter(|piece| piece.deal_info.is_some())
+        self.pieces
+            .iter()
+            .chain(upgraded)
+            .chain(upgrading)
+            .filter(|piece| piece.deal_info.is_some())
     }
 
     /// Why an operator wants the sector, or the job on it, given up, until its worker has.
@@ -228,9 +243,12 @@ impl SectorRecord {
         requested.filter(|_| self.aborted.is_none())
     }
 
-    /// An operator wants the sector, or the jobs on it, given up. Without a reason the one that was given before stays.
+    /// An operator wants the sector, or the jobs on it, given up. Without a reason the one that was
+    /// given before stays.
     pub fn abort(&mut self, request: &AbortSector) -> Result<(), ErrorKind> {
-        let ended = |state: &str| Err(ErrorKind::SectorEnded { sector: self.id.to_string(), state: state.into() });
+        let ended = |state: &str| {
+            Err(ErrorKind::SectorEnded { sector: self.id.to_string(), state: state.into() })
+        };
         if self.aborted.is_some() {
             return ended("Aborted");
         }
@@ -259,8 +277,12 @@ impl SectorRecord {
         if !self.finalized || self.aborted.is_some() {
             return Err(ErrorKind::SectorNotFinished { sector, state: self.shown_state().into() });
         }
-        // Several pieces can be unsealed one after the other; the other jobs change the sector's files.
-        let in_the_way = |job: &&Job| job.is_open() && (!job.work.only_reads() || !work.only_reads() || job.work.is_like(&work));
+        // Several pieces can be unsealed one after the other; the other jobs change the sector's
+        // files.
+        let in_the_way = |job: &&Job| {
+            job.is_open()
+                && (!job.work.only_reads() || !work.only_reads() || job.work.is_like(&work))
+        };
         if let Some(job) = self.jobs.iter().find(in_the_way) {
             return Err(ErrorKind::SectorBusy { sector, job: job.work.plan().to_string() });
         }
@@ -275,7 +297,8 @@ impl SectorRecord {
         Ok(())
     }
 
-    /// Hands a plan's job out to a request. One job runs at a time, and one whose worker is silent is handed out again.
+    /// Hands a plan's job out to a request. One job runs at a time, and one whose worker is silent
+    /// is handed out again.
     pub fn hand_out(&mut self, plan: Plan, request: Id, silent: bool) -> Option<&Job> {
         if let Some(job) = self.running_mut() {
             if !silent || job.work.plan() != plan || plan == Plan::Snapup {
@@ -289,7 +312,10 @@ impl SectorRecord {
                 }
             };
         }
-        let job = self.jobs.iter_mut().find(|job| job.status == Status::Ready && job.work.plan() == plan)?;
+        let job = self
+            .jobs
+            .iter_mut()
+            .find(|job| job.status == Status::Ready && job.work.plan() == plan)?;
         job.hand_out(request);
         self.running()
     }
@@ -304,21 +330,28 @@ impl SectorRecord {
 
     /// The piece of a deal to unseal: the one that is named, else the only one.
     pub fn piece_to_unseal(&self, named: Option<&str>) -> Result<&SectorPiece, ErrorKind> {
-        let mut deals: Vec<_> = self.data_pieces().iter().filter(|piece| piece.deal_info.is_some()).collect();
+        let mut deals: Vec<_> =
+            self.data_pieces().iter().filter(|piece| piece.deal_info.is_some()).collect();
         let cids = deals.iter().map(|deal| deal.piece.piece_cid.clone()).collect();
         if let Some(named) = named {
             deals.retain(|deal| deal.piece.piece_cid == named);
         }
         match deals[..] {
             [deal] => Ok(deal),
-            _ => Err(ErrorKind::PieceNotFound { sector: self.id.to_string(), piece: named.map(Into::into), deals: cids }),
+            _ => Err(ErrorKind::PieceNotFound {
+                sector: self.id.to_string(),
+                piece: named.map(Into::into),
+                deals: cids,
+            }),
         }
     }
 
     /// Where a piece begins in the sector, in padded bytes.
     pub fn offset_of(&self, piece_cid: &str) -> Option<u64> {
         let pieces = self.data_pieces();
-        let position = pieces.iter().position(|piece| piece.deal_info.is_some() && piece.piece.piece_cid == piece_cid)?;
+        let position = pieces
+            .iter()
+            .position(|piece| piece.deal_info.is_some() && piece.piece.piece_cid == piece_cid)?;
         Some(pieces[..position].iter().map(|piece| piece.piece.size).sum())
     }
 
@@ -338,8 +371,15 @@ impl SectorRecord {
     /// Whether deals can be put into it: sealed with none, and nobody does anything with it.
     pub fn can_be_upgraded(&self) -> bool {
         let idle = !self.jobs.iter().any(Job::is_open);
-        let sealed = self.finalized && self.aborted.is_none() && self.comm_r.is_some() && self.store.is_some();
-        sealed && idle && self.pieces.is_empty() && self.upgrade.is_none() && self.plan() == Plan::Sealer
+        let sealed = self.finalized
+            && self.aborted.is_none()
+            && self.comm_r.is_some()
+            && self.store.is_some();
+        sealed
+            && idle
+            && self.pieces.is_empty()
+            && self.upgrade.is_none()
+            && self.plan() == Plan::Sealer
     }
 
     /// Takes the proof of an upgrade.
@@ -347,13 +387,19 @@ impl SectorRecord {
         if let Some(upgrade) = &self.upgrade {
             return match upgrade.comm_r == new.comm_r {
                 true => reply(SubmitResult::DuplicateSubmit, ""),
-                false => reply(SubmitResult::MismatchedSubmission, "the sector was upgraded to another replica"),
+                false => reply(
+                    SubmitResult::MismatchedSubmission,
+                    "the sector was upgraded to another replica",
+                ),
             };
         }
         let Some(Job { work: Work::Snapup { pieces }, .. }) = self.running() else {
             return reply(SubmitResult::Rejected, "nobody is to upgrade this sector");
         };
-        if let Some(other) = named_pieces.iter().find(|named| !pieces.iter().any(|piece| piece.piece.piece_cid == **named)) {
+        if let Some(other) = named_pieces
+            .iter()
+            .find(|named| !pieces.iter().any(|piece| piece.piece.piece_cid == **named))
+        {
             let other = format!("piece {} was not given to this upgrade", cut_text(other, 100));
             return reply(SubmitResult::MismatchedSubmission, &other);
         }

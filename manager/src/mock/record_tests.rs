@@ -14,7 +14,11 @@ fn new() -> SectorRecord {
 }
 
 fn info(comm_r: u8) -> PreCommitOnChainInfo {
-    PreCommitOnChainInfo { comm_r: [comm_r; 32], comm_d: [1; 32], ticket: Ticket { ticket: Randomness([2; 32]), epoch: 3 } }
+    PreCommitOnChainInfo {
+        comm_r: [comm_r; 32],
+        comm_d: [1; 32],
+        ticket: Ticket { ticket: Randomness([2; 32]), epoch: 3 },
+    }
 }
 
 fn finished() -> SectorRecord {
@@ -27,7 +31,11 @@ fn finished() -> SectorRecord {
 
 fn deal(cid: &str, size: u64) -> SectorPiece {
     let piece = PieceInfo { size, piece_cid: cid.into() };
-    SectorPiece { piece, deal_info: Some(DealInfo { payload_size: size / 2, ..DealInfo::default() }), url: None }
+    SectorPiece {
+        piece,
+        deal_info: Some(DealInfo { payload_size: size / 2, ..DealInfo::default() }),
+        url: None,
+    }
 }
 
 fn filler(size: u64) -> SectorPiece {
@@ -56,7 +64,11 @@ fn upgrade(comm_r: u8) -> Upgrade {
 }
 
 fn because(reason: &str) -> AbortSector {
-    AbortSector { sector: SectorId { miner: 10000, number: 2 }, reason: reason.into(), unexplained: false }
+    AbortSector {
+        sector: SectorId { miner: 10000, number: 2 },
+        reason: reason.into(),
+        unexplained: false,
+    }
 }
 
 fn unseal(piece_cid: &str) -> Work {
@@ -77,7 +89,10 @@ fn a_record_survives_being_kept() {
 #[test]
 fn what_is_handed_in_is_kept_and_stays_when_the_sector_is_finished() {
     let mut record = finished();
-    assert_eq!((record.comm_r, record.store.as_deref(), record.shown_state()), (Some([9; 32]), Some("remote"), "Finished"));
+    assert_eq!(
+        (record.comm_r, record.store.as_deref(), record.shown_state()),
+        (Some([9; 32]), Some("remote"), "Finished")
+    );
     assert_eq!(record.pre_commit(&info(9)).res, SubmitResult::Accepted);
     assert_eq!(record.pre_commit(&info(8)).res, SubmitResult::MismatchedSubmission);
     record.persisted("elsewhere", false);
@@ -118,8 +133,16 @@ fn whoever_lost_a_job_is_told_and_what_it_says_then_does_not_end_the_job() {
     let reason = record.reported(&heartbeat("first")).unwrap();
     assert_eq!(record.reported(&begins("second")), None);
     assert_eq!(record.reported(&heartbeat("first")), Some(reason.clone()));
-    assert_eq!(record.reported(&heartbeat("third")), Some(reason.clone()), "nobody else sends heartbeats for it");
-    assert_eq!(record.reported(&report("sealer", "C2Done", "ProofSubmitted", "SubmitProof")), None, "a late report");
+    assert_eq!(
+        record.reported(&heartbeat("third")),
+        Some(reason.clone()),
+        "nobody else sends heartbeats for it"
+    );
+    assert_eq!(
+        record.reported(&report("sealer", "C2Done", "ProofSubmitted", "SubmitProof")),
+        None,
+        "a late report"
+    );
     record.give_up(&format!("ended by the sector manager: {reason}"));
     assert_eq!(record.running().unwrap().place.as_ref().unwrap().instance, "second");
 
@@ -150,7 +173,10 @@ fn an_upgrade_is_taken_once_and_from_whoever_has_the_job() {
     assert_eq!(record.upgraded(upgrade(5), &["a".into()]).res, SubmitResult::DuplicateSubmit);
     assert_eq!(record.upgraded(upgrade(6), &["a".into()]).res, SubmitResult::MismatchedSubmission);
     assert!(!record.give_up("too late") && !record.can_be_upgraded());
-    assert_eq!((record.comm_r, record.newest_comm_r(), record.newest_store()), (Some([9; 32]), Some([5; 32]), Some("other")));
+    assert_eq!(
+        (record.comm_r, record.newest_comm_r(), record.newest_store()),
+        (Some([9; 32]), Some([5; 32]), Some("other"))
+    );
     assert_eq!((record.data_pieces(), record.held_deals().count()), (&pieces[..], 1));
 
     // A rebuild seals both replicas again.
@@ -199,10 +225,15 @@ fn pieces_are_unsealed_one_after_the_other() {
     let refused = record.queue(unseal("a"));
     assert!(matches!(refused, Err(ErrorKind::SectorNotFinished { .. })));
     record.finish();
-    assert!(matches!(record.piece_to_unseal(None), Err(ErrorKind::PieceNotFound { deals, .. }) if deals == ["a", "b"]));
+    assert!(
+        matches!(record.piece_to_unseal(None), Err(ErrorKind::PieceNotFound { deals, .. }) if deals == ["a", "b"])
+    );
     assert!(record.piece_to_unseal(Some("filler")).is_err());
     assert_eq!(record.piece_to_unseal(Some("b")).unwrap().piece.piece_cid, "b");
-    assert_eq!((record.offset_of("a"), record.offset_of("b"), record.offset_of("filler")), (Some(0), Some(512), None));
+    assert_eq!(
+        (record.offset_of("a"), record.offset_of("b"), record.offset_of("filler")),
+        (Some(0), Some(512), None)
+    );
 
     record.queue(unseal("a")).unwrap();
     record.queue(unseal("b")).unwrap();
@@ -227,7 +258,10 @@ fn an_abort_is_told_with_the_next_report() {
     record.keep_pieces(&[deal("a", 2048)]);
     record.abort(&because("bad disk")).unwrap();
     assert_eq!(record.shown_state(), "Allocated");
-    assert_eq!(record.reported(&report("w1", "Allocated", "DealsAcquired", "AcquireDeals")).as_deref(), Some("bad disk"));
+    assert_eq!(
+        record.reported(&report("w1", "Allocated", "DealsAcquired", "AcquireDeals")).as_deref(),
+        Some("bad disk")
+    );
     assert!(record.give_up("bad disk") && record.held_deals().next().is_none());
     record.finish();
     assert_eq!((record.shown_state(), record.finalized), ("Aborted", false));
@@ -288,7 +322,8 @@ fn jobs_and_texts_are_bounded() {
     assert_eq!(record.jobs.len(), MAX_JOBS);
     record.reported(&report(&"w".repeat(10_000), "Empty", &"s".repeat(10_000), "x"));
     let mut open = finished();
-    let refused = (0..40).map(|piece| open.queue(unseal(&piece.to_string()))).filter(Result::is_err).count();
+    let refused =
+        (0..40).map(|piece| open.queue(unseal(&piece.to_string()))).filter(Result::is_err).count();
     assert_eq!(refused, 40 - MAX_JOBS);
     let mut sealing = new();
     sealing.reported(&report("w1", "Empty", &"s".repeat(10_000), "x"));

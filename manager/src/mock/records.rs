@@ -1,7 +1,7 @@
 //! The sectors' records as they are kept: one key a sector, `<miner>.<number>`.
 //!
-//! A record is made from the allocation when the sector is first spoken of, so a manager that dies between the two loses
-//! nothing.
+//! A record is made from the allocation when the sector is first spoken of, so a manager that dies
+//! between the two loses nothing.
 //!
 //! Decision 031 in `docs/decisions`.
 
@@ -25,7 +25,10 @@ impl Mock {
     }
 
     /// Every sector, by miner and number.
-    pub(super) async fn all_sectors(&self, records: &Bucket) -> Result<Vec<Stored<SectorRecord>>, ErrorKind> {
+    pub(super) async fn all_sectors(
+        &self,
+        records: &Bucket,
+    ) -> Result<Vec<Stored<SectorRecord>>, ErrorKind> {
         let mut all: Vec<Stored<SectorRecord>> = records.scan().await?;
         all.sort_by_key(|stored| stored.value.id);
         Ok(all)
@@ -52,25 +55,33 @@ impl Mock {
     ) -> Result<(SectorRecord, R), ErrorKind> {
         let (records, key) = (self.records().await?, key(sector));
         for _ in 0..MAX_TRIES {
-            let Stored { mut value, revision, .. } = match records.read::<SectorRecord>(&key).await? {
-                Some(stored) => stored,
-                None => self.first_record(&records, sector).await?,
-            };
+            let Stored { mut value, revision, .. } =
+                match records.read::<SectorRecord>(&key).await? {
+                    Some(stored) => stored,
+                    None => self.first_record(&records, sector).await?,
+                };
             match change(&mut value)? {
                 Change::Keep(result) => return Ok((value, result)),
-                Change::Write(result) if records.replace(&key, &value, revision).await? => return Ok((value, result)),
+                Change::Write(result) if records.replace(&key, &value, revision).await? => {
+                    return Ok((value, result));
+                }
                 Change::Write(_) => {}
             }
         }
         Err(contended())
     }
 
-    async fn first_record(&self, records: &Bucket, sector: SectorId) -> Result<Stored<SectorRecord>, ErrorKind> {
+    async fn first_record(
+        &self,
+        records: &Bucket,
+        sector: SectorId,
+    ) -> Result<Stored<SectorRecord>, ErrorKind> {
         let unknown = || ErrorKind::SectorNotFound { sector: sector.to_string() };
         if !self.offer.miners.contains(&sector.miner) {
             return Err(unknown());
         }
-        let allocated = Bucket::open(&self.client, self.prefix.sectors_bucket(sector.miner)).await?;
+        let allocated =
+            Bucket::open(&self.client, self.prefix.sectors_bucket(sector.miner)).await?;
         let decision: Option<Decision> = allocated.written_in(sector.number).await?;
         let value = SectorRecord::new(sector, decision.ok_or_else(unknown)?.proof_type);
         let key = key(sector);

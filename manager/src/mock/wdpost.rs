@@ -7,7 +7,8 @@
 //!    ▲                   │ its worker is silent for too long: handed out again
 //!    └────── reset ──────┴───────────────────┘
 //! ```
-//! A heartbeat writes the job's entry again: its age, by the server's clock, says how long the worker has been silent.
+//! A heartbeat writes the job's entry again: its age, by the server's clock, says how long the
+//! worker has been silent.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,8 +16,8 @@ use shared_msgs::{
     error::ErrorKind,
     id::Id,
     sealer::{
-        AllocateWdpostJob, Commitment, SectorId, WdpostAccesses, WdpostFinish, WdpostHeartbeat, WdpostInput, WdpostJob, WdpostOutput,
-        WdpostSector,
+        AllocateWdpostJob, Commitment, SectorId, WdpostAccesses, WdpostFinish, WdpostHeartbeat,
+        WdpostInput, WdpostJob, WdpostOutput, WdpostSector,
         operator::{JobStatus, SimulateWdpost, WdpostJobView, WdpostQueued},
     },
     snapshot::cut_text,
@@ -52,8 +53,18 @@ pub struct WdpostRecord {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Status {
     Ready,
-    Running { request_id: Id, worker: String, since_ms: i64 },
-    Ended { request_id: Id, worker: String, took_ms: i64, output: Option<WdpostOutput>, error: Option<String> },
+    Running {
+        request_id: Id,
+        worker: String,
+        since_ms: i64,
+    },
+    Ended {
+        request_id: Id,
+        worker: String,
+        took_ms: i64,
+        output: Option<WdpostOutput>,
+        error: Option<String>,
+    },
 }
 
 impl WdpostRecord {
@@ -72,7 +83,11 @@ impl WdpostRecord {
 
     fn finish(&mut self, job: &str, finish: &WdpostFinish, now_ms: i64) -> Result<(), ErrorKind> {
         match &self.status {
-            Status::Running { worker, .. } if finish.worker.as_ref().is_some_and(|from| from != worker) => Err(not_yours(job)),
+            Status::Running { worker, .. }
+                if finish.worker.as_ref().is_some_and(|from| from != worker) =>
+            {
+                Err(not_yours(job))
+            }
             Status::Running { worker, since_ms, .. } => {
                 let error = match (&finish.output, finish.error.as_str()) {
                     (Some(_), "") => None,
@@ -122,7 +137,8 @@ impl WdpostRecord {
             }
             Status::Ended { worker, took_ms, output, error, .. } => {
                 view.status = if error.is_none() { JobStatus::Finished } else { JobStatus::Failed };
-                (view.worker, view.elapsed_ms) = (Some(worker.clone()), u64::try_from(*took_ms).ok());
+                (view.worker, view.elapsed_ms) =
+                    (Some(worker.clone()), u64::try_from(*took_ms).ok());
                 (view.output, view.error) = (output.clone(), error.clone());
             }
         }
@@ -136,14 +152,21 @@ impl Mock {
     }
 
     /// Hands jobs out.
-    pub(super) async fn allocate_wdpost(&self, request: &AllocateWdpostJob) -> Result<Vec<WdpostJob>, ErrorKind> {
+    pub(super) async fn allocate_wdpost(
+        &self,
+        request: &AllocateWdpostJob,
+    ) -> Result<Vec<WdpostJob>, ErrorKind> {
         let count = MAX_JOBS_AT_ONCE.min(request.count as usize);
         let worker = cut_text(&request.worker, MAX_NAME_BYTES);
         let jobs = self.wdpost_jobs().await?;
         for _ in 0..MAX_TRIES {
             let now_ms = jobs.server_time_ms().await?;
             let all: Vec<Stored<WdpostRecord>> = jobs.scan().await?;
-            let held: Vec<_> = all.iter().filter(|job| job.value.is_held_by(request.request_id)).cloned().collect();
+            let held: Vec<_> = all
+                .iter()
+                .filter(|job| job.value.is_held_by(request.request_id))
+                .cloned()
+                .collect();
             let ids: Vec<_> = held.iter().map(|job| job.key.clone()).collect();
             if let Some(settled) = self.settle(request.request_id, &ids, count.max(1)).await? {
                 for extra in held.iter().filter(|job| !settled.contains(&job.key)) {
@@ -152,7 +175,9 @@ impl Mock {
                     jobs.replace(&extra.key, &job, extra.revision).await?;
                 }
                 let given = held.into_iter().filter(|job| settled.contains(&job.key));
-                return Ok(given.map(|job| WdpostJob { id: job.key, input: job.value.input }).collect());
+                return Ok(given
+                    .map(|job| WdpostJob { id: job.key, input: job.value.input })
+                    .collect());
             }
             let is_open = |job: &&Stored<WdpostRecord>| match &job.value.status {
                 Status::Ready => true,
@@ -166,7 +191,8 @@ impl Mock {
             let (mut taken, mut bytes, mut tried) = (0, 0, 0);
             for job in all.iter().filter(is_open).filter(fits) {
                 // An entry and its part of the answer are about as large.
-                bytes += serde_json::to_vec(&job.value.input).map_or(usize::MAX, |input| input.len());
+                bytes +=
+                    serde_json::to_vec(&job.value.input).map_or(usize::MAX, |input| input.len());
                 if taken >= count || taken > 0 && bytes > max_page_bytes(&self.client) {
                     break;
                 }
@@ -186,13 +212,21 @@ impl Mock {
     }
 
     /// Notes that jobs are worked on.
-    pub(super) async fn wdpost_heartbeat(&self, request: &WdpostHeartbeat) -> Result<(), ErrorKind> {
+    pub(super) async fn wdpost_heartbeat(
+        &self,
+        request: &WdpostHeartbeat,
+    ) -> Result<(), ErrorKind> {
         let jobs = self.wdpost_jobs().await?;
         let mut lost = None;
         for id in request.jobs.iter().take(MAX_JOBS_AT_ONCE) {
             // Written as it is: that is what makes it young.
-            let touch =
-                |job: &mut WdpostRecord| if job.heard(&cut_text(&request.worker, MAX_NAME_BYTES)) { Ok(()) } else { Err(not_yours(id)) };
+            let touch = |job: &mut WdpostRecord| {
+                if job.heard(&cut_text(&request.worker, MAX_NAME_BYTES)) {
+                    Ok(())
+                } else {
+                    Err(not_yours(id))
+                }
+            };
             match self.change_wdpost(&jobs, id, touch).await {
                 Err(error @ ErrorKind::Internal { .. }) => return Err(error),
                 Err(error) => lost = Some(error),
@@ -204,13 +238,20 @@ impl Mock {
 
     /// Takes what a job yielded.
     pub(super) async fn finish_wdpost(&self, finish: &WdpostFinish) -> Result<(), ErrorKind> {
-        let bytes = |output: &WdpostOutput| output.proofs.iter().map(|proof| proof.0.len()).sum::<usize>() + 8 * output.faults.len();
+        let bytes = |output: &WdpostOutput| {
+            output.proofs.iter().map(|proof| proof.0.len()).sum::<usize>() + 8 * output.faults.len()
+        };
         if finish.output.as_ref().map_or(0, bytes) > MAX_PROOF_BYTES {
-            return Err(ErrorKind::bad_request(format!("proofs and faults of more than {MAX_PROOF_BYTES} bytes")));
+            return Err(ErrorKind::bad_request(format!(
+                "proofs and faults of more than {MAX_PROOF_BYTES} bytes"
+            )));
         }
         let jobs = self.wdpost_jobs().await?;
         let now_ms = jobs.server_time_ms().await?;
-        self.change_wdpost(&jobs, &finish.job, |job: &mut WdpostRecord| job.finish(&finish.job, finish, now_ms)).await?;
+        self.change_wdpost(&jobs, &finish.job, |job: &mut WdpostRecord| {
+            job.finish(&finish.job, finish, now_ms)
+        })
+        .await?;
         info!(job = finish.job, error = finish.error, "window-PoSt job ended");
         Ok(())
     }
@@ -228,9 +269,13 @@ impl Mock {
     }
 
     /// Queues a job.
-    pub(super) async fn simulate_wdpost(&self, request: &SimulateWdpost) -> Result<WdpostQueued, ErrorKind> {
+    pub(super) async fn simulate_wdpost(
+        &self,
+        request: &SimulateWdpost,
+    ) -> Result<WdpostQueued, ErrorKind> {
         let records = self.records().await?;
-        let all: Vec<_> = self.all_sectors(&records).await?.into_iter().map(|stored| stored.value).collect();
+        let all: Vec<_> =
+            self.all_sectors(&records).await?.into_iter().map(|stored| stored.value).collect();
         let (proven, left_out) = partition(&all, request)?;
         let first = proven.first().ok_or_else(|| {
             ErrorKind::bad_request(format!(
@@ -239,11 +284,19 @@ impl Mock {
             ))
         })?;
         let proof_type = first.proof_type.window_post_name().unwrap_or_default();
-        if proven.iter().any(|record| record.proof_type.sector_size() != first.proof_type.sector_size()) {
-            return Err(ErrorKind::bad_request("the sectors have different sizes: name those of one size"));
+        if proven
+            .iter()
+            .any(|record| record.proof_type.sector_size() != first.proof_type.sector_size())
+        {
+            return Err(ErrorKind::bad_request(
+                "the sectors have different sizes: name those of one size",
+            ));
         }
         if proven.len() > MAX_SECTORS {
-            return Err(ErrorKind::bad_request(format!("{} sectors are too many for one job: name at most {MAX_SECTORS}", proven.len())));
+            return Err(ErrorKind::bad_request(format!(
+                "{} sectors are too many for one job: name at most {MAX_SECTORS}",
+                proven.len()
+            )));
         }
         let jobs = self.wdpost_jobs().await?;
         let input = WdpostInput {
@@ -252,14 +305,23 @@ impl Mock {
             proof_type,
             seed: seed(request.id),
         };
-        let record = WdpostRecord { input, queued_ms: jobs.server_time_ms().await?, left_out, status: Status::Ready };
+        let record = WdpostRecord {
+            input,
+            queued_ms: jobs.server_time_ms().await?,
+            left_out,
+            status: Status::Ready,
+        };
         let job = request.id.to_string();
         let queued = match jobs.create(&job, &record).await? {
             Created::New(_) => record,
             Created::Exists(stored) => stored.value,
         };
         info!(job, sectors = queued.input.sectors.len(), left_out, "window-PoSt job queued");
-        Ok(WdpostQueued { job, sectors: queued.input.sectors.len() as u64, left_out: queued.left_out })
+        Ok(WdpostQueued {
+            job,
+            sectors: queued.input.sectors.len() as u64,
+            left_out: queued.left_out,
+        })
     }
 }
 
@@ -268,11 +330,18 @@ fn not_yours(job: &str) -> ErrorKind {
 }
 
 // The sectors to prove, and how many finished ones are left out.
-fn partition<'a>(all: &'a [SectorRecord], request: &SimulateWdpost) -> Result<(Vec<&'a SectorRecord>, u64), ErrorKind> {
+fn partition<'a>(
+    all: &'a [SectorRecord],
+    request: &SimulateWdpost,
+) -> Result<(Vec<&'a SectorRecord>, u64), ErrorKind> {
     let of_miner = |record: &&SectorRecord| record.id.miner == request.miner;
     if request.sectors.is_empty() {
-        let finished = all.iter().filter(of_miner).filter(|record| record.finalized && record.aborted.is_none());
-        let (proven, others): (Vec<_>, Vec<_>) = finished.partition(|record| proven_sector(record).is_some());
+        let finished = all
+            .iter()
+            .filter(of_miner)
+            .filter(|record| record.finalized && record.aborted.is_none());
+        let (proven, others): (Vec<_>, Vec<_>) =
+            finished.partition(|record| proven_sector(record).is_some());
         return Ok((proven, others.len() as u64));
     }
     let mut numbers = request.sectors.clone();
@@ -298,12 +367,18 @@ fn proven_sector(record: &SectorRecord) -> Option<WdpostSector> {
     let (files, cache) = if upgrade { ("update", "update-cache") } else { ("sealed", "cache") };
     let at = |directory: &str| format!("store://{store}/{directory}/{}", record.id);
     let accesses = WdpostAccesses { sealed_file: at(files), cache_dir: at(cache) };
-    Some(WdpostSector { sector_id: record.id.number, comm_r: record.newest_comm_r()?, upgrade, accesses })
+    Some(WdpostSector {
+        sector_id: record.id.number,
+        comm_r: record.newest_comm_r()?,
+        upgrade,
+        accesses,
+    })
 }
 
 // An element of BLS12-381's scalar field, see `chain`.
 fn seed(job: Id) -> Commitment {
-    let mut seed: Commitment = Sha256::new().chain_update("window-post").chain_update(job.to_string()).finalize().into();
+    let mut seed: Commitment =
+        Sha256::new().chain_update("window-post").chain_update(job.to_string()).finalize().into();
     seed[31] &= 0x3f;
     seed
 }

@@ -6,7 +6,11 @@ use crate::mock::record::Upgrade;
 fn sector(number: u64) -> SectorRecord {
     let mut record = SectorRecord::new(SectorId { miner: 10000, number }, SealProofType(5));
     let ticket = Ticket { ticket: Randomness([2; 32]), epoch: 3 };
-    record.pre_commit(&PreCommitOnChainInfo { comm_r: [number as u8; 32], comm_d: [1; 32], ticket });
+    record.pre_commit(&PreCommitOnChainInfo {
+        comm_r: [number as u8; 32],
+        comm_d: [1; 32],
+        ticket,
+    });
     record.persisted("remote", false);
     record
 }
@@ -20,16 +24,25 @@ fn request(sectors: &[u64]) -> SimulateWdpost {
 }
 
 fn numbers(all: &[SectorRecord], sectors: &[u64]) -> Result<(Vec<u64>, u64), ErrorKind> {
-    partition(all, &request(sectors)).map(|(proven, left_out)| (proven.iter().map(|record| record.id.number).collect(), left_out))
+    partition(all, &request(sectors)).map(|(proven, left_out)| {
+        (proven.iter().map(|record| record.id.number).collect(), left_out)
+    })
 }
 
 fn job() -> WdpostRecord {
-    let input = WdpostInput { sectors: vec![], miner_id: 10000, proof_type: "x".into(), seed: [0; 32] };
+    let input =
+        WdpostInput { sectors: vec![], miner_id: 10000, proof_type: "x".into(), seed: [0; 32] };
     WdpostRecord { input, queued_ms: 1_000, left_out: 0, status: Status::Ready }
 }
 
 fn finish(output: Option<WdpostOutput>, error: &str) -> WdpostFinish {
-    WdpostFinish { request_id: Id::generate(), job: "j".into(), worker: None, output, error: error.into() }
+    WdpostFinish {
+        request_id: Id::generate(),
+        job: "j".into(),
+        worker: None,
+        output,
+        error: error.into(),
+    }
 }
 
 #[test]
@@ -47,8 +60,12 @@ fn all_finished_sectors_of_the_miner_are_proven_but_those_without_commitment() {
 #[test]
 fn an_upgraded_sector_is_proven_by_its_new_replica() {
     let plain = proven_sector(&finished(2)).unwrap();
-    assert_eq!((plain.upgrade, plain.accesses.sealed_file.as_str()), (false, "store://remote/sealed/s-t010000-2"));
-    let upgrade = Upgrade { comm_r: [7; 32], comm_d: [8; 32], store: "other".into(), pieces: vec![] };
+    assert_eq!(
+        (plain.upgrade, plain.accesses.sealed_file.as_str()),
+        (false, "store://remote/sealed/s-t010000-2")
+    );
+    let upgrade =
+        Upgrade { comm_r: [7; 32], comm_d: [8; 32], store: "other".into(), pieces: vec![] };
     let upgraded = proven_sector(&SectorRecord { upgrade: Some(upgrade), ..finished(2) }).unwrap();
     assert_eq!((upgraded.upgrade, upgraded.comm_r), (true, [7; 32]));
     assert_eq!(upgraded.accesses.sealed_file, "store://other/update/s-t010000-2");
@@ -74,7 +91,10 @@ fn a_job_ends_once_and_only_while_somebody_has_it() {
     record.finish("j", &done, 9_000).unwrap();
     assert!(record.finish("j", &finish(None, "late"), 9_000).is_err() && !record.heard("w1"));
     let view = record.view("j", 10_000);
-    assert_eq!((view.status, view.worker.as_deref(), view.age_ms, view.elapsed_ms), (JobStatus::Finished, Some("w1"), 9_000, Some(1_500)));
+    assert_eq!(
+        (view.status, view.worker.as_deref(), view.age_ms, view.elapsed_ms),
+        (JobStatus::Finished, Some("w1"), 9_000, Some(1_500))
+    );
     record.reset();
     assert_eq!(record, job());
 }
@@ -86,6 +106,9 @@ fn nothing_and_an_error_are_failures() {
         record.hand_out(Id::NIL, "w1", 2_000);
         record.finish("j", &finish(None, error), 2_000).unwrap();
         let view = record.view("j", 0);
-        assert_eq!((view.status, view.error.as_deref(), view.age_ms), (JobStatus::Failed, Some(shown), 0));
+        assert_eq!(
+            (view.status, view.error.as_deref(), view.age_ms),
+            (JobStatus::Failed, Some(shown), 0)
+        );
     }
 }

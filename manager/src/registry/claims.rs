@@ -27,8 +27,14 @@ struct OfName {
 }
 
 impl Claims {
-    /// Takes a new or renewed claim in. Claims of names that nobody has `reported` are kept up to [`MAX_WORKERS`].
-    pub fn insert(&mut self, claim: Claim, mut lease: Lease, reported: impl Fn(&WorkerName) -> bool) {
+    /// Takes a new or renewed claim in. Claims of names that nobody has `reported` are kept up to
+    /// [`MAX_WORKERS`].
+    pub fn insert(
+        &mut self,
+        claim: Claim,
+        mut lease: Lease,
+        reported: impl Fn(&WorkerName) -> bool,
+    ) {
         lease.host = cut_text(&lease.host, MAX_TEXT_BYTES);
         let (Claim::Holder(name) | Claim::StandingBy(name, _)) = &claim;
         if self.names.len() >= MAX_WORKERS && !self.names.contains_key(name) && !reported(name) {
@@ -56,7 +62,9 @@ impl Claims {
         let Some(of_name) = self.names.get_mut(name) else { return };
         match claim {
             Claim::Holder(_) => of_name.holder = None,
-            Claim::StandingBy(_, instance) => of_name.standing_by.retain(|lease| lease.instance_id != *instance),
+            Claim::StandingBy(_, instance) => {
+                of_name.standing_by.retain(|lease| lease.instance_id != *instance)
+            }
         }
         if of_name.holder.is_none() && of_name.standing_by.is_empty() {
             self.names.remove(name);

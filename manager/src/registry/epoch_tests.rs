@@ -35,7 +35,11 @@ fn a_lower_epoch_is_stale_even_from_an_instance_never_seen_and_flagged_when_it_t
     assert_eq!(hear(&mut registry, &of_epoch(1, 5, 90), 20), Heard::Stale);
     assert_eq!(hear(&mut registry, &of_epoch(1, 5, 91), 30), Heard::SecondWorker);
     assert!(shown(&registry, 30).duplicate);
-    assert_eq!(hear(&mut registry, &of_epoch(1, 5, 92), 100 * PING), Heard::SecondWorker, "silence does not make an old epoch newer");
+    assert_eq!(
+        hear(&mut registry, &of_epoch(1, 5, 92), 100 * PING),
+        Heard::SecondWorker,
+        "silence does not make an old epoch newer"
+    );
     assert_eq!(newest(&registry), (id(2), 1));
 }
 
@@ -54,9 +58,15 @@ fn an_instance_that_gets_the_name_back_is_the_newest_again() {
 fn epochs_that_begin_anew_are_believed_to_whoever_holds_the_lease() {
     let mut registry = registry();
     hear(&mut registry, &of_epoch(1, 500, 1), 0);
-    let holds = |registry: &mut Registry, instance| registry.claim(Claim::Holder(name("w")), lease(instance));
+    let holds = |registry: &mut Registry, instance| {
+        registry.claim(Claim::Holder(name("w")), lease(instance))
+    };
     holds(&mut registry, 2);
-    assert_eq!(hear(&mut registry, &of_epoch(2, 3, 1), 10), Heard::Stale, "the other one may only not have heard of it");
+    assert_eq!(
+        hear(&mut registry, &of_epoch(2, 3, 1), 10),
+        Heard::Stale,
+        "the other one may only not have heard of it"
+    );
     let later = 11 + 3 * PING;
     holds(&mut registry, 3);
     assert_eq!(hear(&mut registry, &of_epoch(2, 3, 2), later), Heard::SecondWorker);
@@ -75,7 +85,8 @@ fn without_an_epoch_on_one_side_the_order_of_hearing_decides() {
 }
 
 proptest! {
-    // Whoever acquires the lease gets the next epoch; what is published then is heard in any order, late or twice.
+    // Whoever acquires the lease gets the next epoch; what is published then is heard in any order,
+    // late or twice.
     #[test]
     fn it_never_goes_back_to_an_earlier_epoch_or_number(
         published in prop::collection::vec((1u8..=3, any::<bool>()), 1..40),

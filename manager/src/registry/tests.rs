@@ -61,7 +61,10 @@ fn a_worker_whose_reports_are_not_stored_for_a_minute_is_shown_so() {
     assert_eq!(shown(&registry, 70_000).unstored_ms, Some(60_000), "since the connection was made");
     assert_eq!(registry.unstored(ms(75_000)).collect::<Vec<_>>(), [(&name("w"), ms(65_000))]);
     registry.stored(&name("w"));
-    assert_eq!((shown(&registry, 200_000).unstored_ms, registry.unstored(ms(200_000)).count()), (None, 0));
+    assert_eq!(
+        (shown(&registry, 200_000).unstored_ms, registry.unstored(ms(200_000)).count()),
+        (None, 0)
+    );
     // It is stored before it is heard live.
     hear(&mut registry, 1, 3, 200_000);
     registry.stored(&name("w"));
@@ -125,11 +128,17 @@ fn a_superseded_instance_is_taken_back_when_the_newest_one_has_gone() {
 fn a_stored_snapshot_does_not_supersede_what_was_heard_after_it() {
     let mut registry = registry();
     hear(&mut registry, 2, 1, 1_000);
-    let stored = |registry: &mut Registry, instance, seq, age| registry.hear(&name("w"), &snapshot(instance, seq), ms(1_010), ms(age));
+    let stored = |registry: &mut Registry, instance, seq, age| {
+        registry.hear(&name("w"), &snapshot(instance, seq), ms(1_010), ms(age))
+    };
     assert_eq!(stored(&mut registry, 1, 9, 500), Heard::Stale);
     assert_eq!(newest(&registry), (id(2), 1));
     assert_eq!(stored(&mut registry, 3, 1, 5), Heard::Newest, "what was stored later does");
-    assert_eq!(stored(&mut registry, 2, 2, 8), Heard::Stale, "an instance's last words before it was superseded are no sign of life");
+    assert_eq!(
+        stored(&mut registry, 2, 2, 8),
+        Heard::Stale,
+        "an instance's last words before it was superseded are no sign of life"
+    );
     assert!(!shown(&registry, 1_010).duplicate);
 }
 
@@ -138,7 +147,11 @@ fn a_load_gives_a_known_snapshot_its_true_age() {
     let mut registry = registry();
     hear(&mut registry, 1, 5, 1_000);
     registry.load(&name("w"), &snapshot(1, 4), ms(1_000), ms(900));
-    assert_eq!(shown(&registry, 1_000).last_ping_ms, 0, "an older snapshot says nothing of this one");
+    assert_eq!(
+        shown(&registry, 1_000).last_ping_ms,
+        0,
+        "an older snapshot says nothing of this one"
+    );
     registry.load(&name("w"), &snapshot(1, 5), ms(1_000), ms(700));
     assert_eq!(shown(&registry, 1_000).last_ping_ms, 700);
 }
@@ -155,10 +168,17 @@ fn ages_reach_back_before_the_manager_started() {
 #[test]
 fn identity_and_dest_come_from_the_subject_and_texts_are_cut() {
     let mut registry = registry();
-    let long = WorkerSnapshot { host: "h".repeat(100_000), version: "v".repeat(100_000), ..snapshot(1, 1) };
+    let long = WorkerSnapshot {
+        host: "h".repeat(100_000),
+        version: "v".repeat(100_000),
+        ..snapshot(1, 1)
+    };
     registry.hear(&name("127.0.0.1"), &long, ms(0), ms(0));
     let view = shown(&registry, 0);
-    assert_eq!((view.name.as_str(), view.report.dest.as_str()), ("127.0.0.1", "damocles.v1.cmd.127=2E0=2E0=2E1"));
+    assert_eq!(
+        (view.name.as_str(), view.report.dest.as_str()),
+        ("127.0.0.1", "damocles.v1.cmd.127=2E0=2E0=2E1")
+    );
     assert!(view.report.host.len() <= 256 && view.report.version.len() <= 256);
 }
 
@@ -192,7 +212,9 @@ fn the_list_is_sorted_and_goes_on_after_a_name_that_may_be_gone() {
     for worker in ["c", "a", "d"] {
         registry.hear(&name(worker), &snapshot(1, 1), ms(0), ms(0));
     }
-    let names = |after: &str| registry.list(Some(&name(after)), ms(0)).map(|view| view.name).collect::<Vec<_>>();
+    let names = |after: &str| {
+        registry.list(Some(&name(after)), ms(0)).map(|view| view.name).collect::<Vec<_>>()
+    };
     assert_eq!(names("a"), ["c", "d"]);
     assert_eq!(names("b"), ["c", "d"]);
     assert_eq!(names("d"), Vec::<String>::new());
@@ -207,7 +229,8 @@ proptest! {
     #[test]
     fn it_never_goes_back(messages in messages()) {
         let mut registry = registry();
-        // The shadow: the newest instance, the highest number of each, and when the newest one was last heard.
+        // The shadow: the newest instance, the highest number of each, and when the newest one was
+        // last heard.
         let (mut current, mut highest, mut last, mut now) = (0u8, [None::<u64>; 4], 0, 0);
         for (instance, seq, pause) in messages {
             now += pause;
@@ -239,7 +262,8 @@ proptest! {
 
     #[test]
     fn a_load_on_top_of_live_messages_ends_as_live_messages_alone(seqs in prop::collection::vec(1u64..50, 1..20), stored in 0u64..50, at in 0usize..20) {
-        // The stored snapshot is one of those that were published: its number is not above the highest heard.
+        // The stored snapshot is one of those that were published: its number is not above the
+        // highest heard.
         let highest = *seqs.iter().max().unwrap();
         let mut registry = registry();
         for (position, seq) in seqs.iter().enumerate() {

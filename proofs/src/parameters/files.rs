@@ -1,6 +1,7 @@
-//! The files of parameters, as the proofs library names and reads them. It maps them into memory without a look at
-//! their length, so a half-written file would be found out in the middle of a proof: here a file is written beside
-//! its place, synced and renamed, and what is there already is measured before it is taken for whole.
+//! The files of parameters, as the proofs library names and reads them. It maps them into memory
+//! without a look at their length, so a half-written file would be found out in the middle of a
+//! proof: here a file is written beside its place, synced and renamed, and what is there already is
+//! measured before it is taken for whole.
 
 use std::{
     fs::{self, File},
@@ -10,7 +11,9 @@ use std::{
 
 use bellperson::groth16::{self, VerifyingKey, aggregate::GenericSRS};
 use blstrs::Bls12;
-use storage_proofs_core::parameter_cache::{CacheEntryMetadata, SRS_KEY_EXT, SRS_SHARED_KEY_NAME, VERSION};
+use storage_proofs_core::parameter_cache::{
+    CacheEntryMetadata, SRS_KEY_EXT, SRS_SHARED_KEY_NAME, VERSION,
+};
 
 // Bytes of a BLS12-381 point in each group; a compressed one has half of them.
 const G1: u64 = 96;
@@ -57,7 +60,11 @@ impl GrothFiles {
     }
 
     /// Writes all of them; says how many bytes the parameters have.
-    pub fn keep(&self, directory: &Path, parameters: &groth16::Parameters<Bls12>) -> Result<u64, String> {
+    pub fn keep(
+        &self,
+        directory: &Path,
+        parameters: &groth16::Parameters<Bls12>,
+    ) -> Result<u64, String> {
         let key = directory.join(&self.key);
         // The old key does not belong to the new parameters.
         match fs::remove_file(&key) {
@@ -72,7 +79,9 @@ impl GrothFiles {
     /// Derives the small files from whole parameters.
     pub fn complete(&self, directory: &Path) -> Result<(), String> {
         let parameters = directory.join(&self.parameters);
-        let key = File::open(&parameters).and_then(key_of_whole).map_err(|error| at(&parameters, error))?;
+        let key = File::open(&parameters)
+            .and_then(key_of_whole)
+            .map_err(|error| at(&parameters, error))?;
         write(&directory.join(&self.key), |out| out.write_all(&key))?;
         let metadata = CacheEntryMetadata { sector_size: self.sector_size };
         write(&directory.join(&self.metadata), |out| Ok(serde_json::to_writer(out, &metadata)?))?;
@@ -99,14 +108,16 @@ pub fn keep_srs(directory: &Path, key: &GenericSRS<Bls12>) -> Result<u64, String
 pub struct Claim(#[expect(dead_code, reason = "the lock goes with the file")] File);
 
 impl Claim {
-    /// Takes the directory, which is made if it is missing, and removes what a killed generator left half-made. `None`
-    /// while another process has it.
+    /// Takes the directory, which is made if it is missing, and removes what a killed generator
+    /// left half-made. `None` while another process has it.
     pub fn try_take(directory: &Path) -> Result<Option<Claim>, String> {
         fs::create_dir_all(directory).map_err(|error| at(directory, error))?;
         let file = File::open(directory).map_err(|error| at(directory, error))?;
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(fs::TryLockError::Error(error)) => return Err(format!("{}: cannot lock it: {error}", directory.display())),
+            Err(fs::TryLockError::Error(error)) => {
+                return Err(format!("{}: cannot lock it: {error}", directory.display()));
+            }
             Ok(()) => {}
         }
         for entry in fs::read_dir(directory).map_err(|error| at(directory, error))? {
@@ -133,7 +144,8 @@ fn is_partial(path: &Path) -> bool {
     name.starts_with(&format!(".v{VERSION}-")) && name.ends_with(PARTIAL)
 }
 
-// The verifying key that parameters begin with; fails unless the file ends exactly where the parameters do.
+// The verifying key that parameters begin with; fails unless the file ends exactly where the
+// parameters do.
 fn key_of_whole(file: File) -> io::Result<Vec<u8>> {
     let mut file = BufReader::new(file);
     VerifyingKey::<Bls12>::read(&mut file)?;
@@ -164,7 +176,11 @@ fn skip_vectors(file: &mut BufReader<File>, elements: &[u64]) -> io::Result<Vec<
     }
     // One can seek beyond the end of a file.
     let (end, size) = (file.stream_position()?, file.get_ref().metadata()?.len());
-    if end == size { Ok(lengths) } else { Err(io::Error::new(ErrorKind::InvalidData, format!("{size} bytes, not {end}"))) }
+    if end == size {
+        Ok(lengths)
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidData, format!("{size} bytes, not {end}")))
+    }
 }
 
 fn open(path: &Path) -> Result<Option<File>, String> {
@@ -182,7 +198,10 @@ fn contents(path: &Path) -> Result<Option<Vec<u8>>, String> {
     Ok(Some(bytes))
 }
 
-fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<u64, String> {
+fn write(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<u64, String> {
     let partial = partial(path);
     let written = write_and_sync(&partial, content).and_then(|length| {
         fs::rename(&partial, path)?;
@@ -197,7 +216,10 @@ fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
     })
 }
 
-fn write_and_sync(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<u64> {
+fn write_and_sync(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     content(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -222,7 +244,10 @@ mod tests {
     struct Square;
 
     impl Circuit<Scalar> for Square {
-        fn synthesize<CS: ConstraintSystem<Scalar>>(self, cs: &mut CS) -> Result<(), SynthesisError> {
+        fn synthesize<CS: ConstraintSystem<Scalar>>(
+            self,
+            cs: &mut CS,
+        ) -> Result<(), SynthesisError> {
             let root = cs.alloc(|| "root", || Ok(Scalar::from(3)))?;
             let square = cs.alloc_input(|| "square", || Ok(Scalar::from(9)))?;
             let term = |variable| move |lc: LinearCombination<Scalar>| lc + variable;
@@ -233,7 +258,12 @@ mod tests {
 
     fn names() -> GrothFiles {
         let name = |extension| format!("v{VERSION}-square.{extension}");
-        GrothFiles { parameters: name("params"), key: name("vk"), metadata: name("meta"), sector_size: 2048 }
+        GrothFiles {
+            parameters: name("params"),
+            key: name("vk"),
+            metadata: name("meta"),
+            sector_size: 2048,
+        }
     }
 
     fn parameters() -> groth16::Parameters<Bls12> {
@@ -253,10 +283,18 @@ mod tests {
         let directory = directory.path();
         assert_eq!(files.find(directory), Ok(Found::Whole));
         assert_eq!(fs::read_dir(directory).unwrap().count(), 3);
-        let mapped = groth16::Parameters::<Bls12>::build_mapped_parameters(directory.join(&files.parameters), true).unwrap();
-        let key = VerifyingKey::<Bls12>::read(File::open(directory.join(&files.key)).unwrap()).unwrap();
+        let mapped = groth16::Parameters::<Bls12>::build_mapped_parameters(
+            directory.join(&files.parameters),
+            true,
+        )
+        .unwrap();
+        let key =
+            VerifyingKey::<Bls12>::read(File::open(directory.join(&files.key)).unwrap()).unwrap();
         assert!(mapped.vk == key);
-        assert_eq!(fs::read_to_string(directory.join(&files.metadata)).unwrap(), r#"{"sector_size":2048}"#);
+        assert_eq!(
+            fs::read_to_string(directory.join(&files.metadata)).unwrap(),
+            r#"{"sector_size":2048}"#
+        );
     }
 
     #[test]
@@ -266,7 +304,11 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         for length in [0, 1, 500, bytes.len() / 2, bytes.len() - 192, bytes.len() - 1] {
             fs::write(&path, &bytes[..length]).unwrap();
-            assert_eq!(files.find(directory.path()), Ok(Found::Broken(path.clone())), "{length} bytes");
+            assert_eq!(
+                files.find(directory.path()),
+                Ok(Found::Broken(path.clone())),
+                "{length} bytes"
+            );
         }
         fs::write(&path, [&bytes[..], b"x"].concat()).unwrap();
         assert_eq!(files.find(directory.path()), Ok(Found::Broken(path.clone())));
@@ -279,9 +321,11 @@ mod tests {
         let (directory, files) = kept();
         let key = directory.path().join(&files.key);
         let bytes = fs::read(&key).unwrap();
-        let breaks: [&dyn Fn(); 3] = [&|| fs::remove_file(&key).unwrap(), &|| fs::write(&key, &bytes[..bytes.len() / 2]).unwrap(), &|| {
-            parameters().vk.write(File::create(&key).unwrap()).unwrap()
-        }];
+        let breaks: [&dyn Fn(); 3] = [
+            &|| fs::remove_file(&key).unwrap(),
+            &|| fs::write(&key, &bytes[..bytes.len() / 2]).unwrap(),
+            &|| parameters().vk.write(File::create(&key).unwrap()).unwrap(),
+        ];
         for break_it in breaks {
             break_it();
             assert_eq!(files.find(directory.path()), Ok(Found::KeyMissing));
@@ -310,7 +354,8 @@ mod tests {
         let directory = directory.path().join("made");
         let claim = Claim::try_take(&directory).unwrap();
         assert!(claim.is_some());
-        let (left, foreign) = (partial(&directory.join(names().parameters)), directory.join(".mine.partial"));
+        let (left, foreign) =
+            (partial(&directory.join(names().parameters)), directory.join(".mine.partial"));
         fs::write(&left, "half").unwrap();
         fs::write(&foreign, "").unwrap();
         assert!(Claim::try_take(&directory).unwrap().is_none());
@@ -324,7 +369,9 @@ mod tests {
     fn what_cannot_be_written_leaves_nothing_behind_and_names_the_file() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("file");
-        let error = write(&path, |out| out.write_all(b"half").and(Err(io::Error::other("disk full")))).unwrap_err();
+        let error =
+            write(&path, |out| out.write_all(b"half").and(Err(io::Error::other("disk full"))))
+                .unwrap_err();
         assert!(error.contains("/file: disk full"), "{error}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }

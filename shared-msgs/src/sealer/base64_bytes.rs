@@ -33,7 +33,10 @@ impl TryFrom<String> for Randomness {
     fn try_from(text: String) -> Result<Self, String> {
         let bytes = STANDARD.decode(text).map_err(|error| error.to_string())?;
         let count = bytes.len();
-        bytes.try_into().map(Randomness).map_err(|_| format!("randomness has 32 bytes, not {count}"))
+        bytes
+            .try_into()
+            .map(Randomness)
+            .map_err(|_| format!("randomness has 32 bytes, not {count}"))
     }
 }
 

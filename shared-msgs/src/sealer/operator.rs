@@ -1,4 +1,5 @@
-//! What an operator asks of a sector manager of ours: further methods beside the workers' on `sealer.<method>`.
+//! What an operator asks of a sector manager of ours: further methods beside the workers' on
+//! `sealer.<method>`.
 //!
 //! A list comes in pages: ask again with `after` = the page's `next` until there is none.
 
@@ -44,7 +45,8 @@ pub struct SectorView {
     /// The store that its files are in.
     #[serde(default)]
     pub store: Option<String>,
-    /// The replica's commitment as a CID, after an upgrade the new one's; absent where no pre-commit told it.
+    /// The replica's commitment as a CID, after an upgrade the new one's; absent where no
+    /// pre-commit told it.
     #[serde(default)]
     pub comm_r: Option<String>,
     /// The data's commitment as a CID.
@@ -146,7 +148,8 @@ pub struct UnsealPiece {
     /// The piece of one of its deals; not needed where it has only one.
     #[serde(default)]
     pub piece_cid: Option<String>,
-    /// Where the bytes go, see [`check_dest`]; the worker keeps them in its first directory of pieces if absent.
+    /// Where the bytes go, see [`check_dest`]; the worker keeps them in its first directory of
+    /// pieces if absent.
     #[serde(default)]
     pub dest: Option<String>,
 }
@@ -161,12 +164,20 @@ pub struct UnsealQueued {
 /// The longest destination.
 pub const MAX_DEST_BYTES: usize = 2048;
 
-/// Whether unsealed bytes can be sent to this URL: `file://` and an absolute path, or `http://` or `https://`.
+/// Whether unsealed bytes can be sent to this URL: `file://` and an absolute path, or `http://` or
+/// `https://`.
 pub fn check_dest(url: &str) -> Result<(), String> {
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let good = match (url.strip_prefix("file://"), host) {
-        (Some(path), _) => path.starts_with('/') && path.len() > 1 && !path.ends_with('/') && !path.split('/').any(|part| part == ".."),
-        (None, Some(host)) => host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '['),
+        (Some(path), _) => {
+            path.starts_with('/')
+                && path.len() > 1
+                && !path.ends_with('/')
+                && !path.split('/').any(|part| part == "..")
+        }
+        (None, Some(host)) => {
+            host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
+        }
         (None, None) => false,
     };
     let plain = !url.chars().any(|character| character.is_control() || character.is_whitespace());
@@ -320,7 +331,9 @@ mod tests {
         assert_eq!(serde_json::to_value(request).unwrap(), expected);
         assert_eq!(decode::<ListSectors>(b"").unwrap(), ListSectors::default());
         assert_eq!(decode::<ResetWdpostJobs>(b"{}").unwrap(), ResetWdpostJobs { jobs: None });
-        let view: SectorView = decode(br#"{"id":"s-t01-2","proof_type":5,"plan":"sealer","state":"Allocated"}"#).unwrap();
+        let view: SectorView =
+            decode(br#"{"id":"s-t01-2","proof_type":5,"plan":"sealer","state":"Allocated"}"#)
+                .unwrap();
         for encoding in [Encoding::Json, Encoding::Msgpack] {
             let page = SectorPage { sectors: vec![view.clone()], next: Some(sector) };
             assert_eq!(decode::<SectorPage>(&encoding.encode(&page).unwrap()).unwrap(), page);
@@ -329,13 +342,18 @@ mod tests {
 
     #[test]
     fn a_status_of_a_newer_version_is_other() {
-        assert_eq!(serde_json::from_value::<JobStatus>(json!("on_holiday")).unwrap(), JobStatus::Other);
+        assert_eq!(
+            serde_json::from_value::<JobStatus>(json!("on_holiday")).unwrap(),
+            JobStatus::Other
+        );
         assert_eq!(serde_json::to_value(JobStatus::Ready).unwrap(), "ready");
     }
 
     #[test]
     fn destinations_are_absolute_files_or_web_addresses() {
-        for good in ["file:///tmp/piece", "http://127.0.0.1:80/x", "https://h/y?z=1", "http://[::1]:1/"] {
+        for good in
+            ["file:///tmp/piece", "http://127.0.0.1:80/x", "https://h/y?z=1", "http://[::1]:1/"]
+        {
             assert_eq!(check_dest(good), Ok(()), "{good}");
         }
         let long = format!("http://h/{}", "x".repeat(MAX_DEST_BYTES));

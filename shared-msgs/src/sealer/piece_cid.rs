@@ -1,5 +1,6 @@
-//! Commitments as CIDs: of data `baga…` (multicodec `fil-commitment-unsealed`, multihash `sha2-256-trunc254-padded`), of
-//! replicas `bagboea4b5abc…` (`fil-commitment-sealed`, `poseidon-bls12_381-a2-fc1`).
+//! Commitments as CIDs: of data `baga…` (multicodec `fil-commitment-unsealed`, multihash
+//! `sha2-256-trunc254-padded`), of replicas `bagboea4b5abc…` (`fil-commitment-sealed`,
+//! `poseidon-bls12_381-a2-fc1`).
 
 use cid::{Cid, multihash::Multihash};
 
@@ -29,9 +30,17 @@ pub fn piece_commitment(text: &str) -> Result<Commitment, String> {
     if cid.codec() != FIL_COMMITMENT_UNSEALED || cid.hash().code() != SHA2_256_TRUNC254_PADDED {
         return Err(format!("{text:?} is no CID of a piece: it should begin with baga"));
     }
-    let commitment = cid.hash().digest().try_into().map_err(|_| format!("piece CID {text:?} has not 32 bytes"))?;
+    let commitment = cid
+        .hash()
+        .digest()
+        .try_into()
+        .map_err(|_| format!("piece CID {text:?} has not 32 bytes"))?;
     // One spelling each: a CID is also a file's name.
-    if piece_cid(&commitment) == text { Ok(commitment) } else { Err(format!("piece CID {text:?} is not in its usual spelling")) }
+    if piece_cid(&commitment) == text {
+        Ok(commitment)
+    } else {
+        Err(format!("piece CID {text:?} is not in its usual spelling"))
+    }
 }
 
 #[cfg(test)]
@@ -57,9 +66,13 @@ mod tests {
 
     #[test]
     fn what_is_no_piece_is_refused() {
-        for wrong in
-            ["", "baga", "../../etc/passwd", "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy", &ZERO_2KIB.to_uppercase()]
-        {
+        for wrong in [
+            "",
+            "baga",
+            "../../etc/passwd",
+            "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy",
+            &ZERO_2KIB.to_uppercase(),
+        ] {
             assert!(piece_commitment(wrong).is_err(), "{wrong} was accepted");
         }
     }

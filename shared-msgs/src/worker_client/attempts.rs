@@ -64,7 +64,9 @@ impl Attempts {
             CallError::Refused(body) if body.kind == ErrorKind::LeaseUnconfirmed => PAUSE,
             CallError::NoResponders(_) | CallError::NotSent(..) if self.lost => PAUSE,
             CallError::BadReply(..) => return Next::Unknown,
-            CallError::Refused(_) | CallError::NoResponders(_) | CallError::NotSent(..) => return Next::End,
+            CallError::Refused(_) | CallError::NoResponders(_) | CallError::NotSent(..) => {
+                return Next::End;
+            }
         };
         if elapsed + pause + TOO_SHORT <= self.whole {
             Next::Again(pause)
@@ -126,7 +128,10 @@ mod tests {
     #[test]
     fn a_lease_that_is_not_confirmed_is_asked_again_and_a_refusal_in_the_end() {
         let mut attempts = Attempts::new(WHOLE);
-        assert_eq!(attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(1)), Next::Again(PAUSE));
+        assert_eq!(
+            attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(1)),
+            Next::Again(PAUSE)
+        );
         assert_eq!(attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(4_999)), Next::End);
     }
 
@@ -134,6 +139,9 @@ mod tests {
     fn every_other_refusal_is_an_answer_and_one_that_cannot_be_read_tells_nothing() {
         let mut attempts = Attempts::new(WHOLE);
         assert_eq!(attempts.failed(&refused(ErrorKind::NotSelected), at(1)), Next::End);
-        assert_eq!(attempts.failed(&CallError::BadReply("s".into(), "x".into()), at(1)), Next::Unknown);
+        assert_eq!(
+            attempts.failed(&CallError::BadReply("s".into(), "x".into()), at(1)),
+            Next::Unknown
+        );
     }
 }

@@ -14,9 +14,11 @@ use crate::{
 };
 
 // What a worker says of its ping interval is believed between these.
-const QUIET: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(60);
+const QUIET: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(200)..=Duration::from_secs(60);
 
-/// Hears one worker. Its states come in no strict order: one that was on its way may come after a newer one.
+/// Hears one worker. Its states come in no strict order: one that was on its way may come after a
+/// newer one.
 pub struct Follow<'a> {
     worker: &'a WorkerClient,
     published: Subscriber,
@@ -33,11 +35,14 @@ pub enum Heard {
 }
 
 impl WorkerClient {
-    /// Hears the worker from now on: what it publishes after a command that is sent later is not missed.
+    /// Hears the worker from now on: what it publishes after a command that is sent later is not
+    /// missed.
     pub async fn follow(&self) -> Result<Follow<'_>, CliError> {
         let subject = self.prefix.state(&self.worker);
         let published = self.client.subscribe(subject.clone()).await;
-        let published = published.map_err(|error| CliError::new(Exit::Failed, format!("cannot subscribe {subject}: {error}")))?;
+        let published = published.map_err(|error| {
+            CliError::new(Exit::Failed, format!("cannot subscribe {subject}: {error}"))
+        })?;
         Ok(Follow { worker: self, published, quiet: Duration::ZERO })
     }
 }
@@ -67,7 +72,8 @@ impl Follow<'_> {
     }
 
     fn heard(&mut self, snapshot: WorkerSnapshot) -> Heard {
-        self.quiet = Duration::from_millis(snapshot.ping_interval_ms).clamp(*QUIET.start(), *QUIET.end());
+        self.quiet =
+            Duration::from_millis(snapshot.ping_interval_ms).clamp(*QUIET.start(), *QUIET.end());
         Heard::State(Box::new(snapshot))
     }
 }

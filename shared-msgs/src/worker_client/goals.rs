@@ -62,7 +62,10 @@ impl OneThread {
     // Its state, unless that is from before the command.
     fn look(&mut self, snapshot: &WorkerSnapshot) -> Result<Option<&ThreadSnapshot>, CliError> {
         let Some(thread) = snapshot.threads.iter().find(|thread| thread.index == self.index) else {
-            let text = format!("the worker has no thread {} any more: it was started with another configuration", self.index);
+            let text = format!(
+                "the worker has no thread {} any more: it was started with another configuration",
+                self.index
+            );
             return Err(CliError::new(Exit::NotFound, text));
         };
         let known = self.last.as_ref().map_or(self.revision, |last| last.revision);
@@ -73,7 +76,9 @@ impl OneThread {
     }
 
     fn standing(&self, since: Duration) -> String {
-        self.last.as_ref().map_or_else(|| thread_name(self.index, None), |last| activity(last, since))
+        self.last
+            .as_ref()
+            .map_or_else(|| thread_name(self.index, None), |last| activity(last, since))
     }
 
     fn name(&self) -> String {
@@ -101,10 +106,15 @@ impl Goal for Pausing {
         match thread.status {
             ThreadStatus::Paused { .. } => Verdict::Reached,
             // Between two things it shows nothing yet.
-            ThreadStatus::PausePending { .. } | ThreadStatus::Idle | ThreadStatus::Other => Verdict::NotYet,
+            ThreadStatus::PausePending { .. } | ThreadStatus::Idle | ThreadStatus::Other => {
+                Verdict::NotYet
+            }
             ThreadStatus::Running { .. } | ThreadStatus::Waiting { .. } => {
                 let doing = activity(thread, Duration::ZERO);
-                Verdict::Missed(CliError::new(Exit::Refused, format!("somebody resumed the thread before it was paused: {doing}")))
+                Verdict::Missed(CliError::new(
+                    Exit::Refused,
+                    format!("somebody resumed the thread before it was paused: {doing}"),
+                ))
             }
         }
     }
@@ -141,17 +151,25 @@ impl Goal for Resuming {
         };
         let error = || thread.last_err.as_deref().unwrap_or("it does not say why");
         let name = thread_name(thread.index, thread.sector_id.as_deref());
-        let failed = || Verdict::Missed(CliError::new(Exit::Failed, format!("{name}: failed again in {}: {}", thread.state, error())));
+        let failed = || {
+            Verdict::Missed(CliError::new(
+                Exit::Failed,
+                format!("{name}: failed again in {}: {}", thread.state, error()),
+            ))
+        };
         match &thread.status {
             ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. } => Verdict::Reached,
-            ThreadStatus::Paused { by: PausedBy::Operator, .. } => {
-                Verdict::Missed(CliError::new(Exit::Refused, format!("{name}: somebody paused the thread before it ran")))
-            }
+            ThreadStatus::Paused { by: PausedBy::Operator, .. } => Verdict::Missed(CliError::new(
+                Exit::Refused,
+                format!("{name}: somebody paused the thread before it ran"),
+            )),
             ThreadStatus::Paused { .. } => failed(),
             // A thread without a job asks for one for as long as it takes.
             ThreadStatus::Waiting { .. } if thread.retry > 0 => failed(),
             ThreadStatus::Waiting { .. } if thread.state == State::Empty.name() => Verdict::Reached,
-            ThreadStatus::Waiting { .. } | ThreadStatus::Idle | ThreadStatus::Other => Verdict::NotYet,
+            ThreadStatus::Waiting { .. } | ThreadStatus::Idle | ThreadStatus::Other => {
+                Verdict::NotYet
+            }
         }
     }
 
@@ -206,7 +224,8 @@ impl Goal for Emptying {
             };
             *drained = match (&thread.sector_id, &thread.status) {
                 _ if !thread.cordoned => {
-                    let text = format!("somebody uncordoned thread {} before it was empty", thread.index);
+                    let text =
+                        format!("somebody uncordoned thread {} before it was empty", thread.index);
                     return Verdict::Missed(CliError::new(Exit::Refused, text));
                 }
                 (None, _) => Drained::Empty,
@@ -232,10 +251,23 @@ impl Goal for Emptying {
 
     fn obstacles(&mut self) -> Vec<String> {
         // One that went on may be stuck again.
-        self.told.retain(|index| self.threads.iter().any(|(one, drained)| one.index == *index && *drained == Drained::Stuck));
-        let stuck = self.threads.iter().filter(|(_, drained)| *drained == Drained::Stuck).map(|(one, _)| one);
+        self.told.retain(|index| {
+            self.threads
+                .iter()
+                .any(|(one, drained)| one.index == *index && *drained == Drained::Stuck)
+        });
+        let stuck = self
+            .threads
+            .iter()
+            .filter(|(_, drained)| *drained == Drained::Stuck)
+            .map(|(one, _)| one);
         let news: Vec<_> = stuck.filter(|one| !self.told.contains(&one.index)).collect();
-        let texts = news.iter().map(|one| format!("{} is paused: it gets empty only when somebody resumes it", one.name())).collect();
+        let texts = news
+            .iter()
+            .map(|one| {
+                format!("{} is paused: it gets empty only when somebody resumes it", one.name())
+            })
+            .collect();
         let indexes: Vec<_> = news.iter().map(|one| one.index).collect();
         self.told.extend(indexes);
         texts
@@ -250,7 +282,8 @@ mod tests {
     use crate::{command::Outcome, id::Id};
 
     fn snapshot(threads: Value) -> WorkerSnapshot {
-        serde_json::from_value(json!({"instance_id": Id::NIL, "seq": 1, "threads": threads})).unwrap()
+        serde_json::from_value(json!({"instance_id": Id::NIL, "seq": 1, "threads": threads}))
+            .unwrap()
     }
 
     fn with(status: Value, more: Value) -> WorkerSnapshot {
@@ -260,7 +293,12 @@ mod tests {
     }
 
     fn one() -> OneThread {
-        OneThread::of(&CommandReply { index: 0, sector_id: None, revision: 5, outcome: Outcome::Paused })
+        OneThread::of(&CommandReply {
+            index: 0,
+            sector_id: None,
+            revision: 5,
+            outcome: Outcome::Paused,
+        })
     }
 
     fn missed(verdict: Verdict) -> (Exit, String) {
@@ -282,7 +320,10 @@ mod tests {
             let mut goal = Pausing(one());
             assert!(matches!(judged(&mut goal, "pause_pending", json!({})), Verdict::NotYet));
             assert!(matches!(judged(&mut goal, "idle", json!({})), Verdict::NotYet));
-            assert!(matches!(judged(&mut goal, "paused", json!({"revision": 6, "by": by})), Verdict::Reached));
+            assert!(matches!(
+                judged(&mut goal, "paused", json!({"revision": 6, "by": by})),
+                Verdict::Reached
+            ));
         }
     }
 
@@ -293,7 +334,10 @@ mod tests {
         let mut resuming = Resuming(one());
         assert!(matches!(judged(&mut resuming, "paused", json!({"revision": 4})), Verdict::NotYet));
         let mut emptying = Emptying::new([(0, 5)]);
-        assert!(matches!(judged(&mut emptying, "idle", json!({"revision": 4, "sector_id": null})), Verdict::NotYet));
+        assert!(matches!(
+            judged(&mut emptying, "idle", json!({"revision": 4, "sector_id": null})),
+            Verdict::NotYet
+        ));
         // Nor does one that comes after a newer one.
         judged(&mut pausing, "pause_pending", json!({"revision": 7}));
         assert!(matches!(judged(&mut pausing, "paused", json!({"revision": 6})), Verdict::NotYet));
@@ -309,20 +353,39 @@ mod tests {
 
     #[test]
     fn a_resume_is_reached_when_the_thread_runs_or_waits_for_a_sector() {
-        for (kind, more) in [("running", json!({})), ("pause_pending", json!({})), ("waiting", json!({"state": "Empty", "stage": null}))] {
+        for (kind, more) in [
+            ("running", json!({})),
+            ("pause_pending", json!({})),
+            ("waiting", json!({"state": "Empty", "stage": null})),
+        ] {
             assert!(matches!(judged(&mut Resuming(one()), kind, more), Verdict::Reached), "{kind}");
         }
-        for (kind, more) in [("waiting", json!({})), ("idle", json!({})), ("waiting", json!({"last_err": "a note of its configuration"}))] {
+        for (kind, more) in [
+            ("waiting", json!({})),
+            ("idle", json!({})),
+            ("waiting", json!({"last_err": "a note of its configuration"})),
+        ] {
             assert!(matches!(judged(&mut Resuming(one()), kind, more), Verdict::NotYet), "{kind}");
         }
     }
 
     #[test]
     fn a_resume_that_fails_again_says_the_error() {
-        let error = json!({"by": "error", "last_err": "permanent: No cached parameters", "revision": 7});
+        let error =
+            json!({"by": "error", "last_err": "permanent: No cached parameters", "revision": 7});
         let (exit, text) = missed(judged(&mut Resuming(one()), "paused", error));
-        assert_eq!((exit, text.as_str()), (Exit::Failed, "#0 s-t010000-2: failed again in C1Done: permanent: No cached parameters"));
-        let (exit, text) = missed(judged(&mut Resuming(one()), "waiting", json!({"retry": 1, "last_err": "temporary: x"})));
+        assert_eq!(
+            (exit, text.as_str()),
+            (
+                Exit::Failed,
+                "#0 s-t010000-2: failed again in C1Done: permanent: No cached parameters"
+            )
+        );
+        let (exit, text) = missed(judged(
+            &mut Resuming(one()),
+            "waiting",
+            json!({"retry": 1, "last_err": "temporary: x"}),
+        ));
         assert!(exit == Exit::Failed && text.contains("temporary: x"), "{text}");
         assert_eq!(missed(judged(&mut Resuming(one()), "paused", json!({}))).0, Exit::Refused);
     }
@@ -337,20 +400,34 @@ mod tests {
         let mut goal = Emptying::new([(0, 5), (1, 5)]);
         let threads = |first: Value, second: Value| {
             let thread = |index: u32, sector: Value| {
-                let status = if index == 1 { json!({"kind": "paused", "by": "error"}) } else { json!({"kind": "running"}) };
+                let status = if index == 1 {
+                    json!({"kind": "paused", "by": "error"})
+                } else {
+                    json!({"kind": "running"})
+                };
                 json!({"index": index, "sector_id": sector, "state": "C1Done", "stage": "C2", "revision": 5, "cordoned": true, "status": status})
             };
             snapshot(json!([thread(0, first), thread(1, second)]))
         };
-        assert!(matches!(goal.judge(&threads(json!("s-t010000-1"), json!("s-t010000-2"))), Verdict::NotYet));
+        assert!(matches!(
+            goal.judge(&threads(json!("s-t010000-1"), json!("s-t010000-2"))),
+            Verdict::NotYet
+        ));
         assert_eq!(
             goal.standing(Duration::ZERO),
             "2 of 2 threads: #0 s-t010000-1: C2 running 0s; #1 s-t010000-2: C1Done paused 0s by an error"
         );
-        assert_eq!(goal.obstacles(), ["#1 s-t010000-2 is paused: it gets empty only when somebody resumes it"]);
+        assert_eq!(
+            goal.obstacles(),
+            ["#1 s-t010000-2 is paused: it gets empty only when somebody resumes it"]
+        );
         assert_eq!(goal.obstacles(), Vec::<String>::new());
         assert!(matches!(goal.judge(&threads(Value::Null, json!("s-t010000-2"))), Verdict::NotYet));
-        assert!(goal.standing(Duration::ZERO).starts_with("1 of 2 threads: #1"), "{}", goal.standing(Duration::ZERO));
+        assert!(
+            goal.standing(Duration::ZERO).starts_with("1 of 2 threads: #1"),
+            "{}",
+            goal.standing(Duration::ZERO)
+        );
         assert!(matches!(goal.judge(&threads(Value::Null, Value::Null)), Verdict::Reached));
     }
 

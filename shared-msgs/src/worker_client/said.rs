@@ -92,23 +92,35 @@ pub fn result(verb: Verb, result: &ThreadResult) -> String {
     }
 }
 
-/// A status as a phrase: `running 5s, pause pending`. Its time grows by `since`, the age of the report.
+/// A status as a phrase: `running 5s, pause pending`. Its time grows by `since`, the age of the
+/// report.
 pub fn status(status: &ThreadStatus, since: Duration) -> String {
     let time = |millis: &u64| human_secs(Duration::from_millis(*millis) + since);
     match status {
         ThreadStatus::Idle => "idle".into(),
         ThreadStatus::Running { elapsed_ms, processor, progress } => {
-            let processor = processor.as_ref().map(|processor| format!(" in {processor}")).unwrap_or_default();
+            let processor =
+                processor.as_ref().map(|processor| format!(" in {processor}")).unwrap_or_default();
             format!("running {}{processor}{}", time(elapsed_ms), after_comma(progress))
         }
-        ThreadStatus::Waiting { elapsed_ms, reason } if reason.is_empty() => format!("waiting {}", time(elapsed_ms)),
-        ThreadStatus::Waiting { elapsed_ms, reason } => format!("waiting {} for {reason}", time(elapsed_ms)),
+        ThreadStatus::Waiting { elapsed_ms, reason } if reason.is_empty() => {
+            format!("waiting {}", time(elapsed_ms))
+        }
+        ThreadStatus::Waiting { elapsed_ms, reason } => {
+            format!("waiting {} for {reason}", time(elapsed_ms))
+        }
         ThreadStatus::PausePending { elapsed_ms, progress } => {
             format!("running {}{}, pause pending", time(elapsed_ms), after_comma(progress))
         }
-        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Operator } => format!("paused {} by an operator", time(elapsed_ms)),
-        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Error } => format!("paused {} by an error", time(elapsed_ms)),
-        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Other } => format!("paused {}", time(elapsed_ms)),
+        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Operator } => {
+            format!("paused {} by an operator", time(elapsed_ms))
+        }
+        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Error } => {
+            format!("paused {} by an error", time(elapsed_ms))
+        }
+        ThreadStatus::Paused { elapsed_ms, by: PausedBy::Other } => {
+            format!("paused {}", time(elapsed_ms))
+        }
         ThreadStatus::Other => "other".into(),
     }
 }
@@ -123,10 +135,12 @@ pub fn outlook(thread: &ThreadSnapshot, since: Duration) -> String {
     status(&thread.status, since) + &end
 }
 
-/// What a thread does: `#0 s-t010000-2: C2 running 13m42s, pause pending`; `since` is the age of its report.
+/// What a thread does: `#0 s-t010000-2: C2 running 13m42s, pause pending`; `since` is the age of
+/// its report.
 pub fn activity(thread: &ThreadSnapshot, since: Duration) -> String {
     let name = thread_name(thread.index, thread.sector_id.as_deref());
-    let runs = matches!(thread.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. });
+    let runs =
+        matches!(thread.status, ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. });
     let stage = thread.stage.as_deref().filter(|stage| runs && !stage.is_empty());
     format!("{name}: {} {}", stage.unwrap_or(&thread.state), outlook(thread, since))
 }
@@ -139,7 +153,12 @@ mod tests {
     use crate::error::ErrorBody;
 
     fn reply(sector: Option<&str>, outcome: Outcome) -> String {
-        sentence(&CommandReply { index: 0, sector_id: sector.map(Into::into), revision: 1, outcome })
+        sentence(&CommandReply {
+            index: 0,
+            sector_id: sector.map(Into::into),
+            revision: 1,
+            outcome,
+        })
     }
 
     fn resumed(from: &str, to: &str) -> Outcome {
@@ -159,15 +178,27 @@ mod tests {
         let sector = Some("s-t010000-2");
         assert_eq!(reply(sector, Outcome::Paused), "#0 s-t010000-2: paused");
         assert_eq!(reply(None, Outcome::AlreadyPaused), "#0: already paused");
-        let pending = |why: Option<&str>| Outcome::PausePending { stage: "C2".into(), why: why.map(Into::into) };
-        assert_eq!(reply(sector, pending(None)), "#0 s-t010000-2: pause pending, it takes effect when C2 ends");
+        let pending = |why: Option<&str>| Outcome::PausePending {
+            stage: "C2".into(),
+            why: why.map(Into::into),
+        };
+        assert_eq!(
+            reply(sector, pending(None)),
+            "#0 s-t010000-2: pause pending, it takes effect when C2 ends"
+        );
         assert_eq!(
             reply(None, pending(Some("it runs inside the worker"))),
             "#0: pause pending, it takes effect when C2 ends (it runs inside the worker)"
         );
-        assert_eq!(reply(sector, resumed("C1Done", "TreeDBuilt")), "#0 s-t010000-2: resumed C1Done -> TreeDBuilt");
+        assert_eq!(
+            reply(sector, resumed("C1Done", "TreeDBuilt")),
+            "#0 s-t010000-2: resumed C1Done -> TreeDBuilt"
+        );
         assert_eq!(reply(sector, resumed("C1Done", "C1Done")), "#0 s-t010000-2: resumed in C1Done");
-        assert_eq!(reply(sector, Outcome::PauseWithdrawn), "#0 s-t010000-2: pause withdrawn before it took effect");
+        assert_eq!(
+            reply(sector, Outcome::PauseWithdrawn),
+            "#0 s-t010000-2: pause withdrawn before it took effect"
+        );
         assert_eq!(reply(None, Outcome::Cordoned), "#0: cordoned, it takes no new sector");
         assert_eq!(reply(None, Outcome::NotCordoned), "#0: was not cordoned");
     }
@@ -179,23 +210,39 @@ mod tests {
         assert_eq!(fate(Verb::Uncordon, &did(Outcome::NotCordoned)), Fate::Unchanged);
         let running = refused(ErrorKind::NotPaused { status: "running".into() });
         assert_eq!(fate(Verb::Resume, &running), Fate::Unchanged);
-        assert_eq!(result(Verb::Resume, &running), "unchanged: the thread is not paused, it is running");
+        assert_eq!(
+            result(Verb::Resume, &running),
+            "unchanged: the thread is not paused, it is running"
+        );
         assert_eq!(fate(Verb::Resume, &refused(ErrorKind::NotSelected)), Fate::Skipped);
         let failed = refused(ErrorKind::internal("disk"));
-        assert_eq!((fate(Verb::Resume, &failed), result(Verb::Resume, &failed).as_str()), (Fate::Failed, "failed: internal error: disk"));
+        assert_eq!(
+            (fate(Verb::Resume, &failed), result(Verb::Resume, &failed).as_str()),
+            (Fate::Failed, "failed: internal error: disk")
+        );
         assert_eq!(fate(Verb::Pause, &ThreadResult::default()), Fate::Failed);
     }
 
     #[test]
     fn a_status_reads_as_a_phrase() {
         let said = |value: Value| status(&serde_json::from_value(value).unwrap(), Duration::ZERO);
-        assert_eq!(said(json!({"kind": "waiting", "elapsed_ms": 3_900, "for": "retry 2 of 5"})), "waiting 3s for retry 2 of 5");
+        assert_eq!(
+            said(json!({"kind": "waiting", "elapsed_ms": 3_900, "for": "retry 2 of 5"})),
+            "waiting 3s for retry 2 of 5"
+        );
         assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000})), "running 5s");
-        assert_eq!(said(json!({"kind": "running", "elapsed_ms": 5_000, "processor": "c2-0"})), "running 5s in c2-0");
-        let in_layer = |kind| said(json!({"kind": kind, "elapsed_ms": 5_000, "progress": "layer 7 of 11"}));
+        assert_eq!(
+            said(json!({"kind": "running", "elapsed_ms": 5_000, "processor": "c2-0"})),
+            "running 5s in c2-0"
+        );
+        let in_layer =
+            |kind| said(json!({"kind": kind, "elapsed_ms": 5_000, "progress": "layer 7 of 11"}));
         assert_eq!(in_layer("running"), "running 5s, layer 7 of 11");
         assert_eq!(in_layer("pause_pending"), "running 5s, layer 7 of 11, pause pending");
-        assert_eq!(said(json!({"kind": "pause_pending", "elapsed_ms": 5_000})), "running 5s, pause pending");
+        assert_eq!(
+            said(json!({"kind": "pause_pending", "elapsed_ms": 5_000})),
+            "running 5s, pause pending"
+        );
         assert_eq!(said(json!({"kind": "levitating"})), "other");
     }
 
@@ -206,7 +253,10 @@ mod tests {
             "status": {"kind": "pause_pending", "elapsed_ms": 820_000},
         }))
         .unwrap();
-        assert_eq!(activity(&thread, Duration::from_secs(2)), "#0 s-t010000-2: C2 running 13m42s, pause pending");
+        assert_eq!(
+            activity(&thread, Duration::from_secs(2)),
+            "#0 s-t010000-2: C2 running 13m42s, pause pending"
+        );
         thread.end_pending = Some("given up, ended by the sector manager: bad disk".into());
         let to_be_given_up = "#0 s-t010000-2: C2 running 13m40s, pause pending (to be given up, ended by the sector manager: bad disk)";
         assert_eq!(activity(&thread, Duration::ZERO), to_be_given_up);

@@ -1,5 +1,5 @@
-//! The commands for one worker, from their options to what is printed. Both command-line tools have them; they differ in
-//! how the worker and its threads are named.
+//! The commands for one worker, from their options to what is printed. Both command-line tools have
+//! them; they differ in how the worker and its threads are named.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ pub struct OrderArgs {
 /// Whether to wait for what a command leads to.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct WaitArgs {
-    /// Return when it has come about: as long as that takes, or exit 6 when DURATION has passed before
+    /// Return when it has come about: as long as that takes, or exit 6 when DURATION has passed
+    /// before
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = humantime::parse_duration)]
     pub wait: Option<Option<Duration>>,
     /// Return as soon as the worker has answered; this is the default
@@ -58,7 +59,8 @@ pub struct SteerArgs {
 /// Not after the stage, but now.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct NowArgs {
-    /// Stop a running external processor instead of waiting for its stage to end; the stage begins anew on resume
+    /// Stop a running external processor instead of waiting for its stage to end; the stage begins
+    /// anew on resume
     #[arg(long)]
     pub now: bool,
 }
@@ -79,8 +81,19 @@ impl WorkerClient {
     }
 
     /// Resumes a thread, in `state` if one is given, and prints what came of it.
-    pub async fn resume(&self, index: u32, state: Option<String>, steer: SteerArgs) -> Result<(), CliError> {
-        self.give(Verb::Resume, CommandRequest { state, ..CommandRequest::to(index) }, Resuming, steer).await
+    pub async fn resume(
+        &self,
+        index: u32,
+        state: Option<String>,
+        steer: SteerArgs,
+    ) -> Result<(), CliError> {
+        self.give(
+            Verb::Resume,
+            CommandRequest { state, ..CommandRequest::to(index) },
+            Resuming,
+            steer,
+        )
+        .await
     }
 
     async fn give<G: Goal + AsRef<OneThread>>(
@@ -111,38 +124,64 @@ impl WorkerClient {
         reached.map_err(|error| self.named(error))
     }
 
-    /// Cordons threads of this worker, or ends that; all of them if none is named. Prints what came of it.
-    pub async fn cordon(&self, verb: Verb, indexes: &[u32], order: OrderArgs) -> Result<(), CliError> {
+    /// Cordons threads of this worker, or ends that; all of them if none is named. Prints what came
+    /// of it.
+    pub async fn cordon(
+        &self,
+        verb: Verb,
+        indexes: &[u32],
+        order: OrderArgs,
+    ) -> Result<(), CliError> {
         let reply = self.order_many(verb, selecting(indexes, order.reason)).await?;
         print_many(verb, &reply, order.output)?;
         self.all_done(verb, indexes, &reply)
     }
 
     /// Cordons threads of this worker, and waits until they are empty if it is asked to.
-    pub async fn drain(&self, indexes: &[u32], wait: WaitArgs, order: OrderArgs) -> Result<(), CliError> {
-        let Some(patience) = wait.wait else { return self.cordon(Verb::Cordon, indexes, order).await };
+    pub async fn drain(
+        &self,
+        indexes: &[u32],
+        wait: WaitArgs,
+        order: OrderArgs,
+    ) -> Result<(), CliError> {
+        let Some(patience) = wait.wait else {
+            return self.cordon(Verb::Cordon, indexes, order).await;
+        };
         let mut follow = self.follow().await?;
         let reply = self.order_many(Verb::Cordon, selecting(indexes, order.reason)).await?;
         print_many(Verb::Cordon, &reply, order.output)?;
         self.all_done(Verb::Cordon, indexes, &reply)?;
-        let mut goal = Emptying::new(reply.threads.iter().map(|thread| (thread.index, thread.revision.unwrap_or(0))));
+        let mut goal = Emptying::new(
+            reply.threads.iter().map(|thread| (thread.index, thread.revision.unwrap_or(0))),
+        );
         reach(&mut goal, &mut follow, patience).await.map_err(|error| self.named(error))?;
         let empty = counted(reply.threads.len(), "thread");
-        note(&format!("worker {}: drained; {empty} without a sector, and cordoned until `uncordon`", self.worker));
+        note(&format!(
+            "worker {}: drained; {empty} without a sector, and cordoned until `uncordon`",
+            self.worker
+        ));
         Ok(())
     }
 
     // Threads that are not there, or did not do it, are failures.
     fn all_done(&self, verb: Verb, indexes: &[u32], reply: &BulkReply) -> Result<(), CliError> {
-        let absent = indexes.iter().find(|index| reply.threads.iter().all(|thread| thread.index != **index));
+        let absent =
+            indexes.iter().find(|index| reply.threads.iter().all(|thread| thread.index != **index));
         if let Some(index) = absent {
-            return Err(CliError::new(Exit::NotFound, format!("worker {}: there is no thread {index}", self.worker)));
+            return Err(CliError::new(
+                Exit::NotFound,
+                format!("worker {}: there is no thread {index}", self.worker),
+            ));
         }
-        let failed = reply.threads.iter().filter(|thread| said::fate(verb, thread) == Fate::Failed).count();
+        let failed =
+            reply.threads.iter().filter(|thread| said::fate(verb, thread) == Fate::Failed).count();
         let all = counted(reply.threads.len(), "thread");
         match failed {
             0 => Ok(()),
-            failed => Err(CliError::new(Exit::Failed, format!("worker {}: {failed} of {all} failed", self.worker))),
+            failed => Err(CliError::new(
+                Exit::Failed,
+                format!("worker {}: {failed} of {all} failed", self.worker),
+            )),
         }
     }
 
@@ -152,7 +191,8 @@ impl WorkerClient {
 }
 
 fn selecting(indexes: &[u32], reason: Option<String>) -> CommandRequest {
-    let selector = Selector { all: indexes.is_empty(), index: indexes.to_vec(), ..Selector::default() };
+    let selector =
+        Selector { all: indexes.is_empty(), index: indexes.to_vec(), ..Selector::default() };
     CommandRequest { reason, ..CommandRequest::to_all(selector) }
 }
 
@@ -165,7 +205,9 @@ fn print_many(verb: Verb, reply: &BulkReply, output: ReplyOutput) -> Result<(), 
         format!("{name}: {}", said::result(verb, thread))
     };
     match output {
-        ReplyOutput::Plain => reply.threads.iter().try_for_each(|thread| print_done(thread, &line(thread), output)),
+        ReplyOutput::Plain => {
+            reply.threads.iter().try_for_each(|thread| print_done(thread, &line(thread), output))
+        }
         _ => print_done(reply, "", output),
     }
 }

@@ -15,7 +15,11 @@ use crate::cli::{CliError, Exit, human};
 const TICK: Duration = Duration::from_secs(1);
 
 /// Waits for a goal, at most so long.
-pub async fn reach(goal: &mut impl Goal, follow: &mut Follow<'_>, patience: Option<Duration>) -> Result<(), CliError> {
+pub async fn reach(
+    goal: &mut impl Goal,
+    follow: &mut Follow<'_>,
+    patience: Option<Duration>,
+) -> Result<(), CliError> {
     let progress = Progress::start();
     let deadline = patience.map(|patience| Instant::now() + patience);
     let mut tick = interval(TICK);
@@ -95,6 +99,9 @@ mod tests {
     fn when_the_time_is_up_it_says_how_it_stands_and_what_stays_in_effect() {
         let error = not_in_time(&Never, Some(Duration::from_secs(5)));
         assert_eq!(error.exit, Exit::NotYet);
-        assert_eq!(error.message, "not paused after 5s: #0: C2 running 5s, pause pending; the pause stays in effect");
+        assert_eq!(
+            error.message,
+            "not paused after 5s: #0: C2 running 5s, pause pending; the pause stays in effect"
+        );
     }
 }

@@ -1,12 +1,14 @@
-//! `fixture-processor`: an external processor of the damocles line protocol whose answers, and misdeeds, a test chooses.
+//! `fixture-processor`: an external processor of the damocles line protocol whose answers, and
+//! misdeeds, a test chooses.
 //!
 //! ```text
 //!  > c2 processor ready
 //!  < {"id":1,"task":{…}}
 //!  > {"id":1,"err_msg":null,"output":{"proof":[0,0,…]}}
 //! ```
-//! The outputs are of the right shape and nothing more: a worker takes the proofs with `sealing.ignore_proof_check`. At
-//! the end of its stdin it answers what it was asked, and ends; with `--hold` it ends at once.
+//! The outputs are of the right shape and nothing more: a worker takes the proofs with
+//! `sealing.ignore_proof_check`. At the end of its stdin it answers what it was asked, and ends;
+//! with `--hold` it ends at once.
 
 use std::{
     fs::{File, OpenOptions},
@@ -146,17 +148,26 @@ fn answer_all(args: &Args, ids: &mpsc::Receiver<Value>) -> io::Result<()> {
         }
         let answer = match args.failure()? {
             Some(message) => json!({"id": id, "err_msg": message, "output": null}),
-            None => json!({"id": id, "err_msg": null, "output": args.stage.output(args.more_bytes)}),
+            None => {
+                json!({"id": id, "err_msg": null, "output": args.stage.output(args.more_bytes)})
+            }
         };
         let mut stdout = io::stdout().lock();
-        let misdeeds = [Misdeed::Die, Misdeed::Garbage, Misdeed::LongLine, Misdeed::Twice, Misdeed::UnknownId];
+        let misdeeds =
+            [Misdeed::Die, Misdeed::Garbage, Misdeed::LongLine, Misdeed::Twice, Misdeed::UnknownId];
         match args.misdeed(&misdeeds)? {
             Some(Misdeed::Die) => process::exit(FAILURE),
             Some(Misdeed::Garbage) => writeln!(stdout, "no answer at all")?,
             Some(Misdeed::LongLine) => writeln!(stdout, "{}", "x".repeat(LONG_LINE_BYTES))?,
             Some(Misdeed::Twice) => writeln!(stdout, "{answer}\n{answer}")?,
-            Some(Misdeed::UnknownId) => writeln!(stdout, "{}\n{answer}", json!({"id": 4711, "err_msg": "not yours", "output": null}))?,
-            Some(Misdeed::DieAtStart | Misdeed::HangAtStart | Misdeed::DieWhenReady) | None => writeln!(stdout, "{answer}")?,
+            Some(Misdeed::UnknownId) => writeln!(
+                stdout,
+                "{}\n{answer}",
+                json!({"id": 4711, "err_msg": "not yours", "output": null})
+            )?,
+            Some(Misdeed::DieAtStart | Misdeed::HangAtStart | Misdeed::DieWhenReady) | None => {
+                writeln!(stdout, "{answer}")?
+            }
         }
     }
     Ok(())
@@ -174,9 +185,13 @@ impl Stage {
             Stage::TreeD | Stage::SynthProof | Stage::Transfer => json!(true),
             Stage::Pc1 | Stage::C1 if more_bytes > 0 => json!({"more": "x".repeat(more_bytes)}),
             Stage::Pc1 | Stage::C1 => json!({}),
-            Stage::Pc2 => json!({"registered_proof": "StackedDrg2KiBV1_1", "comm_r": commitment, "comm_d": commitment}),
+            Stage::Pc2 => {
+                json!({"registered_proof": "StackedDrg2KiBV1_1", "comm_r": commitment, "comm_d": commitment})
+            }
             Stage::C2 => json!({"proof": proof}),
-            Stage::SnapEncode => json!({"comm_r_new": commitment, "comm_r_last_new": commitment, "comm_d_new": commitment}),
+            Stage::SnapEncode => {
+                json!({"comm_r_new": commitment, "comm_r_last_new": commitment, "comm_d_new": commitment})
+            }
             Stage::SnapProve => json!(proof),
             Stage::Unseal => json!(0),
             Stage::WindowPost => json!({"proofs": [proof], "faults": []}),
@@ -187,16 +202,21 @@ impl Stage {
 impl Args {
     fn failure(&self) -> io::Result<Option<&str>> {
         match (&self.fail_times, &self.count_file) {
-            (Some(times), Some(file)) => Ok(if count_one(file, *times)? { self.fail.as_deref() } else { None }),
+            (Some(times), Some(file)) => {
+                Ok(if count_one(file, *times)? { self.fail.as_deref() } else { None })
+            }
             _ => Ok(self.fail.as_deref()),
         }
     }
 
-    // What it was told to do at this moment, if that is one of these, and not often enough done yet.
+    // What it was told to do at this moment, if that is one of these, and not often enough done
+    // yet.
     fn misdeed(&self, of: &[Misdeed]) -> io::Result<Option<Misdeed>> {
         let told = self.misbehave.filter(|misdeed| of.contains(misdeed));
         match (told, &self.misbehave_times, &self.count_file) {
-            (Some(_), Some(times), Some(file)) => Ok(if count_one(file, *times)? { told } else { None }),
+            (Some(_), Some(times), Some(file)) => {
+                Ok(if count_one(file, *times)? { told } else { None })
+            }
             _ => Ok(told),
         }
     }

@@ -1,5 +1,5 @@
-//! `make soak`: simulated worlds by the million. `SEEDS=…` says how many, `FIRST=…` where to begin; `SEED=n` lets one run and
-//! shows what happens in it. See `e2e::simulation`.
+//! `make soak`: simulated worlds by the million. `SEEDS=…` says how many, `FIRST=…` where to begin;
+//! `SEED=n` lets one run and shows what happens in it. See `e2e::simulation`.
 
 use std::{io, process::ExitCode, time::Instant};
 
@@ -47,14 +47,21 @@ fn soak(first: u64, seeds: u64) -> Result<(), CliError> {
         let outcome = run_all(from..to);
         print(&outcome.report())?;
         failed(outcome.violations.len())?;
-        outcome.tally.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
+        outcome
+            .tally
+            .into_iter()
+            .for_each(|(what, count)| *tally.entry(what).or_default() += count);
         note(&format!("{} of {seeds} seeds in {}", to - first, human(began.elapsed())));
     }
     print(&counts(&tally))
 }
 
 fn failed(count: usize) -> Result<(), CliError> {
-    if count == 0 { Ok(()) } else { Err(CliError::new(Exit::Failed, "something was not as it must be, see above")) }
+    if count == 0 {
+        Ok(())
+    } else {
+        Err(CliError::new(Exit::Failed, "something was not as it must be, see above"))
+    }
 }
 
 fn counts(tally: &Tally) -> String {

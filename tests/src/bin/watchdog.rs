@@ -1,5 +1,5 @@
-//! `watchdog`: reads `+<process group>` and `-<process group>` from stdin until its end, then kills the groups that
-//! were added and not taken off. See `e2e::watchdog`.
+//! `watchdog`: reads `+<process group>` and `-<process group>` from stdin until its end, then kills
+//! the groups that were added and not taken off. See `e2e::watchdog`.
 
 use std::{collections::BTreeSet, io};
 

@@ -1,5 +1,5 @@
-//! The bus as operators and workers have it: messages are lost, doubled, late and out of order, and a process can be cut off.
-//! Its server alone is one thing: what it does, it does in one order.
+//! The bus as operators and workers have it: messages are lost, doubled, late and out of order, and
+//! a process can be cut off. Its server alone is one thing: what it does, it does in one order.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +49,11 @@ pub enum Reply {
 impl Reply {
     /// Reads an answer.
     pub fn read(answer: &Answer) -> Reply {
-        match (&answer.refusal, decode::<BulkReply>(&answer.body), decode::<CommandReply>(&answer.body)) {
+        match (
+            &answer.refusal,
+            decode::<BulkReply>(&answer.body),
+            decode::<CommandReply>(&answer.body),
+        ) {
             (Some(refusal), ..) => Reply::Refused(refusal.clone()),
             (None, Ok(many), _) => Reply::Many(many),
             (None, _, Ok(one)) => Reply::One(one),
@@ -61,7 +65,10 @@ impl Reply {
     pub fn is_definite(&self) -> bool {
         match self {
             Reply::One(_) => true,
-            Reply::Many(many) => many.threads.iter().all(|thread| thread.error.as_ref().is_none_or(|error| is_definite(&error.kind))),
+            Reply::Many(many) => many
+                .threads
+                .iter()
+                .all(|thread| thread.error.as_ref().is_none_or(|error| is_definite(&error.kind))),
             Reply::Refused(refusal) => is_definite(refusal),
         }
     }
@@ -115,7 +122,8 @@ pub fn reply(world: &Arc<World>, process: &Arc<Process>, asked: Asked, reply: Re
     });
 }
 
-/// Has the server do something for a process. Whoever asks may be gone when it is done, or never learn of it.
+/// Has the server do something for a process. Whoever asks may be gone when it is done, or never
+/// learn of it.
 pub async fn ask_server<T: Send + 'static>(
     world: &Arc<World>,
     process: &Arc<Process>,
@@ -146,7 +154,8 @@ pub async fn ask_server<T: Send + 'static>(
     }
 }
 
-/// Publishes a snapshot: each manager gets it, and the operators do, sooner or later, once or more often, or not at all.
+/// Publishes a snapshot: each manager gets it, and the operators do, sooner or later, once or more
+/// often, or not at all.
 pub fn spread(world: &Arc<World>, process: &Process, snapshot: WorkerSnapshot) {
     if process.is_cut() {
         return;
@@ -154,7 +163,8 @@ pub fn spread(world: &Arc<World>, process: &Process, snapshot: WorkerSnapshot) {
     let snapshot = Arc::new(snapshot);
     for reader in 0..=world.managers.len() {
         for _ in 0..world.copies() {
-            let (here, snapshot, fate, name) = (world.clone(), snapshot.clone(), world.fate(), process.name);
+            let (here, snapshot, fate, name) =
+                (world.clone(), snapshot.clone(), world.fate(), process.name);
             if fate.lost_there {
                 continue;
             }

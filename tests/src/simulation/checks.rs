@@ -34,7 +34,10 @@ pub fn violations(world: &World, tally: &mut Tally) -> Vec<String> {
     let mut placed = vec![];
     for (name, events) in server.events.iter().enumerate() {
         once_and_in_order(&history, events, &mut wrong);
-        if !processes.iter().any(|process| process.name == name && history.clones.contains(&process.machine)) {
+        if !processes
+            .iter()
+            .any(|process| process.name == name && history.clones.contains(&process.machine))
+        {
             under_rising_epochs(events, &mut wrong);
         }
         placed.extend(events.iter().filter_map(|(_, event)| {
@@ -42,8 +45,12 @@ pub fn violations(world: &World, tally: &mut Tally) -> Vec<String> {
             Some(Placed { event, opening })
         }));
     }
-    let orders: HashMap<Id, usize> =
-        history.orders.iter().enumerate().filter_map(|(number, order)| Some((order.request.request_id?, number))).collect();
+    let orders: HashMap<Id, usize> = history
+        .orders
+        .iter()
+        .enumerate()
+        .filter_map(|(number, order)| Some((order.request.request_id?, number)))
+        .collect();
     let effects = effects(&history, &orders, &placed);
     replay(&history, &orders, &placed, &mut wrong);
     for (place, events) in &effects {
@@ -59,16 +66,26 @@ pub fn violations(world: &World, tally: &mut Tally) -> Vec<String> {
     let mut repeats = 0;
     answers_agree(&history, &effects, &mut repeats, &mut wrong);
     let stored = || server.leases.iter().flat_map(|key| &key.stored);
-    let refused_as_stale = |reply: &Reply| matches!(reply, Reply::Refused(ErrorKind::RevisionMismatch { .. }));
+    let refused_as_stale =
+        |reply: &Reply| matches!(reply, Reply::Refused(ErrorKind::RevisionMismatch { .. }));
     for (what, count) in [
         ("commands", history.orders.len() as u64),
         ("events", placed.len() as u64),
         ("a repeat was answered", repeats),
         ("a lease was acquired", count(stored(), |stored| stored.acquired)),
-        ("a lease was taken over by the same worker", count(stored(), |stored| stored.from_same_worker)),
-        ("a pause took effect later", count(&placed, |placed| placed.event.kind == EventKind::Paused)),
+        (
+            "a lease was taken over by the same worker",
+            count(stored(), |stored| stored.from_same_worker),
+        ),
+        (
+            "a pause took effect later",
+            count(&placed, |placed| placed.event.kind == EventKind::Paused),
+        ),
         ("a thread was resumed", count(&placed, |placed| placed.event.kind == EventKind::Resume)),
-        ("a stale revision was refused", count(&history.answers, |(.., reply)| refused_as_stale(reply))),
+        (
+            "a stale revision was refused",
+            count(&history.answers, |(.., reply)| refused_as_stale(reply)),
+        ),
     ] {
         *tally.entry(what).or_default() += count;
     }
@@ -82,7 +99,10 @@ fn once_and_in_order(history: &History, events: &[(u64, Event)], wrong: &mut Vec
     for (sequence, event) in events {
         let EventId { store, n } = event.id;
         if !seen.insert(event.id) {
-            wrong.push(format!("event {sequence} ({:?}, number {n}) is in the stream twice", event.kind));
+            wrong.push(format!(
+                "event {sequence} ({:?}, number {n}) is in the stream twice",
+                event.kind
+            ));
         }
         let last = last.entry(store).or_default();
         if n != *last + 1 {
@@ -90,18 +110,24 @@ fn once_and_in_order(history: &History, events: &[(u64, Event)], wrong: &mut Vec
         }
         *last = n;
         if !history.opening_of.contains_key(&store) {
-            wrong.push(format!("event {sequence} ({:?}) is of no store that anybody opened", event.kind));
+            wrong.push(format!(
+                "event {sequence} ({:?}) is of no store that anybody opened",
+                event.kind
+            ));
         }
     }
 }
 
-// What was published under a lease comes before what was published under the next one. A clone takes over without waiting for the
-// end of the lease before.
+// What was published under a lease comes before what was published under the next one. A clone
+// takes over without waiting for the end of the lease before.
 fn under_rising_epochs(events: &[(u64, Event)], wrong: &mut Vec<String>) {
     for pair in events.windows(2) {
         let [(_, before), (sequence, event)] = pair else { continue };
         if event.epoch < before.epoch {
-            wrong.push(format!("event {sequence} ({:?}) was published under epoch {:?} after {:?}", event.kind, event.epoch, before.epoch));
+            wrong.push(format!(
+                "event {sequence} ({:?}) was published under epoch {:?} after {:?}",
+                event.kind, event.epoch, before.epoch
+            ));
         }
     }
 }
@@ -110,7 +136,11 @@ fn count<T>(items: impl IntoIterator<Item = T>, is_so: impl Fn(&T) -> bool) -> u
     items.into_iter().filter(is_so).count() as u64
 }
 
-fn effects<'a>(history: &History, orders: &HashMap<Id, usize>, placed: &'a [Placed<'a>]) -> BTreeMap<Place, Vec<&'a Placed<'a>>> {
+fn effects<'a>(
+    history: &History,
+    orders: &HashMap<Id, usize>,
+    placed: &'a [Placed<'a>],
+) -> BTreeMap<Place, Vec<&'a Placed<'a>>> {
     let mut effects: BTreeMap<Place, Vec<&Placed>> = BTreeMap::new();
     for placed in placed {
         let Some(order) = placed.event.request_id.and_then(|id| orders.get(&id)) else { continue };
@@ -121,27 +151,42 @@ fn effects<'a>(history: &History, orders: &HashMap<Id, usize>, placed: &'a [Plac
 }
 
 // The events of each opening lead from what the record said then to what it said at the end.
-fn replay(history: &History, orders: &HashMap<Id, usize>, placed: &[Placed], wrong: &mut Vec<String>) {
+fn replay(
+    history: &History,
+    orders: &HashMap<Id, usize>,
+    placed: &[Placed],
+    wrong: &mut Vec<String>,
+) {
     let mut events: Vec<Vec<&Event>> = history.openings.iter().map(|_| vec![]).collect();
     placed.iter().for_each(|placed| events[placed.opening].push(placed.event));
     for (opening, events) in history.openings.iter().zip(events) {
         let thread = format!("p{} #{}", opening.process, opening.index);
         let mut model = opening.first.clone();
         for event in events.into_iter().filter(|event| event.index.is_some()) {
-            let by_restart = matches!(event.kind, EventKind::Paused | EventKind::Failure) && event.revision == Some(opening.first.revision);
+            let by_restart = matches!(event.kind, EventKind::Paused | EventKind::Failure)
+                && event.revision == Some(opening.first.revision);
             if by_restart && model == opening.first {
                 continue;
             }
             if let Some(order) = event.request_id.and_then(|id| orders.get(&id)) {
-                wrong.extend(unfit(&history.orders[*order], event, &model).map(|why| format!("{thread}: o{order} acted although {why}")));
+                wrong.extend(
+                    unfit(&history.orders[*order], event, &model)
+                        .map(|why| format!("{thread}: o{order} acted although {why}")),
+                );
             }
             if let Err(why) = model.play(event) {
-                wrong.push(format!("{thread}: {:?} at revision {:?}: {why}", event.kind, event.revision));
+                wrong.push(format!(
+                    "{thread}: {:?} at revision {:?}: {why}",
+                    event.kind, event.revision
+                ));
                 model.revision = event.revision.unwrap_or(model.revision);
             }
         }
         if opening.last.as_ref() != Some(&model) {
-            wrong.push(format!("{thread}: its events lead to {model:?}, its record says {:?}", opening.last));
+            wrong.push(format!(
+                "{thread}: its events lead to {model:?}, its record says {:?}",
+                opening.last
+            ));
         }
     }
 }
@@ -163,7 +208,10 @@ fn unfit(order: &Order, event: &Event, thread: &ThreadModel) -> Option<String> {
         return Some("it was to do nothing".into());
     }
     if request.if_revision.is_some_and(|revision| revision != thread.revision) {
-        return Some(format!("it was for revision {:?} and the thread was at {}", request.if_revision, thread.revision));
+        return Some(format!(
+            "it was for revision {:?} and the thread was at {}",
+            request.if_revision, thread.revision
+        ));
     }
     if request.index.is_some() && request.index != event.index {
         return Some(format!("it was for another thread than {:?}", event.index));
@@ -174,9 +222,13 @@ fn unfit(order: &Order, event: &Event, thread: &ThreadModel) -> Option<String> {
         return Some(format!("it was for {:?} and the thread was {thread:?}", selector.status));
     }
     if !selector.state.is_empty() && !selector.state.contains(&thread.state) {
-        return Some(format!("it was for {:?} and the thread was in {}", selector.state, thread.state));
+        return Some(format!(
+            "it was for {:?} and the thread was in {}",
+            selector.state, thread.state
+        ));
     }
-    let other = !selector.index.is_empty() && event.index.is_none_or(|index| !selector.index.contains(&index));
+    let other = !selector.index.is_empty()
+        && event.index.is_none_or(|index| !selector.index.contains(&index));
     other.then(|| format!("it was for threads {:?}", selector.index))
 }
 
@@ -194,16 +246,25 @@ fn acted_once_under_the_lease(
     for Placed { event, opening } in events {
         let process = &processes[history.openings[*opening].process];
         if !held(leases[process.name], process.worker.instance_id, event.at) {
-            wrong.push(format!("o{order} acted through p{} #{index} at {} without the newest lease", process.number, event.at));
+            wrong.push(format!(
+                "o{order} acted through p{} #{index} at {} without the newest lease",
+                process.number, event.at
+            ));
         }
     }
 }
 
-// Whether the process had the newest lease at that millisecond. A living clone of its disk may have taken it over: until the next
-// renewal that cannot be known.
+// Whether the process had the newest lease at that millisecond. A living clone of its disk may have
+// taken it over: until the next renewal that cannot be known.
 fn held(stored: &[Stored], instance: Id, at: u64) -> bool {
-    let Some(own) = stored.iter().rposition(|stored| stored.instance == instance && stored.at <= at) else { return false };
-    let mut others = stored[own + 1..].iter().filter(|stored| stored.at < at && stored.instance != instance && stored.acquired);
+    let Some(own) =
+        stored.iter().rposition(|stored| stored.instance == instance && stored.at <= at)
+    else {
+        return false;
+    };
+    let mut others = stored[own + 1..]
+        .iter()
+        .filter(|stored| stored.at < at && stored.instance != instance && stored.acquired);
     at < stored[own].at + TTL_MS && others.all(|other| other.from_same_worker)
 }
 
@@ -214,8 +275,14 @@ enum Said {
     Refused(ErrorKind),
 }
 
-fn answers_agree(history: &History, effects: &BTreeMap<Place, Vec<&Placed>>, repeats: &mut u64, wrong: &mut Vec<String>) {
-    let machine_of: HashMap<usize, usize> = history.openings.iter().map(|opening| (opening.process, opening.machine)).collect();
+fn answers_agree(
+    history: &History,
+    effects: &BTreeMap<Place, Vec<&Placed>>,
+    repeats: &mut u64,
+    wrong: &mut Vec<String>,
+) {
+    let machine_of: HashMap<usize, usize> =
+        history.openings.iter().map(|opening| (opening.process, opening.machine)).collect();
     let mut said: BTreeMap<Place, Said> = BTreeMap::new();
     let mut resolved: BTreeMap<(usize, usize), BTreeSet<u32>> = BTreeMap::new();
     for (process, order, reply) in &history.answers {
@@ -232,7 +299,8 @@ fn answers_agree(history: &History, effects: &BTreeMap<Place, Vec<&Placed>>, rep
             }
         }
         for (index, now) in each(reply, asked.index) {
-            // A pause that stops a processor is answered when it has, and a repeat meanwhile before that.
+            // A pause that stops a processor is answered when it has, and a repeat meanwhile before
+            // that.
             if matches!(now, Said::Done(_, Outcome::PausePending { .. })) && asked.now {
                 continue;
             }
@@ -249,18 +317,21 @@ fn answers_agree(history: &History, effects: &BTreeMap<Place, Vec<&Placed>>, rep
         }
     }
     for ((order, machine), threads) in &resolved {
-        let reached = effects.keys().filter(|(acted, on, _)| acted == order && on == machine).map(|(.., index)| *index);
+        let reached = effects
+            .keys()
+            .filter(|(acted, on, _)| acted == order && on == machine)
+            .map(|(.., index)| *index);
         wrong.extend(
-            reached
-                .filter(|index| !threads.contains(index))
-                .map(|index| format!("o{order} reached m{machine} #{index}, and was for {threads:?}")),
+            reached.filter(|index| !threads.contains(index)).map(|index| {
+                format!("o{order} reached m{machine} #{index}, and was for {threads:?}")
+            }),
         );
     }
     for (place @ (order, machine, index), said) in &said {
         match (said, effects.contains_key(place)) {
-            (Said::Refused(refusal), true) => {
-                wrong.push(format!("o{order} acted on m{machine} #{index}, and was refused with {refusal:?}"))
-            }
+            (Said::Refused(refusal), true) => wrong.push(format!(
+                "o{order} acted on m{machine} #{index}, and was refused with {refusal:?}"
+            )),
             // A clone answers for what its original has done.
             (Said::Done(..), false) if !history.clones.contains(machine) => {
                 wrong.push(format!("o{order} was answered {said:?} by m{machine} #{index}, and the history knows nothing of it"));
@@ -277,12 +348,18 @@ fn each(reply: &Reply, asked: Option<u32>) -> Vec<(u32, Said)> {
             .threads
             .iter()
             .filter_map(|thread| match (&thread.outcome, thread.revision, &thread.error) {
-                (Some(outcome), Some(revision), _) => Some((thread.index, Said::Done(revision, outcome.clone()))),
-                (.., Some(error)) if is_definite(&error.kind) => Some((thread.index, Said::Refused(error.kind.clone()))),
+                (Some(outcome), Some(revision), _) => {
+                    Some((thread.index, Said::Done(revision, outcome.clone())))
+                }
+                (.., Some(error)) if is_definite(&error.kind) => {
+                    Some((thread.index, Said::Refused(error.kind.clone())))
+                }
                 _ => None,
             })
             .collect(),
-        Reply::Refused(refusal) if is_definite(refusal) => asked.map(|index| (index, Said::Refused(refusal.clone()))).into_iter().collect(),
+        Reply::Refused(refusal) if is_definite(refusal) => {
+            asked.map(|index| (index, Said::Refused(refusal.clone()))).into_iter().collect()
+        }
         Reply::Refused(_) => vec![],
     }
 }

@@ -1,4 +1,5 @@
-//! Disks in memory. What a process wrote stays when it is killed; what it would have written after that is lost.
+//! Disks in memory. What a process wrote stays when it is killed; what it would have written after
+//! that is lost.
 
 use std::{
     fmt, io,
@@ -80,7 +81,9 @@ impl StorageBackend for Attached {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let bytes = self.disk.bytes();
         let from = offset as usize;
-        let read = bytes.get(from..from + out.len()).ok_or_else(|| io::Error::other("beyond the end of the disk"))?;
+        let read = bytes
+            .get(from..from + out.len())
+            .ok_or_else(|| io::Error::other("beyond the end of the disk"))?;
         out.copy_from_slice(read);
         Ok(())
     }
@@ -99,7 +102,9 @@ impl StorageBackend for Attached {
         self.powered()?;
         let from = offset as usize;
         let mut bytes = self.disk.bytes();
-        let written = bytes.get_mut(from..from + data.len()).ok_or_else(|| io::Error::other("beyond the end of the disk"))?;
+        let written = bytes
+            .get_mut(from..from + data.len())
+            .ok_or_else(|| io::Error::other("beyond the end of the disk"))?;
         written.copy_from_slice(data);
         Ok(())
     }

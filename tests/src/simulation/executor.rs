@@ -1,5 +1,6 @@
-//! Runs the tasks of a world, one at a time, in an order that the seed decides. (Tokio's own order depends on random numbers that
-//! cannot be seeded: whoever waits on a watch channel is woken at random.)
+//! Runs the tasks of a world, one at a time, in an order that the seed decides. (Tokio's own order
+//! depends on random numbers that cannot be seeded: whoever waits on a watch channel is woken at
+//! random.)
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,7 +61,11 @@ impl Wake for TaskWaker {
 impl Executor {
     /// One without tasks.
     pub fn new(seed: u64) -> Self {
-        Executor { tasks: Mutex::default(), ready: Arc::default(), order: Mutex::new(Rng::with_seed(!seed)) }
+        Executor {
+            tasks: Mutex::default(),
+            ready: Arc::default(),
+            order: Mutex::new(Rng::with_seed(!seed)),
+        }
     }
 
     /// Adds a task, unless its owner has ended.
@@ -81,7 +86,8 @@ impl Executor {
             let mut tasks = locked(&self.tasks);
             tasks.ended.push(owner);
             let all = std::mem::take(&mut tasks.waiting);
-            let (ended, left) = all.into_iter().partition::<BTreeMap<_, _>, _>(|(_, (of, _))| *of == owner);
+            let (ended, left) =
+                all.into_iter().partition::<BTreeMap<_, _>, _>(|(_, (of, _))| *of == owner);
             tasks.waiting = left;
             ended
         };
@@ -99,7 +105,11 @@ impl Executor {
             while let Some(number) = self.next() {
                 if number > 0 {
                     self.poll(number);
-                } else if last.as_mut().poll(&mut Context::from_waker(&main.clone().into())).is_ready() {
+                } else if last
+                    .as_mut()
+                    .poll(&mut Context::from_waker(&main.clone().into()))
+                    .is_ready()
+                {
                     return Poll::Ready(());
                 }
             }

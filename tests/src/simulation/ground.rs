@@ -30,7 +30,11 @@ pub struct Ground {
 struct Nobody;
 
 impl SectorManager for Nobody {
-    fn ask<'a>(&'a self, _method: &'static str, _body: Vec<u8>) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>> {
+    fn ask<'a>(
+        &'a self,
+        _method: &'static str,
+        _body: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>> {
         Box::pin(async { Err(Unavailable("there is no sector manager here".into())) })
     }
 }
@@ -63,6 +67,10 @@ impl Ground {
             recover_interval: Duration::from_millis(700),
             ..Sealing::default()
         };
-        ThreadConfig { location: self.location.path().to_owned(), hot: HotConfig::fixed(plan), sealing }
+        ThreadConfig {
+            location: self.location.path().to_owned(),
+            hot: HotConfig::fixed(plan),
+            sealing,
+        }
     }
 }

@@ -52,10 +52,18 @@ pub struct Opening {
 }
 
 impl History {
-    /// A process has taken a thread up, whose record said `before` until then. Returns the opening's number.
-    pub fn opened(&mut self, opening: Opening, before: Option<ThreadModel>, previous: Option<usize>) -> usize {
+    /// A process has taken a thread up, whose record said `before` until then. Returns the
+    /// opening's number.
+    pub fn opened(
+        &mut self,
+        opening: Opening,
+        before: Option<ThreadModel>,
+        previous: Option<usize>,
+    ) -> usize {
         let thread = format!("m{} #{}", opening.machine, opening.index);
-        let last = previous.map(|previous| &self.openings[previous]).filter(|previous| previous.machine == opening.machine);
+        let last = previous
+            .map(|previous| &self.openings[previous])
+            .filter(|previous| previous.machine == opening.machine);
         if let Some(last) = last.and_then(|last| last.last.as_ref())
             && before.as_ref() != Some(last)
         {
@@ -63,10 +71,17 @@ impl History {
         }
         if let Some(before) = &before {
             if before.is_held_up() && opening.first.paused != Some(PausedBy::Operator) {
-                self.violations.push(format!("{thread} was held up by an operator, and a restart let it go on: {:?}", opening.first));
+                self.violations.push(format!(
+                    "{thread} was held up by an operator, and a restart let it go on: {:?}",
+                    opening.first
+                ));
             }
-            if opening.first.revision < before.revision || opening.first.cordoned != before.cordoned {
-                self.violations.push(format!("{thread} was {before:?} before a restart and {:?} after it", opening.first));
+            if opening.first.revision < before.revision || opening.first.cordoned != before.cordoned
+            {
+                self.violations.push(format!(
+                    "{thread} was {before:?} before a restart and {:?} after it",
+                    opening.first
+                ));
             }
         }
         self.openings.push(opening);
@@ -76,7 +91,10 @@ impl History {
     /// An event's id is of this process's opening of the thread, if it was not known before.
     pub fn attribute(&mut self, store: Id, process: usize, index: u32) {
         if !self.opening_of.contains_key(&store) {
-            let opening = self.openings.iter().position(|opening| opening.process == process && opening.index == index);
+            let opening = self
+                .openings
+                .iter()
+                .position(|opening| opening.process == process && opening.index == index);
             self.opening_of.extend(opening.map(|opening| (store, opening)));
         }
     }

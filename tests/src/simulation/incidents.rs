@@ -1,4 +1,5 @@
-//! What goes wrong: processes die, are stopped, and are cut off; the server is away; a second process takes the same name.
+//! What goes wrong: processes die, are stopped, and are cut off; the server is away; a second
+//! process takes the same name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,8 +29,12 @@ pub async fn run(world: Arc<World>) {
         if world.phase() != Phase::Busy {
             return;
         }
-        let processes: Vec<Arc<Process>> =
-            world.machines().iter().filter_map(|machine| machine.process.clone()).filter(|process| !process.is_stopping()).collect();
+        let processes: Vec<Arc<Process>> = world
+            .machines()
+            .iter()
+            .filter_map(|machine| machine.process.clone())
+            .filter(|process| !process.is_stopping())
+            .collect();
         let Some(process) = world.draw(|dice| dice.choice(processes)) else { continue };
         match world.draw(|dice| dice.u8(0..20)) {
             0..8 => {
@@ -48,14 +53,18 @@ pub async fn run(world: Arc<World>) {
             10..15 => cut_off(&world, process),
             15..16 => {
                 world.count("the server was away");
-                let living: Vec<_> = (0..world.names.len()).flat_map(|name| world.living(name)).collect();
+                let living: Vec<_> =
+                    (0..world.names.len()).flat_map(|name| world.living(name)).collect();
                 living.into_iter().for_each(|process| cut_off(&world, process));
             }
             16..18 => {
                 world.count("a second worker took a name");
-                let disks: Vec<_> = (0..world.draw(|dice| dice.usize(1..3))).map(|_| world.ground.disk.copy()).collect();
+                let disks: Vec<_> = (0..world.draw(|dice| dice.usize(1..3)))
+                    .map(|_| world.ground.disk.copy())
+                    .collect();
                 let opened = vec![None; disks.len()];
-                second(&world, Machine { name: process.name, disks, opened, process: None }, false).await;
+                second(&world, Machine { name: process.name, disks, opened, process: None }, false)
+                    .await;
             }
             _ => {
                 world.count("a disk was cloned");

@@ -45,13 +45,15 @@ impl LeaseKey {
         self.entry.take_if(|entry| now >= entry.at + TTL_MS);
         match ask {
             Ask::Create(lease) if self.entry.is_none() => self.store(lease, revision, now),
-            Ask::Update(lease, expected) if self.entry.as_ref().is_some_and(|entry| entry.revision == expected) => {
+            Ask::Update(lease, expected)
+                if self.entry.as_ref().is_some_and(|entry| entry.revision == expected) =>
+            {
                 self.store(lease, revision, now)
             }
             Ask::Create(_) | Ask::Update(..) => Answer::Refused,
-            Ask::Read | Ask::StandBy(_) => {
-                Answer::Found(self.entry.as_ref().map(|Entry { lease, revision, .. }| (lease.clone(), *revision)))
-            }
+            Ask::Read | Ask::StandBy(_) => Answer::Found(
+                self.entry.as_ref().map(|Entry { lease, revision, .. }| (lease.clone(), *revision)),
+            ),
         }
     }
 
@@ -63,10 +65,17 @@ impl LeaseKey {
     fn store(&mut self, lease: Lease, revision: &mut u64, now: u64) -> Answer {
         *revision += 1;
         let before = self.entry.take();
-        let from_same_worker =
-            before.is_some_and(|before| before.lease.worker_id == lease.worker_id && before.lease.instance_id != lease.instance_id);
+        let from_same_worker = before.is_some_and(|before| {
+            before.lease.worker_id == lease.worker_id
+                && before.lease.instance_id != lease.instance_id
+        });
         let acquired = lease.epoch.is_none();
-        self.stored.push(Stored { at: now, instance: lease.instance_id, acquired, from_same_worker });
+        self.stored.push(Stored {
+            at: now,
+            instance: lease.instance_id,
+            acquired,
+            from_same_worker,
+        });
         self.entry = Some(Entry { lease, revision: *revision, at: now });
         Answer::Stored(*revision)
     }
@@ -92,10 +101,15 @@ impl LeaseBucket for SimulatedBucket {
             };
             let answer = world.server().lease(name, ask);
             world.say(|| match &answer {
-                Answer::Stored(revision) => format!("p{process} {asked} the lease of w{name}: revision {revision}"),
+                Answer::Stored(revision) => {
+                    format!("p{process} {asked} the lease of w{name}: revision {revision}")
+                }
                 Answer::Refused => format!("p{process} {asked} the lease of w{name}: refused"),
                 Answer::Found(found) => {
-                    format!("p{process} {asked} the lease of w{name}: {:?}", found.as_ref().map(|(_, revision)| revision))
+                    format!(
+                        "p{process} {asked} the lease of w{name}: {:?}",
+                        found.as_ref().map(|(_, revision)| revision)
+                    )
                 }
             });
             answer

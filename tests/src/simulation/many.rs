@@ -35,9 +35,15 @@ pub fn run_all(seeds: Range<u64>) -> Outcome {
                 return;
             }
             let ended = catch_unwind(AssertUnwindSafe(|| run(&ground, seed, false)));
-            let ended = ended.unwrap_or_else(|_| Ended { violations: vec!["it panicked".into()], ..Ended::default() });
+            let ended = ended.unwrap_or_else(|_| Ended {
+                violations: vec!["it panicked".into()],
+                ..Ended::default()
+            });
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
-            ended.tally.into_iter().for_each(|(what, count)| *outcome.tally.entry(what).or_default() += count);
+            ended
+                .tally
+                .into_iter()
+                .for_each(|(what, count)| *outcome.tally.entry(what).or_default() += count);
             if !ended.violations.is_empty() {
                 outcome.violations.insert(seed, ended.violations);
             }
@@ -55,7 +61,8 @@ impl Outcome {
     /// What went wrong, and how to see it again; empty if nothing did.
     pub fn report(&self) -> String {
         let worlds = self.violations.iter().map(|(seed, violations)| {
-            let violations = violations.iter().take(10).map(|what| format!("\n  {what}")).collect::<String>();
+            let violations =
+                violations.iter().take(10).map(|what| format!("\n  {what}")).collect::<String>();
             format!("seed {seed} (SEED={seed} make soak shows all of it):{violations}\n")
         });
         worlds.collect()

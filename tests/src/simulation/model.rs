@@ -1,5 +1,5 @@
-//! What a thread is, by the rules as an operator reads them: its events, played one after another, must make sense and lead to
-//! what its record says.
+//! What a thread is, by the rules as an operator reads them: its events, played one after another,
+//! must make sense and lead to what its record says.
 
 use damocles_worker::store::record::Record;
 use shared_msgs::{
@@ -44,17 +44,25 @@ impl ThreadModel {
     pub fn play(&mut self, event: &Event) -> Result<(), String> {
         let before = self.clone();
         self.change(event)?;
-        let same_commit = event.kind == EventKind::Paused && event.revision == Some(before.revision);
+        let same_commit =
+            event.kind == EventKind::Paused && event.revision == Some(before.revision);
         let changed = *self != before && !same_commit;
         // A step that leads back to its own state is a change too.
-        self.revision += u64::from(changed || event.kind == EventKind::Transition || event.kind == EventKind::Failure);
+        self.revision += u64::from(
+            changed || event.kind == EventKind::Transition || event.kind == EventKind::Failure,
+        );
         require(event.revision == Some(self.revision), || {
-            format!("it is at revision {:?} where {} follows from {}", event.revision, self.revision, before.revision)
+            format!(
+                "it is at revision {:?} where {} follows from {}",
+                event.revision, self.revision, before.revision
+            )
         })
     }
 
     fn change(&mut self, event: &Event) -> Result<(), String> {
-        require(event.from.as_ref() == Some(&self.state), || format!("it says it was in {:?}, not in {}", event.from, self.state))?;
+        require(event.from.as_ref() == Some(&self.state), || {
+            format!("it says it was in {:?}, not in {}", event.from, self.state)
+        })?;
         match event.kind {
             EventKind::Transition => {
                 require(self.paused.is_none(), || "a paused thread has moved".into())?;
@@ -74,7 +82,8 @@ impl ThreadModel {
     }
 
     fn fail(&mut self, event: &Event) -> Result<(), String> {
-        let level = event.error.as_deref().and_then(|error| error.split(':').next()).unwrap_or_default();
+        let level =
+            event.error.as_deref().and_then(|error| error.split(':').next()).unwrap_or_default();
         match level {
             "temporary" => {}
             // A pause that was pending takes effect with it, as an event of its own.
@@ -83,7 +92,9 @@ impl ThreadModel {
             "abort" => self.state = "Aborted".into(),
             level => return Err(format!("{level:?} is no level of a failure")),
         }
-        require(event.to.as_deref().is_none_or(|to| to == self.state), || format!("it leads to {:?}, not to {}", event.to, self.state))
+        require(event.to.as_deref().is_none_or(|to| to == self.state), || {
+            format!("it leads to {:?}, not to {}", event.to, self.state)
+        })
     }
 
     fn obey(&mut self, outcome: &Outcome) -> Result<(), String> {

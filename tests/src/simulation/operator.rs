@@ -1,4 +1,5 @@
-//! Operators: they look, command one thread or many, and ask again under the same id until somebody answers.
+//! Operators: they look, command one thread or many, and ask again under the same id until somebody
+//! answers.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -40,13 +41,23 @@ pub async fn run(world: Arc<World>, number: usize) {
 }
 
 async fn order(world: &Arc<World>, operator: usize) {
-    let verb =
-        world.draw(|dice| dice.choice([Verb::Pause, Verb::Pause, Verb::Resume, Verb::Resume, Verb::Resume, Verb::Cordon, Verb::Uncordon]));
+    let verb = world.draw(|dice| {
+        dice.choice([
+            Verb::Pause,
+            Verb::Pause,
+            Verb::Resume,
+            Verb::Resume,
+            Verb::Resume,
+            Verb::Cordon,
+            Verb::Uncordon,
+        ])
+    });
     let verb = verb.unwrap_or(Verb::Pause);
     let (request, targets) = if world.chance(70) { to_one(world, verb) } else { to_many(world) };
     let request = CommandRequest {
         now: verb == Verb::Pause && world.chance(30),
-        state: (verb == Verb::Resume && world.chance(25)).then(|| world.draw(|dice| dice.choice(STATES)).unwrap_or("Aborted").to_owned()),
+        state: (verb == Verb::Resume && world.chance(25))
+            .then(|| world.draw(|dice| dice.choice(STATES)).unwrap_or("Aborted").to_owned()),
         dry_run: world.chance(4),
         request_id: Some(Id::generate()),
         by: Some(format!("operator{operator}@simulated")),
@@ -68,13 +79,22 @@ fn to_one(world: &World, verb: Verb) -> (CommandRequest, Targets) {
     // Sometimes there is no such thread.
     let beyond = u32::from(world.chance(3));
     let mut index = world.draw(|dice| dice.u32(0..threads + beyond));
-    let paused = shown.iter().flat_map(|shown| &shown.threads).find(|thread| thread.status.name() == "paused");
+    let paused = shown
+        .iter()
+        .flat_map(|shown| &shown.threads)
+        .find(|thread| thread.status.name() == "paused");
     if let (Verb::Resume, Some(paused)) = (verb, paused) {
         index = paused.index;
     }
-    let seen = shown.as_ref().and_then(|shown| shown.threads.get(index as usize)).map(|thread| thread.revision);
+    let seen = shown
+        .as_ref()
+        .and_then(|shown| shown.threads.get(index as usize))
+        .map(|thread| thread.revision);
     let if_revision = seen.filter(|_| world.chance(60));
-    (CommandRequest { if_revision, ..CommandRequest::to(index) }, Targets { names: [name].into(), to_all: false })
+    (
+        CommandRequest { if_revision, ..CommandRequest::to(index) },
+        Targets { names: [name].into(), to_all: false },
+    )
 }
 
 fn to_many(world: &World) -> (CommandRequest, Targets) {
@@ -99,7 +119,13 @@ fn to_many(world: &World) -> (CommandRequest, Targets) {
     (CommandRequest::to_all(selector), Targets { names, to_all })
 }
 
-async fn carry_through(world: &Arc<World>, order: usize, verb: Verb, request: CommandRequest, targets: Targets) {
+async fn carry_through(
+    world: &Arc<World>,
+    order: usize,
+    verb: Verb,
+    request: CommandRequest,
+    targets: Targets,
+) {
     let (inbox, mut replies) = mpsc::unbounded_channel();
     let payload = serde_json::to_vec(&request).unwrap().into();
     let asked = Asked { order, verb, to_all: targets.to_all, payload, inbox };
@@ -111,7 +137,11 @@ async fn carry_through(world: &Arc<World>, order: usize, verb: Verb, request: Co
         }
         let asked_again = if attempt > 0 && world.chance(20) { &targets.names } else { &silent };
         // To all workers it is one message; those that are not meant say nothing.
-        let hearing: Vec<usize> = if targets.to_all { (0..world.names.len()).collect() } else { asked_again.iter().copied().collect() };
+        let hearing: Vec<usize> = if targets.to_all {
+            (0..world.names.len()).collect()
+        } else {
+            asked_again.iter().copied().collect()
+        };
         hearing.into_iter().for_each(|name| bus::send(world, name, &asked));
         let until = Instant::now() + world.millis(100..1_800);
         collect(&mut replies, &mut silent, until).await;
@@ -127,7 +157,11 @@ async fn carry_through(world: &Arc<World>, order: usize, verb: Verb, request: Co
     }
 }
 
-async fn collect(replies: &mut mpsc::UnboundedReceiver<(usize, Reply)>, silent: &mut BTreeSet<usize>, until: Instant) {
+async fn collect(
+    replies: &mut mpsc::UnboundedReceiver<(usize, Reply)>,
+    silent: &mut BTreeSet<usize>,
+    until: Instant,
+) {
     while !silent.is_empty() {
         match timeout_at(until, replies.recv()).await {
             Ok(Some((name, reply))) if reply.is_definite() => drop(silent.remove(&name)),

@@ -1,5 +1,6 @@
-//! A worker's process: the real owners, commands, lease keeper and publisher of events over a simulated bus and disks. What
-//! starts and stops it follows `damocles_worker::daemon` and `damocles_worker::bus`.
+//! A worker's process: the real owners, commands, lease keeper and publisher of events over a
+//! simulated bus and disks. What starts and stops it follows `damocles_worker::daemon` and
+//! `damocles_worker::bus`.
 
 use std::{
     sync::{
@@ -89,11 +90,17 @@ impl Process {
     pub async fn start(world: &Arc<World>, machine: usize) {
         let number = world.processes().len();
         let on = world.machines()[machine].clone();
-        let (power, outgoing, changed) = (Power::default(), Arc::<Outgoing>::default(), Arc::new(Notify::new()));
+        let (power, outgoing, changed) =
+            (Power::default(), Arc::<Outgoing>::default(), Arc::new(Notify::new()));
         let (tenure, seen_tenure) = watch::channel(Tenure::Unsettled);
         let (stop_threads, stop) = watch::channel(Stop::No);
-        let reports = Reports::start(&Tasks::new().0, on.name.to_string(), world.ground.shared.sector_manager.clone());
-        let (mut stores, mut steps, mut openings, mut owners, mut handles) = (vec![], vec![], vec![], vec![], vec![]);
+        let reports = Reports::start(
+            &Tasks::new().0,
+            on.name.to_string(),
+            world.ground.shared.sector_manager.clone(),
+        );
+        let (mut stores, mut steps, mut openings, mut owners, mut handles) =
+            (vec![], vec![], vec![], vec![], vec![]);
         for (index, disk) in on.disks.iter().enumerate() {
             let (disk, powered) = (disk.clone(), power.clone());
             let store = Store::in_memory(move || disk.attach(&powered), outgoing.clone()).unwrap();
@@ -118,10 +125,18 @@ impl Process {
             };
             let plan = PLANS[(machine + index) % PLANS.len()];
             let location = world.ground.location.clone();
-            let opened = Thread::open(index as u32, location, store.clone(), Ok(()), world.ground.thread(plan), surroundings);
+            let opened = Thread::open(
+                index as u32,
+                location,
+                store.clone(),
+                Ok(()),
+                world.ground.thread(plan),
+                surroundings,
+            );
             let (owner, handle) = opened.await;
             let first = ThreadModel::of(&handle.view.borrow().record);
-            let opening = Opening { process: number, machine, index: index as u32, first, last: None };
+            let opening =
+                Opening { process: number, machine, index: index as u32, first, last: None };
             openings.push(world.history().opened(opening, before, on.opened[index]));
             doing.view.set(handle.view.clone()).ok();
             stores.push(store);
@@ -131,7 +146,13 @@ impl Process {
         }
         let own_store = Arc::new(OwnStore::new(stores.clone()));
         let worker_id = own_store.worker_id().await;
-        let worker = Arc::new(Worker::new(world.names[on.name].clone(), Prefix::default(), PING, seen_tenure.clone(), handles));
+        let worker = Arc::new(Worker::new(
+            world.names[on.name].clone(),
+            Prefix::default(),
+            PING,
+            seen_tenure.clone(),
+            handles,
+        ));
         own_store.note(worker.event(EventKind::WorkerStarted)).await;
         let events = Arc::new(EventPublisher {
             stores: stores.clone(),
@@ -145,7 +166,11 @@ impl Process {
             number,
             name: on.name,
             machine,
-            commands: Arc::new(Commands { worker: worker.clone(), store: own_store, tenure: seen_tenure.clone() }),
+            commands: Arc::new(Commands {
+                worker: worker.clone(),
+                store: own_store,
+                tenure: seen_tenure.clone(),
+            }),
             worker,
             stores,
             tenure: seen_tenure,
@@ -169,7 +194,8 @@ impl Process {
         for owner in owners {
             process.spawn(world, owner.run(stop.clone()));
         }
-        process.spawn(world, keep_lease(world.clone(), process.clone(), worker_id, tenure, released));
+        process
+            .spawn(world, keep_lease(world.clone(), process.clone(), worker_id, tenure, released));
         process.spawn(world, publish(world.clone(), process.clone(), changed));
         let stream = SimulatedStream { world: world.clone(), process: process.clone() };
         process.spawn(world, {
@@ -221,11 +247,17 @@ impl Process {
         let (process, here, world) = (self.clone(), world, world.clone());
         self.spawn(here, async move {
             let answer = match asked.to_all {
-                true => process.commands.answer_all(asked.verb.name(), &asked.payload, usize::MAX).await,
-                false => Some(process.commands.answer(asked.verb.name(), &asked.payload, usize::MAX).await),
+                true => {
+                    process.commands.answer_all(asked.verb.name(), &asked.payload, usize::MAX).await
+                }
+                false => Some(
+                    process.commands.answer(asked.verb.name(), &asked.payload, usize::MAX).await,
+                ),
             };
             let Some(reply) = answer.map(|answer| Reply::read(&answer)) else { return };
-            world.say(|| format!("p{} answers o{}: {}", process.number, asked.order, described(&reply)));
+            world.say(|| {
+                format!("p{} answers o{}: {}", process.number, asked.order, described(&reply))
+            });
             world.history().answered(process.number, asked.order, reply.clone());
             bus::reply(&world, &process, asked, reply);
         });
@@ -281,7 +313,8 @@ impl Process {
     /// Notes what its threads' records say.
     pub fn note_last(&self, world: &World) {
         for (thread, opening) in self.worker.threads.iter().zip(&self.openings) {
-            world.history().openings[*opening].last = Some(ThreadModel::of(&thread.view.borrow().record));
+            world.history().openings[*opening].last =
+                Some(ThreadModel::of(&thread.view.borrow().record));
         }
     }
 
@@ -312,7 +345,13 @@ async fn keep_lease(
     tenure: watch::Sender<Tenure>,
     released: oneshot::Receiver<()>,
 ) {
-    let me = Lease { worker_id, instance_id: process.worker.instance_id, epoch: None, host: "h".into(), pid: 1 };
+    let me = Lease {
+        worker_id,
+        instance_id: process.worker.instance_id,
+        epoch: None,
+        host: "h".into(),
+        pid: 1,
+    };
     let mut keeper = Keeper::new(me);
     let bucket = SimulatedBucket { world: world.clone(), process: process.clone() };
     let mut link = process.link.subscribe();
@@ -329,21 +368,31 @@ async fn keep_lease(
     }
     if let Some(revision) = keeper.revision() {
         let name = process.name;
-        bus::ask_server(&world, &process, move |world| world.server().leases[name].release(revision)).await.ok();
+        bus::ask_server(&world, &process, move |world| {
+            world.server().leases[name].release(revision)
+        })
+        .await
+        .ok();
     }
 }
 
 async fn publish(world: Arc<World>, process: Arc<Process>, changed: Arc<Notify>) {
     let (mut tenure, mut link) = (process.tenure.clone(), process.link.subscribe());
     loop {
-        if link.wait_for(|up| *up).await.is_err() || tenure.wait_for(Tenure::speaks).await.is_err() {
+        if link.wait_for(|up| *up).await.is_err() || tenure.wait_for(Tenure::speaks).await.is_err()
+        {
             return;
         }
         if *link.borrow_and_update() {
             let snapshot = process.worker.snapshot();
             for (thread, steps) in snapshot.threads.iter().zip(&process.steps) {
-                if matches!(thread.status, ThreadStatus::Paused { .. }) && steps.in_step.load(Ordering::Relaxed) {
-                    world.violated(format!("{} is shown as paused while it is in a step", steps.name));
+                if matches!(thread.status, ThreadStatus::Paused { .. })
+                    && steps.in_step.load(Ordering::Relaxed)
+                {
+                    world.violated(format!(
+                        "{} is shown as paused while it is in a step",
+                        steps.name
+                    ));
                 }
             }
             bus::spread(&world, &process, snapshot);
@@ -364,7 +413,9 @@ fn described(reply: &Reply) -> String {
         Reply::Many(many) => {
             let each = many.threads.iter().map(|thread| match (&thread.outcome, &thread.error) {
                 (Some(outcome), _) => format!("#{} {outcome:?}", thread.index),
-                (None, error) => format!("#{} {:?}", thread.index, error.as_ref().map(|error| &error.kind)),
+                (None, error) => {
+                    format!("#{} {:?}", thread.index, error.as_ref().map(|error| &error.kind))
+                }
             });
             format!("[{}]", each.collect::<Vec<_>>().join(", "))
         }

@@ -1,4 +1,5 @@
-//! What does the steps of simulated threads: it only takes its time, waits, fails, and moves on, by the plan's table.
+//! What does the steps of simulated threads: it only takes its time, waits, fails, and moves on, by
+//! the plan's table.
 
 use std::{
     pin::pin,
@@ -42,13 +43,17 @@ pub struct SimulatedSteps {
 }
 
 impl Steps for SimulatedSteps {
-    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
+    fn run<'a>(
+        self: Arc<Self>,
+        step: &'a Step<'a>,
+    ) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
         Box::pin(async move {
             let _in_step = InStep::new(&self);
             let mut working = pin!(self.work(step));
             std::future::poll_fn(|context| {
                 if self.view.get().is_some_and(|view| view.borrow().record.paused.is_some()) {
-                    self.world.violated(format!("{} goes on with a step while it is paused", self.name));
+                    self.world
+                        .violated(format!("{} goes on with a step while it is paused", self.name));
                 }
                 working.as_mut().poll(context)
             })
@@ -76,7 +81,11 @@ impl SimulatedSteps {
     async fn work(&self, step: &Step<'_>) -> Result<Option<Yield>, Failure> {
         self.stand_still(step.activity).await;
         let (world, record) = (&self.world, step.record);
-        let moved = |state, event, sector| Ok(Some(Yield::Moved(Moved { state, event, sector, wdpost: None, outputs: vec![] }.into())));
+        let moved = |state, event, sector| {
+            Ok(Some(Yield::Moved(
+                Moved { state, event, sector, wdpost: None, outputs: vec![] }.into(),
+            )))
+        };
         let next = record.plan.row(record.state).map_or(&[][..], |row| row.next);
         let lead = world.draw(|dice| dice.choice(next)).copied();
         match (record.state, lead) {
@@ -85,8 +94,13 @@ impl SimulatedSteps {
                 if world.chance(15) {
                     return Ok(None);
                 }
-                let id = SectorId { miner: 10_000, number: world.draw(|dice| dice.u64(1..100_000)) };
-                moved(state, Some(event), Some(Sector::new(AllocatedSector { id, proof_type: SealProofType(5) })))
+                let id =
+                    SectorId { miner: 10_000, number: world.draw(|dice| dice.u64(1..100_000)) };
+                moved(
+                    state,
+                    Some(event),
+                    Some(Sector::new(AllocatedSector { id, proof_type: SealProofType(5) })),
+                )
             }
             (state, Some(_)) if record.went_back => {
                 self.run(step.activity, 10..200).await;

@@ -1,4 +1,5 @@
-//! The stream of events, as the server keeps it: one sequence for all, appends only behind what the sender has seen.
+//! The stream of events, as the server keeps it: one sequence for all, appends only behind what the
+//! sender has seen.
 
 use std::sync::Arc;
 
@@ -19,7 +20,9 @@ pub struct SimulatedStream {
 impl EventStream for SimulatedStream {
     fn last(&self) -> BoxFuture<'_, Result<u64, String>> {
         let name = self.process.name;
-        Box::pin(ask_server(&self.world, &self.process, move |world| world.server().last_event(name)))
+        Box::pin(ask_server(&self.world, &self.process, move |world| {
+            world.server().last_event(name)
+        }))
     }
 
     fn after(&self, sequence: u64) -> BoxFuture<'_, Result<Option<(u64, EventId)>, String>> {
@@ -33,19 +36,30 @@ impl EventStream for SimulatedStream {
 
     fn append<'a>(&'a self, last: u64, event: &'a Event) -> BoxFuture<'a, Result<u64, String>> {
         let (name, number, event) = (self.process.name, self.process.number, event.clone());
-        self.world.history().attribute(event.id.store, self.process.number, event.index.unwrap_or(0));
+        self.world.history().attribute(
+            event.id.store,
+            self.process.number,
+            event.index.unwrap_or(0),
+        );
         Box::pin(async move {
             let appended = ask_server(&self.world, &self.process, move |world| {
                 let mut server = world.server();
                 if server.last_event(name) != last {
                     drop(server);
                     world.count("an event was refused behind another one");
-                    world.say(|| format!("p{number} appends {:?} #{:?} behind {last}: refused", event.kind, event.index));
+                    world.say(|| {
+                        format!(
+                            "p{number} appends {:?} #{:?} behind {last}: refused",
+                            event.kind, event.index
+                        )
+                    });
                     return Err("wrong last sequence".to_owned());
                 }
                 server.sequence += 1;
                 let sequence = server.sequence;
-                world.say(|| format!("p{number} appends {:?} #{:?}: {sequence}", event.kind, event.index));
+                world.say(|| {
+                    format!("p{number} appends {:?} #{:?}: {sequence}", event.kind, event.index)
+                });
                 server.events[name].push((sequence, event));
                 Ok(sequence)
             });

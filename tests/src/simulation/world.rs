@@ -1,5 +1,5 @@
-//! One world: machines, the server, managers, operators, and the dice that decide what goes wrong. Everything in it is decided
-//! by its seed.
+//! One world: machines, the server, managers, operators, and the dice that decide what goes wrong.
+//! Everything in it is decided by its seed.
 
 use std::{
     collections::BTreeMap,
@@ -99,7 +99,9 @@ impl World {
     /// A world with so many names, in which nothing has begun.
     pub fn new(ground: Arc<Ground>, seed: u64, traced: bool) -> World {
         let mut dice = Rng::with_seed(seed);
-        let names: Vec<WorkerName> = (0..1 + usize::from(dice.u8(..) < 90)).map(|n| format!("w{n}").parse().unwrap()).collect();
+        let names: Vec<WorkerName> = (0..1 + usize::from(dice.u8(..) < 90))
+            .map(|n| format!("w{n}").parse().unwrap())
+            .collect();
         let server = Server {
             leases: names.iter().map(|_| LeaseKey::default()).collect(),
             events: names.iter().map(|_| vec![]).collect(),
@@ -149,7 +151,12 @@ impl World {
             return Fate { there: quick(), back: quick(), lost_there: false, lost_back: false };
         }
         let delay = || if self.chance(8) { self.millis(100..2_500) } else { self.millis(1..20) };
-        Fate { there: delay(), back: delay(), lost_there: self.chance(4), lost_back: self.chance(6) }
+        Fate {
+            there: delay(),
+            back: delay(),
+            lost_there: self.chance(4),
+            lost_back: self.chance(6),
+        }
     }
 
     /// How often a message is sent.
@@ -184,7 +191,11 @@ impl World {
 
     /// Those of a name that live.
     pub fn living(&self, name: usize) -> Vec<Arc<Process>> {
-        self.machines().iter().filter(|machine| machine.name == name).filter_map(|machine| machine.process.clone()).collect()
+        self.machines()
+            .iter()
+            .filter(|machine| machine.name == name)
+            .filter_map(|machine| machine.process.clone())
+            .collect()
     }
 
     /// Shows a snapshot to the operators.

@@ -39,7 +39,12 @@ pub struct NatsEvents {
 impl EventStream for NatsEvents {
     fn last(&self) -> BoxFuture<'_, Result<u64, String>> {
         Box::pin(self.answered(move || async move {
-            match self.stream().await?.get_last_raw_message_by_subject(&self.prefix.events_of(&self.worker)).await {
+            match self
+                .stream()
+                .await?
+                .get_last_raw_message_by_subject(&self.prefix.events_of(&self.worker))
+                .await
+            {
                 Ok(message) => Ok(message.sequence),
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
                 Err(error) => Err(error.to_string()),
@@ -54,10 +59,18 @@ impl EventStream for NatsEvents {
         }
         Box::pin(self.answered(move || async move {
             let filter = self.prefix.events_of(&self.worker);
-            let found = self.stream().await?.raw_message_builder().sequence(sequence + 1).next_by_subject(filter).send().await;
+            let found = self
+                .stream()
+                .await?
+                .raw_message_builder()
+                .sequence(sequence + 1)
+                .next_by_subject(filter)
+                .send()
+                .await;
             match found {
                 Ok(message) => {
-                    let Identified { id } = serde_json::from_slice(&message.payload).map_err(|error| error.to_string())?;
+                    let Identified { id } = serde_json::from_slice(&message.payload)
+                        .map_err(|error| error.to_string())?;
                     Ok(Some((message.sequence, id)))
                 }
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
@@ -74,7 +87,10 @@ impl EventStream for NatsEvents {
             headers.insert(EXPECTED_FILTER, self.prefix.events_of(&self.worker));
             let subject = self.prefix.event(&self.worker, event.kind);
             let jetstream = jetstream::new(self.client.clone());
-            let sent = jetstream.publish_with_headers(subject, headers, payload.into()).await.map_err(|error| error.to_string())?;
+            let sent = jetstream
+                .publish_with_headers(subject, headers, payload.into())
+                .await
+                .map_err(|error| error.to_string())?;
             Ok(sent.await.map_err(|error| error.to_string())?.sequence)
         }))
     }
@@ -83,12 +99,19 @@ impl EventStream for NatsEvents {
 impl NatsEvents {
     async fn stream(&self) -> Result<jetstream::stream::Stream<()>, String> {
         let jetstream = jetstream::new(self.client.clone());
-        jetstream.get_stream_no_info(self.prefix.events_stream()).await.map_err(|error| error.to_string())
+        jetstream
+            .get_stream_no_info(self.prefix.events_stream())
+            .await
+            .map_err(|error| error.to_string())
     }
 
-    // Asks again while nobody answers, which may be done with all of it: an event that is stored already is refused behind itself.
-    // What was asked over a connection that is lost is answered no more.
-    async fn answered<T, F: Future<Output = Result<T, String>>>(&self, ask: impl Fn() -> F) -> Result<T, String> {
+    // Asks again while nobody answers, which may be done with all of it: an event that is stored
+    // already is refused behind itself. What was asked over a connection that is lost is answered
+    // no more.
+    async fn answered<T, F: Future<Output = Result<T, String>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<T, String> {
         let mut link = self.link.clone();
         if !super::connected(&mut link).await {
             return Err("the connection is closed".into());

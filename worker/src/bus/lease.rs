@@ -1,5 +1,5 @@
-//! The lease of the worker's name over NATS: kept in the bucket of leases where there is JetStream; where there is none,
-//! whoever answers under the name has it (see [`super::probe`]).
+//! The lease of the worker's name over NATS: kept in the bucket of leases where there is JetStream;
+//! where there is none, whoever answers under the name has it (see [`super::probe`]).
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -56,7 +56,8 @@ impl NatsLease {
         stop: impl Future<Output = ()>,
     ) {
         let mut keeper = Keeper::new(me);
-        // Once it is open it is asked directly: who makes and finds buckets may be away for longer than their leaders.
+        // Once it is open it is asked directly: who makes and finds buckets may be away for longer
+        // than their leaders.
         let mut bucket: Option<Bucket> = None;
         let keeping = async {
             while until_connected(&tenure, super::connected(&mut link)).await {
@@ -76,7 +77,9 @@ impl NatsLease {
                         }
                     }
                     None => {
-                        info!("NATS has no JetStream: no lease of the name, no history, and nothing is kept for managers");
+                        info!(
+                            "NATS has no JetStream: no lease of the name, no history, and nothing is kept for managers"
+                        );
                         probe::settle(worker, &self.client, &mut link, &tenure).await;
                     }
                 }
@@ -87,7 +90,9 @@ impl NatsLease {
             () = stop => {}
         }
         if let (Some(Bucket { store, .. }), Some(revision)) = (bucket, keeper.revision()) {
-            let released = timeout(PATIENCE, store.delete_expect_revision(key(&worker.name), Some(revision))).await;
+            let released =
+                timeout(PATIENCE, store.delete_expect_revision(key(&worker.name), Some(revision)))
+                    .await;
             debug!(?released, "the lease is given back");
         }
     }
@@ -97,7 +102,9 @@ impl NatsLease {
         let said = Mutex::new(String::new());
         let (store, ttl) = hedged(ASK_AGAIN, || async {
             let opened = timeout(PATIENCE, self.try_to_open()).await;
-            match opened.unwrap_or_else(|_| Err(JetStreamError::Failed("JetStream does not answer".into()))) {
+            match opened
+                .unwrap_or_else(|_| Err(JetStreamError::Failed("JetStream does not answer".into())))
+            {
                 Ok(opened) => Some(Some(opened)),
                 Err(JetStreamError::Absent) => Some(None),
                 Err(JetStreamError::Failed(error)) => {
@@ -119,7 +126,8 @@ impl NatsLease {
 
     async fn try_to_open(&self) -> Result<(Store, Duration), JetStreamError> {
         let jetstream = jetstream::new(self.client.clone());
-        // A bucket that is there can be found while nobody can say whether there is JetStream: only its own leader is asked.
+        // A bucket that is there can be found while nobody can say whether there is JetStream: only
+        // its own leader is asked.
         match open_bucket(&jetstream, &self.prefix, self.ttl).await {
             Ok(opened) => Ok(opened),
             Err(error) => present(&jetstream).await.and(Err(JetStreamError::Failed(error))),
@@ -137,20 +145,33 @@ impl LeaseBucket for Bucket {
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
         Box::pin(async move {
             match ask {
-                Ask::Create(lease) => match self.store.create(key(&self.worker), encode(&lease)?.into()).await {
+                Ask::Create(lease) => {
+                    match self.store.create(key(&self.worker), encode(&lease)?.into()).await {
+                        Ok(revision) => Ok(Answer::Stored(revision)),
+                        Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
+                            Ok(Answer::Refused)
+                        }
+                        Err(error) => Err(error.to_string()),
+                    }
+                }
+                Ask::Update(lease, revision) => match self
+                    .store
+                    .update(key(&self.worker), encode(&lease)?.into(), revision)
+                    .await
+                {
                     Ok(revision) => Ok(Answer::Stored(revision)),
-                    Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(Answer::Refused),
-                    Err(error) => Err(error.to_string()),
-                },
-                Ask::Update(lease, revision) => match self.store.update(key(&self.worker), encode(&lease)?.into(), revision).await {
-                    Ok(revision) => Ok(Answer::Stored(revision)),
-                    Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(Answer::Refused),
+                    Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                        Ok(Answer::Refused)
+                    }
                     Err(error) => Err(error.to_string()),
                 },
                 Ask::Read => self.read().await,
                 Ask::StandBy(lease) => {
                     let claim = encode(&lease)?;
-                    self.store.put(standby_key(&self.worker, lease.instance_id), claim.into()).await.map_err(|error| error.to_string())?;
+                    self.store
+                        .put(standby_key(&self.worker, lease.instance_id), claim.into())
+                        .await
+                        .map_err(|error| error.to_string())?;
                     self.read().await
                 }
             }
@@ -161,9 +182,12 @@ impl LeaseBucket for Bucket {
 impl Bucket {
     async fn read(&self) -> Result<Answer, String> {
         let entry = self.store.entry(key(&self.worker)).await.map_err(|error| error.to_string())?;
-        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(Answer::Found(None)) };
+        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
+            return Ok(Answer::Found(None));
+        };
         // What nobody of ours has written is nobody's lease, and expires.
-        let lease = decode(&entry.value).map_err(|error| format!("the lease of {}: {error}", self.worker))?;
+        let lease = decode(&entry.value)
+            .map_err(|error| format!("the lease of {}: {error}", self.worker))?;
         Ok(Answer::Found(Some((lease, entry.revision))))
     }
 }

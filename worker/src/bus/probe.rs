@@ -1,12 +1,14 @@
-//! Who has a name where there are no leases: before it serves, a worker asks; while another process of the name answers,
-//! it stands by.
+//! Who has a name where there are no leases: before it serves, a worker asks; while another process
+//! of the name answers, it stands by.
 //!
 //! Decision 022 in `docs/decisions`.
 
 use std::time::Duration;
 
 use async_nats::Client;
-use shared_msgs::{client::call, codec::Encoding, command::verb, connect::Link, snapshot::WorkerSnapshot};
+use shared_msgs::{
+    client::call, codec::Encoding, command::verb, connect::Link, snapshot::WorkerSnapshot,
+};
 use tokio::{sync::watch, time::sleep};
 use tracing::info;
 
@@ -19,13 +21,19 @@ const ANSWER_TIME: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Takes the name as soon as no other process answers under it; then waits for another connection.
-pub(super) async fn settle(worker: &Worker, client: &Client, link: &mut watch::Receiver<Link>, tenure: &watch::Sender<Tenure>) {
+pub(super) async fn settle(
+    worker: &Worker,
+    client: &Client,
+    link: &mut watch::Receiver<Link>,
+    tenure: &watch::Sender<Tenure>,
+) {
     if *tenure.borrow() != Tenure::Unleased {
         while let Some(other) = other_instance(worker, client).await {
             if tenure.send_replace(Tenure::StandingBy) != Tenure::StandingBy {
                 stands_by(&other.host, other.pid, other.instance_id);
             }
-            // After an outage the other one needs a moment to be back: the time begins anew with each connection.
+            // After an outage the other one needs a moment to be back: the time begins anew with
+            // each connection.
             tokio::select! {
                 () = sleep(ASK_AGAIN) => {}
                 _ = link.changed() => return,
@@ -40,6 +48,13 @@ pub(super) async fn settle(worker: &Worker, client: &Client, link: &mut watch::R
 
 async fn other_instance(worker: &Worker, client: &Client) -> Option<WorkerSnapshot> {
     let subject = worker.command_subject(verb::LIST);
-    let answer = call::<_, WorkerSnapshot>(client, &subject, Encoding::Json, &serde_json::Map::new(), ANSWER_TIME).await;
+    let answer = call::<_, WorkerSnapshot>(
+        client,
+        &subject,
+        Encoding::Json,
+        &serde_json::Map::new(),
+        ANSWER_TIME,
+    )
+    .await;
     answer.ok().filter(|other| other.instance_id != worker.instance_id)
 }

@@ -1,6 +1,6 @@
-//! Publishing the worker's snapshots: on every change, at most one in 50 ms, and one every `ping_interval`. Nothing is
-//! published while there is no connection (the client would buffer stale ones); a fresh one goes out as soon as there
-//! is.
+//! Publishing the worker's snapshots: on every change, at most one in 50 ms, and one every
+//! `ping_interval`. Nothing is published while there is no connection (the client would buffer
+//! stale ones); a fresh one goes out as soon as there is.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,10 +30,17 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes until the connection is closed.
-    pub async fn run(&self, mut link: watch::Receiver<Link>, mut serving: watch::Receiver<bool>, changed: Arc<Notify>) {
+    pub async fn run(
+        &self,
+        mut link: watch::Receiver<Link>,
+        mut serving: watch::Receiver<bool>,
+        changed: Arc<Notify>,
+    ) {
         let mut tenure = self.tenure.clone();
         while super::connected(&mut link).await {
-            if serving.wait_for(|serving| *serving).await.is_err() || tenure.wait_for(Tenure::speaks).await.is_err() {
+            if serving.wait_for(|serving| *serving).await.is_err()
+                || tenure.wait_for(Tenure::speaks).await.is_err()
+            {
                 return;
             }
             link.borrow_and_update();
@@ -59,7 +66,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes the last snapshot and waits until JetStream has stored it. Without JetStream nobody confirms it.
+    /// Publishes the last snapshot and waits until JetStream has stored it. Without JetStream
+    /// nobody confirms it.
     pub async fn publish_last(&self, patience: Duration) {
         let Some(payload) = self.payload() else { return };
         let stored = self.client.request(self.worker.state_subject(), payload.into());
@@ -71,7 +79,8 @@ impl Publisher {
     }
 
     fn payload(&self) -> Option<Vec<u8>> {
-        let payload = self.encoding.encode_within(&self.worker.snapshot(), self.client.max_payload());
+        let payload =
+            self.encoding.encode_within(&self.worker.snapshot(), self.client.max_payload());
         payload.inspect_err(|error| warn!(%error, "the worker's state cannot be written")).ok()
     }
 }

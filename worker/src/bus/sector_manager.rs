@@ -22,7 +22,11 @@ pub struct NatsSectorManager {
 }
 
 impl SectorManager for NatsSectorManager {
-    fn ask<'a>(&'a self, method: &'static str, body: Vec<u8>) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>> {
+    fn ask<'a>(
+        &'a self,
+        method: &'static str,
+        body: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>> {
         Box::pin(async move {
             let mut link = self.link.clone();
             if !super::connected(&mut link).await {
@@ -32,7 +36,10 @@ impl SectorManager for NatsSectorManager {
             match timeout(self.timeout, asking).await {
                 Ok(Ok(message)) => Ok(message.payload.to_vec()),
                 Ok(Err(error)) => Err(Unavailable(error.to_string())),
-                Err(_) => Err(Unavailable(format!("no answer within {}", shared_msgs::cli::human(self.timeout)))),
+                Err(_) => Err(Unavailable(format!(
+                    "no answer within {}",
+                    shared_msgs::cli::human(self.timeout)
+                ))),
             }
         })
     }

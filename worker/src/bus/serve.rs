@@ -1,5 +1,6 @@
-//! The worker's commands: the endpoints of one NATS service (ADR-32), the only subscriptions on `cmd.<w>.*`; and beside
-//! them a subscription on what every worker hears. They are there while this process has its name.
+//! The worker's commands: the endpoints of one NATS service (ADR-32), the only subscriptions on
+//! `cmd.<w>.*`; and beside them a subscription on what every worker hears. They are there while
+//! this process has its name.
 //!
 //! Decisions 015, 024 in `docs/decisions`.
 
@@ -124,7 +125,11 @@ impl Server {
     async fn serve(&self, subscriptions: Subscriptions, mut tenure: watch::Receiver<Tenure>) {
         let Subscriptions { service, endpoints, mut to_all } = subscriptions;
         let slots = Arc::new(Semaphore::new(AT_ONCE));
-        let mut requests = select_all(endpoints.into_iter().map(|(verb, endpoint)| endpoint.map(move |request| (verb, request))));
+        let mut requests = select_all(
+            endpoints
+                .into_iter()
+                .map(|(verb, endpoint)| endpoint.map(move |request| (verb, request))),
+        );
         loop {
             let heard = tokio::select! {
                 next = requests.next() => match next { Some((verb, request)) => Heard::One(verb, Box::new(request)), None => break },
@@ -166,21 +171,36 @@ async fn answer(commands: &Commands, client: &Client, heard: Heard) {
     let answering = async {
         match &heard {
             Heard::One(verb, _) => Some(commands.answer(verb, &message.payload, room).await),
-            Heard::All(_) => commands.answer_all(subject.rsplit('.').next().unwrap_or_default(), &message.payload, room).await,
+            Heard::All(_) => {
+                commands
+                    .answer_all(
+                        subject.rsplit('.').next().unwrap_or_default(),
+                        &message.payload,
+                        room,
+                    )
+                    .await
+            }
         }
     };
     // Silence would look like a worker that hangs.
     let answered = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|panic| {
-        let refusal = ErrorKind::internal(format!("answering it {}: nobody knows how far the command came", panicked(&*panic)));
+        let refusal = ErrorKind::internal(format!(
+            "answering it {}: nobody knows how far the command came",
+            panicked(&*panic)
+        ));
         Some(Answer::refused(Form::of(&message.payload, room), refusal))
     });
     let Some(Answer { body, refusal }) = answered else { return };
     let headers = refusal.as_ref().map(headers);
     let sent = match (&heard, headers) {
         // Through the service, which counts what it answers.
-        (Heard::One(_, request), headers) => request.respond_with_headers(Ok(body.into()), headers.unwrap_or_default()).await,
+        (Heard::One(_, request), headers) => {
+            request.respond_with_headers(Ok(body.into()), headers.unwrap_or_default()).await
+        }
         (Heard::All(_), None) => client.publish(reply, body.into()).await,
-        (Heard::All(_), Some(headers)) => client.publish_with_headers(reply, headers, body.into()).await,
+        (Heard::All(_), Some(headers)) => {
+            client.publish_with_headers(reply, headers, body.into()).await
+        }
     };
     if let Err(error) = sent {
         warn!(%subject, %error, "an answer could not be sent");

@@ -36,12 +36,17 @@ impl From<StartError> for CliError {
 /// Runs the worker.
 pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
     open_files::raise_limit();
-    let (config, warnings) = Config::load(&args.config).map_err(|error| CliError::new(Exit::Failed, error))?;
+    let (config, warnings) =
+        Config::load(&args.config).map_err(|error| CliError::new(Exit::Failed, error))?;
     for warning in warnings {
         warn!("{warning}");
     }
     let settings = NatsSettings::new(nats, &config.nats)?;
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
     let mut stop = Stop::listen()?;
-    Ok(Opened::open(config, &state_directory())?.connect(name, settings).await?.run(async || stop.asked().await).await?)
+    Ok(Opened::open(config, &state_directory())?
+        .connect(name, settings)
+        .await?
+        .run(async || stop.asked().await)
+        .await?)
 }

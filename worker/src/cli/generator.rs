@@ -16,23 +16,28 @@ use shared_msgs::cli::CliError;
 #[derive(Subcommand, Debug)]
 pub enum GeneratorCommand {
     /// Make Groth16 parameters for development, never for mainnet
-    #[command(after_help = "They are drawn on this machine: good enough to try everything with small sectors, worth nothing on a real
+    #[command(
+        after_help = "They are drawn on this machine: good enough to try everything with small sectors, worth nothing on a real
 network, whose parameters are downloaded. What is there already is kept. 2KiB takes about 20 minutes on 2 cores,
 of which window-post is 8 seconds; the larger sizes take hours.
 
 Examples:
   damocles-worker generator groth-params --sector-size 2KiB
   damocles-worker generator groth-params --sector-size 2KiB --for window-post --path ./parameters
-  FIL_PROOFS_PARAMETER_CACHE=./parameters damocles-worker daemon -c worker.toml")]
+  FIL_PROOFS_PARAMETER_CACHE=./parameters damocles-worker daemon -c worker.toml"
+    )]
     GrothParams(GrothParamsArgs),
-    /// Make or check the parents cache that PC1 reads, before the first sector of a machine needs it
-    #[command(after_help = "PC1 does this itself where it is missing. It has 1.75 times the sector's size: 56 GiB for 32GiB.
+    /// Make or check the parents cache that PC1 reads, before the first sector of a machine needs
+    /// it
+    #[command(
+        after_help = "PC1 does this itself where it is missing. It has 1.75 times the sector's size: 56 GiB for 32GiB.
 One that nobody has noted to be whole is compared with what it should be, and made again if it differs.
 
 Examples:
   damocles-worker generator parents-cache --sector-size 32GiB
   damocles-worker generator parents-cache --sector-size 32GiB --path /mnt/nvme/filecoin-parents
-  FIL_PROOFS_PARENT_CACHE=/mnt/nvme/filecoin-parents damocles-worker daemon -c worker.toml")]
+  FIL_PROOFS_PARENT_CACHE=/mnt/nvme/filecoin-parents damocles-worker daemon -c worker.toml"
+    )]
     ParentsCache(ParentsCacheArgs),
 }
 
@@ -122,6 +127,9 @@ pub async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
 pub async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
     use shared_msgs::cli::Exit;
 
-    let error = CliError::new(Exit::Failed, "this damocles-worker is built without builtin-proofs: it knows neither circuits nor graphs");
+    let error = CliError::new(
+        Exit::Failed,
+        "this damocles-worker is built without builtin-proofs: it knows neither circuits nor graphs",
+    );
     Err(error.hint("build one with the default features; it can write the files for this one too"))
 }

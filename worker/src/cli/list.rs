@@ -37,7 +37,8 @@ fn line(thread: &ThreadSnapshot) -> String {
     let paused_for = thread.status.paused_for();
     // Only where it says something: the line is otherwise what scripts know.
     let cordoned = if thread.cordoned { ", cordoned=true" } else { "" };
-    let ends = thread.end_pending.as_ref().map(|end| format!(", end_pending={end:?}")).unwrap_or_default();
+    let ends =
+        thread.end_pending.as_ref().map(|end| format!(", end_pending={end:?}")).unwrap_or_default();
     format!(
         "#{}: {:?}; sector_id={}, paused={}, paused_elapsed={}, state={}, last_err={:?}{cordoned}{ends}",
         thread.index,
@@ -126,12 +127,17 @@ mod tests {
 
     #[test]
     fn the_table_shows_cordons_where_there_are_any() {
-        let header = |threads: &[ThreadSnapshot], wide| thread_table(threads, wide).lines().next().unwrap_or_default().to_owned();
+        let header = |threads: &[ThreadSnapshot], wide| {
+            thread_table(threads, wide).lines().next().unwrap_or_default().to_owned()
+        };
         assert!(!header(&[thread()], false).contains("Cordoned"));
         assert!(header(&[thread()], true).contains("Cordoned"));
         let some = [thread(), ThreadSnapshot { cordoned: true, ..thread() }];
         assert!(header(&some, false).contains("Cordoned"));
-        let cells = thread_table(&some, false).lines().map(|line| line.split_whitespace().nth(6).map(str::to_owned)).collect::<Vec<_>>();
+        let cells = thread_table(&some, false)
+            .lines()
+            .map(|line| line.split_whitespace().nth(6).map(str::to_owned))
+            .collect::<Vec<_>>();
         assert_eq!(cells, [Some("Cordoned".into()), Some("false".into()), Some("true".into())]);
     }
 
@@ -140,11 +146,23 @@ mod tests {
         let expected = "#0: \"/abs/path/store1\"; sector_id=Some(s-t010000-2), paused=true, paused_elapsed=Some(17s), \
                         state=C1Done, last_err=Some(\"permanent: No cached parameters found\")";
         assert_eq!(line(&thread()), expected);
-        assert_eq!(line(&ThreadSnapshot { cordoned: true, ..thread() }), format!("{expected}, cordoned=true"));
+        assert_eq!(
+            line(&ThreadSnapshot { cordoned: true, ..thread() }),
+            format!("{expected}, cordoned=true")
+        );
         let ends = ThreadSnapshot { end_pending: Some("given up, bad disk".into()), ..thread() };
         assert_eq!(line(&ends), format!("{expected}, end_pending=\"given up, bad disk\""));
-        assert!(thread_table(&[ends], false).contains("EndPending") && !thread_table(&[thread()], true).contains("EndPending"));
-        let empty = ThreadSnapshot { sector_id: None, state: "Empty".into(), status: ThreadStatus::Idle, last_err: None, ..thread() };
+        assert!(
+            thread_table(&[ends], false).contains("EndPending")
+                && !thread_table(&[thread()], true).contains("EndPending")
+        );
+        let empty = ThreadSnapshot {
+            sector_id: None,
+            state: "Empty".into(),
+            status: ThreadStatus::Idle,
+            last_err: None,
+            ..thread()
+        };
         let expected = "#0: \"/abs/path/store1\"; sector_id=None, paused=false, paused_elapsed=None, state=Empty, last_err=None";
         assert_eq!(line(&empty), expected);
     }

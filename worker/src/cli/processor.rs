@@ -5,7 +5,10 @@ use shared_msgs::cli::{CliError, Exit};
 
 use crate::processor::{
     STAGES, Task, own,
-    task::{AddPieces, C1, C2, Pc1, Pc2, SnapEncode, SnapProve, SynthProof, Transfer, TreeD, Unseal, WindowPost},
+    task::{
+        AddPieces, C1, C2, Pc1, Pc2, SnapEncode, SnapProve, SynthProof, Transfer, TreeD, Unseal,
+        WindowPost,
+    },
 };
 
 /// What to compute.
@@ -27,8 +30,13 @@ pub async fn run(args: &ProcessorArgs) -> Result<(), CliError> {
         };
     }
     if cfg!(not(feature = "builtin-proofs")) && args.stage != Transfer::STAGE {
-        let message = format!("this program was built without the proofs and cannot compute {}", args.stage);
-        return Err(CliError::new(Exit::Usage, message).hint("name a program that can with bin in [[processors.…]]"));
+        let message =
+            format!("this program was built without the proofs and cannot compute {}", args.stage);
+        return Err(CliError::new(Exit::Usage, message)
+            .hint("name a program that can with bin in [[processors.…]]"));
     }
-    serve!(AddPieces, TreeD, Pc1, Pc2, SynthProof, C1, C2, SnapEncode, SnapProve, Unseal, Transfer, WindowPost)
+    serve!(
+        AddPieces, TreeD, Pc1, Pc2, SynthProof, C1, C2, SnapEncode, SnapProve, Unseal, Transfer,
+        WindowPost
+    )
 }

@@ -10,23 +10,39 @@ use shared_msgs::{
 use super::WorkerArgs;
 use crate::{config::Config, identity};
 
-/// The worker's name: the given one, else the configured one, else this machine's address on the way to NATS.
-pub(super) fn name(given: Option<&str>, configured: Option<&str>, settings: &NatsSettings) -> Result<WorkerName, CliError> {
+/// The worker's name: the given one, else the configured one, else this machine's address on the
+/// way to NATS.
+pub(super) fn name(
+    given: Option<&str>,
+    configured: Option<&str>,
+    settings: &NatsSettings,
+) -> Result<WorkerName, CliError> {
     match given.or(configured) {
-        Some(name) => {
-            settings.prefix.worker_named(name).map_err(|error| CliError::new(Exit::Usage, format!("worker name {name:?}: {error}")))
-        }
-        None => identity::default_name(settings.first_server()).map_err(|error| CliError::new(Exit::Failed, error)),
+        Some(name) => settings
+            .prefix
+            .worker_named(name)
+            .map_err(|error| CliError::new(Exit::Usage, format!("worker name {name:?}: {error}"))),
+        None => identity::default_name(settings.first_server())
+            .map_err(|error| CliError::new(Exit::Failed, error)),
     }
 }
 
 /// Connects for a command to the worker.
 pub(super) async fn connect(nats: &NatsArgs, args: &WorkerArgs) -> Result<WorkerClient, CliError> {
-    let config = args.config.as_deref().map(Config::load).transpose().map_err(|error| CliError::new(Exit::Failed, error))?;
+    let config = args
+        .config
+        .as_deref()
+        .map(Config::load)
+        .transpose()
+        .map_err(|error| CliError::new(Exit::Failed, error))?;
     let config = config.map(|(config, _)| config);
     let section = config.as_ref().map_or_else(NatsSection::default, |config| config.nats.clone());
     let settings = NatsSettings::new(nats, &section)?;
-    let worker = name(args.name.as_deref(), config.as_ref().and_then(|config| config.name.as_deref()), &settings)?;
+    let worker = name(
+        args.name.as_deref(),
+        config.as_ref().and_then(|config| config.name.as_deref()),
+        &settings,
+    )?;
     let client = settings.connect_once("damocles-worker worker").await?;
     Ok(WorkerClient { client, prefix: settings.prefix, worker, timeout: settings.timeout })
 }

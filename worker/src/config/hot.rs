@@ -1,5 +1,5 @@
-//! `config.toml` in a thread's location: read again before each new job, so that a thread can be given another plan or other
-//! options without a restart.
+//! `config.toml` in a thread's location: read again before each new job, so that a thread can be
+//! given another plan or other options without a restart.
 
 use std::{io, path::Path};
 
@@ -16,7 +16,8 @@ use super::{KNOWN_KEYS, sealing::Sealing};
 pub const FILE_NAME: &str = "config.toml";
 const PREFIX: &str = "sealing_thread[].";
 
-/// What the worker's configuration file says of a thread; the thread's own file stands in for parts of it.
+/// What the worker's configuration file says of a thread; the thread's own file stands in for parts
+/// of it.
 #[derive(Clone, Debug)]
 pub struct HotConfig {
     /// What it does, if its own file does not say otherwise.
@@ -50,7 +51,8 @@ impl HotConfig {
         let shown = path.display().to_string();
         let file = match std::fs::read_to_string(&path) {
             Ok(text) => {
-                let (file, warnings) = parse::<File>(&text, &shown, &known_keys()).map_err(|error| error.to_string())?;
+                let (file, warnings) = parse::<File>(&text, &shown, &known_keys())
+                    .map_err(|error| error.to_string())?;
                 warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
                 file
             }
@@ -59,14 +61,16 @@ impl HotConfig {
         };
         let mut own = self.own.clone();
         own.extend(file.sealing);
-        let sealing = Sealing::merged(&self.common, &own).map_err(|error| format!("configuration file {shown}: {error}"))?;
+        let sealing = Sealing::merged(&self.common, &own)
+            .map_err(|error| format!("configuration file {shown}: {error}"))?;
         Ok((file.plan.unwrap_or(self.plan), sealing))
     }
 }
 
 // Those of `[[sealing_thread]]`, without the location.
 fn known_keys() -> Vec<KnownKey> {
-    let of_thread = KNOWN_KEYS.iter().filter_map(|(key, effect)| Some((key.strip_prefix(PREFIX)?, *effect)));
+    let of_thread =
+        KNOWN_KEYS.iter().filter_map(|(key, effect)| Some((key.strip_prefix(PREFIX)?, *effect)));
     of_thread.filter(|(key, _)| *key != "location").collect()
 }
 
@@ -78,13 +82,24 @@ mod tests {
     fn the_file_stands_in_for_what_it_names_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let own: Table = "max_retries = 3".parse().unwrap();
-        let hot = HotConfig { plan: Plan::Sealer, common: "seal_interval = '7s'".parse().unwrap(), own, has_file: true };
+        let hot = HotConfig {
+            plan: Plan::Sealer,
+            common: "seal_interval = '7s'".parse().unwrap(),
+            own,
+            has_file: true,
+        };
         let write = |text: &str| std::fs::write(directory.path().join(FILE_NAME), text).unwrap();
         let (plan, sealing) = hot.read(directory.path()).unwrap();
-        assert_eq!((plan, sealing.max_retries, sealing.seal_interval.as_secs()), (Plan::Sealer, 3, 7));
+        assert_eq!(
+            (plan, sealing.max_retries, sealing.seal_interval.as_secs()),
+            (Plan::Sealer, 3, 7)
+        );
         write("plan = 'snapup'\nsealing.max_retries = 1");
         let (plan, sealing) = hot.read(directory.path()).unwrap();
-        assert_eq!((plan, sealing.max_retries, sealing.seal_interval.as_secs()), (Plan::Snapup, 1, 7));
+        assert_eq!(
+            (plan, sealing.max_retries, sealing.seal_interval.as_secs()),
+            (Plan::Snapup, 1, 7)
+        );
         write("sealing.enable_deals = false\nsealing.disable_cc = true");
         assert!(hot.read(directory.path()).unwrap().1.leaves_nothing(Plan::Sealer));
         for (broken, sign) in [

@@ -66,10 +66,14 @@ impl Sealing {
     pub fn merged(common: &Table, own: &Table) -> Result<Sealing, String> {
         let mut merged = common.clone();
         merged.extend(own.clone());
-        let sealing: Sealing = merged.try_into().map_err(|error: toml::de::Error| format!("sealing: {}", error.message()))?;
+        let sealing: Sealing = merged
+            .try_into()
+            .map_err(|error: toml::de::Error| format!("sealing: {}", error.message()))?;
         for size in sealing.allowed_sizes.iter().flatten() {
             if proof_of_size(size).is_none() {
-                return Err(format!("sealing.allowed_sizes: {size:?} is no sector size; they are 2KiB, 8MiB, 512MiB, 32GiB and 64GiB"));
+                return Err(format!(
+                    "sealing.allowed_sizes: {size:?} is no sector size; they are 2KiB, 8MiB, 512MiB, 32GiB and 64GiB"
+                ));
             }
         }
         if let Some(space) = &sealing.min_deal_space
@@ -85,23 +89,42 @@ impl Sealing {
         matches!(plan, Plan::Sealer | Plan::Niporep) && self.disable_cc && !self.enable_deals
     }
 
-    /// Which sectors a plan asks for: new ones as it can seal them, known ones however they were sealed.
+    /// Which sectors a plan asks for: new ones as it can seal them, known ones however they were
+    /// sealed.
     pub fn allocation(&self, plan: Plan) -> AllocateSectorSpec {
-        const ALL_SIZES: [SealProofType; 5] = [SealProofType(5), SealProofType(6), SealProofType(7), SealProofType(8), SealProofType(9)];
-        let sizes = self.allowed_sizes.as_ref().map(|sizes| sizes.iter().filter_map(|size| proof_of_size(size)).collect::<Vec<_>>());
-        let variants =
-            |sizes: Vec<SealProofType>, of_size: fn(SealProofType) -> Vec<SealProofType>| sizes.into_iter().flat_map(of_size).collect();
+        const ALL_SIZES: [SealProofType; 5] = [
+            SealProofType(5),
+            SealProofType(6),
+            SealProofType(7),
+            SealProofType(8),
+            SealProofType(9),
+        ];
+        let sizes = self
+            .allowed_sizes
+            .as_ref()
+            .map(|sizes| sizes.iter().filter_map(|size| proof_of_size(size)).collect::<Vec<_>>());
+        let variants = |sizes: Vec<SealProofType>,
+                        of_size: fn(SealProofType) -> Vec<SealProofType>| {
+            sizes.into_iter().flat_map(of_size).collect()
+        };
         let allowed_proof_types = match plan {
-            Plan::Niporep => Some(variants(sizes.unwrap_or(ALL_SIZES.into()), |size| vec![size.non_interactive()])),
+            Plan::Niporep => Some(variants(sizes.unwrap_or(ALL_SIZES.into()), |size| {
+                vec![size.non_interactive()]
+            })),
             Plan::Sealer => sizes.map(|sizes| variants(sizes, |size| vec![size, size.synthetic()])),
-            _ => sizes.map(|sizes| variants(sizes, |size| vec![size, size.synthetic(), size.non_interactive()])),
+            _ => sizes.map(|sizes| {
+                variants(sizes, |size| vec![size, size.synthetic(), size.non_interactive()])
+            }),
         };
         AllocateSectorSpec { allowed_miners: self.allowed_miners.clone(), allowed_proof_types }
     }
 
     /// Which deals to ask for.
     pub fn deals(&self) -> AcquireDealsSpec {
-        AcquireDealsSpec { max_deals: self.max_deals, min_used_space: self.min_deal_space.as_deref().and_then(bytes_of) }
+        AcquireDealsSpec {
+            max_deals: self.max_deals,
+            min_used_space: self.min_deal_space.as_deref().and_then(bytes_of),
+        }
     }
 
     /// Names of the window-PoSt proof types to ask for.
@@ -149,12 +172,16 @@ mod tests {
         assert_eq!(numbers(small, Plan::Rebuild), Some(vec![5, 10, 15]));
         assert_eq!(numbers("", Plan::Sealer), None);
         assert_eq!(numbers("", Plan::Niporep), Some(vec![15, 16, 17, 18, 19]));
-        assert_eq!(sealing(small).unwrap().window_post_types().unwrap(), ["StackedDrgWindow2KiBV1_2"]);
+        assert_eq!(
+            sealing(small).unwrap().window_post_types().unwrap(),
+            ["StackedDrgWindow2KiBV1_2"]
+        );
     }
 
     #[test]
     fn deals_are_asked_for_as_configured() {
-        let spec = sealing("enable_deals = true\nmax_deals = 3\nmin_deal_space = '8GiB'").unwrap().deals();
+        let spec =
+            sealing("enable_deals = true\nmax_deals = 3\nmin_deal_space = '8GiB'").unwrap().deals();
         assert_eq!((spec.max_deals, spec.min_used_space), (Some(3), Some(8 << 30)));
         assert!(sealing("min_deal_space = '8 apples'").unwrap_err().contains("write it as 8GiB"));
     }
@@ -164,8 +191,14 @@ mod tests {
         let leaves_nothing = |text: &str, plan| sealing(text).unwrap().leaves_nothing(plan);
         for plan in [Plan::Sealer, Plan::Niporep] {
             assert!(leaves_nothing("disable_cc = true", plan));
-            assert!(!leaves_nothing("", plan) && !leaves_nothing("disable_cc = true\nenable_deals = true", plan));
+            assert!(
+                !leaves_nothing("", plan)
+                    && !leaves_nothing("disable_cc = true\nenable_deals = true", plan)
+            );
         }
-        assert!(!leaves_nothing("disable_cc = true", Plan::Snapup), "it asks for deals whatever is set");
+        assert!(
+            !leaves_nothing("disable_cc = true", Plan::Snapup),
+            "it asks for deals whatever is set"
+        );
     }
 }

@@ -3,8 +3,9 @@
 use shared_msgs::{
     plan::{Event, Plan, State},
     sealer::{
-        AllocateRebuildSector, AllocateSector, AllocateSnapupSector, AllocateUnsealSector, AllocateWdpostJob, AllocatedSector,
-        PrivateReplica, PublicReplica, piece_commitment, unpadded,
+        AllocateRebuildSector, AllocateSector, AllocateSnapupSector, AllocateUnsealSector,
+        AllocateWdpostJob, AllocatedSector, PrivateReplica, PublicReplica, piece_commitment,
+        unpadded,
     },
 };
 
@@ -25,23 +26,43 @@ impl Step<'_> {
             )));
         }
         let allocated = match plan {
-            Plan::Sealer | Plan::Niporep => self.allocate_sector().await?.map(|sector| (Event::Allocate, sector)),
-            Plan::Snapup => self.allocate_snapup().await?.map(|sector| (Event::AllocatedSnapUpSector, sector)),
-            Plan::Rebuild => self.allocate_rebuild().await?.map(|sector| (Event::AllocatedRebuildSector, sector)),
-            Plan::Unseal => self.allocate_unseal().await?.map(|sector| (Event::AllocatedUnsealSector, sector)),
+            Plan::Sealer | Plan::Niporep => {
+                self.allocate_sector().await?.map(|sector| (Event::Allocate, sector))
+            }
+            Plan::Snapup => {
+                self.allocate_snapup().await?.map(|sector| (Event::AllocatedSnapUpSector, sector))
+            }
+            Plan::Rebuild => {
+                self.allocate_rebuild().await?.map(|sector| (Event::AllocatedRebuildSector, sector))
+            }
+            Plan::Unseal => {
+                self.allocate_unseal().await?.map(|sector| (Event::AllocatedUnsealSector, sector))
+            }
             Plan::Wdpost => return self.allocate_wdpost().await,
         };
         let Some((event, sector)) = allocated else { return Ok(None) };
         let proof = sector.allocated.proof_type;
         if proof.sector_size().is_none() {
-            return Err(Failure::temporary(format!("the sector manager allocated seal proof type {}, which does not exist", proof.0)));
+            return Err(Failure::temporary(format!(
+                "the sector manager allocated seal proof type {}, which does not exist",
+                proof.0
+            )));
         }
         let state = next(plan, State::Empty, event)?;
-        Ok(Some(Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs: vec![] }))
+        Ok(Some(Moved {
+            state,
+            event: Some(event),
+            sector: Some(sector),
+            wdpost: None,
+            outputs: vec![],
+        }))
     }
 
     async fn allocate_sector(&self) -> Result<Option<Sector>, Failure> {
-        let request = AllocateSector { request_id: self.record.request_id, spec: self.sealing.allocation(self.record.plan) };
+        let request = AllocateSector {
+            request_id: self.record.request_id,
+            spec: self.sealing.allocation(self.record.plan),
+        };
         let Some(allocated) = self.ask(&request).await? else { return Ok(None) };
         if self.record.plan == Plan::Niporep && !allocated.proof_type.is_non_interactive() {
             return Err(Failure::temporary(format!(
@@ -69,7 +90,10 @@ impl Step<'_> {
     }
 
     async fn allocate_rebuild(&self) -> Result<Option<Sector>, Failure> {
-        let request = AllocateRebuildSector { request_id: self.record.request_id, spec: self.sealing.allocation(self.record.plan) };
+        let request = AllocateRebuildSector {
+            request_id: self.record.request_id,
+            spec: self.sealing.allocation(self.record.plan),
+        };
         let Some(found) = self.ask(&request).await? else { return Ok(None) };
         let known_comm_r = found.upgrade_public.map(|PublicReplica { comm_r }| comm_r);
         Ok(Some(Sector {
@@ -81,12 +105,16 @@ impl Step<'_> {
     }
 
     async fn allocate_unseal(&self) -> Result<Option<Sector>, Failure> {
-        let request = AllocateUnsealSector { request_id: self.record.request_id, spec: self.sealing.allocation(self.record.plan) };
+        let request = AllocateUnsealSector {
+            request_id: self.record.request_id,
+            spec: self.sealing.allocation(self.record.plan),
+        };
         let Some(found) = self.ask(&request).await? else { return Ok(None) };
         check_range(found.sector, found.offset, found.size)?;
         // It becomes the name of a file.
-        piece_commitment(&found.piece_cid)
-            .map_err(|error| Failure::temporary(format!("sector manager, allocate_unseal_sector: {error}")))?;
+        piece_commitment(&found.piece_cid).map_err(|error| {
+            Failure::temporary(format!("sector manager, allocate_unseal_sector: {error}"))
+        })?;
         let piece = UnsealPiece {
             piece_cid: found.piece_cid,
             comm_d: found.comm_d,
@@ -95,7 +123,11 @@ impl Step<'_> {
             store: found.private_info.access_instance,
             done: false,
         };
-        Ok(Some(Sector { ticket: Some(found.ticket), unseal: Some(piece), ..Sector::new(found.sector) }))
+        Ok(Some(Sector {
+            ticket: Some(found.ticket),
+            unseal: Some(piece),
+            ..Sector::new(found.sector)
+        }))
     }
 
     async fn allocate_wdpost(&self) -> Result<Option<Moved>, Failure> {
@@ -109,7 +141,13 @@ impl Step<'_> {
         let Some(job) = self.ask(&request).await?.into_iter().next() else { return Ok(None) };
         let state = next(Plan::Wdpost, State::Empty, Event::Allocated)?;
         let wdpost = Some(Wdpost { job, output: None, abort_reason: None });
-        Ok(Some(Moved { state, event: Some(Event::Allocated), sector: None, wdpost, outputs: vec![] }))
+        Ok(Some(Moved {
+            state,
+            event: Some(Event::Allocated),
+            sector: None,
+            wdpost,
+            outputs: vec![],
+        }))
     }
 }
 
@@ -120,7 +158,10 @@ fn check_range(sector: AllocatedSector, offset: u64, size: u64) -> Result<(), Fa
     if inside && offset.is_multiple_of(127) && size.is_multiple_of(127) {
         return Ok(());
     }
-    let refused = format!("sector manager, allocate_unseal_sector: no piece of {} has {size} bytes at {offset}", sector.id);
+    let refused = format!(
+        "sector manager, allocate_unseal_sector: no piece of {} has {size} bytes at {offset}",
+        sector.id
+    );
     Err(Failure::temporary(refused))
 }
 
@@ -132,9 +173,14 @@ mod tests {
 
     #[test]
     fn a_piece_lies_in_its_sector() {
-        let sector = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
+        let sector = AllocatedSector {
+            id: SectorId { miner: 10000, number: 2 },
+            proof_type: SealProofType(5),
+        };
         assert!(check_range(sector, 0, 2032).is_ok() && check_range(sector, 1016, 1016).is_ok());
-        for (offset, size) in [(0, 0), (0, 2159), (1016, 1143), (1, 127), (0, 128), (u64::MAX - 126, 127)] {
+        for (offset, size) in
+            [(0, 0), (0, 2159), (1016, 1143), (1, 127), (0, 128), (u64::MAX - 126, 127)]
+        {
             assert!(check_range(sector, offset, size).is_err(), "{offset} {size}");
         }
     }

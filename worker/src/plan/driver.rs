@@ -50,14 +50,20 @@ pub struct Step<'a> {
 /// What does the steps of a plan.
 pub trait Steps: Send + Sync {
     /// Does one; `None` when there is no job now.
-    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Yield>, Failure>>;
+    fn run<'a>(
+        self: Arc<Self>,
+        step: &'a Step<'a>,
+    ) -> BoxFuture<'a, Result<Option<Yield>, Failure>>;
 }
 
 /// Does them for real.
 pub struct Driver;
 
 impl Steps for Driver {
-    fn run<'a>(self: Arc<Self>, step: &'a Step<'a>) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
+    fn run<'a>(
+        self: Arc<Self>,
+        step: &'a Step<'a>,
+    ) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
         Box::pin(step.run())
     }
 }
@@ -67,7 +73,8 @@ impl Steps for Driver {
 pub enum Yield {
     /// The job has moved on.
     Moved(Box<Moved>),
-    /// The sector with a note of what is going to be done with its files. To everybody else nothing has changed.
+    /// The sector with a note of what is going to be done with its files. To everybody else nothing
+    /// has changed.
     Noted(Box<Sector>),
 }
 
@@ -100,15 +107,21 @@ impl Step<'_> {
             (State::Empty, ..) => self.allocate().await,
             (_, Some(sector), _) if record.let_go.is_some() => self.keep_aside(sector).await,
             (_, None, Some(_)) if record.let_go.is_some() => Ok(ended()),
-            (State::Aborted, Some(sector), _) if sector.removing => self.remove_given_up(sector).await,
+            (State::Aborted, Some(sector), _) if sector.removing => {
+                self.remove_given_up(sector).await
+            }
             (State::Finished, Some(sector), _) => self.report_finished(sector).await,
-            (State::Aborted, Some(sector), _) => return self.report_aborted(sector).await.map(Some),
+            (State::Aborted, Some(sector), _) => {
+                return self.report_aborted(sector).await.map(Some);
+            }
             (state, Some(sector), _) if record.went_back => self.remove_later(state, sector).await,
             (state, Some(sector), _) => return self.run_stage(state, sector).await.map(Some),
             (State::Finished, None, Some(_)) => Ok(ended()),
             (State::Aborted, None, Some(wdpost)) => self.report_wdpost_aborted(wdpost).await,
             (state, None, Some(wdpost)) => self.run_wdpost(state, wdpost).await,
-            (state, None, None) => Err(Failure::critical(format!("the thread is in state {state} without a job"))),
+            (state, None, None) => {
+                Err(Failure::critical(format!("the thread is in state {state} without a job")))
+            }
         };
         Ok(moved?.map(|moved| Yield::Moved(moved.into())))
     }
@@ -120,23 +133,41 @@ impl Step<'_> {
 
     async fn run_stage(&self, state: State, sector: &Sector) -> Result<Yield, Failure> {
         let plan = self.record.plan;
-        let stage = plan.stage(state).ok_or_else(|| Failure::critical(format!("plan {plan} has no stage for state {state}")))?;
+        let stage = plan.stage(state).ok_or_else(|| {
+            Failure::critical(format!("plan {plan} has no stage for state {state}"))
+        })?;
         failpoint::reach("stage", stage.name());
         let Done { event, sector, outputs } = stage::run(stage, &self.job(state, sector)).await?;
         let Some(event) = event else { return Ok(Yield::Noted(sector.into())) };
         let state = next(plan, state, event)?;
-        Ok(Yield::Moved(Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs }.into()))
+        Ok(Yield::Moved(
+            Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs }.into(),
+        ))
     }
 
     async fn run_wdpost(&self, state: State, wdpost: &Wdpost) -> Result<Option<Moved>, Failure> {
         let plan = self.record.plan;
         let (event, wdpost) = match plan.stage(state) {
-            Some(Stage::WindowPost) => (Event::Generate, stage::window_post::generate(self, wdpost).await?),
-            Some(Stage::SubmitWindowPost) => (Event::Finish, stage::window_post::submit(self, wdpost).await?),
-            _ => return Err(Failure::critical(format!("plan {plan} has no stage for state {state}"))),
+            Some(Stage::WindowPost) => {
+                (Event::Generate, stage::window_post::generate(self, wdpost).await?)
+            }
+            Some(Stage::SubmitWindowPost) => {
+                (Event::Finish, stage::window_post::submit(self, wdpost).await?)
+            }
+            _ => {
+                return Err(Failure::critical(format!(
+                    "plan {plan} has no stage for state {state}"
+                )));
+            }
         };
         let state = next(plan, state, event)?;
-        Ok(Some(Moved { state, event: Some(event), sector: None, wdpost: Some(wdpost), outputs: vec![] }))
+        Ok(Some(Moved {
+            state,
+            event: Some(event),
+            sector: None,
+            wdpost: Some(wdpost),
+            outputs: vec![],
+        }))
     }
 
     fn job<'a>(&'a self, state: State, sector: &'a Sector) -> Job<'a> {
@@ -160,5 +191,7 @@ impl Step<'_> {
 }
 
 pub(super) fn next(plan: Plan, state: State, event: Event) -> Result<State, Failure> {
-    plan.next(state, event).ok_or_else(|| Failure::critical(format!("plan {plan}: {event} means nothing in state {state}")))
+    plan.next(state, event).ok_or_else(|| {
+        Failure::critical(format!("plan {plan}: {event} means nothing in state {state}"))
+    })
 }

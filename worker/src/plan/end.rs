@@ -1,5 +1,5 @@
-//! The end of a job: the sector manager is told, and what the worker holds of it is removed. A job that is not this
-//! thread's any more ends without a word, and its files are kept aside.
+//! The end of a job: the sector manager is told, and what the worker holds of it is removed. A job
+//! that is not this thread's any more ends without a word, and its files are kept aside.
 //!
 //! Decisions 027, 044 in `docs/decisions`.
 
@@ -25,7 +25,12 @@ impl Step<'_> {
         match (self.record.plan, &sector.unseal) {
             // The sector was finished before, and stays so.
             (Plan::Unseal, Some(piece)) => {
-                self.ask(&AchieveUnsealSector { sector: id, piece_cid: piece.piece_cid.clone(), error: String::new() }).await?;
+                self.ask(&AchieveUnsealSector {
+                    sector: id,
+                    piece_cid: piece.piece_cid.clone(),
+                    error: String::new(),
+                })
+                .await?;
             }
             _ => self.ask(&ReportFinalized { sector: id }).await?,
         }
@@ -38,10 +43,16 @@ impl Step<'_> {
         let mut sector = Sector { removing: true, ..sector.clone() };
         match self.tell_aborted(&sector).await {
             // What an operator wants does not depend on a sector manager that knows nothing of it.
-            Err(failure) if failure.level == Level::Permanent && self.record.given_up_by == Some(GivenUpBy::Operator) => {
+            Err(failure)
+                if failure.level == Level::Permanent
+                    && self.record.given_up_by == Some(GivenUpBy::Operator) =>
+            {
                 let reason = sector.abort_reason.as_deref().unwrap_or("aborted");
                 tracing::warn!(sector = %sector.allocated.id, reason, %failure, "given up here only: the report was refused");
-                sector.abort_reason = Some(format!("{reason}; given up here only, its report was refused: {}", failure.message));
+                sector.abort_reason = Some(format!(
+                    "{reason}; given up here only, its report was refused: {}",
+                    failure.message
+                ));
             }
             told => told?,
         }
@@ -53,8 +64,17 @@ impl Step<'_> {
         let reason = sector.abort_reason.clone().unwrap_or_default();
         match (self.record.plan, &sector.unseal) {
             (Plan::Unseal, Some(piece)) => {
-                let error = if reason.is_empty() { "aborted".to_owned() } else { format!("aborted: {reason}") };
-                self.ask(&AchieveUnsealSector { sector: id, piece_cid: piece.piece_cid.clone(), error }).await
+                let error = if reason.is_empty() {
+                    "aborted".to_owned()
+                } else {
+                    format!("aborted: {reason}")
+                };
+                self.ask(&AchieveUnsealSector {
+                    sector: id,
+                    piece_cid: piece.piece_cid.clone(),
+                    error,
+                })
+                .await
             }
             _ => self.ask(&ReportAborted { sector: id, reason }).await,
         }
@@ -66,8 +86,8 @@ impl Step<'_> {
         Ok(ended())
     }
 
-    /// Keeps what there is of the sector out of the way: somebody else has it, and nobody here knows whether these files are
-    /// needed.
+    /// Keeps what there is of the sector out of the way: somebody else has it, and nobody here
+    /// knows whether these files are needed.
     pub(super) async fn keep_aside(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
         let LetGo { reason, since_ms } = self.record.let_go.clone().unwrap_or_default();
         let mut outputs = vec![];
@@ -87,7 +107,10 @@ impl Step<'_> {
         Ok(ended())
     }
 
-    pub(super) async fn report_wdpost_aborted(&self, wdpost: &Wdpost) -> Result<Option<Moved>, Failure> {
+    pub(super) async fn report_wdpost_aborted(
+        &self,
+        wdpost: &Wdpost,
+    ) -> Result<Option<Moved>, Failure> {
         let reason = wdpost.abort_reason.as_deref().unwrap_or("aborted");
         let request = WdpostFinish {
             request_id: self.record.request_id,
@@ -115,8 +138,13 @@ impl Step<'_> {
             tracing::warn!(sector = %id, store = name, "its replica stays: it is not known who gave the sector up");
             return Ok(());
         }
-        let store = AttachedStore::named(&self.shared.attached, name).filter(|store| !store.readonly);
-        let store = store.ok_or_else(|| Failure::permanent(format!("{id} has files in store {name:?}, which is not attached any more")))?;
+        let store =
+            AttachedStore::named(&self.shared.attached, name).filter(|store| !store.readonly);
+        let store = store.ok_or_else(|| {
+            Failure::permanent(format!(
+                "{id} has files in store {name:?}, which is not attached any more"
+            ))
+        })?;
         let (store, kind) = (store.clone(), persisted_kind(sector));
         on_disk(move || store.check_present().and_then(|()| store.remove(id, kind))).await
     }

@@ -1,5 +1,5 @@
-//! What a job must hold for each state: the same data says which state an operator can resume to, what is forgotten on
-//! the way back, and which files go with it.
+//! What a job must hold for each state: the same data says which state an operator can resume to,
+//! what is forgotten on the way back, and which files go with it.
 
 use shared_msgs::plan::{Plan, State};
 
@@ -80,7 +80,10 @@ impl Input {
 
     /// Whether it belongs to the upgrade of a sector.
     fn is_of_upgrade(self) -> bool {
-        matches!(self, Input::UpgradePieces | Input::UpgradeCommD | Input::UpgradeCommR | Input::UpgradeProof)
+        matches!(
+            self,
+            Input::UpgradePieces | Input::UpgradeCommD | Input::UpgradeCommR | Input::UpgradeProof
+        )
     }
 
     fn is_held(self, record: &Record) -> bool {
@@ -138,9 +141,12 @@ impl Input {
             Input::Proof => sector.proof = None,
             Input::CheckedReplica => sector.sealed_checked = false,
             Input::UnsealedPiece => sector.unseal.iter_mut().for_each(|piece| piece.done = false),
-            // The proof type is no output of a stage. What the sector manager was told stays true, and what lies in a
-            // store does until it is removed there, see `stage::tidy`.
-            Input::SyntheticProofType | Input::PreCommit | Input::SubmittedProof | Input::PersistedFiles => {}
+            // The proof type is no output of a stage. What the sector manager was told stays true,
+            // and what lies in a store does until it is removed there, see `stage::tidy`.
+            Input::SyntheticProofType
+            | Input::PreCommit
+            | Input::SubmittedProof
+            | Input::PersistedFiles => {}
             Input::WindowProofs => {}
         }
     }
@@ -172,11 +178,15 @@ pub fn inputs_of(plan: Plan, state: State) -> Option<Vec<Input>> {
 
 /// What the job lacks for a state, as operators read it; empty if it can go on from there.
 pub fn missing(plan: Plan, state: State, record: &Record) -> Vec<String> {
-    let Some(inputs) = inputs_of(plan, state) else { return vec![format!("way there in plan {plan}")] };
+    let Some(inputs) = inputs_of(plan, state) else {
+        return vec![format!("way there in plan {plan}")];
+    };
     let upgraded = record.sector.as_ref().is_some_and(|sector| sector.upgrade.is_some());
-    // Both ways of a rebuild lead to these states; the others of an upgrade are on one of them only.
+    // Both ways of a rebuild lead to these states; the others of an upgrade are on one of them
+    // only.
     let on_both_ways = matches!(state, State::SnapDone | State::Persisted | State::Finished);
-    let needed = inputs.into_iter().filter(|input| upgraded || !on_both_ways || !input.is_of_upgrade());
+    let needed =
+        inputs.into_iter().filter(|input| upgraded || !on_both_ways || !input.is_of_upgrade());
     needed.filter(|input| !input.is_held(record)).map(|input| input.name().to_owned()).collect()
 }
 
@@ -196,7 +206,9 @@ pub fn forget_later(plan: Plan, state: State, record: &mut Record) {
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::sealer::{AllocatedSector, Base64Bytes, Randomness, SealProofType, SectorId, Seed, Ticket};
+    use shared_msgs::sealer::{
+        AllocatedSector, Base64Bytes, Randomness, SealProofType, SectorId, Seed, Ticket,
+    };
 
     use super::*;
     use crate::store::record::Sector;
@@ -206,7 +218,10 @@ mod tests {
     }
 
     fn new_sector() -> Sector {
-        Sector::new(AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) })
+        Sector::new(AllocatedSector {
+            id: SectorId { miner: 10000, number: 2 },
+            proof_type: SealProofType(5),
+        })
     }
 
     fn at_c1_done() -> Record {
@@ -244,7 +259,8 @@ mod tests {
     fn every_stage_after_the_first_needs_what_the_one_before_it_yields() {
         for plan in Plan::ALL {
             for pair in table(plan).windows(2) {
-                let (before, after) = (inputs_of(plan, pair[0].0).unwrap(), inputs_of(plan, pair[1].0).unwrap());
+                let (before, after) =
+                    (inputs_of(plan, pair[0].0).unwrap(), inputs_of(plan, pair[1].0).unwrap());
                 assert!(after.starts_with(&before), "{plan} {}", pair[1].0);
             }
         }
@@ -253,7 +269,9 @@ mod tests {
     #[test]
     fn a_sector_without_a_proof_can_go_back_and_not_forward() {
         let record = at_c1_done();
-        for state in ["Allocated", "TreeDBuilt", "PC1Done", "PC2Done", "PersistanceSubmitted", "C1Done"] {
+        for state in
+            ["Allocated", "TreeDBuilt", "PC1Done", "PC2Done", "PersistanceSubmitted", "C1Done"]
+        {
             assert!(missing_for(&record, state).is_empty(), "{state}");
         }
         assert_eq!(missing_for(&record, "C2Done"), ["proof"]);
@@ -269,7 +287,12 @@ mod tests {
         record.went_back = true;
         let sector = record.sector.as_ref().unwrap();
         assert!(sector.comm_d.is_some() && sector.pieces.is_some());
-        assert!(sector.ticket.is_none() && !sector.pc1_done && sector.comm_r.is_none() && sector.seed.is_none());
+        assert!(
+            sector.ticket.is_none()
+                && !sector.pc1_done
+                && sector.comm_r.is_none()
+                && sector.seed.is_none()
+        );
         assert!(!sector.c1_done && sector.proof.is_none());
         assert!(sector.pre_commit_sent, "the next pre-commit replaces the one that was handed in");
         assert!(missing_for(&record, "Persisted").contains(&"persisted files".to_owned()));
@@ -289,8 +312,12 @@ mod tests {
         assert!(missing_for(&plain, "SnapDone").is_empty());
         assert_eq!(missing_for(&plain, "SnapPieceAdded"), ["pieces of the upgrade"]);
         assert_eq!(missing_for(&plain, "Persisted"), ["persisted files"]);
-        let upgraded = record(Plan::Rebuild, Sector { upgrade: Some(Upgrade::default()), ..sealed });
-        assert_eq!(missing_for(&upgraded, "SnapDone"), ["pieces of the upgrade", "tree-d of the upgrade", "upgraded replica"]);
+        let upgraded =
+            record(Plan::Rebuild, Sector { upgrade: Some(Upgrade::default()), ..sealed });
+        assert_eq!(
+            missing_for(&upgraded, "SnapDone"),
+            ["pieces of the upgrade", "tree-d of the upgrade", "upgraded replica"]
+        );
     }
 
     #[test]
@@ -299,6 +326,11 @@ mod tests {
         record.plan = Plan::Rebuild;
         forget_later(Plan::Rebuild, State::Allocated, &mut record);
         let sector = record.sector.unwrap();
-        assert!(sector.ticket.is_some() && sector.deals.is_some() && sector.pieces.is_none() && sector.comm_r.is_none());
+        assert!(
+            sector.ticket.is_some()
+                && sector.deals.is_some()
+                && sector.pieces.is_none()
+                && sector.comm_r.is_none()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Plan `niporep`: seals new sectors with the non-interactive PoRep (FIP-0092): without deals, and without a pre-commit.
+//! Plan `niporep`: seals new sectors with the non-interactive PoRep (FIP-0092): without deals, and
+//! without a pre-commit.
 
 use shared_msgs::plan::State;
 

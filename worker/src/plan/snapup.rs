@@ -1,5 +1,5 @@
-//! Plan `snapup`: puts deals into a sealed sector without any (FIP-0019). The old replica stays in its store, and is what
-//! the new one is made from and decoded with.
+//! Plan `snapup`: puts deals into a sealed sector without any (FIP-0019). The old replica stays in
+//! its store, and is what the new one is made from and decoded with.
 
 use shared_msgs::plan::State;
 

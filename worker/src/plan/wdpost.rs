@@ -5,4 +5,5 @@ use shared_msgs::plan::State;
 use super::inputs::Input;
 
 /// What each state needs beyond what the states before it need.
-pub const INPUTS: &[(State, &[Input])] = &[(State::Allocated, &[]), (State::Generated, &[Input::WindowProofs]), (State::Finished, &[])];
+pub const INPUTS: &[(State, &[Input])] =
+    &[(State::Allocated, &[]), (State::Generated, &[Input::WindowProofs]), (State::Finished, &[])];

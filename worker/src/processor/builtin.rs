@@ -1,5 +1,5 @@
-//! The real Filecoin proofs (crate `sealing-proofs`). Blocking and heavy: called on blocking threads only. Errors are the
-//! library's own words.
+//! The real Filecoin proofs (crate `sealing-proofs`). Blocking and heavy: called on blocking
+//! threads only. Errors are the library's own words.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +9,9 @@ use std::{
 };
 
 use sealing_proofs::api::{
-    PartitionProofBytes, PieceInfo as ProofsPieceInfo, PrivateReplicaInfo, PublicReplicaInfo, RegisteredPoStProof, RegisteredSealProof,
-    RegisteredUpdateProof, SectorId, UnpaddedByteIndex, UnpaddedBytesAmount, post,
+    PartitionProofBytes, PieceInfo as ProofsPieceInfo, PrivateReplicaInfo, PublicReplicaInfo,
+    RegisteredPoStProof, RegisteredSealProof, RegisteredUpdateProof, SectorId, UnpaddedByteIndex,
+    UnpaddedBytesAmount, post,
     seal::{self, SealCommitPhase1Output, SealPreCommitPhase1Output, SealPreCommitPhase2Output},
     update,
 };
@@ -23,8 +24,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     piece_reader,
     task::{
-        AddPieces, C1, C2, C2Output, Opaque, Pc1, Pc2, Pc2Output, PieceInfo, Replica, SnapEncode, SnapEncodeOutput, SnapProve, SynthProof,
-        TreeD, Unseal, WindowPost, WindowPostOutput,
+        AddPieces, C1, C2, C2Output, Opaque, Pc1, Pc2, Pc2Output, PieceInfo, Replica, SnapEncode,
+        SnapEncodeOutput, SnapProve, SynthProof, TreeD, Unseal, WindowPost, WindowPostOutput,
     },
 };
 use crate::{
@@ -43,7 +44,11 @@ pub struct Error {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        if error.temporary { Failure::temporary(error.message) } else { Failure::permanent(error.message) }
+        if error.temporary {
+            Failure::temporary(error.message)
+        } else {
+            Failure::permanent(error.message)
+        }
     }
 }
 
@@ -65,7 +70,8 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
     let mut infos = Vec::with_capacity(task.pieces.len());
     for piece in &task.pieces {
         let size = UnpaddedBytesAmount(piece.piece_size);
-        let mut source = piece_reader::open(piece).map_err(|failure| Error { message: failure, temporary: true })?;
+        let mut source = piece_reader::open(piece)
+            .map_err(|failure| Error { message: failure, temporary: true })?;
         let added = replica::add_piece(proof, &mut *source, &mut staged, size, &lengths);
         let info = added.map_err(|error| words(error).near(path))?;
         lengths.push(size);
@@ -76,16 +82,22 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
     Ok(infos)
 }
 
-/// Builds the tree of the unsealed file, which is read as a stream: a sector may be larger than the memory.
+/// Builds the tree of the unsealed file, which is read as a stream: a sector may be larger than the
+/// memory.
 pub fn tree_d(task: TreeD) -> Result<Opaque> {
     let path = &task.staged_file;
     let file = File::open(path).map_err(|error| at(path, error))?;
     let size = file.metadata().map_err(|error| at(path, error))?.len();
-    let sector_size = u64::from(proof_named::<RegisteredSealProof>(&task.registered_proof)?.sector_size());
+    let sector_size =
+        u64::from(proof_named::<RegisteredSealProof>(&task.registered_proof)?.sector_size());
     if size != sector_size {
-        return Err(permanent(format!("{}: {size} bytes, a sector has {sector_size}", path.display())));
+        return Err(permanent(format!(
+            "{}: {size} bytes, a sector has {sector_size}",
+            path.display()
+        )));
     }
-    replica::build_tree_d(path, &task.cache_dir).map_err(|error| words(error).near(&task.cache_dir))?;
+    replica::build_tree_d(path, &task.cache_dir)
+        .map_err(|error| words(error).near(&task.cache_dir))?;
     opaque(&true)
 }
 
@@ -95,12 +107,13 @@ pub fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
     let new = Files { replica: &task.new_replica_path, cache: &task.new_cache_path };
     let (proof, pieces) = (proof_named(&task.registered_proof)?, piece_infos(&task.piece_infos)?);
     let encoded = replica::encode_update(proof, old, new, &task.staged_data_path, &pieces);
-    let [comm_r_new, comm_r_last_new, comm_d_new] = encoded.map_err(|error| words(error).near(new.replica))?;
+    let [comm_r_new, comm_r_last_new, comm_d_new] =
+        encoded.map_err(|error| words(error).near(new.replica))?;
     Ok(SnapEncodeOutput { comm_r_new, comm_r_last_new, comm_d_new })
 }
 
-/// The vanilla proofs of an update, one for each partition; checked. The commitments are those of the old replica, the
-/// new one, and the new data.
+/// The vanilla proofs of an update, one for each partition; checked. The commitments are those of
+/// the old replica, the new one, and the new data.
 pub fn update_vanilla_proofs(
     proof_type: &str,
     (old, new, data): ([u8; 32], [u8; 32], [u8; 32]),
@@ -108,7 +121,12 @@ pub fn update_vanilla_proofs(
     new_files: &ReplicaFiles,
 ) -> Result<Vec<Vec<u8>>> {
     let proof: RegisteredUpdateProof = proof_named(proof_type)?;
-    let proofs = replica::update_vanilla_proofs(proof, [old, new, data], files_of(old_files), files_of(new_files));
+    let proofs = replica::update_vanilla_proofs(
+        proof,
+        [old, new, data],
+        files_of(old_files),
+        files_of(new_files),
+    );
     let proofs = proofs.map_err(|error| words(error).near(&new_files.cache))?;
     if !update::verify_partition_proofs(proof, &proofs, old, new, data).map_err(words)? {
         return Err(permanent("the vanilla proofs of the update do not verify"));
@@ -120,17 +138,34 @@ pub fn update_vanilla_proofs(
 pub fn snap_prove(task: SnapProve) -> Result<Vec<u8>> {
     let proof = proof_named(&task.registered_proof)?;
     let vanilla = task.vannilla_proofs.into_iter().map(PartitionProofBytes).collect();
-    let proven = update::generate_empty_sector_update_proof_with_vanilla(proof, vanilla, task.comm_r_old, task.comm_r_new, task.comm_d_new);
+    let proven = update::generate_empty_sector_update_proof_with_vanilla(
+        proof,
+        vanilla,
+        task.comm_r_old,
+        task.comm_r_new,
+        task.comm_d_new,
+    );
     Ok(proven.map_err(words)?.0)
 }
 
 /// Whether the proof is one of this update; the commitments are as in [`update_vanilla_proofs`].
-pub fn verify_update(proof_type: &str, proof: &[u8], (old, new, data): ([u8; 32], [u8; 32], [u8; 32])) -> Result<bool> {
-    update::verify_empty_sector_update_proof(proof_named(proof_type)?, proof, old, new, data).map_err(words)
+pub fn verify_update(
+    proof_type: &str,
+    proof: &[u8],
+    (old, new, data): ([u8; 32], [u8; 32], [u8; 32]),
+) -> Result<bool> {
+    update::verify_empty_sector_update_proof(proof_named(proof_type)?, proof, old, new, data)
+        .map_err(words)
 }
 
 /// The data of an updated replica, fr32-padded, in a file of the sector's size.
-pub fn decode_update(proof_type: &str, old: &ReplicaFiles, new: &ReplicaFiles, comm_d: [u8; 32], out: &Path) -> Result<()> {
+pub fn decode_update(
+    proof_type: &str,
+    old: &ReplicaFiles,
+    new: &ReplicaFiles,
+    comm_d: [u8; 32],
+    out: &Path,
+) -> Result<()> {
     let size = std::fs::metadata(&old.replica).map_err(|error| at(&old.replica, error))?.len();
     File::create(out).and_then(|file| file.set_len(size)).map_err(|error| at(out, error))?;
     replica::decode_update(proof_named(proof_type)?, files_of(old), &new.replica, comm_d, out)
@@ -152,7 +187,11 @@ pub fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Resu
         source.read_exact(&mut unit).map_err(|error| at(padded, error))?;
         replica::unpad_unit(&unit, &mut target).map_err(|error| at(out, error))?;
     }
-    target.into_inner().map_err(|error| at(out, error.into_error()))?.sync_all().map_err(|error| at(out, error))
+    target
+        .into_inner()
+        .map_err(|error| at(out, error.into_error()))?
+        .sync_all()
+        .map_err(|error| at(out, error))
 }
 
 /// Decodes a range of a replica.
@@ -162,10 +201,13 @@ pub fn unseal(task: Unseal) -> Result<u64> {
     let (offset, size) = (UnpaddedByteIndex(task.offset), UnpaddedBytesAmount(task.num_bytes));
     ensure_parents(&task.registered_proof)?;
     let proof = proof_named(&task.registered_proof)?;
-    let decoded = replica::unseal(proof, files, &task.unsealed_output, &identity, task.comm_d, offset, size);
+    let decoded =
+        replica::unseal(proof, files, &task.unsealed_output, &identity, task.comm_d, offset, size);
     let decoded = decoded.map_err(|error| words(error).near(&task.sealed_file))?.0;
     let out = &task.unsealed_output;
-    let file = File::open(out).and_then(|file| file.sync_all().map(|()| file)).map_err(|error| at(out, error))?;
+    let file = File::open(out)
+        .and_then(|file| file.sync_all().map(|()| file))
+        .map_err(|error| at(out, error))?;
     check_written(out, &file, task.num_bytes)?;
     Ok(decoded)
 }
@@ -173,7 +215,8 @@ pub fn unseal(task: Unseal) -> Result<u64> {
 /// The commitment of a piece's bytes.
 pub fn piece_commitment(proof: &str, file: &Path, size: u64) -> Result<[u8; 32]> {
     let mut source = File::open(file).map_err(|error| at(file, error))?;
-    replica::piece_commitment(proof_named(proof)?, &mut source, UnpaddedBytesAmount(size)).map_err(|error| words(error).near(file))
+    replica::piece_commitment(proof_named(proof)?, &mut source, UnpaddedBytesAmount(size))
+        .map_err(|error| words(error).near(file))
 }
 
 /// Proves that sectors are still there, and checks the proof.
@@ -189,7 +232,15 @@ pub fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
             continue;
         }
         public.push((replica.sector_id, replica.comm_r));
-        private.insert(id, PrivateReplicaInfo::new(proof_type, replica.comm_r, replica.cache_dir, replica.sealed_file));
+        private.insert(
+            id,
+            PrivateReplicaInfo::new(
+                proof_type,
+                replica.comm_r,
+                replica.cache_dir,
+                replica.sealed_file,
+            ),
+        );
     }
     if !faults.is_empty() || private.is_empty() {
         return Ok(WindowPostOutput { proofs: vec![], faults });
@@ -204,11 +255,20 @@ pub fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
 }
 
 /// Whether the proofs are those of these sectors, given by their numbers and commitments.
-pub fn verify_window_post(proof_type: &str, seed: &[u8; 32], miner: u64, sectors: &[(u64, [u8; 32])], proofs: &[Vec<u8>]) -> Result<bool> {
+pub fn verify_window_post(
+    proof_type: &str,
+    seed: &[u8; 32],
+    miner: u64,
+    sectors: &[(u64, [u8; 32])],
+    proofs: &[Vec<u8>],
+) -> Result<bool> {
     let proof_type: RegisteredPoStProof = proof_named(proof_type)?;
-    let public = sectors.iter().map(|(number, comm_r)| (SectorId::from(*number), PublicReplicaInfo::new(proof_type, *comm_r)));
+    let public = sectors.iter().map(|(number, comm_r)| {
+        (SectorId::from(*number), PublicReplicaInfo::new(proof_type, *comm_r))
+    });
     let proofs: Vec<_> = proofs.iter().map(|proof| (proof_type, proof.as_slice())).collect();
-    post::verify_window_post(seed, &proofs, &public.collect(), super::task::prover_id(miner)).map_err(words)
+    post::verify_window_post(seed, &proofs, &public.collect(), super::task::prover_id(miner))
+        .map_err(words)
 }
 
 /// The data's commitment that follows from the pieces.
@@ -231,14 +291,20 @@ pub fn pc1(task: Pc1) -> Result<Opaque> {
 pub fn pc2(task: Pc2) -> Result<Pc2Output> {
     let phase1: SealPreCommitPhase1Output = transparent(&task.pc1out)?;
     let files = Files { replica: &task.sealed_file, cache: &task.cache_dir };
-    let output = replica::pre_commit_phase2(phase1, files).map_err(|error| words(error).near(&task.sealed_file))?;
-    Ok(Pc2Output { registered_proof: name_of(output.registered_proof)?, comm_r: output.comm_r, comm_d: output.comm_d })
+    let output = replica::pre_commit_phase2(phase1, files)
+        .map_err(|error| words(error).near(&task.sealed_file))?;
+    Ok(Pc2Output {
+        registered_proof: name_of(output.registered_proof)?,
+        comm_r: output.comm_r,
+        comm_d: output.comm_d,
+    })
 }
 
 /// Makes the synthetic proofs.
 pub fn synth_proof(task: SynthProof) -> Result<bool> {
     let (files, identity, pre_commit, pieces) = proofs_view(&task.replica)?;
-    replica::synthetic_proofs(files, &identity, pre_commit, &pieces).map_err(|error| words(error).near(files.cache))?;
+    replica::synthetic_proofs(files, &identity, pre_commit, &pieces)
+        .map_err(|error| words(error).near(files.cache))?;
     Ok(true)
 }
 
@@ -252,7 +318,8 @@ pub fn c1(task: C1) -> Result<Opaque> {
 /// Makes the proof.
 pub fn c2(task: C2) -> Result<C2Output> {
     let phase1: SealCommitPhase1Output = transparent(&task.c1out)?;
-    let output = seal::seal_commit_phase2(phase1, task.prover_id, SectorId::from(task.sector_id)).map_err(words)?;
+    let output = seal::seal_commit_phase2(phase1, task.prover_id, SectorId::from(task.sector_id))
+        .map_err(words)?;
     Ok(C2Output { proof: output.proof })
 }
 
@@ -261,8 +328,17 @@ pub fn verify(replica: &Replica, seed: [u8; 32], proof: &[u8]) -> Result<bool> {
     let pre_commit = &replica.pre_commit;
     let sector = SectorId::from(replica.sector_id);
     let registered = proof_named(&pre_commit.registered_proof)?;
-    seal::verify_seal(registered, pre_commit.comm_r, pre_commit.comm_d, replica.prover_id, sector, replica.ticket, seed, proof)
-        .map_err(words)
+    seal::verify_seal(
+        registered,
+        pre_commit.comm_r,
+        pre_commit.comm_d,
+        replica.prover_id,
+        sector,
+        replica.ticket,
+        seed,
+        proof,
+    )
+    .map_err(words)
 }
 
 type ProofsView<'a> = (Files<'a>, Identity, SealPreCommitPhase2Output, Vec<ProofsPieceInfo>);
@@ -270,23 +346,36 @@ type ProofsView<'a> = (Files<'a>, Identity, SealPreCommitPhase2Output, Vec<Proof
 fn proofs_view(replica: &Replica) -> Result<ProofsView<'_>> {
     let pre_commit = &replica.pre_commit;
     let registered_proof = proof_named(&pre_commit.registered_proof)?;
-    let output = SealPreCommitPhase2Output { registered_proof, comm_r: pre_commit.comm_r, comm_d: pre_commit.comm_d };
+    let output = SealPreCommitPhase2Output {
+        registered_proof,
+        comm_r: pre_commit.comm_r,
+        comm_d: pre_commit.comm_d,
+    };
     let files = Files { replica: &replica.replica_path, cache: &replica.cache_path };
-    let identity = Identity { prover: replica.prover_id, sector: replica.sector_id, ticket: replica.ticket };
+    let identity =
+        Identity { prover: replica.prover_id, sector: replica.sector_id, ticket: replica.ticket };
     Ok((files, identity, output, piece_infos(&replica.piece_infos)?))
 }
 
 // Where layers are made, the library reads the parents cache as it is.
 fn ensure_parents(proof: &str) -> Result<()> {
-    parents::ensure(proof_named(proof)?, &parents::directory(), require_space).map(drop).map_err(words)
+    parents::ensure(proof_named(proof)?, &parents::directory(), require_space)
+        .map(drop)
+        .map_err(words)
 }
 
 fn piece_infos(pieces: &[PieceInfo]) -> Result<Vec<ProofsPieceInfo>> {
-    pieces.iter().map(|piece| ProofsPieceInfo::new(piece.commitment, UnpaddedBytesAmount(piece.size)).map_err(words)).collect()
+    pieces
+        .iter()
+        .map(|piece| {
+            ProofsPieceInfo::new(piece.commitment, UnpaddedBytesAmount(piece.size)).map_err(words)
+        })
+        .collect()
 }
 
 fn proof_named<T: DeserializeOwned>(name: &str) -> Result<T> {
-    serde_json::from_value(serde_json::Value::from(name)).map_err(|error| permanent(format!("proof type {name}: {error}")))
+    serde_json::from_value(serde_json::Value::from(name))
+        .map_err(|error| permanent(format!("proof type {name}: {error}")))
 }
 
 fn name_of(proof: RegisteredSealProof) -> Result<String> {
@@ -311,7 +400,10 @@ fn check_written(path: &Path, file: &File, expected: u64) -> Result<()> {
     if written == expected {
         return Ok(());
     }
-    let message = format!("{}: {written} bytes were written of {expected}: is the disk full?", path.display());
+    let message = format!(
+        "{}: {written} bytes were written of {expected}: is the disk full?",
+        path.display()
+    );
     Err(Error { message, temporary: true })
 }
 
@@ -323,7 +415,11 @@ impl Error {
     // The library seldom says which file it was about.
     fn near(self, path: &Path) -> Error {
         let shown = path.display().to_string();
-        if self.message.contains(&shown) { self } else { Error { message: format!("{shown}: {}", self.message), ..self } }
+        if self.message.contains(&shown) {
+            self
+        } else {
+            Error { message: format!("{shown}: {}", self.message), ..self }
+        }
     }
 }
 
@@ -336,7 +432,8 @@ fn words(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    // The library may have found a file missing that it could not make for want of open files, and say only that.
+    // The library may have found a file missing that it could not make for want of open files, and
+    // say only that.
     let temporary = may_pass(&text) || open_files::are_short();
     Error { message: text, temporary }
 }

@@ -1,5 +1,6 @@
 //! A control group with a set of CPUs for a child process, in the kernel's version 2 or version 1
-//! (`Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/cpusets.rst`). Plain files: a group is a directory.
+//! (`Documentation/admin-guide/cgroup-v2.rst` and `cgroup-v1/cpusets.rst`). Plain files: a group is
+//! a directory.
 //!
 //! ```text
 //!  <hierarchy>/damocles/<pid of this worker>/<name of the child>
@@ -35,7 +36,8 @@ enum Hierarchy {
 impl Cgroup {
     /// Makes a group that may use these CPUs. Says why it cannot.
     pub fn create(name: &str, cpus: &str) -> Result<Cgroup, String> {
-        let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| format!("/proc/self/mounts: {error}"))?;
+        let mounts = fs::read_to_string("/proc/self/mounts")
+            .map_err(|error| format!("/proc/self/mounts: {error}"))?;
         let hierarchy = find(&mounts).ok_or("this host has no control groups with cpuset")?;
         let mounted = match &hierarchy {
             Hierarchy::Version1(path) | Hierarchy::Version2(path) => path.join(TOP),
@@ -44,7 +46,12 @@ impl Cgroup {
         Self::create_in(&hierarchy, &process::id().to_string(), name, cpus)
     }
 
-    fn create_in(hierarchy: &Hierarchy, worker: &str, name: &str, cpus: &str) -> Result<Cgroup, String> {
+    fn create_in(
+        hierarchy: &Hierarchy,
+        worker: &str,
+        name: &str,
+        cpus: &str,
+    ) -> Result<Cgroup, String> {
         let mut path = match hierarchy {
             Hierarchy::Version1(mounted) | Hierarchy::Version2(mounted) => mounted.clone(),
         };
@@ -101,9 +108,14 @@ fn find(mounts: &str) -> Option<Hierarchy> {
             (found == kind && wanted(path, options)).then(|| PathBuf::from(path))
         })
     };
-    let has_cpuset = |path: &str, _: &str| fs::read_to_string(Path::new(path).join(CONTROLLERS)).is_ok_and(|text| lists_cpuset(&text));
+    let has_cpuset = |path: &str, _: &str| {
+        fs::read_to_string(Path::new(path).join(CONTROLLERS)).is_ok_and(|text| lists_cpuset(&text))
+    };
     let second = mounted("cgroup2", &has_cpuset).map(Hierarchy::Version2);
-    second.or_else(|| mounted("cgroup", &|_, options| options.split(',').any(|option| option == "cpuset")).map(Hierarchy::Version1))
+    second.or_else(|| {
+        mounted("cgroup", &|_, options| options.split(',').any(|option| option == "cpuset"))
+            .map(Hierarchy::Version1)
+    })
 }
 
 fn lists_cpuset(controllers: &str) -> bool {
@@ -112,7 +124,11 @@ fn lists_cpuset(controllers: &str) -> bool {
 
 fn hand_down(path: &Path) -> Result<(), String> {
     let file = path.join(HANDED_DOWN);
-    if fs::read_to_string(&file).is_ok_and(|text| lists_cpuset(&text)) { Ok(()) } else { write(&file, "+cpuset") }
+    if fs::read_to_string(&file).is_ok_and(|text| lists_cpuset(&text)) {
+        Ok(())
+    } else {
+        write(&file, "+cpuset")
+    }
 }
 
 fn make(path: &Path) -> Result<(), String> {
@@ -138,7 +154,8 @@ fn at(path: &Path, error: &io::Error) -> String {
 
 // Groups of workers that were killed. One that still has processes cannot be removed, and stays.
 fn remove_leftovers(top: &Path) {
-    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries =
+        |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     for worker in entries(top).filter(|path| path.is_dir()) {
         let runs = worker.file_name().is_some_and(|pid| Path::new("/proc").join(pid).exists());
         if runs {
@@ -165,7 +182,9 @@ mod tests {
         let mounted = directory.path();
         fs::write(mounted.join(CPUS), "0-7\n").unwrap();
         fs::write(mounted.join(MEMORY_NODES), "0\n").unwrap();
-        let cgroup = Cgroup::create_in(&Hierarchy::Version1(mounted.to_owned()), "4711", "pc1-0", "0-3").unwrap();
+        let cgroup =
+            Cgroup::create_in(&Hierarchy::Version1(mounted.to_owned()), "4711", "pc1-0", "0-3")
+                .unwrap();
         cgroup.add(42).unwrap();
         let path = mounted.join("damocles/4711/pc1-0");
         assert_eq!(cgroup.path(), path);
@@ -180,7 +199,9 @@ mod tests {
     fn version_2_hands_the_controller_down() {
         let directory = tempfile::tempdir().unwrap();
         let mounted = directory.path();
-        let cgroup = Cgroup::create_in(&Hierarchy::Version2(mounted.to_owned()), "4711", "pc1-0", "0-3").unwrap();
+        let cgroup =
+            Cgroup::create_in(&Hierarchy::Version2(mounted.to_owned()), "4711", "pc1-0", "0-3")
+                .unwrap();
         assert_eq!(read(&cgroup.path().join(CPUS)), "0-3");
         for group in ["", "damocles", "damocles/4711"] {
             assert_eq!(read(&mounted.join(group).join(HANDED_DOWN)), "+cpuset");
@@ -191,7 +212,11 @@ mod tests {
     fn a_hierarchy_that_cannot_be_written_to_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let missing = Hierarchy::Version1(directory.path().join("missing"));
-        assert!(Cgroup::create_in(&missing, "1", "pc1-0", "0").unwrap_err().contains("missing/damocles"));
+        assert!(
+            Cgroup::create_in(&missing, "1", "pc1-0", "0")
+                .unwrap_err()
+                .contains("missing/damocles")
+        );
     }
 
     #[test]

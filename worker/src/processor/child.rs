@@ -1,11 +1,11 @@
-//! Starting a program as the leader of a process group, and ending that group: nobody is told that it has ended, and
-//! nobody gets its work, before nothing of it lives.
+//! Starting a program as the leader of a process group, and ending that group: nobody is told that
+//! it has ended, and nobody gets its work, before nothing of it lives.
 //!
 //! ```text
 //!  runs --its input ends: a second to follow--> TERM to all of it: two seconds --> KILL, until nothing lives --> reaped
 //! ```
-//! The leader is reaped last: until then nobody else can have its number, which is the group's. What has left the group
-//! (`setsid`) has still the mark in its environment, see [`super::groups`].
+//! The leader is reaped last: until then nobody else can have its number, which is the group's.
+//! What has left the group (`setsid`) has still the mark in its environment, see [`super::groups`].
 //!
 //! Decision 032 in `docs/decisions`.
 
@@ -55,7 +55,8 @@ pub struct Program {
     groups: Arc<Groups>,
 }
 
-/// A program that was started, with all that it has started. What is left of it is killed when this is dropped.
+/// A program that was started, with all that it has started. What is left of it is killed when this
+/// is dropped.
 pub struct Group {
     child: Child,
     leader: Pid,
@@ -88,22 +89,35 @@ impl Ended {
     /// The leader's end in words.
     pub fn words(&self) -> String {
         match &self.status {
-            Ok(status) => status.signal().map_or_else(|| status.to_string(), |number| format!("signal {number}")),
+            Ok(status) => status
+                .signal()
+                .map_or_else(|| status.to_string(), |number| format!("signal {number}")),
             Err(error) => error.to_string(),
         }
     }
 }
 
 impl Program {
-    /// The program of a `[[processors.…]]`; `own` is the worker's own one, with its arguments, for settings that name
-    /// none. `name` is unique in this worker.
-    pub fn new(settings: &Settings, name: &str, own: (String, Vec<String>), groups: &Arc<Groups>) -> Self {
+    /// The program of a `[[processors.…]]`; `own` is the worker's own one, with its arguments, for
+    /// settings that name none. `name` is unique in this worker.
+    pub fn new(
+        settings: &Settings,
+        name: &str,
+        own: (String, Vec<String>),
+        groups: &Arc<Groups>,
+    ) -> Self {
         let (bin, args) = match &settings.bin {
             Some(bin) => (bin.display().to_string(), vec![]),
             None => own,
         };
         let args = settings.args.clone().unwrap_or(args);
-        Program { bin, args, settings: settings.clone(), placement: Placement::prepare(settings, name), groups: groups.clone() }
+        Program {
+            bin,
+            args,
+            settings: settings.clone(),
+            placement: Placement::prepare(settings, name),
+            groups: groups.clone(),
+        }
     }
 
     /// Its path, for messages.
@@ -125,12 +139,19 @@ impl Program {
         }
         let mark = self.groups.mark();
         command.args(words).envs(&self.placement.envs).envs(&self.settings.envs).env(MARK, &mark);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // Ctrl-C is for the worker, which ends its children in its own time; and what a child starts ends with it.
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // Ctrl-C is for the worker, which ends its children in its own time; and what a child
+        // starts ends with it.
         command.process_group(0);
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-        let leader = pid.and_then(Pid::from_raw).ok_or_else(|| io::Error::other("the system gave it no number"))?;
+        let leader = pid
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| io::Error::other("the system gave it no number"))?;
         let pid = leader.as_raw_nonzero().get();
         let started = Process::find(pid).map(|process| process.started).unwrap_or_default();
         let started = Started { leader: pid, started, program: self.bin.clone() };
@@ -163,7 +184,8 @@ impl Group {
     pub fn leader_ended(&self) -> impl Future<Output = ()> + use<> {
         let leader = self.leader;
         async move {
-            // Listening begins before the first look, so that no end is missed; without it there is a look now and then.
+            // Listening begins before the first look, so that no end is missed; without it there is
+            // a look now and then.
             let mut children = signal(SignalKind::child()).ok();
             while !has_ended(leader) {
                 let told = match &mut children {
@@ -185,8 +207,18 @@ impl Group {
         let by_itself = has_ended(self.leader);
         if ending == Ending::Killed || timeout(AFTER_TERM, self.gone(Signal::TERM)).await.is_err() {
             while timeout(SAY_AGAIN, self.gone(Signal::KILL)).await.is_err() {
-                let left: Vec<_> = self.left().await.iter().map(|process| format!("{} (pid {})", process.name, process.pid)).collect();
-                warn!(pid = self.pid(), bin = self.started.program, ?left, "was killed and does not end: its work waits for that");
+                let left: Vec<_> = self
+                    .left()
+                    .await
+                    .iter()
+                    .map(|process| format!("{} (pid {})", process.name, process.pid))
+                    .collect();
+                warn!(
+                    pid = self.pid(),
+                    bin = self.started.program,
+                    ?left,
+                    "was killed and does not end: its work waits for that"
+                );
             }
         }
         let status = self.child.wait().await;
@@ -217,9 +249,13 @@ impl Group {
     async fn left(&self) -> Vec<Process> {
         let (group, since, mark) = (self.started.leader, self.started.started, self.mark.clone());
         let belongs = move |process: &Process| {
-            process.group == group || process.started >= since && process.variable(MARK).is_some_and(|found| found == mark)
+            process.group == group
+                || process.started >= since
+                    && process.variable(MARK).is_some_and(|found| found == mark)
         };
-        let look = tokio::task::spawn_blocking(move || Process::all().into_iter().filter(belongs).collect());
+        let look = tokio::task::spawn_blocking(move || {
+            Process::all().into_iter().filter(belongs).collect()
+        });
         // It does not come back only when the runtime ends.
         look.await.unwrap_or_default()
     }
@@ -264,10 +300,14 @@ mod tests {
     use crate::processor::settings::ProcessorsConfig;
 
     fn program(script: &str, wrappers: &[&str]) -> Program {
-        let section = toml::from_str(&format!("[[c2]]\nbin = 'sh'\nargs = ['-c', {}]", serde_json::Value::from(script)));
+        let section = toml::from_str(&format!(
+            "[[c2]]\nbin = 'sh'\nargs = ['-c', {}]",
+            serde_json::Value::from(script)
+        ));
         let mut config = ProcessorsConfig::check(section.unwrap()).unwrap();
         let settings = config.stages.remove("c2").unwrap().remove(0);
-        let mut program = Program::new(&settings, "c2-0", Default::default(), &Groups::new(&Tasks::new().0, &[]));
+        let mut program =
+            Program::new(&settings, "c2-0", Default::default(), &Groups::new(&Tasks::new().0, &[]));
         program.placement.wrappers = wrappers.iter().map(|word| (*word).to_owned()).collect();
         program
     }
@@ -290,14 +330,16 @@ mod tests {
 
     type Lines = FramedRead<ChildStdout, BoundedLines>;
 
-    // What a shell says about a helper in the background, which goes on when it is asked to end and holds all pipes.
+    // What a shell says about a helper in the background, which goes on when it is asked to end and
+    // holds all pipes.
     const STUBBORN: &str = "sh -c \"trap '' TERM; while :; do sleep 0.1; done\" & echo $!;";
 
     #[tokio::test]
     async fn what_sets_something_up_becomes_the_program() {
         let mut group = program("echo $A $$", &["env", "A=1"]).start().unwrap();
         let (_stdin, stdout, _stderr) = group.take_pipes().unwrap();
-        let line = FramedRead::new(stdout, BoundedLines::of(100)).next().await.unwrap().unwrap().unwrap();
+        let line =
+            FramedRead::new(stdout, BoundedLines::of(100)).next().await.unwrap().unwrap().unwrap();
         assert_eq!(line, format!("1 {}", group.pid()));
         assert_eq!(group.end(Ending::ByItself).await.words(), "exit status: 0");
     }
@@ -312,7 +354,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_ends_when_asked_to_is_not_killed() {
-        let (group, _stdin, _lines, _) = started("trap 'exit 7' TERM; echo; while :; do sleep 0.1; done").await;
+        let (group, _stdin, _lines, _) =
+            started("trap 'exit 7' TERM; echo; while :; do sleep 0.1; done").await;
         let ended = group.end(Ending::Asked).await;
         assert_eq!((ended.by_itself, ended.status.unwrap().code()), (false, Some(7)));
     }
@@ -320,9 +363,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_of_a_group_lives_once_it_has_ended_whatever_it_has_started() {
         for ending in [Ending::ByItself, Ending::Asked, Ending::Killed] {
-            // One that stays, one that leaves the group, and the leader itself, which ends at once when it is asked to.
+            // One that stays, one that leaves the group, and the leader itself, which ends at once
+            // when it is asked to.
             let left = "setsid sh -c \"trap '' TERM; echo \\$\\$; echo; while :; do sleep 0.1; done\" & wait";
-            let (group, stdin, _lines, processes) = started(&format!("echo $$; {STUBBORN} {left}")).await;
+            let (group, stdin, _lines, processes) =
+                started(&format!("echo $$; {STUBBORN} {left}")).await;
             let [leader, helper, escaped] = processes.as_slice() else { panic!("{processes:?}") };
             assert_eq!((helper.group, leader.group), (leader.pid, leader.pid));
             assert_ne!(escaped.group, leader.pid);
@@ -336,7 +381,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_leader_is_seen_whoever_holds_its_pipes_and_its_number_stays_its_own() {
-        let (group, _stdin, mut lines, processes) = started(&format!("{STUBBORN} echo; kill -9 $$")).await;
+        let (group, _stdin, mut lines, processes) =
+            started(&format!("{STUBBORN} echo; kill -9 $$")).await;
         group.leader_ended().await;
         // Nobody has reaped it, and the helper holds the pipe.
         assert_eq!(Process::find(group.started.leader).map(|leader| leader.lives()), Some(false));
@@ -349,7 +395,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_group_that_is_dropped_is_killed() {
-        let (group, _stdin, mut lines, processes) = started(&format!("echo $$; {STUBBORN} echo; wait")).await;
+        let (group, _stdin, mut lines, processes) =
+            started(&format!("echo $$; {STUBBORN} echo; wait")).await;
         drop(group);
         // All have closed their outputs.
         assert!(lines.next().await.is_none());

@@ -1,4 +1,5 @@
-//! Programs that a worker keeps running beside it: `[[processors.sealing_daemons]]`. They speak no protocol.
+//! Programs that a worker keeps running beside it: `[[processors.sealing_daemons]]`. They speak no
+//! protocol.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -22,12 +23,32 @@ const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
 
 /// Starts them. They end when `stop` says so; until then each holds its receiver.
-pub fn start(tasks: &Tasks, daemons: &[Settings], groups: &Arc<Groups>, stop: &watch::Receiver<bool>) {
+pub fn start(
+    tasks: &Tasks,
+    daemons: &[Settings],
+    groups: &Arc<Groups>,
+    stop: &watch::Receiver<bool>,
+) {
     for (number, settings) in daemons.iter().enumerate() {
-        let program = Program::new(settings, &format!("sealing_daemons-{number}"), Default::default(), groups);
-        let name = Path::new(program.bin()).file_name().map_or_else(|| program.bin().to_owned(), |name| name.to_string_lossy().into());
-        let daemon = Daemon { name, program, stable_wait: settings.stable_wait, auto_restart: settings.auto_restart };
-        tasks.spawn(format!("keeps daemon {} running", daemon.name), daemon.keep_running(stop.clone()));
+        let program = Program::new(
+            settings,
+            &format!("sealing_daemons-{number}"),
+            Default::default(),
+            groups,
+        );
+        let name = Path::new(program.bin())
+            .file_name()
+            .map_or_else(|| program.bin().to_owned(), |name| name.to_string_lossy().into());
+        let daemon = Daemon {
+            name,
+            program,
+            stable_wait: settings.stable_wait,
+            auto_restart: settings.auto_restart,
+        };
+        tasks.spawn(
+            format!("keeps daemon {} running", daemon.name),
+            daemon.keep_running(stop.clone()),
+        );
     }
 }
 
@@ -67,7 +88,8 @@ impl Daemon {
         }
     }
 
-    // Runs it to its end, or until the worker stops. Returns false if the machine had nothing to run it with.
+    // Runs it to its end, or until the worker stops. Returns false if the machine had nothing to
+    // run it with.
     async fn run(&self, stop: &mut watch::Receiver<bool>) -> bool {
         let started = self.program.start().and_then(|mut group| Ok((group.take_pipes()?, group)));
         let ((input, output, errors), group) = match started {

@@ -1,11 +1,12 @@
-//! Who gets which processor: a queue in order of arrival, the least loaded processor that can take a task, and the
-//! locks that it needs for it. No clock, no process, no waiting: [`super::pool`] has those.
+//! Who gets which processor: a queue in order of arrival, the least loaded processor that can take
+//! a task, and the locks that it needs for it. No clock, no process, no waiting: [`super::pool`]
+//! has those.
 //!
 //! ```text
 //!  arrive -> waits (for a processor, a slot, a lock) -> granted -> leave
 //! ```
-//! Nobody overtakes anybody who waits for the same processor or the same lock, so nobody starves; all locks of a task
-//! are taken at once, so nobody waits with a lock in hand.
+//! Nobody overtakes anybody who waits for the same processor or the same lock, so nobody starves;
+//! all locks of a task are taken at once, so nobody waits with a lock in hand.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -63,9 +64,21 @@ struct Waiting {
 
 impl<L> Place<L> {
     /// A processor that was not started yet.
-    pub fn new(stage: &str, concurrent: Option<usize>, weight: usize, locks: BTreeMap<String, usize>) -> Self {
+    pub fn new(
+        stage: &str,
+        concurrent: Option<usize>,
+        weight: usize,
+        locks: BTreeMap<String, usize>,
+    ) -> Self {
         let share = concurrent.unwrap_or(1).saturating_mul(weight).max(1);
-        Place { stage: stage.to_owned(), concurrent, share, locks, running: 0, condition: Condition::Away }
+        Place {
+            stage: stage.to_owned(),
+            concurrent,
+            share,
+            locks,
+            running: 0,
+            condition: Condition::Away,
+        }
     }
 
     fn has_slot(&self) -> bool {
@@ -96,7 +109,9 @@ impl<L: Clone> Desk<L> {
     /// A request has ended, or waits no longer.
     pub fn leave(&mut self, request: u64) {
         self.queue.retain(|waiting| waiting.request != request);
-        if let Some(place) = self.granted.remove(&request).and_then(|index| self.places.get_mut(index)) {
+        if let Some(place) =
+            self.granted.remove(&request).and_then(|index| self.places.get_mut(index))
+        {
             place.running -= 1;
             for (lock, count) in &place.locks {
                 *self.free_locks.entry(lock.clone()).or_default() += count;
@@ -155,7 +170,8 @@ impl<L: Clone> Desk<L> {
         if of_stage().all(|(_, place)| matches!(place.condition, Condition::Gone)) {
             return Err(Standing::Hopeless);
         }
-        let ready = || of_stage().filter(|(_, place)| matches!(place.condition, Condition::Ready(_)));
+        let ready =
+            || of_stage().filter(|(_, place)| matches!(place.condition, Condition::Ready(_)));
         if ready().next().is_none() {
             return Err(Standing::Waits(format!("{stage} processor")));
         }
@@ -163,19 +179,32 @@ impl<L: Clone> Desk<L> {
         if with_slot.is_empty() {
             return Err(Standing::Waits(format!("{stage} slot")));
         }
-        let lockable = with_slot.iter().filter(|(_, place)| self.missing_lock(place, promised).is_none());
+        let lockable =
+            with_slot.iter().filter(|(_, place)| self.missing_lock(place, promised).is_none());
         // Loads as fractions: a/b < c/d as a*d < c*b.
-        if let Some((index, _)) = lockable.min_by(|(_, a), (_, b)| (a.running * b.share).cmp(&(b.running * a.share))) {
+        if let Some((index, _)) =
+            lockable.min_by(|(_, a), (_, b)| (a.running * b.share).cmp(&(b.running * a.share)))
+        {
             return Ok(*index);
         }
-        let missing = with_slot.iter().find_map(|(_, place)| self.missing_lock(place, promised)).unwrap_or_default();
+        let missing = with_slot
+            .iter()
+            .find_map(|(_, place)| self.missing_lock(place, promised))
+            .unwrap_or_default();
         promised.extend(with_slot.iter().flat_map(|(_, place)| place.locks.keys().cloned()));
         Err(Standing::Waits(format!("lock {missing}")))
     }
 
-    fn missing_lock<'a>(&self, place: &'a Place<L>, promised: &BTreeSet<String>) -> Option<&'a str> {
+    fn missing_lock<'a>(
+        &self,
+        place: &'a Place<L>,
+        promised: &BTreeSet<String>,
+    ) -> Option<&'a str> {
         let free = |lock: &str| self.free_locks.get(lock).copied().unwrap_or_default();
-        let missing = place.locks.iter().find(|(lock, count)| promised.contains(*lock) || free(lock) < **count);
+        let missing = place
+            .locks
+            .iter()
+            .find(|(lock, count)| promised.contains(*lock) || free(lock) < **count);
         missing.map(|(lock, _)| lock.as_str())
     }
 }
@@ -212,7 +241,10 @@ mod tests {
 
     #[test]
     fn tasks_go_to_the_least_loaded_in_relation_to_what_it_takes() {
-        let mut desk = ready(vec![place("c2", Some(1), &[]), place("c2", Some(3), &[]), place("pc2", None, &[])], &[]);
+        let mut desk = ready(
+            vec![place("c2", Some(1), &[]), place("c2", Some(3), &[]), place("pc2", None, &[])],
+            &[],
+        );
         let requests: Vec<_> = (0..5).map(|_| desk.arrive("c2")).collect();
         let lines: Vec<_> = requests.iter().filter_map(|request| desk.line(*request)).collect();
         assert_eq!(lines, ['a', 'b', 'b', 'b']);
@@ -224,15 +256,23 @@ mod tests {
 
     #[test]
     fn a_heavier_processor_gets_more() {
-        let mut desk = ready(vec![Place::new("pc1", None, 1, locks(&[])), Place::new("pc1", None, 2, locks(&[]))], &[]);
-        let lines: String =
-            (0..6).map(|_| desk.arrive("pc1")).collect::<Vec<_>>().iter().filter_map(|request| desk.line(*request)).collect();
+        let mut desk = ready(
+            vec![Place::new("pc1", None, 1, locks(&[])), Place::new("pc1", None, 2, locks(&[]))],
+            &[],
+        );
+        let lines: String = (0..6)
+            .map(|_| desk.arrive("pc1"))
+            .collect::<Vec<_>>()
+            .iter()
+            .filter_map(|request| desk.line(*request))
+            .collect();
         assert_eq!(lines.matches('b').count(), 4, "{lines}");
     }
 
     #[test]
     fn a_request_waits_for_a_processor_and_takes_the_first_that_comes() {
-        let mut desk = Desk::new(vec![place("c2", Some(1), &[]), place("c2", Some(1), &[])], locks(&[]));
+        let mut desk =
+            Desk::new(vec![place("c2", Some(1), &[]), place("c2", Some(1), &[])], locks(&[]));
         let [first, second] = [desk.arrive("c2"), desk.arrive("c2")];
         assert_eq!(waits(&desk, first), "c2 processor");
         desk.set(1, Condition::Ready('b'));
@@ -248,7 +288,10 @@ mod tests {
 
     #[test]
     fn nobody_overtakes_on_a_lock() {
-        let mut desk = ready(vec![place("pc2", None, &[("gpu", 2)]), place("c2", None, &[("gpu", 1)])], &[("gpu", 2)]);
+        let mut desk = ready(
+            vec![place("pc2", None, &[("gpu", 2)]), place("c2", None, &[("gpu", 1)])],
+            &[("gpu", 2)],
+        );
         let small = desk.arrive("c2");
         let large = desk.arrive("pc2");
         let late = desk.arrive("c2");
@@ -263,7 +306,10 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_processor_holds_no_lock_up() {
-        let mut desk = ready(vec![place("pc2", Some(1), &[("gpu", 1)]), place("c2", None, &[("gpu", 1)])], &[("gpu", 1)]);
+        let mut desk = ready(
+            vec![place("pc2", Some(1), &[("gpu", 1)]), place("c2", None, &[("gpu", 1)])],
+            &[("gpu", 1)],
+        );
         desk.set(0, Condition::Away);
         let [absent, present] = [desk.arrive("pc2"), desk.arrive("c2")];
         assert_eq!((waits(&desk, absent), desk.line(present)), ("pc2 processor".into(), Some('b')));
@@ -271,7 +317,8 @@ mod tests {
 
     #[test]
     fn a_free_lock_beats_a_low_load() {
-        let places = vec![place("c2", Some(9), &[("gpu1", 1)]), place("c2", Some(1), &[("gpu2", 1)])];
+        let places =
+            vec![place("c2", Some(9), &[("gpu1", 1)]), place("c2", Some(1), &[("gpu2", 1)])];
         let mut desk = ready(places, &[("gpu1", 1), ("gpu2", 1)]);
         let requests = [desk.arrive("c2"), desk.arrive("c2"), desk.arrive("c2")];
         assert_eq!((desk.line(requests[0]), desk.line(requests[1])), (Some('a'), Some('b')));
@@ -296,7 +343,8 @@ mod tests {
     const STAGES: [&str; 3] = ["pc1", "pc2", "c2"];
 
     proptest! {
-        // Whatever happens: no slot or lock is given twice, none is lost, and everybody's turn comes.
+        // Whatever happens: no slot or lock is given twice, none is lost, and everybody's turn
+        // comes.
         #[test]
         fn nothing_leaks_and_everybody_gets_a_turn(acts in prop::collection::vec(act(), 0..60)) {
             let places = vec![

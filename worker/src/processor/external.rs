@@ -1,5 +1,5 @@
-//! One external processor: a child process that speaks the line protocol. One task owns it, starts it with the worker,
-//! and starts it again when it has died.
+//! One external processor: a child process that speaks the line protocol. One task owns it, starts
+//! it with the worker, and starts it again when it has died.
 //!
 //! ```text
 //!  start -> wait for the ready line -> serve -> it dies or breaks the protocol: what it has in hand fails
@@ -7,12 +7,13 @@
 //!    +---------------- wait a little <--------------+        told to stop: its input ends, then TERM, then KILL
 //!    +---------------- at once <---------------------------- an operator stops what it does: TERM, then KILL
 //! ```
-//! It has died when its process has ended, whoever holds its pipes. What it has in hand fails, and the next one starts,
-//! only when nothing of its process group lives any more.
+//! It has died when its process has ended, whoever holds its pipes. What it has in hand fails, and
+//! the next one starts, only when nothing of its process group lives any more.
 //!
-//! A line that is no answer is the answer to something that it has in hand, but nobody knows to what. So it gets nothing
-//! more, answers what it can, and when nothing else is left the request is failed and the process started anew: a
-//! retry must not run beside what may still write the same files.
+//! A line that is no answer is the answer to something that it has in hand, but nobody knows to
+//! what. So it gets nothing more, answers what it can, and when nothing else is left the request is
+//! failed and the process started anew: a retry must not run beside what may still write the same
+//! files.
 //!
 //! Decisions 005, 032 in `docs/decisions`.
 
@@ -47,7 +48,8 @@ use crate::{
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
-/// How long what a process printed before its end is read; the pipe's end comes sooner unless somebody else holds it.
+/// How long what a process printed before its end is read; the pipe's end comes sooner unless
+/// somebody else holds it.
 const LAST_LINES: Duration = Duration::from_millis(300);
 
 /// The task that owns the child.
@@ -110,17 +112,30 @@ impl Owner {
                         delay = FIRST_RESTART_DELAY;
                         continue;
                     }
-                    End::Died { was_of_use } if was_of_use || began.elapsed() > LAST_RESTART_DELAY => delay = FIRST_RESTART_DELAY,
+                    End::Died { was_of_use }
+                        if was_of_use || began.elapsed() > LAST_RESTART_DELAY =>
+                    {
+                        delay = FIRST_RESTART_DELAY
+                    }
                     End::Died { .. } => {}
                 },
                 Err(_) if *stop.borrow() => return,
                 Err(error) => {
-                    warn!(stage = self.stage, bin = self.program.bin(), error, "processor does not start");
+                    warn!(
+                        stage = self.stage,
+                        bin = self.program.bin(),
+                        error,
+                        "processor does not start"
+                    );
                     did_not_run = lacks_resources(&error);
                 }
             }
             if !self.auto_restart && !did_not_run {
-                warn!(stage = self.stage, bin = self.program.bin(), "processor is not restarted (auto_restart = false)");
+                warn!(
+                    stage = self.stage,
+                    bin = self.program.bin(),
+                    "processor is not restarted (auto_restart = false)"
+                );
                 self.place.set(Condition::Gone);
                 return stopped(&mut stop).await;
             }
@@ -163,8 +178,12 @@ impl Owner {
         while let Some(Ok(line)) = lines.next().await {
             match line {
                 Ok(line) if line.trim() == expected => return true,
-                Ok(line) => info!(stage = self.stage, pid, "before it was ready: {}", cut_text(&line, 200)),
-                Err(error) => info!(stage = self.stage, pid, %error, "before it was ready: a line that is not shown"),
+                Ok(line) => {
+                    info!(stage = self.stage, pid, "before it was ready: {}", cut_text(&line, 200))
+                }
+                Err(error) => {
+                    info!(stage = self.stage, pid, %error, "before it was ready: a line that is not shown")
+                }
             }
         }
         false
@@ -185,8 +204,8 @@ impl Owner {
         self.place.set(Condition::Ready(Incarnation { pid, asks, stops }));
         let (why, ending) = loop {
             tokio::select! {
-                // Lines before tasks: what was printed before a task cannot be about it. Tasks before stops: what was sent
-                // before a stop is in hand by then.
+                // Lines before tasks: what was printed before a task cannot be about it. Tasks
+                // before stops: what was sent before a stop is in hand by then.
                 biased;
                 () = stopped(stop) => break ("is stopped with the worker".to_owned(), Ending::ByItself),
                 line = lines.next() => match line {
@@ -234,12 +253,28 @@ impl Owner {
         let ended = group.end(ending).await;
         let stopping = *stop.borrow();
         let status = ended.words();
-        let why = if ended.by_itself && ending == Ending::ByItself && !stopping { "has ended".to_owned() } else { why };
+        let why = if ended.by_itself && ending == Ending::ByItself && !stopping {
+            "has ended".to_owned()
+        } else {
+            why
+        };
         if !stopping && ending != Ending::Asked {
-            warn!(stage = self.stage, pid, why, status, in_hand = in_hand.answers.len(), "processor died");
+            warn!(
+                stage = self.stage,
+                pid,
+                why,
+                status,
+                in_hand = in_hand.answers.len(),
+                "processor died"
+            );
         }
-        let end = if ended.by_itself || stopping || ending == Ending::Asked { status } else { "so it was ended".to_owned() };
-        let failure = Failure::temporary(format!("processor {} (pid {pid}) {why} ({end})", self.stage));
+        let end = if ended.by_itself || stopping || ending == Ending::Asked {
+            status
+        } else {
+            "so it was ended".to_owned()
+        };
+        let failure =
+            Failure::temporary(format!("processor {} (pid {pid}) {why} ({end})", self.stage));
         inbox.close();
         let asked = std::iter::from_fn(|| inbox.try_recv().ok()).map(|ask| ask.answer);
         for answer in in_hand.answers.into_values().chain(asked) {
@@ -256,19 +291,32 @@ impl Owner {
     fn take_line(&self, line: Line, pid: u32, in_hand: &mut InHand) -> bool {
         let stage = &self.stage;
         let read = line.map_err(|error| (error.to_string(), String::new())).and_then(|line| {
-            serde_json::from_str::<Response<Box<RawValue>>>(&line).map_err(|error| (error.to_string(), cut_text(&line, 200)))
+            serde_json::from_str::<Response<Box<RawValue>>>(&line)
+                .map_err(|error| (error.to_string(), cut_text(&line, 200)))
         });
         let response = match read {
             Ok(response) => response,
             Err((error, line)) => {
-                warn!(stage, pid, error, line, in_hand = in_hand.answers.len(), "processor printed a line that is no answer");
+                warn!(
+                    stage,
+                    pid,
+                    error,
+                    line,
+                    in_hand = in_hand.answers.len(),
+                    "processor printed a line that is no answer"
+                );
                 // While it has nothing to do it has nothing to answer either.
                 in_hand.lost += usize::from(!in_hand.answers.is_empty());
                 return false;
             }
         };
         let Some(answer) = in_hand.answers.remove(&response.id) else {
-            warn!(stage, pid, id = response.id, "processor answered what it was not asked, or has answered before");
+            warn!(
+                stage,
+                pid,
+                id = response.id,
+                "processor answered what it was not asked, or has answered before"
+            );
             return false;
         };
         // A thread that was told to stop waiting no longer listens.
@@ -283,7 +331,10 @@ fn request_line(id: u64, task: &RawValue) -> Result<Vec<u8>, Failure> {
     Ok(line)
 }
 
-async fn write_all(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<Vec<u8>>) -> io::Result<()> {
+async fn write_all(
+    mut stdin: ChildStdin,
+    mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
+) -> io::Result<()> {
     while let Some(line) = lines.recv().await {
         stdin.write_all(&line).await?;
         stdin.flush().await?;

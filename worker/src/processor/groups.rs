@@ -1,19 +1,20 @@
-//! The process groups that a worker has started and not seen the end of. They are written down, for the worker may be
-//! killed: its next start ends what is left of them before its first stage, or two generations would write into one
-//! sector.
+//! The process groups that a worker has started and not seen the end of. They are written down, for
+//! the worker may be killed: its next start ends what is left of them before its first stage, or
+//! two generations would write into one sector.
 //!
 //! ```text
 //!  start --> left by an earlier run? --none lives--> cleared: stages run, processors and daemons start
 //!               |        ^
 //!               `- KILL -'
 //! ```
-//! Two things tell our own processes from all others, and neither is their number alone, which may be somebody else's by
-//! now: the mark in their environment, which those have too that have left their group, and the written group as long
-//! as its leader is there, for those that were started with an environment of their own.
+//! Two things tell our own processes from all others, and neither is their number alone, which may
+//! be somebody else's by now: the mark in their environment, which those have too that have left
+//! their group, and the written group as long as its leader is there, for those that were started
+//! with an environment of their own.
 //!
-//! A mark names the directories of all locations of the worker. Whoever has opened the store of one of them is the only
-//! worker there, so whoever works for an earlier one has been left behind. A copy of a location is another directory,
-//! and finds nobody.
+//! A mark names the directories of all locations of the worker. Whoever has opened the store of one
+//! of them is the only worker there, so whoever works for an earlier one has been left behind. A
+//! copy of a location is another directory, and finds nobody.
 //!
 //! Decision 032 in `docs/decisions`.
 
@@ -80,8 +81,8 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The groups of the worker that has opened the stores of these locations. Nothing of an earlier one is looked for
-    /// where there are none.
+    /// The groups of the worker that has opened the stores of these locations. Nothing of an
+    /// earlier one is looked for where there are none.
     pub fn new(tasks: &Tasks, locations: &[Location]) -> Arc<Self> {
         let directory = |location: &Location| match fs::metadata(location.path()) {
             Ok(metadata) => Some(format!("{}:{}", metadata.dev(), metadata.ino())),
@@ -143,14 +144,23 @@ impl Groups {
         started.iter().map(|group| format!("{} (pid {})", group.program, group.leader)).collect()
     }
 
-    // The file need not survive the machine, so it is not synced; its mark is what a group without a line in it has.
+    // The file need not survive the machine, so it is not synced; its mark is what a group without
+    // a line in it has.
     fn write(&self, started: &[Started]) {
         let Some(file) = &self.file else { return };
-        let written = Written { boot_id: boot_id(), locations: self.locations.clone(), groups: started.to_vec() };
+        let written = Written {
+            boot_id: boot_id(),
+            locations: self.locations.clone(),
+            groups: started.to_vec(),
+        };
         let new = file.with_extension("new");
-        let result =
-            serde_json::to_vec(&written).map_err(io::Error::from).and_then(|json| fs::write(&new, json)).map_err(|error| at(&new, error));
-        if let Err(error) = result.and_then(|()| fs::rename(&new, file).map_err(|error| at(file, error))) {
+        let result = serde_json::to_vec(&written)
+            .map_err(io::Error::from)
+            .and_then(|json| fs::write(&new, json))
+            .map_err(|error| at(&new, error));
+        if let Err(error) =
+            result.and_then(|()| fs::rename(&new, file).map_err(|error| at(file, error)))
+        {
             warn!(%error, "the processes of the processors cannot be written down");
         }
     }
@@ -174,7 +184,8 @@ impl Groups {
             if Instant::now() >= say {
                 say = Instant::now() + SAY_AGAIN;
                 for process in &left {
-                    let (pid, program, error) = (process.pid, &process.name, process.signal(Signal::KILL).err());
+                    let (pid, program, error) =
+                        (process.pid, &process.name, process.signal(Signal::KILL).err());
                     warn!(
                         pid,
                         program,
@@ -189,8 +200,8 @@ impl Groups {
         self.cleared.send_replace(true);
     }
 
-    // Kills what is left of earlier runs; returns what has not ended yet. What was found once stays known, for it is not
-    // recognised any more when the leader of its group has ended before it.
+    // Kills what is left of earlier runs; returns what has not ended yet. What was found once stays
+    // known, for it is not recognised any more when the leader of its group has ended before it.
     fn end_left(&self, mut known: Vec<Process>, written: &[Started]) -> Vec<Process> {
         let own = process::id().try_into().ok();
         known.retain(Process::lives);
@@ -204,7 +215,11 @@ impl Groups {
             }
             // Whoever cannot be killed is spoken of with what does not end.
             if process.signal(Signal::KILL).is_ok() {
-                warn!(pid = process.pid, program = process.name, "a process that an earlier run of this worker has left is killed");
+                warn!(
+                    pid = process.pid,
+                    program = process.name,
+                    "a process that an earlier run of this worker has left is killed"
+                );
             }
             known.push(process);
         }
@@ -212,16 +227,21 @@ impl Groups {
     }
 
     fn owns(&self, process: &Process, written: &[Started]) -> bool {
-        let is_leader = |group: &Started| Process::find(group.leader).is_some_and(|leader| leader.started == group.started);
+        let is_leader = |group: &Started| {
+            Process::find(group.leader).is_some_and(|leader| leader.started == group.started)
+        };
         written.iter().any(|group| group.leader == process.group && is_leader(group))
             || process.variable(MARK).is_some_and(|mark| self.has_made(&mark))
     }
 
     fn has_made(&self, mark: &str) -> bool {
-        mark.split_once(' ').is_some_and(|(_, locations)| locations.split(',').any(|location| self.locations.contains(location)))
+        mark.split_once(' ').is_some_and(|(_, locations)| {
+            locations.split(',').any(|location| self.locations.contains(location))
+        })
     }
 
-    // The groups that a file names, if they can still be there and were started from one of our locations.
+    // The groups that a file names, if they can still be there and were started from one of our
+    // locations.
     fn read(&self, file: &Path) -> Vec<Started> {
         let text = match fs::read(file) {
             Ok(text) => text,
@@ -232,7 +252,12 @@ impl Groups {
             }
         };
         match serde_json::from_slice::<Written>(&text) {
-            Ok(written) if written.boot_id == boot_id() && !written.locations.is_disjoint(&self.locations) => written.groups,
+            Ok(written)
+                if written.boot_id == boot_id()
+                    && !written.locations.is_disjoint(&self.locations) =>
+            {
+                written.groups
+            }
             Ok(_) => vec![],
             Err(error) => {
                 warn!(file = %file.display(), %error, "what an earlier run has started is found by its environment only");
@@ -265,7 +290,11 @@ mod tests {
 
         fn group(&self) -> Started {
             let leader = self.0.id().try_into().unwrap();
-            Started { leader, started: Process::find(leader).unwrap().started, program: "sleep".into() }
+            Started {
+                leader,
+                started: Process::find(leader).unwrap().started,
+                program: "sleep".into(),
+            }
         }
 
         fn lives(&self) -> bool {
@@ -298,8 +327,13 @@ mod tests {
     async fn whoever_works_for_one_of_the_locations_is_ended_and_nobody_else() {
         let [(_a, a), (_b, b), (_c, c), (_d, d)] = [location(), location(), location(), location()];
         let marked = Somebody::with(Some(&cleared(&[&a, &b]).await.mark()));
-        let others =
-            [Some(cleared(&[&c]).await.mark()), Some(Groups::new(&Tasks::new().0, &[]).mark()), None, Some("x".into()), Some(" ".into())];
+        let others = [
+            Some(cleared(&[&c]).await.mark()),
+            Some(Groups::new(&Tasks::new().0, &[]).mark()),
+            None,
+            Some("x".into()),
+            Some(" ".into()),
+        ];
         let others = others.map(|mark| Somebody::with(mark.as_deref()));
         cleared(&[&d]).await;
         assert!(marked.lives());
@@ -310,7 +344,8 @@ mod tests {
     #[tokio::test]
     async fn a_group_that_was_written_down_is_ended_if_it_is_still_that_group() {
         let [(_a, a), (_b, b)] = [location(), location()];
-        let (left, reused, removed) = (Somebody::with(None), Somebody::with(None), Somebody::with(None));
+        let (left, reused, removed) =
+            (Somebody::with(None), Somebody::with(None), Somebody::with(None));
         let before = cleared(&[&a]).await;
         before.add(left.group());
         before.add(Started { started: reused.group().started - 1, ..reused.group() });
@@ -333,7 +368,9 @@ mod tests {
         cleared(&[&location]).await.add(somebody.group());
         let file = location.processors_file();
         let written = fs::read_to_string(&file).unwrap();
-        for text in [written.replace(&boot_id().unwrap(), "another boot"), "{".into(), String::new()] {
+        for text in
+            [written.replace(&boot_id().unwrap(), "another boot"), "{".into(), String::new()]
+        {
             fs::write(&file, text).unwrap();
             cleared(&[&location]).await;
             assert!(somebody.lives());

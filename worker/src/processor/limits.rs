@@ -39,9 +39,12 @@ impl Turn<'_> {
 impl Limits {
     /// The limits of a configuration.
     pub fn new(config: &ProcessorsConfig) -> Self {
-        let slots = config.concurrent.iter().map(|(stage, count)| (stage.clone(), Semaphore::new((*count).min(Semaphore::MAX_PERMITS))));
+        let slots = config.concurrent.iter().map(|(stage, count)| {
+            (stage.clone(), Semaphore::new((*count).min(Semaphore::MAX_PERMITS)))
+        });
         let stagger = |interval: &Duration| Stagger { interval: *interval, last: Mutex::new(None) };
-        let staggers = config.staggered.iter().map(|(stage, interval)| (stage.clone(), stagger(interval)));
+        let staggers =
+            config.staggered.iter().map(|(stage, interval)| (stage.clone(), stagger(interval)));
         Limits { slots: slots.collect(), staggers: staggers.collect() }
     }
 
@@ -100,7 +103,10 @@ mod tests {
                 begin.elapsed()
             })
         });
-        assert!(matches!((futures::poll!(&mut third), futures::poll!(&mut fourth)), (Poll::Pending, Poll::Pending)));
+        assert!(matches!(
+            (futures::poll!(&mut third), futures::poll!(&mut fourth)),
+            (Poll::Pending, Poll::Pending)
+        ));
         drop(cancelled);
         let (third, fourth) = tokio::join!(third, fourth);
         assert!(third >= INTERVAL && fourth >= third + INTERVAL, "{third:?} {fourth:?}");
@@ -111,8 +117,11 @@ mod tests {
         let limits = limits();
         let activity = Activity::begin();
         let first = limits.slot("pc1", &activity).await;
-        let (mut second, mut third) = (Box::pin(limits.slot("pc1", &activity)), Box::pin(limits.slot("pc1", &activity)));
-        assert!(futures::poll!(&mut second).is_pending() && futures::poll!(&mut third).is_pending());
+        let (mut second, mut third) =
+            (Box::pin(limits.slot("pc1", &activity)), Box::pin(limits.slot("pc1", &activity)));
+        assert!(
+            futures::poll!(&mut second).is_pending() && futures::poll!(&mut third).is_pending()
+        );
         assert_eq!(activity.now().kind, Kind::Waiting { reason: "pc1 slot".into() });
         assert!(limits.slot("c2", &activity).await.is_none());
         drop(first);

@@ -1,4 +1,5 @@
-//! The worker's own program as an external processor: answers over the line protocol what the built-in code yields.
+//! The worker's own program as an external processor: answers over the line protocol what the
+//! built-in code yields.
 
 use std::{
     io::{self, BufRead},
@@ -17,8 +18,9 @@ use super::{
 };
 use crate::thread::failure::Failure;
 
-/// Answers every task of a stage that comes in, side by side, until the input ends and the last one is answered, or
-/// nobody reads the answers any more: then the worker is gone, and its next one starts the stage again.
+/// Answers every task of a stage that comes in, side by side, until the input ends and the last one
+/// is answered, or nobody reads the answers any more: then the worker is gone, and its next one
+/// starts the stage again.
 pub async fn serve<T: Task>() -> Result<(), CliError> {
     let (lines, mut received) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -32,7 +34,9 @@ pub async fn serve<T: Task>() -> Result<(), CliError> {
     let answer_all = async {
         let mut tasks = JoinSet::new();
         while let Some(line) = received.recv().await {
-            let line = line.map_err(|error| CliError::new(Exit::Failed, format!("stdin cannot be read: {error}")))?;
+            let line = line.map_err(|error| {
+                CliError::new(Exit::Failed, format!("stdin cannot be read: {error}"))
+            })?;
             tasks.spawn_blocking(move || answer::<T>(&line));
             while let Some(answered) = tasks.try_join_next() {
                 settle(answered)?;
@@ -70,7 +74,8 @@ fn answer<T: Task>(line: &[u8]) -> Result<(), CliError> {
         Ok(task) => run(task),
         Err(error) => Err(Failure::permanent(format!("this is no task of {}: {error}", T::STAGE))),
     };
-    let line = serde_json::to_string(&Response::new(id, result)).map_err(|error| CliError::new(Exit::Failed, error))?;
+    let line = serde_json::to_string(&Response::new(id, result))
+        .map_err(|error| CliError::new(Exit::Failed, error))?;
     print(&(line + "\n"))
 }
 
@@ -78,16 +83,23 @@ fn run<T: Task>(task: T) -> Result<T::Output, Failure> {
     // The proofs library asserts here and there; nothing of ours is touched after that.
     catch_unwind(AssertUnwindSafe(|| task.run_builtin())).unwrap_or_else(|panic| {
         error!(stage = T::STAGE, "panicked");
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
         let said = said.map(|said| format!(": {said}")).unwrap_or_default();
-        Err(Failure::told(format!("{} panicked inside the proofs library, see the processor's log{said}", T::STAGE)))
+        Err(Failure::told(format!(
+            "{} panicked inside the proofs library, see the processor's log{said}",
+            T::STAGE
+        )))
     })
 }
 
 // Resolves when the other end of stdout is closed; never if stdout is no pipe.
 async fn reader_gone() {
     // Only its readiness is looked at, so it stays as blocking as it is.
-    let copy = io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    let copy =
+        io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
     if let Ok(stdout) = copy
         && stdout.ready(Interest::ERROR).await.is_ok()
     {

@@ -20,14 +20,18 @@ const LEAST_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 /// its piece, is an error at its end.
 pub fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
     if piece.payload_size > piece.piece_size {
-        return Err(format!("a piece of {} bytes cannot hold {} bytes of data", piece.piece_size, piece.payload_size));
+        return Err(format!(
+            "a piece of {} bytes cannot hold {} bytes of data",
+            piece.piece_size, piece.payload_size
+        ));
     }
     let (source, name): (Box<dyn Read + Send>, String) = match &piece.piece_file {
         PieceFile::Pledge => return Ok(Box::new(io::repeat(0).take(piece.piece_size))),
         PieceFile::Local(path) => (Box::new(open_file(path)?), path.display().to_string()),
         PieceFile::Url(url) => (fetch(url, piece.piece_size)?, url.clone()),
     };
-    let data = Bounded { source, name, read: 0, at_least: piece.payload_size, at_most: piece.piece_size };
+    let data =
+        Bounded { source, name, read: 0, at_least: piece.payload_size, at_most: piece.piece_size };
     Ok(Box::new(data.chain(io::repeat(0)).take(piece.piece_size)))
 }
 
@@ -50,12 +54,19 @@ fn fetch(url: &str, size: u64) -> Result<Box<dyn Read + Send>, String> {
 
 fn agent(size: u64) -> ureq::Agent {
     let transfer = LEAST_TRANSFER_TIMEOUT + Duration::from_secs(size / MIN_BYTES_PER_SECOND);
-    let config = ureq::Agent::config_builder().timeout_connect(Some(CONNECT_TIMEOUT)).timeout_recv_response(Some(FIRST_BYTE_TIMEOUT));
-    config.timeout_send_body(Some(transfer)).timeout_recv_body(Some(transfer)).max_redirects(3).build().into()
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(FIRST_BYTE_TIMEOUT));
+    config
+        .timeout_send_body(Some(transfer))
+        .timeout_recv_body(Some(transfer))
+        .max_redirects(3)
+        .build()
+        .into()
 }
 
-// What follows the data of a deal may be there, for a piece that was unsealed is whole; the commitment tells whether it
-// is zeros.
+// What follows the data of a deal may be there, for a piece that was unsealed is whole; the
+// commitment tells whether it is zeros.
 struct Bounded {
     source: Box<dyn Read + Send>,
     name: String,
@@ -73,11 +84,15 @@ impl Read for Bounded {
         }
         let room = buffer.len().min(usize::try_from(*at_most - *read).unwrap_or(usize::MAX));
         match source.read(&mut buffer[..room]) {
-            Ok(0) if room > 0 && read < at_least => Err(wrong(format!("ends after {read} of the {at_least} bytes of its deal"))),
+            Ok(0) if room > 0 && read < at_least => {
+                Err(wrong(format!("ends after {read} of the {at_least} bytes of its deal")))
+            }
             Ok(count) => {
                 *read += count as u64;
                 // Here, because nobody reads on once the piece is full.
-                if read == at_most && source.read(&mut [0]).map_err(|error| wrong(error.to_string()))? > 0 {
+                if read == at_most
+                    && source.read(&mut [0]).map_err(|error| wrong(error.to_string()))? > 0
+                {
                     return Err(wrong(format!("has more than the {at_most} bytes of its piece")));
                 }
                 Ok(count)
@@ -114,14 +129,22 @@ mod tests {
     #[test]
     fn data_that_is_shorter_than_its_deal_or_longer_than_its_piece_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(read(directory.path(), b"abc", 4).unwrap_err().contains("ends after 3 of the 4 bytes"));
-        assert!(read(directory.path(), &[7; 128], 100).unwrap_err().contains("more than the 127 bytes"));
+        assert!(
+            read(directory.path(), b"abc", 4).unwrap_err().contains("ends after 3 of the 4 bytes")
+        );
+        assert!(
+            read(directory.path(), &[7; 128], 100).unwrap_err().contains("more than the 127 bytes")
+        );
         assert!(read(directory.path(), b"abc", 128).unwrap_err().contains("cannot hold"));
     }
 
     #[test]
     fn a_missing_file_is_named() {
-        let piece = Piece { piece_file: PieceFile::Local("/nowhere/baga".into()), payload_size: 1, piece_size: 127 };
+        let piece = Piece {
+            piece_file: PieceFile::Local("/nowhere/baga".into()),
+            payload_size: 1,
+            piece_size: 127,
+        };
         assert!(open(&piece).err().unwrap().contains("/nowhere/baga"));
     }
 }

@@ -1,5 +1,5 @@
-//! Where a child process runs: on which CPUs (`cgroup.cpuset`), and near which memory (`numa_preferred`). What the
-//! host does not allow is said once, and the child runs without it.
+//! Where a child process runs: on which CPUs (`cgroup.cpuset`), and near which memory
+//! (`numa_preferred`). What the host does not allow is said once, and the child runs without it.
 //!
 //! ```text
 //!  cpuset:  a control group, if one can be made -> else `taskset` -> else a warning
@@ -50,14 +50,21 @@ impl Placement {
 
     fn prefer_node(&mut self, node: u32, name: &str) {
         if !Path::new(NODES).join(format!("node{node}")).exists() {
-            warn!(processor = name, node, "numa_preferred has no effect: this host has no such NUMA node");
+            warn!(
+                processor = name,
+                node, "numa_preferred has no effect: this host has no such NUMA node"
+            );
             return;
         }
         self.envs.insert(NUMA_VARIABLE.into(), node.to_string());
         if is_installed("numactl") {
             self.wrappers.extend(["numactl".into(), format!("--preferred={node}")]);
         } else {
-            warn!(processor = name, node, "numa_preferred has no effect unless the processor follows {NUMA_VARIABLE}: install numactl");
+            warn!(
+                processor = name,
+                node,
+                "numa_preferred has no effect unless the processor follows {NUMA_VARIABLE}: install numactl"
+            );
         }
     }
 
@@ -74,9 +81,17 @@ impl Placement {
     // For hosts where no control group can be made.
     fn pin(&mut self, cpus: &str, name: &str, refused: &str) {
         if let Err(error) = allowed(cpus) {
-            warn!(processor = name, cpus, error, "cgroup.cpuset has no effect: it runs on all CPUs");
+            warn!(
+                processor = name,
+                cpus, error, "cgroup.cpuset has no effect: it runs on all CPUs"
+            );
         } else if is_installed("taskset") {
-            warn!(processor = name, cpus, error = refused, "no control group can be made for cgroup.cpuset: pinned with taskset instead");
+            warn!(
+                processor = name,
+                cpus,
+                error = refused,
+                "no control group can be made for cgroup.cpuset: pinned with taskset instead"
+            );
             self.wrappers.extend(["taskset".into(), "--cpu-list".into(), cpus.into()]);
         } else {
             warn!(
@@ -110,7 +125,9 @@ pub fn parse_cpus(text: &str) -> Result<BTreeSet<usize>, String> {
 // A list without any CPU of this worker would keep the child from starting.
 fn allowed(cpus: &str) -> Result<(), String> {
     let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
-    let Some(own) = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")) else { return Ok(()) };
+    let Some(own) = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")) else {
+        return Ok(());
+    };
     if parse_cpus(cpus)?.is_disjoint(&parse_cpus(own.trim())?) {
         Err(format!("this worker may only use CPUs {}", own.trim()))
     } else {
@@ -140,7 +157,10 @@ mod tests {
     fn without_a_control_group_taskset_does_it() {
         let mut placement = Placement::default();
         placement.pin("0-65535", "pc1-0", "read-only file system");
-        assert_eq!(placement.wrappers, if is_installed("taskset") { vec!["taskset", "--cpu-list", "0-65535"] } else { vec![] });
+        assert_eq!(
+            placement.wrappers,
+            if is_installed("taskset") { vec!["taskset", "--cpu-list", "0-65535"] } else { vec![] }
+        );
     }
 
     #[test]

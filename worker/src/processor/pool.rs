@@ -57,16 +57,23 @@ pub struct Pool {
 
 impl Pool {
     /// Starts them. They end when `stop` says so; until then each holds its receiver.
-    pub fn start(tasks: &Tasks, config: &ProcessorsConfig, own_bin: &str, groups: &Arc<Groups>, stop: &watch::Receiver<bool>) -> Self {
+    pub fn start(
+        tasks: &Tasks,
+        config: &ProcessorsConfig,
+        own_bin: &str,
+        groups: &Arc<Groups>,
+        stop: &watch::Receiver<bool>,
+    ) -> Self {
         let all = || {
-            config
-                .stages
-                .iter()
-                .flat_map(|(stage, processors)| processors.iter().enumerate().map(move |(n, settings)| (stage, n, settings)))
+            config.stages.iter().flat_map(|(stage, processors)| {
+                processors.iter().enumerate().map(move |(n, settings)| (stage, n, settings))
+            })
         };
-        let places =
-            all().map(|(stage, _, settings)| desk::Place::new(stage, settings.concurrent, settings.weight, settings.locks.0.clone()));
-        let desk = Arc::new(watch::Sender::new(Desk::new(places.collect(), config.ext_locks.clone())));
+        let places = all().map(|(stage, _, settings)| {
+            desk::Place::new(stage, settings.concurrent, settings.weight, settings.locks.0.clone())
+        });
+        let desk =
+            Arc::new(watch::Sender::new(Desk::new(places.collect(), config.ext_locks.clone())));
         for (index, (stage, n, settings)) in all().enumerate() {
             let own = (own_bin.to_owned(), vec!["processor".to_owned(), stage.clone()]);
             let owner = Owner {
@@ -86,7 +93,8 @@ impl Pool {
         self.desk.borrow().serves(stage)
     }
 
-    /// Waits, in order of arrival, for a processor of a stage with all that it needs. Can be interrupted.
+    /// Waits, in order of arrival, for a processor of a stage with all that it needs. Can be
+    /// interrupted.
     pub async fn take(&self, stage: &str, activity: &Activity) -> Result<Seat, Failure> {
         let mut request = 0;
         self.desk.send_modify(|desk| request = desk.arrive(stage));
@@ -101,7 +109,9 @@ impl Pool {
                     activity.wait(reason.clone(), async { changed.await.map(drop).ok() }).await;
                 }
                 Standing::Hopeless => {
-                    return Err(Failure::permanent(format!("processor {stage} has died and is not restarted (auto_restart = false)")));
+                    return Err(Failure::permanent(format!(
+                        "processor {stage} has died and is not restarted (auto_restart = false)"
+                    )));
                 }
             }
         }
@@ -126,13 +136,17 @@ impl Seat {
         let stage = T::STAGE;
         let gone = || Failure::temporary(format!("processor {stage} died before it took the task"));
         let task = serde_json::value::to_raw_value(task).map_err(Failure::critical)?;
-        let Incarnation { pid, asks, stops } = self.desk.borrow().line(self.request).ok_or_else(gone)?;
+        let Incarnation { pid, asks, stops } =
+            self.desk.borrow().line(self.request).ok_or_else(gone)?;
         let (answer, answered) = oneshot::channel();
         asks.send(Ask { task, answer }).map_err(|_| gone())?;
         let processor = Processor { name: format!("{stage} (pid {pid})"), stopper: stops };
         let output = activity.in_processor(processor, answered).await.map_err(|_| gone())??;
-        serde_json::from_str(output.get())
-            .map_err(|error| Failure::temporary(format!("processor {stage} answered with an unfitting output: {error}")))
+        serde_json::from_str(output.get()).map_err(|error| {
+            Failure::temporary(format!(
+                "processor {stage} answered with an unfitting output: {error}"
+            ))
+        })
     }
 }
 

@@ -22,7 +22,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(30);
 const READY: &str = "echo 'synth_proof processor ready'";
 /// Answers everything it is asked, in order.
-const ANSWER_ALL: &str = r#"n=0; while read line; do echo "{\"id\":$n,\"output\":true}"; n=$((n+1)); done"#;
+const ANSWER_ALL: &str =
+    r#"n=0; while read line; do echo "{\"id\":$n,\"output\":true}"; n=$((n+1)); done"#;
 
 // Ends its processes when it is dropped.
 struct Bench {
@@ -32,7 +33,10 @@ struct Bench {
 }
 
 fn processor(script: &str, more: &str) -> String {
-    format!("[[synth_proof]]\nbin = 'sh'\nargs = ['-c', {}]\n{more}\n", serde_json::Value::from(script))
+    format!(
+        "[[synth_proof]]\nbin = 'sh'\nargs = ['-c', {}]\n{more}\n",
+        serde_json::Value::from(script)
+    )
 }
 
 // `$DIR` is a directory of the test's own.
@@ -45,7 +49,11 @@ fn bench(config: &str) -> Bench {
     }
     let (stop, stopped) = watch::channel(false);
     let tasks = Tasks::new().0;
-    Bench { pool: Pool::start(&tasks, &config, "false", &Groups::new(&tasks, &[]), &stopped), stop, directory }
+    Bench {
+        pool: Pool::start(&tasks, &config, "false", &Groups::new(&tasks, &[]), &stopped),
+        stop,
+        directory,
+    }
 }
 
 // The first time it is run it does this, then it answers.
@@ -101,11 +109,16 @@ async fn whatever_a_processor_does_instead_of_answering_only_its_request_fails()
     ] {
         let bench = bench(&processor(&ready_then(does), ""));
         let failure = bench.run().await.unwrap_err();
-        assert!(failure.level == Level::Temporary && failure.message.contains(words), "{does}: {failure}");
+        assert!(
+            failure.level == Level::Temporary && failure.message.contains(words),
+            "{does}: {failure}"
+        );
         bench.stopped().await;
     }
     bench(&processor(&ready_then("exit"), "")).fails_once_then_works("has ended").await;
-    bench(&processor(&ready_then("echo garbage; sleep 60"), "")).fails_once_then_works("no answer").await;
+    bench(&processor(&ready_then("echo garbage; sleep 60"), ""))
+        .fails_once_then_works("no answer")
+        .await;
 }
 
 /// One that a processor has started, which holds its pipes and goes on when it is asked to end.
@@ -121,12 +134,16 @@ impl Bench {
 #[tokio::test]
 async fn a_request_fails_and_the_next_one_starts_only_when_nothing_of_the_processor_lives() {
     for does in ["exit 3", "kill -9 $$", "echo garbage; sleep 60", "exec 0<&-; read line"] {
-        let bench = bench(&processor(&format!("{HELPER}; {READY}; read line; {does}"), "auto_restart = false"));
+        let bench = bench(&processor(
+            &format!("{HELPER}; {READY}; read line; {does}"),
+            "auto_restart = false",
+        ));
         assert_eq!(bench.run().await.unwrap_err().level, Level::Temporary, "{does}");
         assert!(!bench.helper_lives(), "{does}");
     }
     for does in ["exit 3", "sleep 60"] {
-        let bench = bench(&processor(&at_first(&format!("{HELPER}; {does}")), "stable_wait = '500ms'"));
+        let bench =
+            bench(&processor(&at_first(&format!("{HELPER}; {does}")), "stable_wait = '500ms'"));
         assert_eq!(bench.run().await, Ok(true), "{does}");
         assert!(!bench.helper_lives(), "{does}");
     }
@@ -141,7 +158,8 @@ async fn a_request_fails_and_the_next_one_starts_only_when_nothing_of_the_proces
 #[tokio::test]
 async fn what_was_answered_before_the_end_counts_whoever_holds_the_output() {
     for does in ["exit", "exit 3", "kill -9 $$"] {
-        let script = format!("sleep 60 & {READY}; read line; echo '{{\"id\":0,\"output\":true}}'; {does}");
+        let script =
+            format!("sleep 60 & {READY}; read line; echo '{{\"id\":0,\"output\":true}}'; {does}");
         let bench = bench(&processor(&script, "auto_restart = false"));
         assert_eq!(bench.run().await, Ok(true), "{does}");
         bench.stopped().await;
@@ -176,14 +194,21 @@ async fn a_lost_answer_does_not_cost_the_others_theirs() {
     // Which of them was asked first is not known.
     let failures: Vec<_> = [first, second, third].into_iter().filter_map(Result::err).collect();
     let [failure] = failures.as_slice() else { panic!("{failures:?}") };
-    assert!(failure.level == Level::Temporary && failure.message.contains("no answer"), "{failure}");
+    assert!(
+        failure.level == Level::Temporary && failure.message.contains("no answer"),
+        "{failure}"
+    );
     assert_eq!(bench.run().await, Ok(true));
 }
 
 #[tokio::test]
 async fn an_error_is_permanent_unless_its_words_say_that_it_may_pass() {
-    for (message, level) in [("no GPU", Level::Permanent), ("write x: No space left on device", Level::Temporary)] {
-        let script = format!("{READY}; read line; echo '{{\"id\":0,\"err_msg\":\"{message}\",\"output\":null}}'; read line");
+    for (message, level) in
+        [("no GPU", Level::Permanent), ("write x: No space left on device", Level::Temporary)]
+    {
+        let script = format!(
+            "{READY}; read line; echo '{{\"id\":0,\"err_msg\":\"{message}\",\"output\":null}}'; read line"
+        );
         let failure = bench(&processor(&script, "")).run().await.unwrap_err();
         assert_eq!(failure, Failure { level, message: message.into() });
     }
@@ -192,13 +217,20 @@ async fn an_error_is_permanent_unless_its_words_say_that_it_may_pass() {
 #[tokio::test]
 async fn one_that_hangs_or_dies_at_start_is_started_again() {
     for script in [at_first("sleep 60"), at_first("exit 1")] {
-        assert_eq!(bench(&processor(&script, "stable_wait = '500ms'")).run().await, Ok(true), "{script}");
+        assert_eq!(
+            bench(&processor(&script, "stable_wait = '500ms'")).run().await,
+            Ok(true),
+            "{script}"
+        );
     }
     let dies_when_ready = at_first(&format!("{READY}; exit 1"));
     let bench = bench(&processor(&dies_when_ready, ""));
     // A request may be quicker than its death.
     let first = bench.run().await;
-    assert!(first.as_ref().map_or_else(|failure| failure.level == Level::Temporary, |yes| *yes), "{first:?}");
+    assert!(
+        first.as_ref().map_or_else(|failure| failure.level == Level::Temporary, |yes| *yes),
+        "{first:?}"
+    );
     assert_eq!(bench.run().await, Ok(true));
 }
 
@@ -216,12 +248,18 @@ async fn waiting_for_one_that_is_not_ready_can_be_given_up_at_once() {
 #[tokio::test]
 async fn without_auto_restart_the_others_do_the_work_and_the_last_ones_death_is_permanent() {
     let dies = format!("{READY}; read line; exit 1");
-    let bench = bench(&(processor(&dies, "auto_restart = false") + &processor(&dies, "auto_restart = false\nconcurrent = 1")));
+    let bench = bench(
+        &(processor(&dies, "auto_restart = false")
+            + &processor(&dies, "auto_restart = false\nconcurrent = 1")),
+    );
     for _ in 0..2 {
         assert_eq!(bench.run().await.unwrap_err().level, Level::Temporary);
     }
     let failure = bench.run().await.unwrap_err();
-    assert!(failure.level == Level::Permanent && failure.message.contains("auto_restart"), "{failure}");
+    assert!(
+        failure.level == Level::Permanent && failure.message.contains("auto_restart"),
+        "{failure}"
+    );
 }
 
 #[tokio::test]
@@ -238,6 +276,9 @@ async fn children_that_do_not_end_with_their_input_are_made_to() {
 #[tokio::test]
 async fn a_child_gets_the_environment_and_arguments_of_its_settings() {
     let script = format!("[ \"$A$HOME\" = 1 ] && {READY} && {ANSWER_ALL}");
-    let bench = bench(&processor(&script, "inherit_envs = false\nenvs = { A = '1', PATH = '/usr/bin:/bin' }\nauto_restart = false"));
+    let bench = bench(&processor(
+        &script,
+        "inherit_envs = false\nenvs = { A = '1', PATH = '/usr/bin:/bin' }\nauto_restart = false",
+    ));
     assert_eq!(bench.run().await, Ok(true));
 }

@@ -1,4 +1,5 @@
-//! The processes of this machine, as `/proc` shows them (Linux only: `proc_pid_stat(5)`, `proc_pid_environ(5)`).
+//! The processes of this machine, as `/proc` shows them (Linux only: `proc_pid_stat(5)`,
+//! `proc_pid_environ(5)`).
 
 use std::{fs, io};
 
@@ -11,7 +12,8 @@ pub struct Process {
     pub pid: i32,
     /// The number of its group, which nobody else has while there is somebody in it.
     pub group: i32,
-    /// When it started, in ticks since the machine did. With the number it names one process of one boot.
+    /// When it started, in ticks since the machine did. With the number it names one process of one
+    /// boot.
     pub started: u64,
     /// The first 15 bytes of its program's name.
     pub name: String,
@@ -44,7 +46,12 @@ impl Process {
     /// A variable of the environment that its program was started with, if we may look.
     pub fn variable(&self, name: &str) -> Option<String> {
         let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
-        let value = |entry: &[u8]| Some(String::from_utf8_lossy(entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?).into_owned());
+        let value = |entry: &[u8]| {
+            Some(
+                String::from_utf8_lossy(entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?)
+                    .into_owned(),
+            )
+        };
         environment.split(|byte| *byte == 0).find_map(value)
     }
 
@@ -60,15 +67,23 @@ impl Process {
     }
 }
 
-// The name is in parentheses and may hold some itself. Fields are counted from the state, which is the third of all.
+// The name is in parentheses and may hold some itself. Fields are counted from the state, which is
+// the third of all.
 fn parse(stat: &str) -> Option<Process> {
     let (pid, rest) = stat.split_once(" (")?;
     let (name, rest) = rest.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
-    let (state, group, threads, started) = (*fields.first()?, fields.get(2)?, fields.get(17)?, fields.get(19)?);
+    let (state, group, threads, started) =
+        (*fields.first()?, fields.get(2)?, fields.get(17)?, fields.get(19)?);
     // The first thread may end before the others, and then looks like a process that has.
     let ended = state == "X" || state == "Z" && threads.parse::<u64>().ok()? <= 1;
-    Some(Process { pid: pid.parse().ok()?, group: group.parse().ok()?, started: started.parse().ok()?, name: name.to_owned(), ended })
+    Some(Process {
+        pid: pid.parse().ok()?,
+        group: group.parse().ok()?,
+        started: started.parse().ok()?,
+        name: name.to_owned(),
+        ended,
+    })
 }
 
 #[cfg(test)]
@@ -78,12 +93,20 @@ mod tests {
     use super::*;
 
     fn stat(state: &str, threads: u32) -> String {
-        format!("4711 (a) b (c)) {state} 1 4242 4000 0 -1 4194304 103 0 0 0 0 0 0 0 20 0 {threads} 0 94619 3133440 415")
+        format!(
+            "4711 (a) b (c)) {state} 1 4242 4000 0 -1 4194304 103 0 0 0 0 0 0 0 20 0 {threads} 0 94619 3133440 415"
+        )
     }
 
     #[test]
     fn a_process_is_read_whatever_its_name_is() {
-        let process = Process { pid: 4711, group: 4242, started: 94619, name: "a) b (c)".into(), ended: false };
+        let process = Process {
+            pid: 4711,
+            group: 4242,
+            started: 94619,
+            name: "a) b (c)".into(),
+            ended: false,
+        };
         assert_eq!(parse(&stat("S", 3)), Some(process));
         for wrong in ["", "4711", "4711 (x", "4711 (x) S 1", "x (x) S 1 2 3"] {
             assert_eq!(parse(wrong), None, "{wrong:?}");

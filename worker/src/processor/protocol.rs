@@ -5,7 +5,8 @@
 //!  worker:    {"id":0,"task":{…}}
 //!  processor: {"id":0,"err_msg":null,"output":{…}}
 //! ```
-//! With `err_msg` a processor may say `"level": "temporary"` or `"permanent"`; ours do, damocles knows no such key.
+//! With `err_msg` a processor may say `"level": "temporary"` or `"permanent"`; ours do, damocles
+//! knows no such key.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,8 +18,8 @@ use crate::thread::failure::{Failure, Level};
 /// The longest error that is kept of a processor.
 const MAX_ERROR_BYTES: usize = 4096;
 
-/// The longest line that a processor of a stage may write: the output of a 64 GiB commit phase 1 has some 30 MiB, all
-/// others are small.
+/// The longest line that a processor of a stage may write: the output of a 64 GiB commit phase 1
+/// has some 30 MiB, all others are small.
 pub fn max_line_bytes(stage: &str) -> usize {
     if stage == C1::STAGE { 64 << 20 } else { 4 << 20 }
 }
@@ -58,7 +59,12 @@ impl<O> Response<O> {
     pub fn new(id: u64, result: Result<O, Failure>) -> Self {
         match result {
             Ok(output) => Response { id, err_msg: None, output: Some(output), level: None },
-            Err(failure) => Response { id, err_msg: Some(failure.message), output: None, level: Some(failure.level.name().to_owned()) },
+            Err(failure) => Response {
+                id,
+                err_msg: Some(failure.message),
+                output: None,
+                level: Some(failure.level.name().to_owned()),
+            },
         }
     }
 }
@@ -77,7 +83,9 @@ impl Response<Box<RawValue>> {
                 })
             }
             (None, Some(output)) => Ok(output),
-            (None, None) => Err(Failure::temporary(format!("processor {stage} answered with neither output nor error"))),
+            (None, None) => Err(Failure::temporary(format!(
+                "processor {stage} answered with neither output nor error"
+            ))),
         }
     }
 }
@@ -93,9 +101,13 @@ mod tests {
     #[test]
     fn the_lines_are_those_of_damocles() {
         assert_eq!(ready_line("c2"), "c2 processor ready");
-        let request = serde_json::to_string(&Request { id: 7, task: &serde_json::json!({"sector_id": 2}) }).unwrap();
+        let request =
+            serde_json::to_string(&Request { id: 7, task: &serde_json::json!({"sector_id": 2}) })
+                .unwrap();
         assert_eq!(request, r#"{"id":7,"task":{"sector_id":2}}"#);
-        let answered = serde_json::to_string(&Response::new(7, Ok(serde_json::json!({"proof": [1]})))).unwrap();
+        let answered =
+            serde_json::to_string(&Response::new(7, Ok(serde_json::json!({"proof": [1]}))))
+                .unwrap();
         assert_eq!(answered, r#"{"id":7,"err_msg":null,"output":{"proof":[1]}}"#);
         assert_eq!(response(&answered).into_result("c2").unwrap().get(), r#"{"proof":[1]}"#);
     }
@@ -104,10 +116,14 @@ mod tests {
     fn a_failure_keeps_its_level_and_without_one_its_words_tell() {
         let level = |text: &str| response(text).into_result("c2").unwrap_err().level;
         assert_eq!(level(r#"{"id":7,"err_msg":"no GPU"}"#), Level::Permanent);
-        assert_eq!(level(r#"{"id":7,"err_msg":"x: No space left on device (os error 28)"}"#), Level::Temporary);
+        assert_eq!(
+            level(r#"{"id":7,"err_msg":"x: No space left on device (os error 28)"}"#),
+            Level::Temporary
+        );
         assert_eq!(level(r#"{"id":7}"#), Level::Temporary);
         for failure in [Failure::temporary("no piece"), Failure::permanent("no piece")] {
-            let line = serde_json::to_string(&Response::<()>::new(7, Err(failure.clone()))).unwrap();
+            let line =
+                serde_json::to_string(&Response::<()>::new(7, Err(failure.clone()))).unwrap();
             assert_eq!(response(&line).into_result("c2").unwrap_err(), failure);
         }
     }

@@ -31,7 +31,8 @@ pub struct ProcessorsConfig {
 pub struct Settings {
     /// The program; the worker's own if absent.
     pub bin: Option<PathBuf>,
-    /// Its arguments; `processor <stage>` for the worker's own program if absent, none for another one.
+    /// Its arguments; `processor <stage>` for the worker's own program if absent, none for another
+    /// one.
     pub args: Option<Vec<String>>,
     /// Environment variables for it.
     #[serde(default)]
@@ -84,10 +85,12 @@ impl From<WrittenLocks> for Locks {
     fn from(written: WrittenLocks) -> Self {
         match written {
             WrittenLocks::Units(units) => Locks(units),
-            WrittenLocks::Names(names) => names.into_iter().fold(Locks::default(), |mut locks, name| {
-                *locks.0.entry(name).or_default() += 1;
-                locks
-            }),
+            WrittenLocks::Names(names) => {
+                names.into_iter().fold(Locks::default(), |mut locks, name| {
+                    *locks.0.entry(name).or_default() += 1;
+                    locks
+                })
+            }
         }
     }
 }
@@ -123,19 +126,31 @@ impl ProcessorsConfig {
         let mut stages = BTreeMap::new();
         for (stage, value) in section {
             known_stage(&stage, &format!("processors.{stage}"))?;
-            let Value::Array(_) = value else { return Err(format!("processors.{stage}: write it as [[processors.{stage}]]")) };
+            let Value::Array(_) = value else {
+                return Err(format!("processors.{stage}: write it as [[processors.{stage}]]"));
+            };
             stages.insert(stage.clone(), read(value, &stage)?);
         }
-        let staggered = limitation.staggered.into_iter().map(|(stage, interval)| (stage, interval.0)).collect();
-        let config = ProcessorsConfig { stages, concurrent: limitation.concurrent, staggered, ext_locks, daemons };
+        let staggered =
+            limitation.staggered.into_iter().map(|(stage, interval)| (stage, interval.0)).collect();
+        let config = ProcessorsConfig {
+            stages,
+            concurrent: limitation.concurrent,
+            staggered,
+            ext_locks,
+            daemons,
+        };
         config.check_limits()?;
         for (stage, processors) in &config.stages {
             for (index, settings) in processors.iter().enumerate() {
-                config.check_processor(stage, settings).map_err(|error| format!("processors.{stage} #{index}: {error}"))?;
+                config
+                    .check_processor(stage, settings)
+                    .map_err(|error| format!("processors.{stage} #{index}: {error}"))?;
             }
         }
         for (index, settings) in config.daemons.iter().enumerate() {
-            check_daemon(settings).map_err(|error| format!("processors.{DAEMONS} #{index}: {error}"))?;
+            check_daemon(settings)
+                .map_err(|error| format!("processors.{DAEMONS} #{index}: {error}"))?;
         }
         Ok(config)
     }
@@ -161,14 +176,26 @@ impl ProcessorsConfig {
         if settings.weight == 0 {
             return Err("weight must be at least 1".into());
         }
-        if settings.bin.is_none() && cfg!(not(feature = "builtin-proofs")) && stage != WITHOUT_PROOFS {
-            return Err("this worker was built without the proofs, so it needs bin, the program to run".into());
+        if settings.bin.is_none()
+            && cfg!(not(feature = "builtin-proofs"))
+            && stage != WITHOUT_PROOFS
+        {
+            return Err(
+                "this worker was built without the proofs, so it needs bin, the program to run"
+                    .into(),
+            );
         }
         for (name, count) in &settings.locks.0 {
             match self.ext_locks.get(name) {
-                None => return Err(format!("locks: there is no lock {name:?} in [processors.ext_locks]: add {name} = {count} there")),
+                None => {
+                    return Err(format!(
+                        "locks: there is no lock {name:?} in [processors.ext_locks]: add {name} = {count} there"
+                    ));
+                }
                 Some(total) if count > total => {
-                    return Err(format!("locks: {count} of lock {name:?} are asked for, [processors.ext_locks] has {total}"));
+                    return Err(format!(
+                        "locks: {count} of lock {name:?} are asked for, [processors.ext_locks] has {total}"
+                    ));
                 }
                 Some(_) => {}
             }
@@ -189,11 +216,17 @@ fn check_daemon(settings: &Settings) -> Result<(), String> {
 
 fn check_placement(settings: &Settings) -> Result<(), String> {
     let Some(cpus) = &settings.cgroup.cpuset else { return Ok(()) };
-    parse_cpus(cpus).map(drop).map_err(|error| format!("cgroup.cpuset {cpus:?}: {error}; write it like \"0-3,7\""))
+    parse_cpus(cpus)
+        .map(drop)
+        .map_err(|error| format!("cgroup.cpuset {cpus:?}: {error}; write it like \"0-3,7\""))
 }
 
 fn known_stage(stage: &str, key: &str) -> Result<(), String> {
-    if STAGES.contains(&stage) { Ok(()) } else { Err(format!("{key}: {stage} is no stage; the stages are {}", STAGES.join(", "))) }
+    if STAGES.contains(&stage) {
+        Ok(())
+    } else {
+        Err(format!("{key}: {stage} is no stage; the stages are {}", STAGES.join(", ")))
+    }
 }
 
 fn take<T: DeserializeOwned + Default>(section: &mut Table, key: &str) -> Result<T, String> {
@@ -201,7 +234,9 @@ fn take<T: DeserializeOwned + Default>(section: &mut Table, key: &str) -> Result
 }
 
 fn read<T: DeserializeOwned>(value: Value, key: &str) -> Result<T, String> {
-    value.try_into().map_err(|error: toml::de::Error| format!("processors.{key}: {}", error.message()))
+    value
+        .try_into()
+        .map_err(|error: toml::de::Error| format!("processors.{key}: {}", error.message()))
 }
 
 #[cfg(test)]
@@ -220,16 +255,23 @@ mod tests {
                 [[{stage}]]\nbin = 'x'\nlocks = ['gpu', 'gpu']\n[[{stage}]]\nbin = 'x'\nlocks = {{ gpu = 1 }}"
             ));
             let config = config.unwrap();
-            let locks: Vec<_> = config.stages[stage].iter().map(|settings| settings.locks.0["gpu"]).collect();
+            let locks: Vec<_> =
+                config.stages[stage].iter().map(|settings| settings.locks.0["gpu"]).collect();
             assert_eq!(locks, [2, 1]);
-            assert_eq!((config.concurrent[stage], config.staggered[stage]), (2, Duration::from_secs(300)));
+            assert_eq!(
+                (config.concurrent[stage], config.staggered[stage]),
+                (2, Duration::from_secs(300))
+            );
         }
     }
 
     #[test]
     fn what_is_left_out_has_damocles_defaults() {
         let settings = &check("[[c2]]\nbin = 'x'").unwrap().stages["c2"][0];
-        assert_eq!((settings.stable_wait, settings.inherit_envs, settings.auto_restart), (Duration::from_secs(5), true, true));
+        assert_eq!(
+            (settings.stable_wait, settings.inherit_envs, settings.auto_restart),
+            (Duration::from_secs(5), true, true)
+        );
         assert_eq!((settings.concurrent, settings.weight, &settings.args), (None, 1, &None));
     }
 
@@ -241,16 +283,25 @@ mod tests {
         };
         refused("[[c3]]\nbin = 'x'", &["processors.c3", "window_post"]);
         refused("[c2]\nbin = 'x'", &["[[processors.c2]]"]);
-        refused("[[c2]]\nbin = 'x'\n[[c2]]\nbin = 'x'\nconcurrent = 0", &["processors.c2 #1", "concurrent"]);
+        refused(
+            "[[c2]]\nbin = 'x'\n[[c2]]\nbin = 'x'\nconcurrent = 0",
+            &["processors.c2 #1", "concurrent"],
+        );
         refused("[[c2]]\nbin = 'x'\nweight = 0", &["weight"]);
         refused("[[c2]]\nbin = 'x'\nlocks = ['gpu']", &["processors.c2 #0", "\"gpu\"", "gpu = 1"]);
-        refused("ext_locks = { gpu = 1 }\n[[c2]]\nbin = 'x'\nlocks = { gpu = 2 }", &["2 of lock \"gpu\"", "has 1"]);
+        refused(
+            "ext_locks = { gpu = 1 }\n[[c2]]\nbin = 'x'\nlocks = { gpu = 2 }",
+            &["2 of lock \"gpu\"", "has 1"],
+        );
         refused("[[c2]]\nbin = 'x'\ncgroup.cpuset = '3-1'", &["cpuset", "3-1", "0-3,7"]);
         refused("limitation.concurrent.c3 = 1", &["limitation.concurrent.c3", "window_post"]);
         refused("limitation.concurrent.c2 = 0", &["limitation.concurrent.c2", "at least 1"]);
         refused("limitation.staggered.c3 = '1m'", &["limitation.staggered.c3"]);
         refused("limitation.staggered.c2 = 'soon'", &["processors.limitation"]);
         refused("[[sealing_daemons]]\nargs = []", &["sealing_daemons #0", "bin"]);
-        refused("[[sealing_daemons]]\nbin = 'x'\nconcurrent = 1", &["sealing_daemons #0", "concurrent"]);
+        refused(
+            "[[sealing_daemons]]\nbin = 'x'\nconcurrent = 1",
+            &["sealing_daemons #0", "concurrent"],
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! What each kind of heavy work takes and yields, in the field names of damocles's `vc-processors`. What the proofs
-//! library makes and takes back (the outputs of PC1 and C1) passes through as JSON text: nobody else looks inside.
+//! What each kind of heavy work takes and yields, in the field names of damocles's `vc-processors`.
+//! What the proofs library makes and takes back (the outputs of PC1 and C1) passes through as JSON
+//! text: nobody else looks inside.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -56,7 +57,8 @@ pub struct PieceInfo {
     pub size: u64,
 }
 
-/// Builds the data's Merkle tree. What it yields differs between versions of `vc-processors`; the tree itself counts.
+/// Builds the data's Merkle tree. What it yields differs between versions of `vc-processors`; the
+/// tree itself counts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TreeD {
     /// The proof type's name.
@@ -319,8 +321,8 @@ pub struct WindowPostOutput {
     pub faults: Vec<u64>,
 }
 
-/// A miner's address as the proofs library wants it: the payload of the ID address (unsigned LEB128 of the actor id),
-/// filled up with zeros (Filecoin spec, Address, protocol 0).
+/// A miner's address as the proofs library wants it: the payload of the ID address (unsigned LEB128
+/// of the actor id), filled up with zeros (Filecoin spec, Address, protocol 0).
 pub fn prover_id(miner: u64) -> [u8; 32] {
     let mut id = [0; 32];
     let mut rest = miner;

@@ -8,7 +8,10 @@ fn a_miner_is_proven_for_under_its_id_address() {
     expected[..2].copy_from_slice(&[0x90, 0x4E]);
     assert_eq!(prover_id(10000), expected);
     assert_eq!(prover_id(0), [0; 32]);
-    assert_eq!(prover_id(u64::MAX)[..11], [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 0]);
+    assert_eq!(
+        prover_id(u64::MAX)[..11],
+        [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01, 0]
+    );
 }
 
 #[test]
@@ -33,7 +36,11 @@ fn written(task: impl Serialize) -> serde_json::Value {
 #[test]
 fn pieces_are_written_as_vc_processors_reads_them() {
     let piece = |piece_file| Piece { piece_file, payload_size: 1, piece_size: 127 };
-    let pieces = [PieceFile::Url("http://x".into()), PieceFile::Local("/p".into()), PieceFile::Pledge].map(piece).map(written).to_vec();
+    let pieces =
+        [PieceFile::Url("http://x".into()), PieceFile::Local("/p".into()), PieceFile::Pledge]
+            .map(piece)
+            .map(written)
+            .to_vec();
     let expected = json!([
         {"piece_file": {"url": "http://x"}, "payload_size": 1, "piece_size": 127},
         {"piece_file": {"local": "/p"}, "payload_size": 1, "piece_size": 127},
@@ -87,8 +94,18 @@ fn upgrades_unsealing_and_window_post_have_the_field_names_of_vc_processors() {
         "cache_dir": "/c", "sealed_file": "/s", "unsealed_output": "/u", "offset": 0, "num_bytes": 127,
     });
     assert_eq!(written(unseal), expected);
-    let replicas = vec![PostReplica { sector_id: 2, comm_r: [1; 32], cache_dir: "/c".into(), sealed_file: "/s".into() }];
-    let post = WindowPost { miner_id: 10000, proof_type: "StackedDrgWindow2KiBV1_2".into(), replicas, seed: [4; 32] };
+    let replicas = vec![PostReplica {
+        sector_id: 2,
+        comm_r: [1; 32],
+        cache_dir: "/c".into(),
+        sealed_file: "/s".into(),
+    }];
+    let post = WindowPost {
+        miner_id: 10000,
+        proof_type: "StackedDrgWindow2KiBV1_2".into(),
+        replicas,
+        seed: [4; 32],
+    };
     let expected = json!({
         "miner_id": 10000, "proof_type": "StackedDrgWindow2KiBV1_2", "seed": bytes(4),
         "replicas": [{"sector_id": 2, "comm_r": bytes(1), "cache_dir": "/c", "sealed_file": "/s"}],
@@ -98,10 +115,14 @@ fn upgrades_unsealing_and_window_post_have_the_field_names_of_vc_processors() {
 
 #[test]
 fn a_transfer_has_the_field_names_of_vc_processors() {
-    let end = |store_name: Option<&str>, uri: &str| TransferItem { store_name: store_name.map(Into::into), uri: uri.into() };
+    let end = |store_name: Option<&str>, uri: &str| TransferItem {
+        store_name: store_name.map(Into::into),
+        uri: uri.into(),
+    };
     let opt = Some(TransferOption { is_dir: false, allow_link: true });
     let routes = vec![TransferRoute { src: end(None, "/a"), dest: end(Some("remote"), "/b"), opt }];
-    let stores = [("remote".to_owned(), TransferStoreInfo { name: "remote".into(), meta: None })].into();
+    let stores =
+        [("remote".to_owned(), TransferStoreInfo { name: "remote".into(), meta: None })].into();
     let expected = json!({
         "stores": {"remote": {"name": "remote", "meta": null}},
         "routes": [{

@@ -1,7 +1,8 @@
-//! Bringing files to another place. A file counts as there only once it is whole: it is copied under another name,
-//! synced, renamed, and its directory is synced. That other name is never a link to some other file: it is made anew. A file
-//! has the time of the one that it was copied from: one that is there with its size and time was brought by an earlier run,
-//! and is not copied again.
+//! Bringing files to another place. A file counts as there only once it is whole: it is copied
+//! under another name, synced, renamed, and its directory is synced. That other name is never a
+//! link to some other file: it is made anew. A file has the time of the one that it was copied
+//! from: one that is there with its size and time was brought by an earlier run, and is not copied
+//! again.
 //!
 //! Decisions 035, 041 in `docs/decisions`.
 
@@ -23,7 +24,11 @@ use crate::store::{
 pub fn run(transfer: &Transfer) -> io::Result<()> {
     for route in &transfer.routes {
         let (from, to) = (&route.src.uri, &route.dest.uri);
-        if route.opt.is_some_and(|option| option.is_dir) { copy_directory(from, to)? } else { copy_file(from, to)? }
+        if route.opt.is_some_and(|option| option.is_dir) {
+            copy_directory(from, to)?
+        } else {
+            copy_file(from, to)?
+        }
     }
     Ok(())
 }
@@ -42,7 +47,11 @@ pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let metadata = source.metadata().map_err(|error| at(from, error))?;
     // Whatever comes there meanwhile, a link above all, is not written to.
     let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).mode(metadata.mode());
+    options
+        .write(true)
+        .create_new(true)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .mode(metadata.mode());
     let mut copy = options.open(&partial).map_err(|error| at(&partial, error))?;
     let written = io::copy(&mut source, &mut copy).and_then(|written| {
         // Where a store keeps no times, the file would only be copied again.
@@ -52,7 +61,8 @@ pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let whole = match written.map_err(|error| at(&partial, error)) {
         Ok(written) if written == metadata.len() => rename(&copy, &partial, to),
         Ok(written) => {
-            let short = format!("{}: {written} bytes arrived of {}", partial.display(), metadata.len());
+            let short =
+                format!("{}: {written} bytes arrived of {}", partial.display(), metadata.len());
             Err(io::Error::new(io::ErrorKind::UnexpectedEof, short))
         }
         Err(error) => Err(error),
@@ -72,7 +82,8 @@ fn has_arrived(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(there.is_file() && there.len() == sent.len() && there.modified()? == sent.modified()?)
 }
 
-// Another worker may bring the same file to the same place: what it has half written must not get the name of a whole one.
+// Another worker may bring the same file to the same place: what it has half written must not get
+// the name of a whole one.
 fn rename(copy: &fs::File, partial: &Path, to: &Path) -> io::Result<()> {
     if !is_at(copy, partial) {
         let replaced = format!("{}: somebody else has replaced it meanwhile", partial.display());
@@ -173,7 +184,10 @@ mod tests {
         }
         copy_file(&path("from"), &path("to")).unwrap();
         assert_eq!(fs::read(path("victim")).unwrap(), b"precious");
-        assert!(fs::symlink_metadata(path("to")).unwrap().is_file() && fs::read(path("to")).unwrap() == b"bytes");
+        assert!(
+            fs::symlink_metadata(path("to")).unwrap().is_file()
+                && fs::read(path("to")).unwrap() == b"bytes"
+        );
         assert!(fs::symlink_metadata(path("to.partial")).is_err());
     }
 
@@ -194,14 +208,18 @@ mod tests {
         let ours = fs::File::create(path("to.partial")).unwrap();
         fs::remove_file(path("to.partial")).unwrap();
         fs::write(path("to.partial"), "half").unwrap();
-        assert_eq!(rename(&ours, &path("to.partial"), &path("to")).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(
+            rename(&ours, &path("to.partial"), &path("to")).unwrap_err().kind(),
+            io::ErrorKind::ResourceBusy
+        );
         assert!(path("to.partial").exists() && !path("to").exists());
     }
 
     #[test]
     fn a_file_that_is_not_there_is_named_and_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let error = copy_file(&directory.path().join("missing"), &directory.path().join("to")).unwrap_err();
+        let error =
+            copy_file(&directory.path().join("missing"), &directory.path().join("to")).unwrap_err();
         assert!(error.to_string().contains("missing"));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }

@@ -1,5 +1,5 @@
-//! AddPieces: writes the unsealed file from the deals' pieces. What they leave free is filled with zeros; a sector without
-//! deals is one piece of zeros.
+//! AddPieces: writes the unsealed file from the deals' pieces. What they leave free is filled with
+//! zeros; a sector without deals is one piece of zeros.
 
 use std::path::PathBuf;
 
@@ -21,28 +21,36 @@ const MAX_URL_BYTES: usize = 2048;
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     let upgrading = job.is_for_upgrade();
-    let path = if upgrading { job.files.update_unsealed.clone() } else { job.files.unsealed.clone() };
+    let path =
+        if upgrading { job.files.update_unsealed.clone() } else { job.files.unsealed.clone() };
     on_disk({
         let path = path.clone();
         move || remove_path(&path)
     })
     .await?;
     job.require_sectors(1).await?;
-    let slots =
-        layout(job.deals(), job.sector_size()?).map_err(|error| Failure::permanent(format!("the deals of {}: {error}", job.id())))?;
+    let slots = layout(job.deals(), job.sector_size()?)
+        .map_err(|error| Failure::permanent(format!("the deals of {}: {error}", job.id())))?;
 
     let mut pieces = Vec::with_capacity(slots.len());
     for slot in &slots {
         pieces.push(match slot.deal {
             Some(deal) => job.piece_of(deal, slot).await?,
-            None => Piece { piece_file: PieceFile::Pledge, payload_size: 0, piece_size: unpadded(slot.size) },
+            None => Piece {
+                piece_file: PieceFile::Pledge,
+                payload_size: 0,
+                piece_size: unpadded(slot.size),
+            },
         });
     }
     let sources: Vec<_> = pieces.iter().map(|piece| piece.piece_file.clone()).collect();
     let task = AddPieces { seal_proof_type: job.proof_name()?, pieces, staged_filepath: path };
     let written = job.shared.processors.run(task, job.activity).await?;
     check_commitments(&slots, &sources, &written)?;
-    let pieces = written.into_iter().map(|info| PieceCommitment { commitment: info.commitment, size: info.size }).collect();
+    let pieces = written
+        .into_iter()
+        .map(|info| PieceCommitment { commitment: info.commitment, size: info.size })
+        .collect();
     job.done(Event::AddPiece, |sector| match &mut sector.upgrade {
         Some(upgrade) if upgrading => upgrade.pieces = Some(pieces),
         _ => sector.pieces = Some(pieces),
@@ -60,8 +68,8 @@ struct Slot<'a> {
     commitment: Option<Commitment>,
 }
 
-// Every piece lies at a multiple of its size (Filecoin spec, Piece: data structure). What lies between them is filled
-// with the largest pieces of zeros that fit.
+// Every piece lies at a multiple of its size (Filecoin spec, Piece: data structure). What lies
+// between them is filled with the largest pieces of zeros that fit.
 fn layout(deals: &[SectorPiece], sector_size: u64) -> Result<Vec<Slot<'_>>, String> {
     let mut slots = vec![];
     let mut offset: u64 = 0;
@@ -75,12 +83,16 @@ fn layout(deals: &[SectorPiece], sector_size: u64) -> Result<Vec<Slot<'_>>, Stri
     for piece in deals {
         let (cid, size) = (&piece.piece.piece_cid, piece.piece.size);
         if !size.is_power_of_two() || size < MIN_PIECE_BYTES || size > sector_size {
-            return Err(format!("piece {cid:.100} has {size} bytes, which no piece of a sector of {sector_size} bytes has"));
+            return Err(format!(
+                "piece {cid:.100} has {size} bytes, which no piece of a sector of {sector_size} bytes has"
+            ));
         }
         let commitment = piece_commitment(cid)?;
         let aligned = offset.next_multiple_of(size);
         if aligned.checked_add(size).is_none_or(|end| end > sector_size) {
-            return Err(format!("the pieces have more room than a sector of {sector_size} bytes, {cid} does not fit"));
+            return Err(format!(
+                "the pieces have more room than a sector of {sector_size} bytes, {cid} does not fit"
+            ));
         }
         // Nothing is to be filled before the first one: zero is a multiple of everything.
         fill(&mut slots, &mut offset, aligned);
@@ -93,9 +105,17 @@ fn layout(deals: &[SectorPiece], sector_size: u64) -> Result<Vec<Slot<'_>>, Stri
 }
 
 // The library makes the commitments from what it has really written.
-fn check_commitments(slots: &[Slot<'_>], sources: &[PieceFile], written: &[PieceInfo]) -> Result<(), Failure> {
+fn check_commitments(
+    slots: &[Slot<'_>],
+    sources: &[PieceFile],
+    written: &[PieceInfo],
+) -> Result<(), Failure> {
     if written.len() != slots.len() {
-        return Err(Failure::temporary(format!("{} pieces were written of {}", written.len(), slots.len())));
+        return Err(Failure::temporary(format!(
+            "{} pieces were written of {}",
+            written.len(),
+            slots.len()
+        )));
     }
     for ((slot, source), info) in slots.iter().zip(sources).zip(written) {
         if let Some(expected) = slot.commitment.filter(|expected| *expected != info.commitment) {
@@ -105,31 +125,46 @@ fn check_commitments(slots: &[Slot<'_>], sources: &[PieceFile], written: &[Piece
                 PieceFile::Pledge => "zeros".into(),
             };
             let (expected, found) = (piece_cid(&expected), piece_cid(&info.commitment));
-            return Err(Failure::permanent(format!("piece {expected} is corrupt: the bytes of {source} are piece {found}")));
+            return Err(Failure::permanent(format!(
+                "piece {expected} is corrupt: the bytes of {source} are piece {found}"
+            )));
         }
     }
     Ok(())
 }
 
 impl Job<'_> {
-    /// The deals of the data that the stage is about. A sector that was upgraded was sealed without any.
+    /// The deals of the data that the stage is about. A sector that was upgraded was sealed without
+    /// any.
     pub(super) fn deals(&self) -> &[SectorPiece] {
-        let sealed_without = self.plan == Plan::Rebuild && self.sector.upgrade.is_some() && !self.is_for_upgrade();
+        let sealed_without =
+            self.plan == Plan::Rebuild && self.sector.upgrade.is_some() && !self.is_for_upgrade();
         if sealed_without { &[] } else { self.sector.deals.as_deref().unwrap_or_default() }
     }
 
     // Where a deal's bytes are: in a directory of ours, or where the sector manager says.
     async fn piece_of(&self, deal: &SectorPiece, slot: &Slot<'_>) -> Result<Piece, Failure> {
         let cid = deal.piece.piece_cid.clone();
-        let candidates: Vec<PathBuf> = self.shared.local_pieces_dirs.iter().map(|directory| directory.join(&cid)).collect();
+        let candidates: Vec<PathBuf> =
+            self.shared.local_pieces_dirs.iter().map(|directory| directory.join(&cid)).collect();
         let local = on_disk(move || Ok(candidates.into_iter().find(|path| path.is_file()))).await?;
         let piece_file = match (local, &deal.url) {
             (Some(path), _) => PieceFile::Local(path),
             (None, Some(url)) if is_http(url) => PieceFile::Url(url.clone()),
             (None, url) => {
-                let directories: Vec<_> = self.shared.local_pieces_dirs.iter().map(|path| path.display().to_string()).collect();
-                let directories = if directories.is_empty() { "none".into() } else { directories.join(", ") };
-                let offer = if url.is_some() { "names no HTTP address for it" } else { "does not offer it by HTTP" };
+                let directories: Vec<_> = self
+                    .shared
+                    .local_pieces_dirs
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
+                let directories =
+                    if directories.is_empty() { "none".into() } else { directories.join(", ") };
+                let offer = if url.is_some() {
+                    "names no HTTP address for it"
+                } else {
+                    "does not offer it by HTTP"
+                };
                 let piece = &deal.piece.piece_cid;
                 return Err(Failure::temporary(format!(
                     "piece {piece} is missing: it is in no directory of worker.local_pieces_dirs ({directories}), and the sector manager {offer}"
@@ -152,7 +187,11 @@ mod tests {
     use super::*;
 
     fn deal(size: u64) -> SectorPiece {
-        SectorPiece { piece: WirePiece { size, piece_cid: piece_cid(&[1; 32]) }, deal_info: Some(DealInfo::default()), url: None }
+        SectorPiece {
+            piece: WirePiece { size, piece_cid: piece_cid(&[1; 32]) },
+            deal_info: Some(DealInfo::default()),
+            url: None,
+        }
     }
 
     fn sizes(deals: &[u64]) -> Result<Vec<(u64, bool)>, String> {
@@ -169,8 +208,14 @@ mod tests {
     fn pieces_are_aligned_and_the_rest_is_filled() {
         assert_eq!(sizes(&[2048]).unwrap(), [(2048, true)]);
         assert_eq!(sizes(&[1024]).unwrap(), [(1024, true), (1024, false)]);
-        assert_eq!(sizes(&[256, 1024]).unwrap(), [(256, true), (256, false), (512, false), (1024, true)]);
-        assert_eq!(sizes(&[128, 128, 512]).unwrap(), [(128, true), (128, true), (256, false), (512, true), (1024, false)]);
+        assert_eq!(
+            sizes(&[256, 1024]).unwrap(),
+            [(256, true), (256, false), (512, false), (1024, true)]
+        );
+        assert_eq!(
+            sizes(&[128, 128, 512]).unwrap(),
+            [(128, true), (128, true), (256, false), (512, true), (1024, false)]
+        );
     }
 
     #[test]
@@ -190,7 +235,11 @@ mod tests {
         let written = |commitment| [PieceInfo { commitment, size: 2032 }];
         let source = [PieceFile::Local("/pieces/x".into())];
         check_commitments(&slots, &source, &written([1; 32])).unwrap();
-        let message = check_commitments(&slots, &source, &written([2; 32])).unwrap_err().to_string();
-        assert!(message.starts_with("permanent: piece baga") && message.contains("/pieces/x"), "{message}");
+        let message =
+            check_commitments(&slots, &source, &written([2; 32])).unwrap_err().to_string();
+        assert!(
+            message.starts_with("permanent: piece baga") && message.contains("/pieces/x"),
+            "{message}"
+        );
     }
 }

@@ -15,7 +15,8 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     Ok(done)
 }
 
-/// C1 of a rebuild: there is nothing to prove to the chain, but the replica must be one that can be proven.
+/// C1 of a rebuild: there is nothing to prove to the chain, but the replica must be one that can be
+/// proven.
 pub(super) async fn check(job: &Job<'_>) -> Result<Done, Failure> {
     job.check_replica(job.replica()?).await?;
     job.done(Event::CheckSealed, |sector| sector.sealed_checked = true)

@@ -26,13 +26,19 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
 #[cfg(feature = "builtin-proofs")]
 async fn verify(job: &Job<'_>, proof: Vec<u8>) -> Result<(), Failure> {
     let (replica, seed) = (job.replica()?, super::field(&job.sector.seed, "seed")?.seed.0);
-    let verified = tokio::task::spawn_blocking(move || crate::processor::builtin::verify(&replica, seed, &proof)).await;
+    let verified = tokio::task::spawn_blocking(move || {
+        crate::processor::builtin::verify(&replica, seed, &proof)
+    })
+    .await;
     match verified {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(Failure::temporary("the proof does not verify")),
         Ok(Err(error)) => {
             let failure = Failure::from(error);
-            Err(Failure { message: format!("the proof cannot be verified: {}", failure.message), ..failure })
+            Err(Failure {
+                message: format!("the proof cannot be verified: {}", failure.message),
+                ..failure
+            })
         }
         Err(error) => Err(Failure::told(format!("the proof cannot be verified: {error}"))),
     }
@@ -41,5 +47,7 @@ async fn verify(job: &Job<'_>, proof: Vec<u8>) -> Result<(), Failure> {
 // Refused at start-up unless `ignore_proof_check` is set, see `config`.
 #[cfg(not(feature = "builtin-proofs"))]
 async fn verify(_job: &Job<'_>, _proof: Vec<u8>) -> Result<(), Failure> {
-    Err(Failure::critical("this worker was built without the proofs and cannot verify: set sealing.ignore_proof_check"))
+    Err(Failure::critical(
+        "this worker was built without the proofs and cannot verify: set sealing.ignore_proof_check",
+    ))
 }

@@ -14,7 +14,11 @@ pub(super) async fn acquire(job: &Job<'_>) -> Result<Done, Failure> {
         return job.done(Event::AcquireDeals, |sector| sector.deals = Some(vec![]));
     }
     loop {
-        let request = AcquireDeals { request_id: job.request_id, sector: job.id(), spec: job.sealing.deals() };
+        let request = AcquireDeals {
+            request_id: job.request_id,
+            sector: job.id(),
+            spec: job.sealing.deals(),
+        };
         let deals = job.ask(&request).await?.unwrap_or_default();
         if !deals.is_empty() || !job.sealing.disable_cc {
             return job.done(Event::AcquireDeals, |sector| sector.deals = Some(deals));

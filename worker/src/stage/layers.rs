@@ -1,8 +1,8 @@
 //! The layers of a PC1 on the disk, and which of them its next run keeps.
 //!
-//! The proofs library writes a layer under another name, renames it, and goes on behind layers of the right size that it
-//! finds, whatever they were made from. So a note beside the cache says that, and only from what is there for certain
-//! anything is kept:
+//! The proofs library writes a layer under another name, renames it, and goes on behind layers of
+//! the right size that it finds, whatever they were made from. So a note beside the cache says
+//! that, and only from what is there for certain anything is kept:
 //!
 //! ```text
 //!  the note                        layers that stay: from the first on, of the right size, and …
@@ -84,17 +84,34 @@ struct Note {
 }
 
 impl Layers {
-    pub(super) fn new(cache: &Path, note: &Path, count: u64, size: u64, made_from: MadeFrom) -> Layers {
-        Layers { cache: cache.to_owned(), note: note.to_owned(), count, size, made_from, synced: Mutex::new(Synced::Layers(0)) }
+    pub(super) fn new(
+        cache: &Path,
+        note: &Path,
+        count: u64,
+        size: u64,
+        made_from: MadeFrom,
+    ) -> Layers {
+        Layers {
+            cache: cache.to_owned(),
+            note: note.to_owned(),
+            count,
+            size,
+            made_from,
+            synced: Mutex::new(Synced::Layers(0)),
+        }
     }
 
-    /// Removes what an earlier run left, but for the layers that may stay, and says how many these are.
+    /// Removes what an earlier run left, but for the layers that may stay, and says how many these
+    /// are.
     pub(super) fn prepare(&self) -> io::Result<u64> {
         let boot = boot_id();
-        let kept = self.read_note().map_or(0, |note| kept(&note, boot.as_deref(), &self.made_from, self.whole()));
+        let kept = self
+            .read_note()
+            .map_or(0, |note| kept(&note, boot.as_deref(), &self.made_from, self.whole()));
         self.remove_others(kept)?;
         for layer in 1..=kept {
-            // The disk says once that it could not keep what was written: then nothing is certain any more.
+            // The disk says once that it could not keep what was written: then nothing is certain
+            // any more.
             sync_file(&self.path(layer)).inspect_err(|_| drop(remove_path(&self.note)))?;
         }
         sync_dir(&self.cache)?;
@@ -103,7 +120,8 @@ impl Layers {
         Ok(kept)
     }
 
-    /// Waits for PC1, shows how far it is, and keeps for its next run what is whole. `kept` layers were there before.
+    /// Waits for PC1, shows how far it is, and keeps for its next run what is whole. `kept` layers
+    /// were there before.
     pub(super) async fn follow<T>(
         self: Arc<Self>,
         kept: u64,
@@ -149,7 +167,10 @@ impl Layers {
             Synced::Doubtful(why) => return Err(io::Error::other(why.clone())),
         };
         let whole = self.whole();
-        activity.progress(format!("layer {} of {}", (whole + 1).min(self.count), self.count), whole > kept);
+        activity.progress(
+            format!("layer {} of {}", (whole + 1).min(self.count), self.count),
+            whole > kept,
+        );
         for layer in from + 1..=whole {
             if let Err(error) = sync_file(&self.path(layer)).and_then(|()| sync_dir(&self.cache)) {
                 *synced = Synced::Doubtful(error.to_string());
@@ -159,7 +180,10 @@ impl Layers {
             *synced = Synced::Layers(layer);
             // The older note still holds until the machine ends.
             if let Err(error) = self.write_note(boot_id(), layer) {
-                warn!(layer, "after a loss of power it will be made again, for it cannot be noted: {error}");
+                warn!(
+                    layer,
+                    "after a loss of power it will be made again, for it cannot be noted: {error}"
+                );
             }
         }
         Ok(())
@@ -177,7 +201,10 @@ impl Layers {
 
     // How many layers, from the first on, have their name and the right size.
     fn whole(&self) -> u64 {
-        let is_whole = |layer: &u64| fs::metadata(self.path(*layer)).is_ok_and(|file| file.is_file() && file.len() == self.size);
+        let is_whole = |layer: &u64| {
+            fs::metadata(self.path(*layer))
+                .is_ok_and(|file| file.is_file() && file.len() == self.size)
+        };
         (1..=self.count).take_while(is_whole).count() as u64
     }
 

@@ -40,15 +40,17 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     };
     let (files, size, count) = (job.files.clone(), job.sector_size()?, layers(job.sector_size()?));
     let layers = Arc::new(Layers::new(&files.cache, &files.layers, count, size, made_from));
-    // The library takes trees that are there as they are: half-made ones must go, and the data's tree, which is whole, is
-    // not built again.
+    // The library takes trees that are there as they are: half-made ones must go, and the data's
+    // tree, which is whole, is not built again.
     let kept = on_disk({
         let layers = layers.clone();
         move || {
             let kept = layers.prepare()?;
             remove_path(&files.sealed)?;
             let tree = files.cache.join(TREE_FILE);
-            fs::hard_link(files.tree_d.join(TREE_FILE), &tree).map_err(|error| at(&tree, error)).map(|()| kept)
+            fs::hard_link(files.tree_d.join(TREE_FILE), &tree)
+                .map_err(|error| at(&tree, error))
+                .map(|()| kept)
         }
     })
     .await?;
@@ -63,7 +65,8 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     Ok(done)
 }
 
-// Layers of the stacked graph (Filecoin actors and proofs, `LAYERS`): 2 for the sizes of test networks.
+// Layers of the stacked graph (Filecoin actors and proofs, `LAYERS`): 2 for the sizes of test
+// networks.
 fn layers(sector_size: u64) -> u64 {
     if sector_size < 32 << 30 { 2 } else { 11 }
 }

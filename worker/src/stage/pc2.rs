@@ -25,10 +25,15 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
         fs::copy(&files.unsealed, &files.sealed).map(drop).map_err(|error| at(&files.sealed, error))
     })
     .await?;
-    let task = Pc2 { pc1out: job.output(Blob::Pc1Out).await?, cache_dir: job.files.cache.clone(), sealed_file: job.files.sealed.clone() };
+    let task = Pc2 {
+        pc1out: job.output(Blob::Pc1Out).await?,
+        cache_dir: job.files.cache.clone(),
+        sealed_file: job.files.sealed.clone(),
+    };
     let output = job.shared.processors.run(task, job.activity).await?;
     let files = job.files.clone();
-    on_disk(move || sync_file(&files.sealed).and_then(|()| sync_dir_and_files(&files.cache))).await?;
+    on_disk(move || sync_file(&files.sealed).and_then(|()| sync_dir_and_files(&files.cache)))
+        .await?;
     if output.comm_d != *field(&job.sector.comm_d, "commD")? {
         return Err(Failure::permanent("PC2's commD is not that of tree-d"));
     }
@@ -45,7 +50,11 @@ fn remove_trees(cache: &Path) -> io::Result<()> {
     for entry in fs::read_dir(cache).map_err(|error| at(cache, error))? {
         let path = entry.map_err(|error| at(cache, error))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("sc-02-data-tree-c") || name.starts_with("sc-02-data-tree-r-last") || name == "p_aux" || name == "t_aux" {
+        if name.starts_with("sc-02-data-tree-c")
+            || name.starts_with("sc-02-data-tree-r-last")
+            || name == "p_aux"
+            || name == "t_aux"
+        {
             remove_path(&path)?;
         }
     }

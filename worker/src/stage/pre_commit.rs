@@ -18,7 +18,8 @@ pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
         ticket: *field(&job.sector.ticket, "ticket")?,
     };
     let reset = job.sector.pre_commit_sent;
-    let request = SubmitPreCommit { request_id: job.request_id, sector: job.sector.allocated, info, reset };
+    let request =
+        SubmitPreCommit { request_id: job.request_id, sector: job.sector.allocated, info, reset };
     accepted("pre-commit", job.ask(&request).await?)?;
     job.done(Event::SubmitPc, |sector| sector.pre_commit_sent = true)
 }

@@ -13,7 +13,12 @@ use crate::thread::failure::Failure;
 
 pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
     let proof = field(&job.sector.proof, "proof")?.clone();
-    let request = SubmitProof { request_id: job.request_id, sector: job.id(), proof, reset: job.sector.proof_sent };
+    let request = SubmitProof {
+        request_id: job.request_id,
+        sector: job.id(),
+        proof,
+        reset: job.sector.proof_sent,
+    };
     accepted("proof", job.ask(&request).await?)?;
     job.done(Event::SubmitProof, |sector| sector.proof_sent = true)
 }

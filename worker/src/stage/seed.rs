@@ -12,9 +12,19 @@ pub(super) async fn wait(job: &Job<'_>) -> Result<Done, Failure> {
         let request = WaitSeed { sector: job.id(), proof_type: job.sector.allocated.proof_type };
         let reply = job.ask(&request).await?;
         match reply.seed {
-            Some(seed) if !reply.should_wait => return job.done(Event::AssignSeed, |sector| sector.seed = Some(seed)),
-            None if !reply.should_wait => return Err(Failure::temporary("sector manager, wait_seed: neither a seed nor a wait")),
-            _ => job.activity.wait("seed", tokio::time::sleep(Duration::from_secs(reply.delay.max(1)))).await,
+            Some(seed) if !reply.should_wait => {
+                return job.done(Event::AssignSeed, |sector| sector.seed = Some(seed));
+            }
+            None if !reply.should_wait => {
+                return Err(Failure::temporary(
+                    "sector manager, wait_seed: neither a seed nor a wait",
+                ));
+            }
+            _ => {
+                job.activity
+                    .wait("seed", tokio::time::sleep(Duration::from_secs(reply.delay.max(1))))
+                    .await
+            }
         }
     }
 }

@@ -39,7 +39,9 @@ pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
         move || {
             fresh_dir(&new.cache)?;
             remove_path(&new.replica)?;
-            fs::File::create(&new.replica).and_then(|file| file.set_len(size)).map_err(|error| at(&new.replica, error))
+            fs::File::create(&new.replica)
+                .and_then(|file| file.set_len(size))
+                .map_err(|error| at(&new.replica, error))
         }
     })
     .await?;
@@ -61,7 +63,9 @@ pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
     }
     if let Some(known) = upgrade.known_comm_r.filter(|known| *known != encoded.comm_r_new) {
         let (known, found) = (hex(&known), hex(&encoded.comm_r_new));
-        return Err(Failure::permanent(format!("the upgraded replica has commR {found}, the chain knows {known}")));
+        return Err(Failure::permanent(format!(
+            "the upgraded replica has commR {found}, the chain knows {known}"
+        )));
     }
     job.done(Event::SnapEncode, |sector| {
         if let Some(upgrade) = &mut sector.upgrade {
@@ -78,7 +82,13 @@ pub(super) async fn prove(job: &Job<'_>) -> Result<Done, Failure> {
     }
     let (comm_r_old, comm_r_new, comm_d_new) = job.update_commitments()?;
     let registered_proof = job.update_proof_name()?;
-    let task = SnapProve { registered_proof: registered_proof.clone(), vannilla_proofs, comm_r_old, comm_r_new, comm_d_new };
+    let task = SnapProve {
+        registered_proof: registered_proof.clone(),
+        vannilla_proofs,
+        comm_r_old,
+        comm_r_new,
+        comm_d_new,
+    };
     let proof = job.shared.processors.run(task, job.activity).await?;
     if !job.sealing.ignore_proof_check {
         verify(job, registered_proof, proof.clone()).await?;
@@ -101,7 +111,10 @@ pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
         comm_r,
         comm_d,
         access_instance: field(&job.sector.persisted, "store")?.clone(),
-        pieces: deals.filter(|piece| piece.deal_info.is_some()).map(|piece| piece.piece.piece_cid.clone()).collect(),
+        pieces: deals
+            .filter(|piece| piece.deal_info.is_some())
+            .map(|piece| piece.piece.piece_cid.clone())
+            .collect(),
         proof: field(&upgrade.proof, "proof of the upgrade")?.clone(),
     };
     let reply = job.ask(&request).await?;
@@ -117,14 +130,20 @@ pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
 impl Job<'_> {
     fn update_proof_name(&self) -> Result<String, Failure> {
         let proof = self.sector.allocated.proof_type;
-        proof.update_name().ok_or_else(|| Failure::permanent(format!("seal proof type {} has no update proof", proof.0)))
+        proof.update_name().ok_or_else(|| {
+            Failure::permanent(format!("seal proof type {} has no update proof", proof.0))
+        })
     }
 
     // Of the old replica, the new one, and the new data.
     fn update_commitments(&self) -> Result<(Commitment, Commitment, Commitment), Failure> {
         let upgrade = self.upgrade()?;
         let old = *field(&self.sector.comm_r, "commR")?;
-        Ok((old, *field(&upgrade.comm_r, "commR of the upgrade")?, *field(&upgrade.comm_d, "commD of the upgrade")?))
+        Ok((
+            old,
+            *field(&upgrade.comm_r, "commR of the upgrade")?,
+            *field(&upgrade.comm_d, "commD of the upgrade")?,
+        ))
     }
 
     // In its store, or just sealed again.
@@ -145,31 +164,47 @@ async fn vanilla_proofs(job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
     use crate::processor::builtin;
     let (old, new) = (job.old_replica().await?, job.local(Kind::Update));
     let (proof, commitments) = (job.update_proof_name()?, job.update_commitments()?);
-    let made = tokio::task::spawn_blocking(move || builtin::update_vanilla_proofs(&proof, commitments, &old, &new)).await;
+    let made = tokio::task::spawn_blocking(move || {
+        builtin::update_vanilla_proofs(&proof, commitments, &old, &new)
+    })
+    .await;
     Ok(made.map_err(Failure::critical)??)
 }
 
 #[cfg(feature = "builtin-proofs")]
 async fn verify(job: &Job<'_>, proof_type: String, proof: Vec<u8>) -> Result<(), Failure> {
     let commitments = job.update_commitments()?;
-    let verified = tokio::task::spawn_blocking(move || crate::processor::builtin::verify_update(&proof_type, &proof, commitments)).await;
+    let verified = tokio::task::spawn_blocking(move || {
+        crate::processor::builtin::verify_update(&proof_type, &proof, commitments)
+    })
+    .await;
     match verified.map_err(Failure::critical)? {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::temporary("the proof of the upgrade does not verify")),
         Err(error) => {
             let failure = Failure::from(error);
-            Err(Failure { message: format!("the proof of the upgrade cannot be verified: {}", failure.message), ..failure })
+            Err(Failure {
+                message: format!(
+                    "the proof of the upgrade cannot be verified: {}",
+                    failure.message
+                ),
+                ..failure
+            })
         }
     }
 }
 
 #[cfg(not(feature = "builtin-proofs"))]
 async fn vanilla_proofs(_job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
-    Err(Failure::critical("this worker was built without the proofs, which make the vanilla proofs of an upgrade"))
+    Err(Failure::critical(
+        "this worker was built without the proofs, which make the vanilla proofs of an upgrade",
+    ))
 }
 
 // Refused at start-up unless `ignore_proof_check` is set, see `config`.
 #[cfg(not(feature = "builtin-proofs"))]
 async fn verify(_job: &Job<'_>, _proof_type: String, _proof: Vec<u8>) -> Result<(), Failure> {
-    Err(Failure::critical("this worker was built without the proofs and cannot verify: set sealing.ignore_proof_check"))
+    Err(Failure::critical(
+        "this worker was built without the proofs and cannot verify: set sealing.ignore_proof_check",
+    ))
 }

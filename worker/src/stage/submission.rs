@@ -32,7 +32,9 @@ pub(super) fn on_chain(what: &str, reply: PollReply) -> Result<OnChain, Failure>
         OnChainState::Failed => Ok(OnChain::Resubmit),
         OnChainState::NotFound => Err(Failure::permanent(why("not found on chain"))),
         OnChainState::PermFailed => Err(Failure::permanent(why("failed on chain for good"))),
-        OnChainState::ShouldAbort => Err(Failure::abort(why("the sector manager wants the sector given up"))),
+        OnChainState::ShouldAbort => {
+            Err(Failure::abort(why("the sector manager wants the sector given up")))
+        }
     }
 }
 
@@ -50,7 +52,11 @@ mod tests {
 
     #[test]
     fn submissions_lead_where_the_spec_says() {
-        let level = |res| accepted("pre-commit", SubmitReply { res, desc: None }).err().map(|failure| failure.level);
+        let level = |res| {
+            accepted("pre-commit", SubmitReply { res, desc: None })
+                .err()
+                .map(|failure| failure.level)
+        };
         assert_eq!(level(SubmitResult::Accepted), None);
         assert_eq!(level(SubmitResult::DuplicateSubmit), None);
         assert_eq!(level(SubmitResult::MismatchedSubmission), Some(Level::Permanent));
@@ -60,7 +66,10 @@ mod tests {
 
     #[test]
     fn messages_on_chain_lead_where_the_spec_says() {
-        let outcome = |state| on_chain("proof", PollReply { state, desc: Some("x".into()) }).map_err(|failure| failure.level);
+        let outcome = |state| {
+            on_chain("proof", PollReply { state, desc: Some("x".into()) })
+                .map_err(|failure| failure.level)
+        };
         assert_eq!(outcome(OnChainState::Landed), Ok(OnChain::Landed));
         assert_eq!(outcome(OnChainState::Pending), Ok(OnChain::PollAgain));
         assert_eq!(outcome(OnChainState::Packed), Ok(OnChain::PollAgain));

@@ -38,8 +38,18 @@ fn local_files(job: &Job<'_>, input: Input) -> Vec<PathBuf> {
         Input::UpgradeCommD => &[&files.update_tree_d],
         Input::UpgradeCommR => &[&files.update, &files.update_cache],
         Input::UnsealedPiece => &[&files.piece, &files.unseal_cache],
-        Input::Deals | Input::Ticket | Input::Seed | Input::SyntheticProofType | Input::CheckedReplica | Input::PersistedFiles => &[],
-        Input::PreCommit | Input::C1Out | Input::Proof | Input::SubmittedProof | Input::UpgradeProof | Input::WindowProofs => &[],
+        Input::Deals
+        | Input::Ticket
+        | Input::Seed
+        | Input::SyntheticProofType
+        | Input::CheckedReplica
+        | Input::PersistedFiles => &[],
+        Input::PreCommit
+        | Input::C1Out
+        | Input::Proof
+        | Input::SubmittedProof
+        | Input::UpgradeProof
+        | Input::WindowProofs => &[],
     };
     paths.iter().map(|path| (*path).clone()).collect()
 }

@@ -28,8 +28,11 @@ const NODE_BYTES: u64 = 32;
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     let upgrading = job.is_for_upgrade();
     let files = &job.files;
-    let (staged_file, cache_dir) =
-        if upgrading { (&files.update_unsealed, &files.update_tree_d) } else { (&files.unsealed, &files.tree_d) };
+    let (staged_file, cache_dir) = if upgrading {
+        (&files.update_unsealed, &files.update_tree_d)
+    } else {
+        (&files.unsealed, &files.tree_d)
+    };
     let (staged_file, cache_dir) = (staged_file.clone(), cache_dir.clone());
     // A tree that is there is taken as it is, so a half-made one must go.
     on_disk({
@@ -45,9 +48,14 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
         }
         None => {
             job.require_sectors(2).await?;
-            let task = TreeD { registered_proof: job.proof_name()?, staged_file, cache_dir: cache_dir.clone() };
+            let task = TreeD {
+                registered_proof: job.proof_name()?,
+                staged_file,
+                cache_dir: cache_dir.clone(),
+            };
             job.shared.processors.run(task, job.activity).await?;
-            // What is committed as made must outlive a loss of power; here as after each stage that makes files.
+            // What is committed as made must outlive a loss of power; here as after each stage that
+            // makes files.
             on_disk(move || sync_dir_and_files(&cache_dir)).await?;
         }
     }
@@ -63,7 +71,11 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
 impl Job<'_> {
     // Every sector of zeros has the same tree: one that was made before will do.
     fn static_tree(&self) -> Result<Option<PathBuf>, Failure> {
-        Ok(if self.deals().is_empty() { self.shared.static_tree_d.get(&self.sector_size()?).cloned() } else { None })
+        Ok(if self.deals().is_empty() {
+            self.shared.static_tree_d.get(&self.sector_size()?).cloned()
+        } else {
+            None
+        })
     }
 }
 
@@ -72,7 +84,10 @@ fn root_of(tree: &Path, leaves: u64) -> io::Result<Commitment> {
     let mut file = File::open(tree).map_err(|error| at(tree, error))?;
     let (size, expected) = (file.metadata()?.len(), (2 * leaves - 1) * NODE_BYTES);
     if size != expected {
-        return Err(io::Error::other(format!("{}: {size} bytes, a whole tree has {expected}", tree.display())));
+        return Err(io::Error::other(format!(
+            "{}: {size} bytes, a whole tree has {expected}",
+            tree.display()
+        )));
     }
     let mut root = [0; NODE_BYTES as usize];
     file.seek(SeekFrom::End(-(NODE_BYTES as i64)))?;
@@ -82,8 +97,13 @@ fn root_of(tree: &Path, leaves: u64) -> io::Result<Commitment> {
 
 #[cfg(feature = "builtin-proofs")]
 fn check_pieces(job: &Job<'_>, comm_d: Commitment) -> Result<(), Failure> {
-    let expected = crate::processor::builtin::comm_d_of(&job.proof_name()?, &job.piece_infos()?).map_err(Failure::permanent)?;
-    if expected == comm_d { Ok(()) } else { Err(Failure::permanent("tree-d's root is not the commitment of the pieces")) }
+    let expected = crate::processor::builtin::comm_d_of(&job.proof_name()?, &job.piece_infos()?)
+        .map_err(Failure::permanent)?;
+    if expected == comm_d {
+        Ok(())
+    } else {
+        Err(Failure::permanent("tree-d's root is not the commitment of the pieces"))
+    }
 }
 
 // Pre-commit phase 1 checks it again, wherever it runs.

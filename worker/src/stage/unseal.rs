@@ -1,4 +1,5 @@
-//! Unseal and UploadPiece: gets a piece's bytes out of a replica, and brings them where they are wanted.
+//! Unseal and UploadPiece: gets a piece's bytes out of a replica, and brings them where they are
+//! wanted.
 //!
 //! Decisions 004, 041 in `docs/decisions`.
 
@@ -27,7 +28,8 @@ use crate::{
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     let piece = job.unseal_piece()?.clone();
     let store = job.store_named(&piece.store).await?;
-    let (sealed, updated) = (store.files(job.id(), Kind::Sealed), store.files(job.id(), Kind::Update));
+    let (sealed, updated) =
+        (store.files(job.id(), Kind::Sealed), store.files(job.id(), Kind::Update));
     let (out, scratch) = (job.files.piece.clone(), job.files.unseal_cache.clone());
     let is_updated = on_disk({
         let (out, scratch, update) = (out.clone(), scratch.clone(), updated.replica.clone());
@@ -57,12 +59,17 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
         };
         let size = job.shared.processors.run(task, job.activity).await?;
         if size != piece.size {
-            return Err(Failure::temporary(format!("{size} bytes were unsealed of {}", piece.size)));
+            return Err(Failure::temporary(format!(
+                "{size} bytes were unsealed of {}",
+                piece.size
+            )));
         }
     }
     check_piece(job, &piece, out).await?;
     on_disk(move || remove_path(&scratch)).await?;
-    job.done(Event::UnsealDone, |sector| sector.unseal.iter_mut().for_each(|piece| piece.done = true))
+    job.done(Event::UnsealDone, |sector| {
+        sector.unseal.iter_mut().for_each(|piece| piece.done = true)
+    })
 }
 
 pub(super) async fn upload(job: &Job<'_>) -> Result<Done, Failure> {
@@ -86,7 +93,8 @@ pub(super) async fn upload(job: &Job<'_>) -> Result<Done, Failure> {
                 on_disk(move || copy_piece(&from, &to, &directories)).await?;
             }
             Destination::Http(url) => {
-                let sent = tokio::task::spawn_blocking(move || piece_reader::upload(&from, &url)).await;
+                let sent =
+                    tokio::task::spawn_blocking(move || piece_reader::upload(&from, &url)).await;
                 sent.map_err(Failure::critical)?.map_err(Failure::temporary)?;
             }
         }
@@ -102,7 +110,8 @@ enum Destination {
 }
 
 impl Destination {
-    // A message from the bus must not have any file of this machine written: only those of the directories for pieces.
+    // A message from the bus must not have any file of this machine written: only those of the
+    // directories for pieces.
     fn parse(text: &str, directories: &[PathBuf]) -> Result<Self, String> {
         if text.starts_with("http://") || text.starts_with("https://") {
             return Ok(Destination::Http(text.to_owned()));
@@ -114,14 +123,19 @@ impl Destination {
         if directories.iter().any(|directory| is_inside(&path, directory)) {
             return Ok(Destination::File(path));
         }
-        let allowed: Vec<_> = directories.iter().map(|directory| directory.display().to_string()).collect();
+        let allowed: Vec<_> =
+            directories.iter().map(|directory| directory.display().to_string()).collect();
         let allowed = if allowed.is_empty() { "there is none".into() } else { allowed.join(", ") };
-        Err(format!("{} is in no directory of worker.local_pieces_dirs ({allowed}): add its directory there", path.display()))
+        Err(format!(
+            "{} is in no directory of worker.local_pieces_dirs ({allowed}): add its directory there",
+            path.display()
+        ))
     }
 }
 
-// A file that is there already is never replaced by another one, and nothing is written through a link: whoever may put
-// files there, clients perhaps, must not choose what this worker writes to. One that is only compared may be a link.
+// A file that is there already is never replaced by another one, and nothing is written through a
+// link: whoever may put files there, clients perhaps, must not choose what this worker writes to.
+// One that is only compared may be a link.
 fn copy_piece(from: &Path, to: &Path, directories: &[PathBuf]) -> io::Result<()> {
     for directory in directories.iter().filter(|directory| to.starts_with(directory)) {
         fs::create_dir_all(directory).map_err(|error| at(directory, error))?;
@@ -132,7 +146,10 @@ fn copy_piece(from: &Path, to: &Path, directories: &[PathBuf]) -> io::Result<()>
         Err(error) => Err(at(to, error)),
         Ok(metadata) if metadata.is_file() && same_content(from, to)? => Ok(()),
         Ok(_) => {
-            let exists = format!("{}: another file is there already: remove it, or ask for another destination", to.display());
+            let exists = format!(
+                "{}: another file is there already: remove it, or ask for another destination",
+                to.display()
+            );
             Err(io::Error::new(io::ErrorKind::AlreadyExists, exists))
         }
     }
@@ -171,7 +188,8 @@ async fn decode_update(
 ) -> Result<(), Failure> {
     use crate::processor::builtin;
     let proof = job.sector.allocated.proof_type.update_name();
-    let proof = proof.ok_or_else(|| Failure::permanent("the sector's seal proof type has no update proof"))?;
+    let proof = proof
+        .ok_or_else(|| Failure::permanent("the sector's seal proof type has no update proof"))?;
     let (comm_d, offset, size) = (piece.comm_d, piece.offset, piece.size);
     let decoding = tokio::task::spawn_blocking(move || {
         builtin::decode_update(&proof, &sealed, &updated, comm_d, &data)?;
@@ -184,13 +202,19 @@ async fn decode_update(
 async fn check_piece(job: &Job<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
     use shared_msgs::sealer::{piece_cid, piece_commitment};
     let (proof, size) = (job.proof_name()?, piece.size);
-    let found = tokio::task::spawn_blocking(move || crate::processor::builtin::piece_commitment(&proof, &out, size)).await;
+    let found = tokio::task::spawn_blocking(move || {
+        crate::processor::builtin::piece_commitment(&proof, &out, size)
+    })
+    .await;
     let found = found.map_err(Failure::critical)??;
     if piece_commitment(&piece.piece_cid).is_ok_and(|expected| expected == found) {
         return Ok(());
     }
     let (wanted, found, sector) = (&piece.piece_cid, piece_cid(&found), job.id());
-    Err(Failure::permanent(format!("the bytes at {} of {sector} are piece {found}, not {wanted}", piece.offset)))
+    Err(Failure::permanent(format!(
+        "the bytes at {} of {sector} are piece {found}, not {wanted}",
+        piece.offset
+    )))
 }
 
 #[cfg(not(feature = "builtin-proofs"))]
@@ -202,7 +226,9 @@ async fn decode_update(
     _data: PathBuf,
     _out: PathBuf,
 ) -> Result<(), Failure> {
-    Err(Failure::critical("this worker was built without the proofs, which decode an upgraded sector"))
+    Err(Failure::critical(
+        "this worker was built without the proofs, which decode an upgraded sector",
+    ))
 }
 
 // Whoever takes the piece can check it: its CID is its name.
@@ -221,10 +247,22 @@ mod tests {
         let parse = |text| Destination::parse(text, &directories);
         assert_eq!(parse("file:///pieces/a/b"), Ok(Destination::File("/pieces/a/b".into())));
         assert_eq!(parse("http://x/y"), Ok(Destination::Http("http://x/y".into())));
-        for refused in ["file:///etc/passwd", "file:///pieces", "file:///pieces/../x", "file://pieces/x", "/pieces/x", "ftp://x", ""] {
+        for refused in [
+            "file:///etc/passwd",
+            "file:///pieces",
+            "file:///pieces/../x",
+            "file://pieces/x",
+            "/pieces/x",
+            "ftp://x",
+            "",
+        ] {
             assert!(parse(refused).is_err(), "{refused}");
         }
-        assert!(Destination::parse("file:///a/b", &[]).unwrap_err().contains("local_pieces_dirs (there is none)"));
+        assert!(
+            Destination::parse("file:///a/b", &[])
+                .unwrap_err()
+                .contains("local_pieces_dirs (there is none)")
+        );
     }
 
     #[test]
@@ -236,11 +274,17 @@ mod tests {
         copy_piece(&from, &to, &pieces).unwrap();
         copy_piece(&from, &to, &pieces).unwrap();
         fs::write(&to, "other").unwrap();
-        assert_eq!(copy_piece(&from, &to, &pieces).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            copy_piece(&from, &to, &pieces).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read(&to).unwrap(), b"other");
         let directory = pieces[0].join("directory");
         fs::create_dir(&directory).unwrap();
-        assert_eq!(copy_piece(&from, &directory, &pieces).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            copy_piece(&from, &directory, &pieces).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
     }
 
     #[test]
@@ -262,7 +306,11 @@ mod tests {
 
         symlink(path("elsewhere"), path("pieces/sub")).unwrap();
         let error = copy_piece(&path("from"), &path("pieces/sub/deep/cid"), &pieces).unwrap_err();
-        assert!(error.to_string().contains("pieces/sub/deep/cid") && error.to_string().contains("elsewhere"), "{error}");
+        assert!(
+            error.to_string().contains("pieces/sub/deep/cid")
+                && error.to_string().contains("elsewhere"),
+            "{error}"
+        );
         assert_eq!(fs::read_dir(path("elsewhere")).unwrap().count(), 0);
     }
 }

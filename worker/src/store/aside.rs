@@ -1,11 +1,12 @@
-//! Files of sectors that a location's thread does not work on: those that it has let go of, and those that no record speaks of.
+//! Files of sectors that a location's thread does not work on: those that it has let go of, and
+//! those that no record speaks of.
 //!
 //! ```text
 //!  <location>/data/aside/<sector>.<Unix ms>/note.json      why and since when, and the sector's record
 //!                                          /sealed, cache … what lay in data/sealed/<sector>, data/cache/<sector>, …
 //! ```
-//! They lie beside the directories that they come from, so that they are moved by a rename. Nothing here is removed unless an
-//! operator asks for it.
+//! They lie beside the directories that they come from, so that they are moved by a rename. Nothing
+//! here is removed unless an operator asks for it.
 
 use std::{
     collections::BTreeMap,
@@ -69,11 +70,12 @@ pub enum Why {
     NotInHand,
 }
 
-/// Moves what there is of a sector out of the way, with what is known of it and the outputs of its stages. May be repeated
-/// after it was cut off anywhere.
+/// Moves what there is of a sector out of the way, with what is known of it and the outputs of its
+/// stages. May be repeated after it was cut off anywhere.
 pub fn keep(location: &Location, note: &Note, outputs: &[(&str, Vec<u8>)]) -> io::Result<()> {
     let sector = note.sector.to_string();
-    let there: Vec<_> = DATA_DIRS.iter().filter(|kind| is_there(&location.data(kind).join(&sector))).collect();
+    let there: Vec<_> =
+        DATA_DIRS.iter().filter(|kind| is_there(&location.data(kind).join(&sector))).collect();
     if there.is_empty() {
         return Ok(());
     }
@@ -99,15 +101,19 @@ pub fn kept(location: &Location) -> io::Result<Vec<Idle>> {
     let mut kept = vec![];
     for entry in entries(&location.data(ASIDE))? {
         let Some((sector, since_ms)) = named(&entry) else { continue };
-        let note = fs::read(entry.join(NOTE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        kept.push((since_ms, Idle { sector, why: Why::Aside(note), bytes: bytes_of(&entry)?, paths: vec![entry] }));
+        let note =
+            fs::read(entry.join(NOTE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        kept.push((
+            since_ms,
+            Idle { sector, why: Why::Aside(note), bytes: bytes_of(&entry)?, paths: vec![entry] },
+        ));
     }
     kept.sort_by_key(|(since_ms, idle)| (idle.sector, *since_ms));
     Ok(kept.into_iter().map(|(_, idle)| idle).collect())
 }
 
-/// The files of sectors other than the one in hand that lie where a thread works, by sector. Nobody may have the location's
-/// store meanwhile.
+/// The files of sectors other than the one in hand that lie where a thread works, by sector. Nobody
+/// may have the location's store meanwhile.
 pub fn not_in_hand(location: &Location, in_hand: Option<SectorId>) -> io::Result<Vec<Idle>> {
     let mut found: BTreeMap<SectorId, Vec<PathBuf>> = BTreeMap::new();
     for kind in DATA_DIRS {
@@ -119,7 +125,8 @@ pub fn not_in_hand(location: &Location, in_hand: Option<SectorId>) -> io::Result
         }
     }
     let idle = found.into_iter().map(|(sector, paths)| {
-        let bytes = paths.iter().try_fold(0, |sum, path| bytes_of(path).map(|bytes| sum + bytes))?;
+        let bytes =
+            paths.iter().try_fold(0, |sum, path| bytes_of(path).map(|bytes| sum + bytes))?;
         Ok(Idle { sector, why: Why::NotInHand, bytes, paths })
     });
     idle.collect()
@@ -142,7 +149,9 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
         Err(error) => Err(at(directory, error)),
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path()).map_err(|error| at(directory, error))).collect(),
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()).map_err(|error| at(directory, error)))
+            .collect(),
     }
 }
 
@@ -168,7 +177,14 @@ mod tests {
     const SECTOR: SectorId = SectorId { miner: 10000, number: 2 };
 
     fn note(since_ms: u64) -> Note {
-        Note { sector: SECTOR, plan: "sealer".into(), state: "PC2Done".into(), reason: "x".into(), since_ms, record: None }
+        Note {
+            sector: SECTOR,
+            plan: "sealer".into(),
+            state: "PC2Done".into(),
+            reason: "x".into(),
+            since_ms,
+            record: None,
+        }
     }
 
     fn sealed(directory: &Path) -> Location {
@@ -218,7 +234,10 @@ mod tests {
             keep(&location, &note(5), &[]).unwrap();
             let all = kept(&location).unwrap();
             assert_eq!(all.len(), 1);
-            assert!(all[0].paths[0].join("sealed").exists() && all[0].paths[0].join("cache/p_aux").exists());
+            assert!(
+                all[0].paths[0].join("sealed").exists()
+                    && all[0].paths[0].join("cache/p_aux").exists()
+            );
         }
     }
 

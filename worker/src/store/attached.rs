@@ -21,7 +21,9 @@ use super::{
     location::{at, is_inside, remove_path},
     place::{self, Places},
 };
-use crate::processor::task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo};
+use crate::processor::task::{
+    Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo,
+};
 
 const DIRECTORIES: [&str; 4] = ["sealed", "cache", "update", "update-cache"];
 
@@ -30,8 +32,9 @@ const DIRECTORIES: [&str; 4] = ["sealed", "cache", "update", "update-cache"];
 pub struct AttachedStore {
     /// The name that the sector manager knows it by.
     pub name: String,
-    /// A store without a name of its own was called by its location, as the configuration spells it, before it was called
-    /// by its canonical path: sectors that were persisted then are in a store of this name.
+    /// A store without a name of its own was called by its location, as the configuration spells
+    /// it, before it was called by its canonical path: sectors that were persisted then are in a
+    /// store of this name.
     pub earlier_name: Option<String>,
     /// Its absolute path.
     pub path: PathBuf,
@@ -66,8 +69,8 @@ impl AttachedStore {
         stores.iter().find(|store| store.name == name).or_else(earlier)
     }
 
-    /// Attaches the store at a path, whose marker it must have if it is remembered. Makes what is missing in one that is
-    /// written to, and is there; one that is not is used as soon as it is.
+    /// Attaches the store at a path, whose marker it must have if it is remembered. Makes what is
+    /// missing in one that is written to, and is there; one that is not is used as soon as it is.
     pub fn attach(name: String, path: &Path, readonly: bool, places: &Places) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let id = match places.remembered(&path) {
@@ -86,13 +89,20 @@ impl AttachedStore {
 
     /// Makes what is missing of the directories of the store at a path.
     pub fn make_directories(path: &Path) -> io::Result<()> {
-        let make = |directory| fs::create_dir_all(path.join(directory)).map_err(|error| at(path, error));
+        let make =
+            |directory| fs::create_dir_all(path.join(directory)).map_err(|error| at(path, error));
         DIRECTORIES.into_iter().try_for_each(make)
     }
 
-    /// Refuses a store that is not there any more: its mount point may be, and must not be filled in its place.
+    /// Refuses a store that is not there any more: its mount point may be, and must not be filled
+    /// in its place.
     pub fn check_present(&self) -> io::Result<()> {
-        let gone = |why: String| io::Error::new(io::ErrorKind::NotFound, format!("attached store {:?} is gone: {why}", self.name));
+        let gone = |why: String| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("attached store {:?} is gone: {why}", self.name),
+            )
+        };
         self.has_its_marker().map_err(|error| gone(error.to_string()))?;
         if self.path.join(DIRECTORIES[0]).is_dir() {
             return Ok(());
@@ -104,12 +114,13 @@ impl AttachedStore {
         self.id.map_or(Ok(()), |id| place::check(&self.path, id))
     }
 
-    /// Refuses a store whose directories for such replicas cannot be written to, as those of a disk that the system has
-    /// made read-only after an error.
+    /// Refuses a store whose directories for such replicas cannot be written to, as those of a disk
+    /// that the system has made read-only after an error.
     pub fn check_writable(&self, kind: Kind) -> io::Result<()> {
         let allowed = |directory: &str| {
             let path = self.path.join(directory);
-            rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| at(&path, error.into()))
+            rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK)
+                .map_err(|error| at(&path, error.into()))
         };
         directories_of(kind).into_iter().try_for_each(allowed)
     }
@@ -118,12 +129,20 @@ impl AttachedStore {
     pub fn files(&self, sector: SectorId, kind: Kind) -> ReplicaFiles {
         let name = sector.to_string();
         let [replica, cache] = directories_of(kind);
-        ReplicaFiles { replica: self.path.join(replica).join(&name), cache: self.path.join(cache).join(&name) }
+        ReplicaFiles {
+            replica: self.path.join(replica).join(&name),
+            cache: self.path.join(cache).join(&name),
+        }
     }
 
-    /// What is to be brought here of a replica: all that proving needs (what Lotus and damocles keep of a finalized
-    /// sector), the replica last.
-    pub fn transfer(&self, sector: SectorId, kind: Kind, local: &ReplicaFiles) -> io::Result<Transfer> {
+    /// What is to be brought here of a replica: all that proving needs (what Lotus and damocles
+    /// keep of a finalized sector), the replica last.
+    pub fn transfer(
+        &self,
+        sector: SectorId,
+        kind: Kind,
+        local: &ReplicaFiles,
+    ) -> io::Result<Transfer> {
         let target = self.files(sector, kind);
         let option = Some(TransferOption { is_dir: false, allow_link: false });
         let route = |from: PathBuf, to: PathBuf| TransferRoute {
@@ -141,7 +160,8 @@ impl AttachedStore {
             }
         }
         if routes.len() < 3 {
-            let missing = format!("{}: p_aux, t_aux or tree-r-last is missing", local.cache.display());
+            let missing =
+                format!("{}: p_aux, t_aux or tree-r-last is missing", local.cache.display());
             return Err(io::Error::new(io::ErrorKind::NotFound, missing));
         }
         routes.push(route(local.replica.clone(), target.replica));
@@ -152,7 +172,9 @@ impl AttachedStore {
     /// Refuses what did not arrive whole, whoever brought it.
     pub fn check_arrived(transfer: &Transfer) -> io::Result<()> {
         for TransferRoute { src, dest, .. } in &transfer.routes {
-            let size = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| at(path, error));
+            let size = |path: &Path| {
+                fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| at(path, error))
+            };
             let (sent, arrived) = (size(&src.uri)?, size(&dest.uri)?);
             if sent != arrived {
                 let short = format!("{}: {arrived} bytes arrived of {sent}", dest.uri.display());
@@ -178,21 +200,31 @@ fn directories_of(kind: Kind) -> [&'static str; 2] {
     }
 }
 
-/// The file or directory that the sector manager means: `store://<name>/<path in the store>`, or an absolute path that
-/// lies in a store. Anything else is refused: a message from the bus must not name just any path.
+/// The file or directory that the sector manager means: `store://<name>/<path in the store>`, or an
+/// absolute path that lies in a store. Anything else is refused: a message from the bus must not
+/// name just any path.
 pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String> {
     let refused = |why: &str| format!("{access:?} {why}");
     let path = match access.strip_prefix("store://") {
         Some(rest) => {
             // A store without a name of its own is called by its path: names may have slashes.
-            let in_store = |store: &AttachedStore, name: &str| Some(store.path.join(rest.strip_prefix(name)?.strip_prefix('/')?));
+            let in_store = |store: &AttachedStore, name: &str| {
+                Some(store.path.join(rest.strip_prefix(name)?.strip_prefix('/')?))
+            };
             let by_name = stores.iter().find_map(|store| in_store(store, &store.name));
-            let by_earlier_name = || stores.iter().find_map(|store| in_store(store, store.earlier_name.as_deref()?));
-            by_name.or_else(by_earlier_name).ok_or_else(|| refused("is in a store that is not attached"))?
+            let by_earlier_name =
+                || stores.iter().find_map(|store| in_store(store, store.earlier_name.as_deref()?));
+            by_name
+                .or_else(by_earlier_name)
+                .ok_or_else(|| refused("is in a store that is not attached"))?
         }
         None => PathBuf::from(access),
     };
-    if stores.iter().any(|store| is_inside(&path, &store.path)) { Ok(path) } else { Err(refused("is in none of the attached stores")) }
+    if stores.iter().any(|store| is_inside(&path, &store.path)) {
+        Ok(path)
+    } else {
+        Err(refused("is in none of the attached stores"))
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +242,13 @@ mod tests {
             fs::write(files.cache.join(name), name).unwrap();
         }
         fs::write(&files.sealed, [7; 2048]).unwrap();
-        let store = AttachedStore::attach("remote".into(), &directory.join("remote"), false, &Places::default()).unwrap();
+        let store = AttachedStore::attach(
+            "remote".into(),
+            &directory.join("remote"),
+            false,
+            &Places::default(),
+        )
+        .unwrap();
         (store, ReplicaFiles { replica: files.sealed, cache: files.cache })
     }
 
@@ -244,9 +282,16 @@ mod tests {
         let transfer = store.transfer(SECTOR, Kind::Sealed, &local).unwrap();
         transfer::run(&transfer).unwrap();
         fs::write(store.path.join("sealed/s-t010000-2"), [7; 2000]).unwrap();
-        assert!(AttachedStore::check_arrived(&transfer).unwrap_err().to_string().contains("2000 bytes arrived of 2048"));
+        assert!(
+            AttachedStore::check_arrived(&transfer)
+                .unwrap_err()
+                .to_string()
+                .contains("2000 bytes arrived of 2048")
+        );
         fs::remove_file(local.cache.join("p_aux")).unwrap();
-        assert!(store.transfer(SECTOR, Kind::Sealed, &local).unwrap_err().to_string().contains("p_aux"));
+        assert!(
+            store.transfer(SECTOR, Kind::Sealed, &local).unwrap_err().to_string().contains("p_aux")
+        );
         store.check_present().unwrap();
         let away = directory.path().join("away");
         fs::rename(&store.path, &away).unwrap();
@@ -260,10 +305,22 @@ mod tests {
 
     #[test]
     fn only_what_lies_in_an_attached_store_can_be_meant() {
-        let store = AttachedStore { name: "remote".into(), earlier_name: None, path: "/mnt/remote".into(), readonly: false, id: None };
+        let store = AttachedStore {
+            name: "remote".into(),
+            earlier_name: None,
+            path: "/mnt/remote".into(),
+            readonly: false,
+            id: None,
+        };
         let meant = |access| resolve(std::slice::from_ref(&store), access);
-        assert_eq!(meant("store://remote/sealed/s-t010000-2"), Ok("/mnt/remote/sealed/s-t010000-2".into()));
-        assert_eq!(meant("/mnt/remote/cache/s-t010000-2"), Ok("/mnt/remote/cache/s-t010000-2".into()));
+        assert_eq!(
+            meant("store://remote/sealed/s-t010000-2"),
+            Ok("/mnt/remote/sealed/s-t010000-2".into())
+        );
+        assert_eq!(
+            meant("/mnt/remote/cache/s-t010000-2"),
+            Ok("/mnt/remote/cache/s-t010000-2".into())
+        );
         for refused in [
             "store://other/sealed/x",
             "store://remote",
@@ -287,9 +344,17 @@ mod tests {
             readonly: false,
             id: None,
         };
-        let stores = [store("/mnt/a", Some("./a"), "/mnt/a"), store("./b", None, "/mnt/b"), store("/mnt/c", Some("./b"), "/mnt/c")];
-        let path = |name| AttachedStore::named(&stores, name).map(|store| store.path.to_str().unwrap());
-        assert_eq!((path("/mnt/a"), path("./a"), path("./b"), path("a")), (Some("/mnt/a"), Some("/mnt/a"), Some("/mnt/b"), None));
+        let stores = [
+            store("/mnt/a", Some("./a"), "/mnt/a"),
+            store("./b", None, "/mnt/b"),
+            store("/mnt/c", Some("./b"), "/mnt/c"),
+        ];
+        let path =
+            |name| AttachedStore::named(&stores, name).map(|store| store.path.to_str().unwrap());
+        assert_eq!(
+            (path("/mnt/a"), path("./a"), path("./b"), path("a")),
+            (Some("/mnt/a"), Some("/mnt/a"), Some("/mnt/b"), None)
+        );
         for access in ["store:///mnt/a/sealed/s-t010000-2", "store://./a/sealed/s-t010000-2"] {
             assert_eq!(resolve(&stores, access), Ok("/mnt/a/sealed/s-t010000-2".into()));
         }

@@ -1,8 +1,8 @@
 //! One thread's durable store: a redb file in its location, one transaction a change.
 //!
-//! redb's own file lock keeps a second process out of a location; it is freed by kill -9. A store that has failed is opened
-//! again at its next use, see [`super::handle`]: an error of a write means that it did not take place, unless
-//! [`Store::settle`] says otherwise.
+//! redb's own file lock keeps a second process out of a location; it is freed by kill -9. A store
+//! that has failed is opened again at its next use, see [`super::handle`]: an error of a write
+//! means that it did not take place, unless [`Store::settle`] says otherwise.
 
 use std::{
     fs, io,
@@ -13,7 +13,10 @@ use std::{
     },
 };
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+    WriteTransaction,
+};
 use serde::Deserialize;
 use shared_msgs::{event::Event, id::Id};
 use tokio::sync::Notify;
@@ -58,7 +61,9 @@ pub enum StoreError {
         error: String,
     },
     /// The file is no store, or not the whole of one.
-    #[error("{path} cannot be read: {error}; restore it from a backup, or move it away together with data/, and resume the thread")]
+    #[error(
+        "{path} cannot be read: {error}; restore it from a backup, or move it away together with data/, and resume the thread"
+    )]
     Damaged {
         /// The file.
         path: String,
@@ -66,7 +71,9 @@ pub enum StoreError {
         error: String,
     },
     /// There are files of a sector, and no record of it.
-    #[error("{path} is missing or empty beside {beside}; restore it from a backup, or move data/ away, and resume the thread")]
+    #[error(
+        "{path} is missing or empty beside {beside}; restore it from a backup, or move data/ away, and resume the thread"
+    )]
     Missing {
         /// The file.
         path: String,
@@ -82,9 +89,12 @@ impl StoreError {
     /// Whether it may go by itself.
     pub fn may_pass(&self) -> bool {
         match self {
-            StoreError::Io { .. } | StoreError::Place(PlaceError::Unmarked { .. } | PlaceError::Io { .. }) => true,
+            StoreError::Io { .. }
+            | StoreError::Place(PlaceError::Unmarked { .. } | PlaceError::Io { .. }) => true,
             StoreError::Place(PlaceError::Other { .. }) | StoreError::InUse(_) => false,
-            StoreError::NewerFormat { .. } | StoreError::Damaged { .. } | StoreError::Missing { .. } => false,
+            StoreError::NewerFormat { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Missing { .. } => false,
         }
     }
 }
@@ -147,14 +157,26 @@ impl Store {
         backend: impl Fn() -> B + Send + Sync + 'static,
         outgoing: Arc<Outgoing>,
     ) -> Result<Self, StoreError> {
-        let opener = move |_| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend());
+        let opener =
+            move |_| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend());
         let store = Store::new(Box::new(opener), None, "memory".into(), outgoing, true);
         store.make()?;
         Ok(store)
     }
 
-    fn new(opener: Opener, reserve: Option<PathBuf>, path: String, outgoing: Arc<Outgoing>, in_memory: bool) -> Self {
-        Store { handle: Arc::new(Handle::new(opener, reserve)), path: path.into(), outgoing, in_memory }
+    fn new(
+        opener: Opener,
+        reserve: Option<PathBuf>,
+        path: String,
+        outgoing: Arc<Outgoing>,
+        in_memory: bool,
+    ) -> Self {
+        Store {
+            handle: Arc::new(Handle::new(opener, reserve)),
+            path: path.into(),
+            outgoing,
+            in_memory,
+        }
     }
 
     /// Opens the store; one that is not there is an error. Blocks.
@@ -175,14 +197,25 @@ impl Store {
     fn open_as(&self, missing: Missing) -> Result<(), StoreError> {
         self.handle.open(missing).map_err(|error| match error {
             redb::Error::DatabaseAlreadyOpen => StoreError::InUse(self.path.to_string()),
-            redb::Error::Io(error) if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => self.io(error),
+            redb::Error::Io(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                self.io(error)
+            }
             error => self.damaged(error),
         })?;
         let known = self.handle.read(|open| {
-            let Some(table) = existing(open.database.begin_read()?.open_table(WORKER))? else { return Ok(None) };
+            let Some(table) = existing(open.database.begin_read()?.open_table(WORKER))? else {
+                return Ok(None);
+            };
             Ok(table.get(LAST_SEQUENCE)?.and_then(|value| value.value().parse().ok()))
         });
-        self.outgoing.last_sequence.fetch_max(known.map_err(|error| self.damaged(error))?.unwrap_or(0), Ordering::SeqCst);
+        self.outgoing
+            .last_sequence
+            .fetch_max(known.map_err(|error| self.damaged(error))?.unwrap_or(0), Ordering::SeqCst);
         Ok(())
     }
 
@@ -201,8 +234,11 @@ impl Store {
         struct Format {
             format: u32,
         }
-        let Some(bytes) = self.read(|transaction| value(transaction, RECORD)).await? else { return Ok(None) };
-        let Format { format } = serde_json::from_slice(&bytes).map_err(|error| self.damaged(error))?;
+        let Some(bytes) = self.read(|transaction| value(transaction, RECORD)).await? else {
+            return Ok(None);
+        };
+        let Format { format } =
+            serde_json::from_slice(&bytes).map_err(|error| self.damaged(error))?;
         if format > FORMAT {
             return Err(StoreError::NewerFormat { path: self.path.to_string(), format });
         }
@@ -268,7 +304,8 @@ impl Store {
         self.write(vec![], move |transaction| RESULTS.put(transaction, id, &result)).await
     }
 
-    /// Which threads a command for many is for: as it was kept under its id, or as it is now and kept from now on.
+    /// Which threads a command for many is for: as it was kept under its id, or as it is now and
+    /// kept from now on.
     pub async fn keep_bulk(&self, id: Id, bulk: StoredBulk) -> Result<StoredBulk, StoreError> {
         // One transaction: of two copies of a command that come together, one decides.
         self.write(vec![], move |transaction| BULKS.keep_first(transaction, id, bulk.clone())).await
@@ -325,7 +362,8 @@ impl Store {
         .await
     }
 
-    /// An event is in the stream, up to that sequence. Not synced: after a crash the publisher finds it there.
+    /// An event is in the stream, up to that sequence. Not synced: after a crash the publisher
+    /// finds it there.
     pub async fn published(&self, key: u64, sequence: u64) -> Result<(), StoreError> {
         self.outgoing.last_sequence.store(sequence, Ordering::SeqCst);
         let handle = self.handle.clone();
@@ -334,7 +372,9 @@ impl Store {
                 let mut transaction = open.database.begin_write()?;
                 transaction.set_durability(Durability::None)?;
                 transaction.open_table(OUTBOX)?.remove(key)?;
-                transaction.open_table(WORKER)?.insert(LAST_SEQUENCE, sequence.to_string().as_str())?;
+                transaction
+                    .open_table(WORKER)?
+                    .insert(LAST_SEQUENCE, sequence.to_string().as_str())?;
                 Ok(transaction.commit()?)
             })
         })
@@ -346,7 +386,8 @@ impl Store {
         events: Vec<Event>,
         work: impl Fn(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (handle, outgoing, added) = (self.handle.clone(), self.outgoing.clone(), !events.is_empty());
+        let (handle, outgoing, added) =
+            (self.handle.clone(), self.outgoing.clone(), !events.is_empty());
         let worked = self.run(move || {
             let id = Id::generate();
             let mut undecided = None;
@@ -387,7 +428,10 @@ impl Store {
         self.run(move || handle.read(|open| work(&open.database.begin_read()?))).await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, redb::Error> + Send + 'static) -> Result<T, StoreError> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
         if self.in_memory {
             return work().map_err(|error| self.io(error));
         }

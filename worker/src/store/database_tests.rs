@@ -27,7 +27,10 @@ fn memory() -> Store {
 }
 
 fn sector() -> Sector {
-    Sector::new(AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) })
+    Sector::new(AllocatedSector {
+        id: SectorId { miner: 10000, number: 2 },
+        proof_type: SealProofType(5),
+    })
 }
 
 fn result(index: u32) -> StoredResult {
@@ -47,8 +50,15 @@ async fn a_record_and_its_outputs_are_there_after_opening_again() {
     let path = directory.path().join("store.redb");
     let store = open(&path).unwrap();
     assert_eq!(store.load().await.unwrap(), None);
-    let record = Record { sector: Some(Sector { pc1_done: true, ..sector() }), ..Record::new(Plan::Sealer) };
-    store.commit(Change { outputs: vec![(Blob::Pc1Out, b"{}".to_vec())].into(), ..Change::to(&record) }).await.unwrap();
+    let record =
+        Record { sector: Some(Sector { pc1_done: true, ..sector() }), ..Record::new(Plan::Sealer) };
+    store
+        .commit(Change {
+            outputs: vec![(Blob::Pc1Out, b"{}".to_vec())].into(),
+            ..Change::to(&record)
+        })
+        .await
+        .unwrap();
     drop(store);
     let store = open(&path).unwrap();
     assert_eq!(store.load().await.unwrap(), Some(record));
@@ -58,8 +68,15 @@ async fn a_record_and_its_outputs_are_there_after_opening_again() {
 #[tokio::test]
 async fn an_output_goes_with_the_record_that_no_longer_speaks_of_it() {
     let store = memory();
-    let mut record = Record { sector: Some(Sector { c1_done: true, ..sector() }), ..Record::new(Plan::Sealer) };
-    store.commit(Change { outputs: vec![(Blob::C1Out, b"{}".to_vec())].into(), ..Change::to(&record) }).await.unwrap();
+    let mut record =
+        Record { sector: Some(Sector { c1_done: true, ..sector() }), ..Record::new(Plan::Sealer) };
+    store
+        .commit(Change {
+            outputs: vec![(Blob::C1Out, b"{}".to_vec())].into(),
+            ..Change::to(&record)
+        })
+        .await
+        .unwrap();
     record.sector = None;
     store.commit(Change::to(&record)).await.unwrap();
     assert!(store.output(Blob::C1Out).await.is_err());
@@ -85,8 +102,13 @@ async fn a_record_of_a_newer_version_is_refused() {
 fn a_record_of_before_there_were_notes_of_ends_is_read_and_says_of_none() {
     let record = Record { sector: Some(sector()), ..Record::new(Plan::Sealer) };
     let written = serde_json::to_value(&record).unwrap();
-    for (holder, fields) in [(&written, &["given_up_by", "let_go"][..]), (&written["sector"], &["removing"])] {
-        assert!(fields.iter().all(|field| holder.get(field).is_none()), "an older version reads it too");
+    for (holder, fields) in
+        [(&written, &["given_up_by", "let_go"][..]), (&written["sector"], &["removing"])]
+    {
+        assert!(
+            fields.iter().all(|field| holder.get(field).is_none()),
+            "an older version reads it too"
+        );
     }
     assert_eq!(serde_json::from_value::<Record>(written).unwrap(), record);
 }
@@ -141,7 +163,8 @@ async fn events_wait_in_order_until_they_are_published_and_are_numbered_from_1_i
     store.published(key, 40).await.unwrap();
     store.note(event(4)).await.unwrap();
     let waiting = store.event_ids().await.unwrap();
-    let seen: Vec<_> = waiting.iter().map(|waiting| (waiting.key, waiting.id.n, waiting.after)).collect();
+    let seen: Vec<_> =
+        waiting.iter().map(|waiting| (waiting.key, waiting.id.n, waiting.after)).collect();
     assert_eq!(seen, [(1, 2, 0), (2, 3, 0), (3, 4, 40)]);
     drop(store);
     let outgoing = Arc::<Outgoing>::default();
@@ -164,7 +187,11 @@ fn a_full_outbox_keeps_its_first_and_its_last_events_and_says_how_many_are_missi
     }
     let transaction = database.begin_read().unwrap();
     let table = transaction.open_table(OUTBOX).unwrap();
-    let rows: Vec<Waiting> = table.iter().unwrap().map(|row| serde_json::from_slice(row.unwrap().1.value()).unwrap()).collect();
+    let rows: Vec<Waiting> = table
+        .iter()
+        .unwrap()
+        .map(|row| serde_json::from_slice(row.unwrap().1.value()).unwrap())
+        .collect();
     let seen: Vec<_> = rows.iter().map(|row| (row.event.id.n, row.event.dropped)).collect();
     assert_eq!(seen, [(1, None), (2, Some(16)), (18, None), (19, None), (20, None)]);
     assert_eq!(rows[1].event.kind, EventKind::EventsDropped);
@@ -177,7 +204,11 @@ async fn events_of(store: &Store) -> usize {
 #[tokio::test]
 async fn a_change_is_written_once_whenever_the_disk_fails_and_for_how_long() {
     let before = Record { sector: Some(sector()), ..Record::new(Plan::Sealer) };
-    let after = Record { revision: 1, sector: Some(Sector { pc1_done: true, ..sector() }), ..before.clone() };
+    let after = Record {
+        revision: 1,
+        sector: Some(Sector { pc1_done: true, ..sector() }),
+        ..before.clone()
+    };
     let (mut kept_at_once, mut in_doubt) = (0, [0, 0]);
     for (times, done_all_the_same) in [(1, false), (1, true), (1_000, false), (1_000, true)] {
         for works in 0..20 {
@@ -186,7 +217,11 @@ async fn a_change_is_written_once_whenever_the_disk_fails_and_for_how_long() {
             let backend = disk.clone();
             let store = Store::in_memory(move || backend.clone(), Arc::default()).unwrap();
             store.commit(Change::to(&before)).await.unwrap();
-            let change = || Change { events: vec![event(1)], outputs: vec![(Blob::Pc1Out, b"{}".to_vec())].into(), ..Change::to(&after) };
+            let change = || Change {
+                events: vec![event(1)],
+                outputs: vec![(Blob::Pc1Out, b"{}".to_vec())].into(),
+                ..Change::to(&after)
+            };
             disk.fail(works, times);
             let written = store.commit(change()).await;
             disk.work();
@@ -201,12 +236,19 @@ async fn a_change_is_written_once_whenever_the_disk_fails_and_for_how_long() {
                 other => panic!("{works}: {other:?}"),
             }
             let is_written = written.is_ok() || settled.as_ref() == Some(&after);
-            assert_eq!(store.load().await.unwrap().as_ref(), Some(if is_written { &after } else { &before }), "{works}, {times}");
+            assert_eq!(
+                store.load().await.unwrap().as_ref(),
+                Some(if is_written { &after } else { &before }),
+                "{works}, {times}"
+            );
             assert_eq!(events_of(&store).await, usize::from(is_written));
             if !is_written {
                 store.commit(change()).await.unwrap();
             }
-            assert_eq!((store.output(Blob::Pc1Out).await.unwrap(), events_of(&store).await), (b"{}".to_vec(), 1));
+            assert_eq!(
+                (store.output(Blob::Pc1Out).await.unwrap(), events_of(&store).await),
+                (b"{}".to_vec(), 1)
+            );
         }
     }
     // Each way to end was seen.
@@ -237,7 +279,11 @@ async fn a_store_is_not_touched_before_it_was_opened_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     let store = Store::file(&path, Arc::default());
-    assert!(store.note(event(1)).await.is_err() && store.first_event().await.is_err() && store.open().is_err());
+    assert!(
+        store.note(event(1)).await.is_err()
+            && store.first_event().await.is_err()
+            && store.open().is_err()
+    );
     assert!(!path.exists());
     store.make().unwrap();
     store.note(event(1)).await.unwrap();
@@ -252,11 +298,19 @@ async fn a_flipped_bit_never_makes_another_record() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     let store = open(&path).unwrap();
-    let record = Record { revision: 17, sector: Some(Sector { pc1_done: true, ..sector() }), ..Record::new(Plan::Sealer) };
+    let record = Record {
+        revision: 17,
+        sector: Some(Sector { pc1_done: true, ..sector() }),
+        ..Record::new(Plan::Sealer)
+    };
     for revision in 0..17 {
         let events = vec![event(revision)];
         store
-            .commit(Change { events, result: Some((Id::generate(), result(0))), ..Change::to(&Record { revision, ..record.clone() }) })
+            .commit(Change {
+                events,
+                result: Some((Id::generate(), result(0))),
+                ..Change::to(&Record { revision, ..record.clone() })
+            })
             .await
             .unwrap();
     }
@@ -265,7 +319,9 @@ async fn a_flipped_bit_never_makes_another_record() {
     drop(store);
     let whole = fs::read(&path).unwrap();
     // Most of a file is empty: bits are flipped where something is written.
-    let written: Vec<_> = (0..whole.len()).filter(|at| whole[at / 4096 * 4096..].iter().take(4096).any(|byte| *byte != 0)).collect();
+    let written: Vec<_> = (0..whole.len())
+        .filter(|at| whole[at / 4096 * 4096..].iter().take(4096).any(|byte| *byte != 0))
+        .collect();
     let mut random = fastrand::Rng::with_seed(10);
     let (mut kept, mut refused) = (0, 0);
     for _ in 0..120 {
@@ -283,7 +339,9 @@ async fn a_flipped_bit_never_makes_another_record() {
             continue;
         };
         match (store.load().await, store.output(Blob::Pc1Out).await) {
-            (Ok(Some(loaded)), Ok(output)) if loaded == record && output == [b'x'; 3000] => kept += 1,
+            (Ok(Some(loaded)), Ok(output)) if loaded == record && output == [b'x'; 3000] => {
+                kept += 1
+            }
             (Err(_), _) | (_, Err(_)) => refused += 1,
             (loaded, _) => panic!("bit {bit} of byte {at}: {loaded:?}"),
         }
@@ -294,7 +352,8 @@ async fn a_flipped_bit_never_makes_another_record() {
 #[test]
 fn a_reserve_takes_its_space_and_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, reserve) = (directory.path().join("store.redb"), directory.path().join("store.reserve"));
+    let (path, reserve) =
+        (directory.path().join("store.redb"), directory.path().join("store.reserve"));
     let taken = || std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&reserve).unwrap()) * 512;
     for _ in 0..2 {
         drop(open(&path).unwrap());

@@ -17,7 +17,8 @@ pub fn partial(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Replaces a file as a whole: whoever reads it later, after any end, sees the old bytes or the new ones.
+/// Replaces a file as a whole: whoever reads it later, after any end, sees the old bytes or the new
+/// ones.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = partial(path);
     let write = || {

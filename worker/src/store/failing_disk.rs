@@ -37,7 +37,11 @@ impl FailingDisk {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
-        let take = |count: &AtomicU64| count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let take = |count: &AtomicU64| {
+            count
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok()
+        };
         let fails = !take(&self.works) && take(&self.fails);
         if !fails || self.done_all_the_same.load(Ordering::SeqCst) {
             change(&mut self.bytes.lock().unwrap());
@@ -52,7 +56,9 @@ impl StorageBackend for FailingDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        out.copy_from_slice(&self.bytes.lock().unwrap()[offset as usize..offset as usize + out.len()]);
+        out.copy_from_slice(
+            &self.bytes.lock().unwrap()[offset as usize..offset as usize + out.len()],
+        );
         Ok(())
     }
 
@@ -65,6 +71,8 @@ impl StorageBackend for FailingDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(|bytes| bytes[offset as usize..offset as usize + data.len()].copy_from_slice(data))
+        self.change(|bytes| {
+            bytes[offset as usize..offset as usize + data.len()].copy_from_slice(data)
+        })
     }
 }

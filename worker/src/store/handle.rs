@@ -1,4 +1,5 @@
-//! A redb database that is opened again after it has failed: redb itself refuses everything after one failed write.
+//! A redb database that is opened again after it has failed: redb itself refuses everything after
+//! one failed write.
 //!
 //! ```text
 //!  open --work--> done
@@ -62,7 +63,13 @@ pub(super) struct Open {
 impl Handle {
     pub(super) fn new(opener: Opener, reserve: Option<PathBuf>) -> Handle {
         let state = Mutex::new(State { usable: false, open: None, reserve_held: false });
-        Handle { opener, reserve: reserve.map(Reserve), state, in_doubt: AtomicBool::new(false), openings: AtomicU64::new(0) }
+        Handle {
+            opener,
+            reserve: reserve.map(Reserve),
+            state,
+            in_doubt: AtomicBool::new(false),
+            openings: AtomicU64::new(0),
+        }
     }
 
     /// Opens the database, if it is not.
@@ -82,7 +89,10 @@ impl Handle {
     }
 
     /// Reads. What has failed is done once more in a new opening.
-    pub(super) fn read<T>(&self, work: impl FnMut(&mut Open) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnMut(&mut Open) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
         let mut state = self.state();
         if !state.usable {
             return Err(redb::Error::DatabaseClosed);
@@ -91,7 +101,10 @@ impl Handle {
     }
 
     /// Writes. `committing` is true for as long as it is not known whether the work was done.
-    pub(super) fn write<T>(&self, mut work: impl FnMut(&mut Open, &mut bool) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    pub(super) fn write<T>(
+        &self,
+        mut work: impl FnMut(&mut Open, &mut bool) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
         let mut state = self.state();
         if !state.usable {
             return Err(redb::Error::DatabaseClosed);
@@ -172,7 +185,10 @@ impl Handle {
     // Where there is no room for one, there is none.
     fn hold_reserve(&self, state: &mut State) {
         if let Some(reserve) = self.reserve.as_ref().filter(|_| !state.reserve_held) {
-            state.reserve_held = reserve.make().inspect_err(|error| tracing::debug!(%error, "no reserve is held")).is_ok();
+            state.reserve_held = reserve
+                .make()
+                .inspect_err(|error| tracing::debug!(%error, "no reserve is held"))
+                .is_ok();
         }
     }
 
@@ -202,9 +218,12 @@ impl Reserve {
 
 fn allocate(path: &Path) -> io::Result<()> {
     let mut file = fs::File::create(path)?;
-    let allocated = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES);
+    let allocated =
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES);
     match allocated {
-        Err(rustix::io::Errno::OPNOTSUPP) => io::Write::write_all(&mut file, &vec![0; RESERVE_BYTES as usize]),
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            io::Write::write_all(&mut file, &vec![0; RESERVE_BYTES as usize])
+        }
         allocated => Ok(allocated?),
     }
 }

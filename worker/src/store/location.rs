@@ -70,7 +70,10 @@ impl Location {
     pub fn existing(path: &Path) -> io::Result<Self> {
         let data = path.join("data");
         if !data.is_dir() {
-            let none = format!("{} is no location of a sealing thread: it has no directory data", path.display());
+            let none = format!(
+                "{} is no location of a sealing thread: it has no directory data",
+                path.display()
+            );
             return Err(io::Error::new(io::ErrorKind::NotFound, none));
         }
         Ok(Location(std::path::absolute(path)?))
@@ -86,21 +89,25 @@ impl Location {
         canonical(&self.0)
     }
 
-    /// Makes what is missing, and opens the thread's store, unless the location is not the one that it was, or its store is
-    /// not there any more. Blocks.
+    /// Makes what is missing, and opens the thread's store, unless the location is not the one that
+    /// it was, or its store is not there any more. Blocks.
     pub fn open(&self, store: &Store, places: &Places) -> Result<(), StoreError> {
         places.admit(&self.0)?;
         self.make(store)
     }
 
-    /// Makes what is missing, and opens the thread's store, unless that is not there any more. Blocks.
+    /// Makes what is missing, and opens the thread's store, unless that is not there any more.
+    /// Blocks.
     pub fn make(&self, store: &Store) -> Result<(), StoreError> {
         if store.has_file()? {
             self.make_directories()?;
             return store.open();
         }
         if let Some(beside) = self.first_file()? {
-            return Err(StoreError::Missing { path: self.store_file().display().to_string(), beside: beside.display().to_string() });
+            return Err(StoreError::Missing {
+                path: self.store_file().display().to_string(),
+                beside: beside.display().to_string(),
+            });
         }
         self.make_directories()?;
         store.make()
@@ -135,7 +142,8 @@ impl Location {
         self.0.join("store.redb")
     }
 
-    /// The file that names the process groups which the worker has started, see [`crate::processor::groups`].
+    /// The file that names the process groups which the worker has started, see
+    /// [`crate::processor::groups`].
     pub fn processors_file(&self) -> PathBuf {
         self.0.join("processors.json")
     }
@@ -147,16 +155,41 @@ impl Location {
 
     /// The files of a sector.
     pub fn sector_files(&self, sector: SectorId) -> SectorFiles {
-        let [unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache] =
-            DATA_DIRS.map(|kind| self.data(kind).join(sector.to_string()));
-        SectorFiles { unsealed, tree_d, sealed, cache, layers, update_unsealed, update_tree_d, update, update_cache, piece, unseal_cache }
+        let [
+            unsealed,
+            tree_d,
+            sealed,
+            cache,
+            layers,
+            update_unsealed,
+            update_tree_d,
+            update,
+            update_cache,
+            piece,
+            unseal_cache,
+        ] = DATA_DIRS.map(|kind| self.data(kind).join(sector.to_string()));
+        SectorFiles {
+            unsealed,
+            tree_d,
+            sealed,
+            cache,
+            layers,
+            update_unsealed,
+            update_tree_d,
+            update,
+            update_cache,
+            piece,
+            unseal_cache,
+        }
     }
 }
 
 // Of what is not there, the part that is there counts.
 fn canonical(path: &Path) -> io::Result<PathBuf> {
     match (path.canonicalize(), path.parent(), path.file_name()) {
-        (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => Ok(canonical(parent)?.join(name)),
+        (Err(error), Some(parent), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(canonical(parent)?.join(name))
+        }
         (found, ..) => found,
     }
 }
@@ -165,12 +198,18 @@ impl SectorFiles {
     /// Removes all of them; those that are not there are no error.
     pub fn remove(&self) -> io::Result<()> {
         let sealed = [&self.unsealed, &self.tree_d, &self.sealed, &self.layers, &self.cache];
-        let updated = [&self.update_unsealed, &self.update_tree_d, &self.update, &self.update_cache];
-        sealed.into_iter().chain(updated).chain([&self.piece, &self.unseal_cache]).try_for_each(|path| remove_path(path))
+        let updated =
+            [&self.update_unsealed, &self.update_tree_d, &self.update, &self.update_cache];
+        sealed
+            .into_iter()
+            .chain(updated)
+            .chain([&self.piece, &self.unseal_cache])
+            .try_for_each(|path| remove_path(path))
     }
 }
 
-/// Removes a file or a directory with all in it. One that is not there is no error; another names the path.
+/// Removes a file or a directory with all in it. One that is not there is no error; another names
+/// the path.
 pub fn remove_path(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
@@ -189,35 +228,46 @@ pub fn fresh_dir(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path).map_err(|error| at(path, error))
 }
 
-/// Refuses work for which the disk has no room: the proofs library writes through memory maps, and a full disk under one
-/// kills the process.
+/// Refuses work for which the disk has no room: the proofs library writes through memory maps, and
+/// a full disk under one kills the process.
 pub fn require_space(path: &Path, bytes: u64) -> io::Result<()> {
     let stat = rustix::fs::statvfs(path).map_err(|error| at(path, error.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free >= bytes {
         return Ok(());
     }
-    let short = format!("{}: No space left on device: {free} bytes are free, the stage needs {bytes}", path.display());
+    let short = format!(
+        "{}: No space left on device: {free} bytes are free, the stage needs {bytes}",
+        path.display()
+    );
     Err(io::Error::new(io::ErrorKind::StorageFull, short))
 }
 
 /// Whether a path names something below a directory, without a way out of it (`..`).
 pub fn is_inside(path: &Path, directory: &Path) -> bool {
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let plain =
+        path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     plain && path.strip_prefix(directory).is_ok_and(|rest| rest.components().next().is_some())
 }
 
-/// Refuses a file whose directory, with all links followed, lies in none of these: a link that somebody put there must not
-/// lead out. The directories themselves are the operator's, and may be links.
+/// Refuses a file whose directory, with all links followed, lies in none of these: a link that
+/// somebody put there must not lead out. The directories themselves are the operator's, and may be
+/// links.
 pub fn require_inside(path: &Path, directories: &[PathBuf]) -> io::Result<()> {
     // What does not exist yet is no link.
     let existing = path.ancestors().skip(1).find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
     let existing = existing.unwrap_or(path);
     let real = existing.canonicalize().map_err(|error| at(existing, error))?;
-    if directories.iter().any(|directory| directory.canonicalize().is_ok_and(|directory| real.starts_with(directory))) {
+    if directories.iter().any(|directory| {
+        directory.canonicalize().is_ok_and(|directory| real.starts_with(directory))
+    }) {
         return Ok(());
     }
-    let out = format!("{} leads out of the directory that it is in, to {}: a link there is not followed", path.display(), real.display());
+    let out = format!(
+        "{} leads out of the directory that it is in, to {}: a link there is not followed",
+        path.display(),
+        real.display()
+    );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, out))
 }
 
@@ -271,7 +321,9 @@ mod tests {
         for inside in ["pieces/x", "pieces/a/x", "pieces/new/deep/x", "pieces/in/x", "alias/b/x"] {
             require_inside(&path(inside), &directories).unwrap();
         }
-        for outside in ["pieces/out/x", "pieces/out/new/x", "pieces/dangling/x", "alias/out/x", "victim/x"] {
+        for outside in
+            ["pieces/out/x", "pieces/out/new/x", "pieces/dangling/x", "alias/out/x", "victim/x"]
+        {
             assert!(require_inside(&path(outside), &directories).is_err(), "{outside}");
         }
     }
@@ -303,9 +355,12 @@ mod tests {
         drop(opened(directory.path()).unwrap());
         fs::write(directory.path().join("data/sealed/s-t010000-2"), "x").unwrap();
         drop(opened(directory.path()).unwrap());
-        for missing in [|store: &Path| fs::write(store, ""), |store: &Path| fs::remove_file(store)] {
+        for missing in [|store: &Path| fs::write(store, ""), |store: &Path| fs::remove_file(store)]
+        {
             missing(&store).unwrap();
-            let Err(StoreError::Missing { beside, .. }) = opened(directory.path()) else { panic!("made anew") };
+            let Err(StoreError::Missing { beside, .. }) = opened(directory.path()) else {
+                panic!("made anew")
+            };
             assert!(beside.ends_with("data/sealed/s-t010000-2"));
         }
         assert!(!store.exists());
@@ -320,11 +375,18 @@ mod tests {
         for length in [1, 100, 4096, 5000, whole.len() / 2, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
             let refused = std::panic::catch_unwind(|| opened(directory.path()).map(drop));
-            assert!(matches!(&refused, Err(_) | Ok(Err(StoreError::Damaged { .. }))), "cut off at {length}: {refused:?}");
+            assert!(
+                matches!(&refused, Err(_) | Ok(Err(StoreError::Damaged { .. }))),
+                "cut off at {length}: {refused:?}"
+            );
         }
         fs::write(&path, "garbage ".repeat(1000)).unwrap();
         let Err(error) = opened(directory.path()) else { panic!("opened") };
-        assert!(matches!(error, StoreError::Damaged { .. }) && error.to_string().contains("restore it from a backup"), "{error}");
+        assert!(
+            matches!(error, StoreError::Damaged { .. })
+                && error.to_string().contains("restore it from a backup"),
+            "{error}"
+        );
         fs::write(&path, whole).unwrap();
         opened(directory.path()).unwrap();
     }

@@ -1,7 +1,8 @@
-//! What has happened and is not published yet: events, written in the transaction that makes them true.
+//! What has happened and is not published yet: events, written in the transaction that makes them
+//! true.
 //!
-//! At most [`CAPACITY`] are kept; when the bus is away for longer, the oldest go, and one `events_dropped` in their place
-//! says how many. The first one stays, for it may be on its way.
+//! At most [`CAPACITY`] are kept; when the bus is away for longer, the oldest go, and one
+//! `events_dropped` in their place says how many. The first one stays, for it may be on its way.
 //!
 //! Decisions 007, 008 in `docs/decisions`.
 
@@ -22,8 +23,8 @@ pub(super) const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("out
 /// An event in the outbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// The last sequence of the stream that the worker knew of when the event was written: it is not stored at or
-    /// before that.
+    /// The last sequence of the stream that the worker knew of when the event was written: it is
+    /// not stored at or before that.
     pub after: u64,
     /// The event.
     pub event: Event,
@@ -52,7 +53,8 @@ impl WaitingId {
         struct Identified {
             id: EventId,
         }
-        let Row { after, event: Identified { id } } = serde_json::from_slice(row).map_err(corrupted)?;
+        let Row { after, event: Identified { id } } =
+            serde_json::from_slice(row).map_err(corrupted)?;
         Ok(WaitingId { key, after, id })
     }
 }
@@ -69,7 +71,8 @@ impl Numbers {
         Numbers { store: Id::generate(), last: 0 }
     }
 
-    /// Adds events. The numbers count only once the transaction is committed: until then the caller keeps them.
+    /// Adds events. The numbers count only once the transaction is committed: until then the caller
+    /// keeps them.
     pub(super) fn add(
         &self,
         transaction: &WriteTransaction,
@@ -95,14 +98,22 @@ impl Numbers {
     }
 }
 
-fn insert(outbox: &mut redb::Table<u64, &[u8]>, key: u64, waiting: &Waiting) -> Result<(), redb::Error> {
+fn insert(
+    outbox: &mut redb::Table<u64, &[u8]>,
+    key: u64,
+    waiting: &Waiting,
+) -> Result<(), redb::Error> {
     outbox.insert(key, serde_json::to_vec(waiting).map_err(corrupted)?.as_slice())?;
     Ok(())
 }
 
 // The second row becomes, or is, what says how many are missing.
 fn make_room(outbox: &mut redb::Table<u64, &[u8]>) -> Result<(), redb::Error> {
-    let second = outbox.range(0..)?.nth(1).transpose()?.map(|(key, row)| (key.value(), row.value().to_vec()));
+    let second = outbox
+        .range(0..)?
+        .nth(1)
+        .transpose()?
+        .map(|(key, row)| (key.value(), row.value().to_vec()));
     let third = outbox.range(0..)?.nth(2).transpose()?.map(|(key, _)| key.value());
     let (Some((second, row)), Some(third)) = (second, third) else { return Ok(()) };
     let mut waiting: Waiting = serde_json::from_slice(&row).map_err(corrupted)?;

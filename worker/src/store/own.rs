@@ -1,5 +1,5 @@
-//! What concerns the whole worker. It is kept in the first of its threads' stores that works, so that one that does not
-//! stands in nobody's way.
+//! What concerns the whole worker. It is kept in the first of its threads' stores that works, so
+//! that one that does not stands in nobody's way.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -33,7 +33,13 @@ impl OwnStore {
     pub async fn worker_id(&self) -> Id {
         let mut known = vec![];
         for store in &self.stores {
-            known.push(store.worker_id().await.inspect_err(|error| debug!(%error, "the worker's id is looked for elsewhere")).ok());
+            known.push(
+                store
+                    .worker_id()
+                    .await
+                    .inspect_err(|error| debug!(%error, "the worker's id is looked for elsewhere"))
+                    .ok(),
+            );
         }
         let id = known.iter().flatten().flatten().next().copied().unwrap_or_else(Id::generate);
         let lacking = self.stores.iter().zip(&known).filter(|(_, known)| **known == Some(None));
@@ -59,7 +65,8 @@ impl OwnStore {
         }
     }
 
-    /// Which threads a command for many is for: as it was kept under its id, or as it is now and kept from now on.
+    /// Which threads a command for many is for: as it was kept under its id, or as it is now and
+    /// kept from now on.
     pub async fn keep_bulk(&self, id: Id, bulk: StoredBulk) -> Result<StoredBulk, StoreError> {
         // Of two copies of a command that come together, one decides.
         let mut bulks = self.bulks.lock().await;
@@ -78,12 +85,16 @@ impl OwnStore {
     }
 
     async fn kept_before(&self, id: Id) -> Option<StoredBulk> {
-        let looking = join_all(self.stores.iter().map(|store| timeout(PATIENCE, store.bulk(id)))).await;
+        let looking =
+            join_all(self.stores.iter().map(|store| timeout(PATIENCE, store.bulk(id)))).await;
         looking.into_iter().find_map(|looked| looked.ok()?.ok()?)
     }
 
     async fn keep_first(&self, id: Id, bulk: StoredBulk) -> Result<StoredBulk, StoreError> {
-        let mut failed = StoreError::Io { path: "the stores of all threads".into(), error: "none can be written to in time".into() };
+        let mut failed = StoreError::Io {
+            path: "the stores of all threads".into(),
+            error: "none can be written to in time".into(),
+        };
         for store in &self.stores {
             // One that is kept in two stores is the same in both.
             match timeout(PATIENCE, store.keep_bulk(id, bulk.clone())).await {
@@ -123,7 +134,10 @@ mod tests {
     }
 
     fn bulk(threads: &[u32]) -> StoredBulk {
-        StoredBulk { asked: Asked::new(Verb::Pause, &CommandRequest::default()), threads: threads.to_vec() }
+        StoredBulk {
+            asked: Asked::new(Verb::Pause, &CommandRequest::default()),
+            threads: threads.to_vec(),
+        }
     }
 
     #[tokio::test]
@@ -134,7 +148,10 @@ mod tests {
         assert_eq!(own.keep_bulk(id, bulk(&[0, 2])).await.unwrap(), bulk(&[0, 2]));
         assert_eq!(own.keep_bulk(id, bulk(&[1])).await.unwrap(), bulk(&[0, 2]));
         own.note(Event::new(EventKind::WorkerStarted, 1)).await;
-        assert!(all[1].first_event().await.unwrap().is_some() && all[2].first_event().await.unwrap().is_none());
+        assert!(
+            all[1].first_event().await.unwrap().is_some()
+                && all[2].first_event().await.unwrap().is_none()
+        );
         let worker = own.worker_id().await;
         // Another process, for which another store does not work.
         drop((own, all));

@@ -1,6 +1,7 @@
-//! Which directory is which: a location or an attached store that has been in use has a marker with an id in it, and the
-//! worker remembers the id elsewhere, by the directory's path. What lacks its marker is not the place that it was, most
-//! likely a mount point whose disk is not mounted: nothing is made in it.
+//! Which directory is which: a location or an attached store that has been in use has a marker with
+//! an id in it, and the worker remembers the id elsewhere, by the directory's path. What lacks its
+//! marker is not the place that it was, most likely a mount point whose disk is not mounted:
+//! nothing is made in it.
 //!
 //! ```text
 //!  <place>/damocles.json               {"id": …}
@@ -90,17 +91,27 @@ impl Places {
         Ok(Places { file: Some(file), known: Mutex::new(known) })
     }
 
-    /// The id of a place that may be used. A place that nobody has used yet is marked; `None` if it cannot be.
+    /// The id of a place that may be used. A place that nobody has used yet is marked; `None` if it
+    /// cannot be.
     pub fn admit(&self, path: &Path) -> Result<Option<Id>, PlaceError> {
-        let failed = |error: io::Error| PlaceError::Io { path: path.display().to_string(), error: error.to_string() };
+        let failed = |error: io::Error| PlaceError::Io {
+            path: path.display().to_string(),
+            error: error.to_string(),
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = || path.display().to_string();
         let id = match (known.get(path), read_marker(path).map_err(failed)?) {
             (Some(id), Some(marker)) if marker.id == *id => return Ok(Some(*id)),
             (Some(_), None) => return Err(PlaceError::Unmarked { path: shown() }),
             // Two places that were both taken as new ones can be mixed up like any others.
-            (Some(expected), Some(marker)) if !marker.new || known.values().any(|id| *id == marker.id) => {
-                return Err(PlaceError::Other { path: shown(), found: marker.id, expected: *expected });
+            (Some(expected), Some(marker))
+                if !marker.new || known.values().any(|id| *id == marker.id) =>
+            {
+                return Err(PlaceError::Other {
+                    path: shown(),
+                    found: marker.id,
+                    expected: *expected,
+                });
             }
             (_, Some(marker)) => marker.id,
             (None, None) => match make_marker(path, false) {
@@ -143,7 +154,9 @@ impl Places {
 pub fn mark(path: &Path, as_new: bool) -> io::Result<()> {
     match read_marker(path)? {
         Some(_) if !as_new => Ok(()),
-        Some(_) => fs::remove_file(path.join(MARKER)).and_then(|()| make_marker(path, true)).map(drop),
+        Some(_) => {
+            fs::remove_file(path.join(MARKER)).and_then(|()| make_marker(path, true)).map(drop)
+        }
         None => make_marker(path, true).map(drop),
     }
 }
@@ -163,14 +176,15 @@ pub fn check(path: &Path, id: Id) -> io::Result<()> {
     }
 }
 
-/// Where a worker keeps what belongs to the machine: named by the environment (ours, or systemd's `StateDirectory=`), else
-/// where such things are.
+/// Where a worker keeps what belongs to the machine: named by the environment (ours, or systemd's
+/// `StateDirectory=`), else where such things are.
 pub fn state_directory() -> PathBuf {
     let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(directory) = named(STATE_DIR).or(named("STATE_DIRECTORY")) {
         return directory;
     }
-    let of_user = || named("XDG_STATE_HOME").or(named("HOME").map(|home| home.join(".local/state")));
+    let of_user =
+        || named("XDG_STATE_HOME").or(named("HOME").map(|home| home.join(".local/state")));
     let parent = if rustix::process::geteuid().is_root() { None } else { of_user() };
     parent.unwrap_or("/var/lib".into()).join("damocles-worker")
 }
@@ -181,8 +195,19 @@ fn read_marker(path: &Path) -> io::Result<Option<Marker>> {
     for read in 1.. {
         match fs::read(&file) {
             Ok(bytes) if bytes.is_empty() && read < READS => sleep(BETWEEN_READS),
-            Ok(bytes) => return serde_json::from_slice(&bytes).map(Some).map_err(|error| at(&file, error.into())),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => break,
+            Ok(bytes) => {
+                return serde_json::from_slice(&bytes)
+                    .map(Some)
+                    .map_err(|error| at(&file, error.into()));
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                break;
+            }
             Err(error) => return Err(at(&file, error)),
         }
     }
@@ -220,7 +245,11 @@ mod tests {
     #[test]
     fn a_place_that_lacks_its_marker_is_refused_until_it_is_back_and_nothing_is_made_in_it() {
         let directory = tempfile::tempdir().unwrap();
-        let (state, place, away) = (directory.path().join("state"), directory.path().join("place"), directory.path().join("away"));
+        let (state, place, away) = (
+            directory.path().join("state"),
+            directory.path().join("place"),
+            directory.path().join("away"),
+        );
         let id = Places::load(&state).unwrap().admit(&place).unwrap();
         assert!(id.is_some());
         fs::rename(&place, &away).unwrap();
@@ -229,7 +258,9 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(places.admit(&place), Err(PlaceError::Unmarked { .. })));
         }
-        assert!(check(&place, id.unwrap()).unwrap_err().to_string().contains("is its disk mounted?"));
+        assert!(
+            check(&place, id.unwrap()).unwrap_err().to_string().contains("is its disk mounted?")
+        );
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
         fs::remove_dir(&place).unwrap();
         assert!(matches!(places.admit(&place), Err(PlaceError::Unmarked { .. })));
@@ -241,12 +272,15 @@ mod tests {
     #[test]
     fn disks_that_are_mixed_up_are_refused_and_new_ones_are_taken_where_an_operator_says_so() {
         let directory = tempfile::tempdir().unwrap();
-        let [state, one, two, between] = ["state", "one", "two", "between"].map(|name| directory.path().join(name));
+        let [state, one, two, between] =
+            ["state", "one", "two", "between"].map(|name| directory.path().join(name));
         let places = Places::load(&state).unwrap();
-        let (first, second) = (places.admit(&one).unwrap().unwrap(), places.admit(&two).unwrap().unwrap());
+        let (first, second) =
+            (places.admit(&one).unwrap().unwrap(), places.admit(&two).unwrap().unwrap());
         fs::rename(&one, &between).unwrap();
         fs::rename(&two, &one).unwrap();
-        let mixed_up = PlaceError::Other { path: one.display().to_string(), found: second, expected: first };
+        let mixed_up =
+            PlaceError::Other { path: one.display().to_string(), found: second, expected: first };
         assert_eq!(places.admit(&one), Err(mixed_up));
         fs::rename(&one, &two).unwrap();
         fs::remove_dir_all(&between).unwrap();
@@ -265,11 +299,16 @@ mod tests {
     #[test]
     fn workers_that_share_a_place_or_the_state_directory_remember_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let [state, shared, own] = ["state", "shared", "own"].map(|name| directory.path().join(name));
+        let [state, shared, own] =
+            ["state", "shared", "own"].map(|name| directory.path().join(name));
         let (one, two) = (Places::load(&state).unwrap(), Places::load(&state).unwrap());
         let ids: Vec<_> = std::thread::scope(|scope| {
-            let admitting: Vec<_> = [&one, &two].map(|places| scope.spawn(|| places.admit(&shared))).into();
-            admitting.into_iter().map(|admitting| admitting.join().unwrap().unwrap().unwrap()).collect()
+            let admitting: Vec<_> =
+                [&one, &two].map(|places| scope.spawn(|| places.admit(&shared))).into();
+            admitting
+                .into_iter()
+                .map(|admitting| admitting.join().unwrap().unwrap().unwrap())
+                .collect()
         });
         assert_eq!(ids[0], ids[1]);
         one.admit(&own).unwrap();

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use shared_msgs::{
     id::Id,
     plan::{Plan, Stage, State},
-    sealer::{AllocatedSector, Base64Bytes, Commitment, SectorPiece, Seed, Ticket, WdpostJob, WdpostOutput},
+    sealer::{
+        AllocatedSector, Base64Bytes, Commitment, SectorPiece, Seed, Ticket, WdpostJob,
+        WdpostOutput,
+    },
     snapshot::PausedBy,
 };
 
@@ -22,8 +25,8 @@ pub struct Record {
     pub plan: Plan,
     /// Where the plan stands.
     pub state: State,
-    /// The id of the request that this state's stage sends; a new one for each step, so that a step asked again after
-    /// a crash is the same question.
+    /// The id of the request that this state's stage sends; a new one for each step, so that a step
+    /// asked again after a crash is the same question.
     pub request_id: Id,
     /// Set while the thread is paused.
     pub paused: Option<Paused>,
@@ -43,10 +46,12 @@ pub struct Record {
     /// The state was set back: what the later stages left behind is to be removed first.
     #[serde(default)]
     pub went_back: bool,
-    /// Who has decided here that the job is given up. Without this note nothing is removed from an attached store.
+    /// Who has decided here that the job is given up. Without this note nothing is removed from an
+    /// attached store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up_by: Option<GivenUpBy>,
-    /// The job is not this thread's any more: its files are to be kept aside, and nobody is told of an end.
+    /// The job is not this thread's any more: its files are to be kept aside, and nobody is told of
+    /// an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go: Option<LetGo>,
     /// The sector in hand.
@@ -80,7 +85,8 @@ pub struct LetGo {
 pub struct Paused {
     /// Who paused the thread.
     pub by: PausedBy,
-    /// When, Unix milliseconds by this machine's clock; used only to go on counting after a restart.
+    /// When, Unix milliseconds by this machine's clock; used only to go on counting after a
+    /// restart.
     pub since_ms: u64,
 }
 
@@ -115,7 +121,8 @@ pub struct Sector {
     pub proof_sent: bool,
     /// Why the sector is given up.
     pub abort_reason: Option<String>,
-    /// The name of the attached store that its files are being brought to: there was none of its replicas before.
+    /// The name of the attached store that its files are being brought to: there was none of its
+    /// replicas before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persisting: Option<String>,
     /// That it is given up was reported; its files are being removed.
@@ -186,7 +193,8 @@ pub struct PieceCommitment {
     pub size: u64,
 }
 
-/// Large outputs, kept beside the record and written once. JSON, as the proofs library and the processors write it.
+/// Large outputs, kept beside the record and written once. JSON, as the proofs library and the
+/// processors write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blob {
     /// Output of pre-commit phase 1.
@@ -239,7 +247,8 @@ impl Record {
 
     /// Whether its job ends because it failed for good, and no operator wanted that.
     pub fn failed_for_good(&self) -> bool {
-        let given_up = self.state == State::Aborted && self.given_up_by != Some(GivenUpBy::Operator);
+        let given_up =
+            self.state == State::Aborted && self.given_up_by != Some(GivenUpBy::Operator);
         given_up || self.let_go.is_some()
     }
 

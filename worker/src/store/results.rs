@@ -1,5 +1,5 @@
-//! What commands were answered, by their request ids: a repeat gets the first one's answer, and does nothing. The last
-//! [`KEPT`] are kept.
+//! What commands were answered, by their request ids: a repeat gets the first one's answer, and
+//! does nothing. The last [`KEPT`] are kept.
 //!
 //! Decisions 009, 010 in `docs/decisions`.
 
@@ -44,7 +44,10 @@ pub struct Asked {
 impl Asked {
     /// What a request asks.
     pub fn new(verb: Verb, request: &CommandRequest) -> Self {
-        Asked { verb, request: CommandRequest { request_id: None, by: None, reason: None, ..request.clone() } }
+        Asked {
+            verb,
+            request: CommandRequest { request_id: None, by: None, reason: None, ..request.clone() },
+        }
     }
 }
 
@@ -55,9 +58,11 @@ pub(super) struct Answers {
 }
 
 /// Answers of a thread to commands.
-pub(super) const RESULTS: Answers = Answers { rows: TableDefinition::new("results"), ids: TableDefinition::new("result_ids") };
+pub(super) const RESULTS: Answers =
+    Answers { rows: TableDefinition::new("results"), ids: TableDefinition::new("result_ids") };
 /// What a worker resolved commands for many threads to.
-pub(super) const BULKS: Answers = Answers { rows: TableDefinition::new("bulks"), ids: TableDefinition::new("bulk_ids") };
+pub(super) const BULKS: Answers =
+    Answers { rows: TableDefinition::new("bulks"), ids: TableDefinition::new("bulk_ids") };
 
 #[derive(Serialize, Deserialize)]
 struct Row<T> {
@@ -68,7 +73,12 @@ struct Row<T> {
 
 impl Answers {
     /// Keeps an answer; one that was kept under the id before is replaced. The oldest goes.
-    pub(super) fn put<T: Serialize>(&self, transaction: &WriteTransaction, id: Id, value: &T) -> Result<(), redb::Error> {
+    pub(super) fn put<T: Serialize>(
+        &self,
+        transaction: &WriteTransaction,
+        id: Id,
+        value: &T,
+    ) -> Result<(), redb::Error> {
         let bytes = serde_json::to_vec(&Row { id, value }).map_err(corrupted)?;
         let mut rows = transaction.open_table(self.rows)?;
         let mut ids = transaction.open_table(self.ids)?;
@@ -83,7 +93,8 @@ impl Answers {
         if rows.len()? > KEPT
             && let Some((_, oldest)) = rows.pop_first()?
         {
-            let Row { id, value: serde::de::IgnoredAny } = serde_json::from_slice(oldest.value()).map_err(corrupted)?;
+            let Row { id, value: serde::de::IgnoredAny } =
+                serde_json::from_slice(oldest.value()).map_err(corrupted)?;
             ids.remove(id.to_string().as_str())?;
         }
         Ok(())
@@ -96,11 +107,13 @@ impl Answers {
         id: Id,
         value: T,
     ) -> Result<T, redb::Error> {
-        let key = transaction.open_table(self.ids)?.get(id.to_string().as_str())?.map(|row| row.value());
+        let key =
+            transaction.open_table(self.ids)?.get(id.to_string().as_str())?.map(|row| row.value());
         if let Some(key) = key
             && let Some(row) = transaction.open_table(self.rows)?.get(key)?
         {
-            let Row { value, .. } = serde_json::from_slice::<Row<T>>(row.value()).map_err(corrupted)?;
+            let Row { value, .. } =
+                serde_json::from_slice::<Row<T>>(row.value()).map_err(corrupted)?;
             return Ok(value);
         }
         self.put(transaction, id, &value)?;
@@ -108,15 +121,20 @@ impl Answers {
     }
 
     /// The answer under an id.
-    pub(super) fn get<T: for<'de> Deserialize<'de>>(&self, transaction: &redb::ReadTransaction, id: Id) -> Result<Option<T>, redb::Error> {
+    pub(super) fn get<T: for<'de> Deserialize<'de>>(
+        &self,
+        transaction: &redb::ReadTransaction,
+        id: Id,
+    ) -> Result<Option<T>, redb::Error> {
         let missing = |error: redb::TableError| match error {
             redb::TableError::TableDoesNotExist(_) => Ok(None),
             error => Err(error.into()),
         };
-        let (ids, rows) = match (transaction.open_table(self.ids), transaction.open_table(self.rows)) {
-            (Ok(ids), Ok(rows)) => (ids, rows),
-            (Err(error), _) | (_, Err(error)) => return missing(error),
-        };
+        let (ids, rows) =
+            match (transaction.open_table(self.ids), transaction.open_table(self.rows)) {
+                (Ok(ids), Ok(rows)) => (ids, rows),
+                (Err(error), _) | (_, Err(error)) => return missing(error),
+            };
         let Some(key) = ids.get(id.to_string().as_str())? else { return Ok(None) };
         let Some(row) = rows.get(key.value())? else { return Ok(None) };
         let Row { value, .. } = serde_json::from_slice::<Row<T>>(row.value()).map_err(corrupted)?;

@@ -1,4 +1,5 @@
-//! What a thread does right now, told by the step that does it, read by the thread's owner and shown to the world.
+//! What a thread does right now, told by the step that does it, read by the thread's owner and
+//! shown to the world.
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -92,8 +93,8 @@ impl Activity {
         self.0.subscribe()
     }
 
-    /// Whether the step can be interrupted now. It is one only while somebody polls the step, so an answer stays true
-    /// until then.
+    /// Whether the step can be interrupted now. It is one only while somebody polls the step, so an
+    /// answer stays true until then.
     pub fn doing(&self) -> Doing {
         match self.0.borrow().kind {
             Kind::Running { .. } => Doing::InStage,
@@ -117,7 +118,8 @@ impl Activity {
         output
     }
 
-    /// Says how far the step is, and whether it has made something that its next run does not make again.
+    /// Says how far the step is, and whether it has made something that its next run does not make
+    /// again.
     pub fn progress(&self, progress: String, advanced: bool) {
         self.0.send_if_modified(|now| {
             let before = (now.progress.replace(progress), now.advanced);

@@ -1,4 +1,5 @@
-//! The control policy of one thread: what a pause or resume means for a record. Pure: no clock, no bus, no async.
+//! The control policy of one thread: what a pause or resume means for a record. Pure: no clock, no
+//! bus, no async.
 //!
 //! ```text
 //!              pause, while it waits                 resume [state]
@@ -9,8 +10,8 @@
 //!      |   the stage ends
 //!      +--> working   resume (withdrawn)
 //! ```
-//! A decision is made first and applied then, so that a refusal changes nothing. Beside it all, a thread can be cordoned:
-//! it finishes what it has in hand and takes nothing new.
+//! A decision is made first and applied then, so that a refusal changes nothing. Beside it all, a
+//! thread can be cordoned: it finishes what it has in hand and takes nothing new.
 
 use shared_msgs::{
     command::{CommandRequest, Outcome, Verb},
@@ -63,7 +64,13 @@ pub enum Decision {
 }
 
 /// What a command means for the thread; `status` is its status in one word, for a refusal.
-pub fn decide(record: &Record, verb: Verb, request: &CommandRequest, doing: Doing, status: &str) -> Result<Decision, ErrorKind> {
+pub fn decide(
+    record: &Record,
+    verb: Verb,
+    request: &CommandRequest,
+    doing: Doing,
+    status: &str,
+) -> Result<Decision, ErrorKind> {
     check_revision(record, request.if_revision)?;
     match verb {
         Verb::Pause => Ok(decide_pause(record, doing)),
@@ -84,7 +91,11 @@ fn decide_pause(record: &Record, doing: Doing) -> Decision {
     }
 }
 
-fn decide_resume(record: &Record, state: Option<&str>, status: &str) -> Result<Decision, ErrorKind> {
+fn decide_resume(
+    record: &Record,
+    state: Option<&str>,
+    status: &str,
+) -> Result<Decision, ErrorKind> {
     let target = state.map(|name| named_state(record, name)).transpose()?;
     match (record.paused, target) {
         (None, None) if record.pause_pending => Ok(Decision::Withdraw),
@@ -96,7 +107,9 @@ fn decide_resume(record: &Record, state: Option<&str>, status: &str) -> Result<D
 
 fn check_revision(record: &Record, if_revision: Option<u64>) -> Result<(), ErrorKind> {
     match if_revision {
-        Some(expected) if expected != record.revision => Err(ErrorKind::RevisionMismatch { expected, actual: record.revision }),
+        Some(expected) if expected != record.revision => {
+            Err(ErrorKind::RevisionMismatch { expected, actual: record.revision })
+        }
         _ => Ok(()),
     }
 }
@@ -112,14 +125,22 @@ fn named_state(record: &Record, name: &str) -> Result<State, ErrorKind> {
 fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
     let missing = match record.has_job() {
         // A thread without a job has nothing to give up.
-        false if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GoOn(record.state)),
-        true if record.let_go.is_some() && target != record.state => vec!["files in hand any more: they are being kept aside".to_owned()],
+        false if matches!(target, State::Empty | State::Aborted) => {
+            return Ok(Decision::GoOn(record.state));
+        }
+        true if record.let_go.is_some() && target != record.state => {
+            vec!["files in hand any more: they are being kept aside".to_owned()]
+        }
         true if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GiveUp),
         _ if target == record.state => return Ok(Decision::GoOn(target)),
         false => vec!["sector".to_owned()],
         // The sector manager may have it finished already.
-        true if record.state == State::Finished => vec!["way back: its end is being reported".to_owned()],
-        true if record.sector.as_ref().is_some_and(|sector| sector.removing) => vec!["files any more".to_owned()],
+        true if record.state == State::Finished => {
+            vec!["way back: its end is being reported".to_owned()]
+        }
+        true if record.sector.as_ref().is_some_and(|sector| sector.removing) => {
+            vec!["files any more".to_owned()]
+        }
         true => inputs::missing(record.plan, target, record),
     };
     if missing.is_empty() {
@@ -131,11 +152,22 @@ fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
 
 /// What a decision did to a thread that was as `before`.
 pub fn outcome(before: &Record, decision: &Decision) -> Outcome {
-    let stage = || before.plan.stage(before.state).map_or_else(|| before.state.name(), |stage| stage.name()).to_owned();
-    let resumed = |to: State| Outcome::Resumed { from: before.state.name().to_owned(), to: to.name().to_owned() };
+    let stage = || {
+        before
+            .plan
+            .stage(before.state)
+            .map_or_else(|| before.state.name(), |stage| stage.name())
+            .to_owned()
+    };
+    let resumed = |to: State| Outcome::Resumed {
+        from: before.state.name().to_owned(),
+        to: to.name().to_owned(),
+    };
     match decision {
         Decision::Pause => Outcome::Paused,
-        Decision::PauseAfterStage | Decision::StillPending => Outcome::PausePending { stage: stage(), why: None },
+        Decision::PauseAfterStage | Decision::StillPending => {
+            Outcome::PausePending { stage: stage(), why: None }
+        }
         Decision::TakeOver => Outcome::AlreadyPaused,
         Decision::Withdraw => Outcome::PauseWithdrawn,
         Decision::GoOn(state) => resumed(*state),
@@ -166,8 +198,9 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
             record.paused = None;
             record.retry = 0;
             record.deaths = 0;
-            // A question that was answered with a failure, or that is another one now, is asked anew; one that a pause
-            // cut off is asked again with its id, or its answer would be lost.
+            // A question that was answered with a failure, or that is another one now, is asked
+            // anew; one that a pause cut off is asked again with its id, or its answer would be
+            // lost.
             if *state != State::Empty && (*state != record.state || record.last_err.is_some()) {
                 record.request_id = Id::generate();
             }
@@ -182,7 +215,8 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
         Decision::GiveUp => {
             record.paused = None;
             // What is finished is the sector itself by now, whoever has forgotten it.
-            if let Some(sector) = record.sector.as_mut().filter(|_| record.state == State::Finished) {
+            if let Some(sector) = record.sector.as_mut().filter(|_| record.state == State::Finished)
+            {
                 (sector.persisted, sector.persisting) = (None, None);
             }
             let why = reason.map(|why| format!(": {why}")).unwrap_or_default();
@@ -193,18 +227,28 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
     changed(record, &before)
 }
 
-/// What a failure does to the record. Returns the failure as it is now: a temporary one whose retries are used up is
-/// permanent.
-pub fn apply_failure(record: &mut Record, failure: Failure, max_retries: u32, now_ms: u64) -> Failure {
+/// What a failure does to the record. Returns the failure as it is now: a temporary one whose
+/// retries are used up is permanent.
+pub fn apply_failure(
+    record: &mut Record,
+    failure: Failure,
+    max_retries: u32,
+    now_ms: u64,
+) -> Failure {
     let before = record.clone();
     let failure = match failure.level {
-        Level::Temporary if record.retry >= max_retries => Failure { level: Level::Permanent, ..failure },
+        Level::Temporary if record.retry >= max_retries => {
+            Failure { level: Level::Permanent, ..failure }
+        }
         _ => failure,
     };
     let pause_pending = record.pause_pending;
     record.running = None;
     record.deaths = 0;
-    record.last_err = Some(shared_msgs::snapshot::cut_text(&failure.to_string(), shared_msgs::snapshot::MAX_LAST_ERR_BYTES));
+    record.last_err = Some(shared_msgs::snapshot::cut_text(
+        &failure.to_string(),
+        shared_msgs::snapshot::MAX_LAST_ERR_BYTES,
+    ));
     match failure.level {
         Level::Temporary => record.retry += 1,
         Level::Permanent | Level::Critical => pause(record, PausedBy::Error, now_ms),
@@ -250,8 +294,9 @@ pub fn apply_plan(record: &mut Record, plan: Plan) {
     record.revision += 1;
 }
 
-/// What a restart of the process does to the record: an operator's pause stays, a pending one takes effect, an error's
-/// pause is tried once more, and a stage that the process died in three times in a row pauses its thread.
+/// What a restart of the process does to the record: an operator's pause stays, a pending one takes
+/// effect, an error's pause is tried once more, and a stage that the process died in three times in
+/// a row pauses its thread.
 pub fn apply_restart(record: &mut Record, now_ms: u64) {
     const FATAL_DEATHS: u32 = 3;
     let before = record.clone();
@@ -262,7 +307,10 @@ pub fn apply_restart(record: &mut Record, now_ms: u64) {
     if let Some(stage) = record.running.take() {
         record.deaths += 1;
         if record.deaths >= FATAL_DEATHS {
-            record.last_err = Some(Failure::critical(format!("the worker died {FATAL_DEATHS} times in {stage}")).to_string());
+            record.last_err = Some(
+                Failure::critical(format!("the worker died {FATAL_DEATHS} times in {stage}"))
+                    .to_string(),
+            );
             record.deaths = 0;
             pause(record, PausedBy::Error, now_ms);
         }
@@ -289,7 +337,11 @@ pub fn heed(record: &Record, verdict: &Failure) -> Heed {
     let ends = matches!(verdict.level, Level::Abort | Level::Lost);
     match record.paused.map(|paused| paused.by) {
         // Its end is being reported, and the answer to that says more.
-        _ if matches!(record.state, State::Generated | State::Finished | State::Aborted) || record.let_go.is_some() => Heed::Never,
+        _ if matches!(record.state, State::Generated | State::Finished | State::Aborted)
+            || record.let_go.is_some() =>
+        {
+            Heed::Never
+        }
         None => Heed::Now,
         Some(PausedBy::Error) if ends => Heed::Now,
         // It is paused, and would be said the same again and again.

@@ -7,28 +7,52 @@ use shared_msgs::{
 use super::*;
 use crate::store::record::Sector;
 
-fn decide_pause(record: &Record, doing: Doing, if_revision: Option<u64>) -> Result<Decision, ErrorKind> {
-    decide(record, Verb::Pause, &CommandRequest { if_revision, ..CommandRequest::to(0) }, doing, "x")
+fn decide_pause(
+    record: &Record,
+    doing: Doing,
+    if_revision: Option<u64>,
+) -> Result<Decision, ErrorKind> {
+    decide(
+        record,
+        Verb::Pause,
+        &CommandRequest { if_revision, ..CommandRequest::to(0) },
+        doing,
+        "x",
+    )
 }
 
-fn decide_resume(record: &Record, state: Option<&str>, if_revision: Option<u64>, status: &str) -> Result<Decision, ErrorKind> {
-    let request = CommandRequest { state: state.map(Into::into), if_revision, ..CommandRequest::to(0) };
+fn decide_resume(
+    record: &Record,
+    state: Option<&str>,
+    if_revision: Option<u64>,
+    status: &str,
+) -> Result<Decision, ErrorKind> {
+    let request =
+        CommandRequest { state: state.map(Into::into), if_revision, ..CommandRequest::to(0) };
     decide(record, Verb::Resume, &request, Doing::Waiting, status)
 }
 
 fn record(state: State) -> Record {
-    let allocated = AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
+    let allocated =
+        AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
     Record { state, sector: Some(Sector::new(allocated)), ..Record::new(Plan::Sealer) }
 }
 
 fn paused(state: State, by: PausedBy) -> Record {
-    Record { paused: Some(Paused { by, since_ms: 5 }), last_err: Some("permanent: x".into()), ..record(state) }
+    Record {
+        paused: Some(Paused { by, since_ms: 5 }),
+        last_err: Some("permanent: x".into()),
+        ..record(state)
+    }
 }
 
 #[test]
 fn a_waiting_thread_pauses_at_once_and_one_in_a_stage_when_it_ends() {
     assert_eq!(decide_pause(&record(State::Pc1Done), Doing::Waiting, None), Ok(Decision::Pause));
-    assert_eq!(decide_pause(&record(State::Pc1Done), Doing::InStage, None), Ok(Decision::PauseAfterStage));
+    assert_eq!(
+        decide_pause(&record(State::Pc1Done), Doing::InStage, None),
+        Ok(Decision::PauseAfterStage)
+    );
 }
 
 #[test]
@@ -48,7 +72,10 @@ fn resuming_clears_the_error_and_asks_anew() {
     let asked = record.request_id;
     let decision = decide_resume(&record, None, None, "paused").unwrap();
     apply(&mut record, &decision, None, 9);
-    assert_eq!((record.state, record.paused, record.last_err.as_deref()), (State::C1Done, None, None));
+    assert_eq!(
+        (record.state, record.paused, record.last_err.as_deref()),
+        (State::C1Done, None, None)
+    );
     assert_ne!(record.request_id, asked);
 }
 
@@ -65,15 +92,22 @@ fn a_pause_that_cut_off_a_question_does_not_change_its_id() {
 
 #[test]
 fn a_state_that_is_no_state_of_the_plan_is_refused_with_those_that_are() {
-    let refusal = decide_resume(&paused(State::C1Done, PausedBy::Error), Some("SnapEncoded"), None, "paused").unwrap_err();
+    let refusal =
+        decide_resume(&paused(State::C1Done, PausedBy::Error), Some("SnapEncoded"), None, "paused")
+            .unwrap_err();
     let ErrorKind::InvalidState { given, plan, allowed } = refusal else { panic!("{refusal:?}") };
     assert_eq!((given.as_str(), plan.as_str()), ("SnapEncoded", "sealer"));
-    assert!(allowed.contains(&"PersistanceSubmitted".to_owned()) && allowed.contains(&"Aborted".to_owned()));
+    assert!(
+        allowed.contains(&"PersistanceSubmitted".to_owned())
+            && allowed.contains(&"Aborted".to_owned())
+    );
 }
 
 #[test]
 fn a_state_whose_inputs_are_missing_is_refused_and_names_them() {
-    let refusal = decide_resume(&paused(State::Allocated, PausedBy::Error), Some("Finished"), None, "paused").unwrap_err();
+    let refusal =
+        decide_resume(&paused(State::Allocated, PausedBy::Error), Some("Finished"), None, "paused")
+            .unwrap_err();
     let ErrorKind::StateUnreachable { state, missing } = refusal else { panic!("{refusal:?}") };
     assert_eq!(state, "Finished");
     assert!(missing.contains(&"proof".to_owned()));
@@ -87,7 +121,10 @@ fn aborted_and_empty_give_the_sector_up() {
         assert_eq!(decision, Decision::GiveUp);
         apply(&mut record, &decision, Some("bad disk"), 9);
         assert_eq!((record.state, record.paused), (State::Aborted, None));
-        assert_eq!(record.sector.unwrap().abort_reason.as_deref(), Some("by an operator: bad disk"));
+        assert_eq!(
+            record.sector.unwrap().abort_reason.as_deref(),
+            Some("by an operator: bad disk")
+        );
     }
 }
 
@@ -98,17 +135,32 @@ fn a_sector_that_is_given_up_goes_back_until_its_files_are_going() {
     assert_eq!(record.given_up_by, Some(GivenUpBy::Operator));
     record.paused = Some(Paused { by: PausedBy::Error, since_ms: 9 });
     assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Aborted)));
-    assert_eq!(decide_resume(&record, Some("Aborted"), None, "paused"), Ok(Decision::GiveUp), "now an operator wants it");
+    assert_eq!(
+        decide_resume(&record, Some("Aborted"), None, "paused"),
+        Ok(Decision::GiveUp),
+        "now an operator wants it"
+    );
     let back = decide_resume(&record, Some("Allocated"), None, "paused").unwrap();
     let mut again = record.clone();
     apply(&mut again, &back, None, 10);
-    assert_eq!((again.state, again.given_up_by, again.sector.unwrap().abort_reason), (State::Allocated, None, None));
+    assert_eq!(
+        (again.state, again.given_up_by, again.sector.unwrap().abort_reason),
+        (State::Allocated, None, None)
+    );
 
     record.sector.as_mut().unwrap().removing = true;
     let refusal = decide_resume(&record, Some("Allocated"), None, "paused").unwrap_err();
-    assert_eq!(refusal.to_string(), "the sector cannot go on from Allocated: it has no files any more");
-    let finished = decide_resume(&paused(State::Finished, PausedBy::Error), Some("Allocated"), None, "paused").unwrap_err();
-    assert_eq!(finished.to_string(), "the sector cannot go on from Allocated: it has no way back: its end is being reported");
+    assert_eq!(
+        refusal.to_string(),
+        "the sector cannot go on from Allocated: it has no files any more"
+    );
+    let finished =
+        decide_resume(&paused(State::Finished, PausedBy::Error), Some("Allocated"), None, "paused")
+            .unwrap_err();
+    assert_eq!(
+        finished.to_string(),
+        "the sector cannot go on from Allocated: it has no way back: its end is being reported"
+    );
 }
 
 #[test]
@@ -126,7 +178,10 @@ fn a_job_that_is_lost_is_let_go_of_where_it_is() {
     let mut record = Record { retry: 3, ..record(State::Pc1Done) };
     apply_failure(&mut record, Failure::lost("x"), 5, 9);
     let let_go = Some(LetGo { reason: "x".into(), since_ms: 9 });
-    assert_eq!((record.state, &record.let_go, record.paused, record.given_up_by), (State::Pc1Done, &let_go, None, None));
+    assert_eq!(
+        (record.state, &record.let_go, record.paused, record.given_up_by),
+        (State::Pc1Done, &let_go, None, None)
+    );
     record.paused = Some(Paused { by: PausedBy::Operator, since_ms: 9 });
     for elsewhere in ["Allocated", "Aborted"] {
         let refusal = decide_resume(&record, Some(elsewhere), None, "paused").unwrap_err();
@@ -143,19 +198,39 @@ fn a_verdict_ends_nothing_that_an_operator_paused_and_pauses_nobody_twice() {
     let heeds = |record: &Record| levels.each_ref().map(|verdict| heed(record, verdict));
     assert_eq!(heeds(&record(State::Pc1Done)), [Heed::Now; 3]);
     assert_eq!(heeds(&Record { pause_pending: true, ..record(State::Pc1Done) }), [Heed::Now; 3]);
-    assert_eq!(heeds(&paused(State::Pc1Done, PausedBy::Error)), [Heed::Now, Heed::Now, Heed::Never]);
-    assert_eq!(heeds(&paused(State::Pc1Done, PausedBy::Operator)), [Heed::AfterPause, Heed::AfterPause, Heed::Never]);
+    assert_eq!(
+        heeds(&paused(State::Pc1Done, PausedBy::Error)),
+        [Heed::Now, Heed::Now, Heed::Never]
+    );
+    assert_eq!(
+        heeds(&paused(State::Pc1Done, PausedBy::Operator)),
+        [Heed::AfterPause, Heed::AfterPause, Heed::Never]
+    );
     let let_go = Some(LetGo::default());
-    for ending in [record(State::Finished), record(State::Aborted), record(State::Generated), Record { let_go, ..record(State::Pc1Done) }] {
+    for ending in [
+        record(State::Finished),
+        record(State::Aborted),
+        record(State::Generated),
+        Record { let_go, ..record(State::Pc1Done) },
+    ] {
         assert_eq!(heeds(&ending), [Heed::Never; 3], "{}", ending.state);
     }
 }
 
 #[test]
 fn a_thread_without_a_sector_has_nothing_to_give_up() {
-    let record = Record { paused: Some(Paused { by: PausedBy::Operator, since_ms: 0 }), ..Record::new(Plan::Sealer) };
-    assert_eq!(decide_resume(&record, Some("Aborted"), None, "paused"), Ok(Decision::GoOn(State::Empty)));
-    assert!(matches!(decide_resume(&record, Some("C1Done"), None, "paused"), Err(ErrorKind::StateUnreachable { .. })));
+    let record = Record {
+        paused: Some(Paused { by: PausedBy::Operator, since_ms: 0 }),
+        ..Record::new(Plan::Sealer)
+    };
+    assert_eq!(
+        decide_resume(&record, Some("Aborted"), None, "paused"),
+        Ok(Decision::GoOn(State::Empty))
+    );
+    assert!(matches!(
+        decide_resume(&record, Some("C1Done"), None, "paused"),
+        Err(ErrorKind::StateUnreachable { .. })
+    ));
 }
 
 #[test]
@@ -228,7 +303,12 @@ fn three_deaths_in_one_stage_pause_the_thread() {
 
 #[test]
 fn a_pause_that_was_pending_at_the_third_death_is_the_operators() {
-    let mut record = Record { deaths: 2, running: Some(Stage::C2), pause_pending: true, ..record(State::C1Done) };
+    let mut record = Record {
+        deaths: 2,
+        running: Some(Stage::C2),
+        pause_pending: true,
+        ..record(State::C1Done)
+    };
     apply_restart(&mut record, 9);
     assert_eq!((record.paused.unwrap().by, record.pause_pending), (PausedBy::Operator, false));
     assert_eq!(record.last_err.as_deref(), Some("critical: the worker died 3 times in C2"));
@@ -260,8 +340,20 @@ enum Shadow {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let states = prop::sample::select(vec![None, Some("Aborted"), Some("Allocated"), Some("Finished"), Some("nonsense")]);
-    let levels = prop::sample::select(vec![Level::Temporary, Level::Permanent, Level::Abort, Level::Lost, Level::Critical]);
+    let states = prop::sample::select(vec![
+        None,
+        Some("Aborted"),
+        Some("Allocated"),
+        Some("Finished"),
+        Some("nonsense"),
+    ]);
+    let levels = prop::sample::select(vec![
+        Level::Temporary,
+        Level::Permanent,
+        Level::Abort,
+        Level::Lost,
+        Level::Critical,
+    ]);
     prop_oneof![
         prop::sample::select(vec![Doing::Waiting, Doing::InStage]).prop_map(Act::Pause),
         states.prop_map(Act::Resume),
@@ -335,13 +427,19 @@ proptest! {
 #[test]
 fn a_cordon_is_beside_everything_else_and_said_again_changes_nothing() {
     let request = CommandRequest::to(0);
-    for mut record in [record(State::Pc1Done), paused(State::C1Done, PausedBy::Error), Record::new(Plan::Sealer)] {
+    for mut record in
+        [record(State::Pc1Done), paused(State::C1Done, PausedBy::Error), Record::new(Plan::Sealer)]
+    {
         let before = record.clone();
-        let order = |record: &Record, verb| decide(record, verb, &request, Doing::InStage, "x").unwrap();
+        let order =
+            |record: &Record, verb| decide(record, verb, &request, Doing::InStage, "x").unwrap();
         assert_eq!(order(&record, Verb::Uncordon), Decision::StayUncordoned);
         let decision = order(&record, Verb::Cordon);
         assert!(apply(&mut record, &decision, None, 1));
-        assert_eq!(record, Record { cordoned: true, revision: before.revision + 1, ..before.clone() });
+        assert_eq!(
+            record,
+            Record { cordoned: true, revision: before.revision + 1, ..before.clone() }
+        );
         let decision = order(&record, Verb::Cordon);
         assert_eq!(outcome(&record, &decision), Outcome::AlreadyCordoned);
         assert!(!apply(&mut record, &decision, None, 2));

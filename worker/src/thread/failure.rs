@@ -14,7 +14,8 @@ pub struct Failure {
 /// What follows from a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// The stage is tried again, `max_retries` times, `recover_interval` apart; then it is permanent.
+    /// The stage is tried again, `max_retries` times, `recover_interval` apart; then it is
+    /// permanent.
     Temporary,
     /// The thread pauses until an operator resumes it.
     Permanent,
@@ -79,13 +80,19 @@ impl Failure {
 
 /// Whether trying again may help, by the system's words for it: some causes reach us as texts only.
 pub fn may_pass(message: &str) -> bool {
-    let signs = ["No space left on device", "Disk quota exceeded", "Stale file handle", "Input/output error"];
+    let signs = [
+        "No space left on device",
+        "Disk quota exceeded",
+        "Stale file handle",
+        "Input/output error",
+    ];
     signs.iter().any(|sign| message.contains(sign)) || lacks_resources(message)
 }
 
 /// Whether the system was short of what others give back: open files, memory, processes.
 pub fn lacks_resources(message: &str) -> bool {
-    let signs = ["Too many open files", "Cannot allocate memory", "Resource temporarily unavailable"];
+    let signs =
+        ["Too many open files", "Cannot allocate memory", "Resource temporarily unavailable"];
     signs.iter().any(|sign| message.contains(sign))
 }
 
@@ -97,7 +104,11 @@ impl fmt::Display for Failure {
 
 impl From<crate::store::database::StoreError> for Failure {
     fn from(error: crate::store::database::StoreError) -> Self {
-        if error.may_pass() && may_pass(&error.to_string()) { Failure::temporary(error) } else { Failure::critical(error) }
+        if error.may_pass() && may_pass(&error.to_string()) {
+            Failure::temporary(error)
+        } else {
+            Failure::critical(error)
+        }
     }
 }
 
@@ -112,7 +123,11 @@ mod tests {
     fn what_others_give_back_is_waited_for_wherever_it_was_missing() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
             let words = std::io::Error::from(errno).to_string();
-            assert_eq!(Failure::told(format!("/store1: {words}")).level, Level::Temporary, "{words}");
+            assert_eq!(
+                Failure::told(format!("/store1: {words}")).level,
+                Level::Temporary,
+                "{words}"
+            );
             let of_store = StoreError::Io { path: "store.redb".into(), error: words };
             assert_eq!(Failure::from(of_store).level, Level::Temporary);
         }

@@ -1,4 +1,5 @@
-//! Telling the sector manager that a job is still in hand: one that a worker has died with can be given to another.
+//! Telling the sector manager that a job is still in hand: one that a worker has died with can be
+//! given to another.
 //!
 //! Decisions 027, 028 in `docs/decisions`.
 
@@ -24,8 +25,8 @@ use crate::{
 
 /// The longest time between two heartbeats of a job that can be given to another worker.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
-/// A sector that is sealed stays with its thread: each so many heartbeats will do, for the answer's sake. Even a thread
-/// that an error has paused learns so that its sector was given up.
+/// A sector that is sealed stays with its thread: each so many heartbeats will do, for the answer's
+/// sake. Even a thread that an error has paused learns so that its sector was given up.
 const SEALING_EVERY: u32 = 6;
 
 enum Beat {
@@ -34,7 +35,12 @@ enum Beat {
 }
 
 /// Sends heartbeats for ever, as often as the worker reports, and at least every 10 s.
-pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: Arc<dyn SectorManager>, threads: Vec<ThreadHandle>) {
+pub async fn send_all(
+    worker: String,
+    ping_interval: Duration,
+    sector_manager: Arc<dyn SectorManager>,
+    threads: Vec<ThreadHandle>,
+) {
     let mut ticks = interval(ping_interval.min(MAX_INTERVAL));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for count in 0_u32.. {
@@ -43,7 +49,10 @@ pub async fn send_all(worker: String, ping_interval: Duration, sector_manager: A
         for thread in &threads {
             let (beat, job) = {
                 let view = thread.view.borrow();
-                (beat_of(&worker, &view, count.is_multiple_of(SEALING_EVERY)), view.record.job_name())
+                (
+                    beat_of(&worker, &view, count.is_multiple_of(SEALING_EVERY)),
+                    view.record.job_name(),
+                )
             };
             let (Some(beat), Some(job)) = (beat, job) else { continue };
             let verdict = send(&sector_manager, &beat).await;
@@ -68,12 +77,20 @@ fn beat_of(worker: &str, view: &ThreadView, sealing_too: bool) -> Option<Beat> {
             let state = record.state.name().to_owned();
             Some(Beat::Sector(ReportState {
                 sector: record.sector.as_ref()?.allocated.id,
-                worker: WorkerPlace { instance: worker.to_owned(), location: view.location.display().to_string() },
-                state_change: StateChange { prev: state.clone(), next: state, event: HEARTBEAT.into() },
+                worker: WorkerPlace {
+                    instance: worker.to_owned(),
+                    location: view.location.display().to_string(),
+                },
+                state_change: StateChange {
+                    prev: state.clone(),
+                    next: state,
+                    event: HEARTBEAT.into(),
+                },
                 failure: None,
             }))
         }
-        // A proof that an error holds up is wanted within minutes: another worker may be able to make it.
+        // A proof that an error holds up is wanted within minutes: another worker may be able to
+        // make it.
         Plan::Wdpost if record.paused.is_some_and(|paused| paused.by == PausedBy::Error) => None,
         Plan::Wdpost => {
             let job = record.wdpost.as_ref()?.job.id.clone();
@@ -84,7 +101,9 @@ fn beat_of(worker: &str, view: &ThreadView, sealing_too: bool) -> Option<Beat> {
 
 async fn send(sector_manager: &Arc<dyn SectorManager>, beat: &Beat) -> Verdict {
     let verdict = match beat {
-        Beat::Sector(request) => ask_once(sector_manager, request).await.map(|answer| verdict::on_sector(request.sector, answer)),
+        Beat::Sector(request) => ask_once(sector_manager, request)
+            .await
+            .map(|answer| verdict::on_sector(request.sector, answer)),
         Beat::Wdpost(request) => ask_once(sector_manager, request).await.map(verdict::on_job),
     };
     verdict.unwrap_or_else(|error| {

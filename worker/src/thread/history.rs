@@ -50,7 +50,10 @@ impl Changed<'_> {
 
     /// A step failed.
     pub fn failure(&self, failure: &Failure) -> Vec<Event> {
-        let failed = Event { error: self.after.last_err.clone().or(Some(failure.to_string())), ..self.event(EventKind::Failure) };
+        let failed = Event {
+            error: self.after.last_err.clone().or(Some(failure.to_string())),
+            ..self.event(EventKind::Failure)
+        };
         self.with_pause(failed)
     }
 

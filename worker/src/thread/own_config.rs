@@ -1,5 +1,5 @@
-//! What a thread does and how, as its own `config.toml` has it: read before each new job. A file that cannot be used changes
-//! nothing, and is shown until it can.
+//! What a thread does and how, as its own `config.toml` has it: read before each new job. A file
+//! that cannot be used changes nothing, and is shown until it can.
 
 use std::path::Path;
 
@@ -38,7 +38,9 @@ impl OwnConfig {
             return Ok(None);
         }
         let (hot, location) = (self.hot.clone(), location.to_owned());
-        let read = tokio::task::spawn_blocking(move || hot.read(&location)).await.map_err(Failure::critical)?;
+        let read = tokio::task::spawn_blocking(move || hot.read(&location))
+            .await
+            .map_err(Failure::critical)?;
         let (plan, sealing) = match read {
             Ok(read) => read,
             Err(error) => {

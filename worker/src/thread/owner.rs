@@ -9,9 +9,9 @@
 //!   |      -> commit the next state, or the failure              |
 //!   +------------------------------------------------------------+
 //! ```
-//! Each change is committed before anybody sees it; what cannot be is kept and tried again ([`unwritten`]). A thread whose
-//! store cannot be used at all waits until it can ([`unusable`]). A command is answered in milliseconds: it never waits for a
-//! stage.
+//! Each change is committed before anybody sees it; what cannot be is kept and tried again
+//! ([`unwritten`]). A thread whose store cannot be used at all waits until it can ([`unusable`]). A
+//! command is answered in milliseconds: it never waits for a stage.
 
 mod command;
 mod unusable;
@@ -86,7 +86,8 @@ pub struct Owner {
     /// Why.
     store_error: Option<String>,
     config: OwnConfig,
-    /// A question for a job was cut off: its answer may be a job, so the same question is asked again.
+    /// A question for a job was cut off: its answer may be a job, so the same question is asked
+    /// again.
     question_open: bool,
     shared: Arc<Shared>,
     steps: Arc<dyn Steps>,
@@ -99,7 +100,8 @@ pub struct Owner {
     clock: Clock,
     /// Before this moment no step begins.
     hold_off: Option<HoldOff>,
-    /// What the sector manager says of the job in hand: the thread heeds it as soon as nothing runs and no operator holds it up.
+    /// What the sector manager says of the job in hand: the thread heeds it as soon as nothing runs
+    /// and no operator holds it up.
     verdict: Option<Failure>,
     /// A pause that stops a running processor, until it has.
     now_pause: Option<NowPause>,
@@ -212,7 +214,8 @@ impl Owner {
         (owner, handle)
     }
 
-    /// Runs until the worker stops. A panic ends this thread alone: it shows that, and the others go on.
+    /// Runs until the worker stops. A panic ends this thread alone: it shows that, and the others
+    /// go on.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
         let (index, view, changed) = (self.index, self.view.clone(), self.changed.clone());
         if let Err(panic) = AssertUnwindSafe(self.run_to_end(stop)).catch_unwind().await {
@@ -296,16 +299,27 @@ impl Owner {
             self.hold_for_store(&error);
             return Flow::GoOn;
         }
-        if self.record.state == State::Empty && !self.question_open && self.config.sealing.leaves_nothing(self.record.plan) {
+        if self.record.state == State::Empty
+            && !self.question_open
+            && self.config.sealing.leaves_nothing(self.record.plan)
+        {
             self.hold_off = Some(hold_off("nothing to seal", self.config.sealing.seal_interval));
             return Flow::GoOn;
         }
         self.question_open = self.record.state == State::Empty;
         let activity = Activity::begin();
         let mut activity_changes = activity.watch();
-        let (record, location, store) = (self.record.clone(), self.location.clone(), self.store.clone());
+        let (record, location, store) =
+            (self.record.clone(), self.location.clone(), self.store.clone());
         let (sealing, shared) = (self.config.sealing.clone(), self.shared.clone());
-        let step = Step { record: &record, location: &location, store: &store, sealing: &sealing, shared: &shared, activity: &activity };
+        let step = Step {
+            record: &record,
+            location: &location,
+            store: &store,
+            sealing: &sealing,
+            shared: &shared,
+            activity: &activity,
+        };
         // A panic is one of the step: what was committed before it is still so.
         let mut running = AssertUnwindSafe(self.steps.clone().run(&step)).catch_unwind();
         self.show(Some(activity.now()));
@@ -313,7 +327,8 @@ impl Owner {
         let mut stopping = false;
         let outcome = loop {
             tokio::select! {
-                // The step first: what it has yielded must not be dropped for a command that came at the same time.
+                // The step first: what it has yielded must not be dropped for a command that came
+                // at the same time.
                 biased;
                 outcome = &mut running => break outcome.unwrap_or_else(|panic| Err(Failure::critical(panicked(&*panic)))),
                 () = NowPause::refused(&mut self.now_pause) => self.end_now_pause().await,
@@ -345,9 +360,12 @@ impl Owner {
         let stopped_now = self.now_pause.as_mut().is_some_and(NowPause::has_stopped);
         match outcome {
             Ok(Some(Yield::Noted(sector))) => self.note(*sector).await,
-            Ok(Some(Yield::Moved(moved))) => self.write_down(Unwritten::moved(&self.record, *moved)).await,
+            Ok(Some(Yield::Moved(moved))) => {
+                self.write_down(Unwritten::moved(&self.record, *moved)).await
+            }
             Ok(None) => self.hold_off = Some(hold_off("sector", self.config.sealing.seal_interval)),
-            // What the processor died of is the pause; unless that was withdrawn, and the stage begins anew.
+            // What the processor died of is the pause; unless that was withdrawn, and the stage
+            // begins anew.
             Err(_) if stopped_now => self.pause_between_waits().await,
             Err(failure) => self.fail(failure).await,
         }
@@ -355,7 +373,8 @@ impl Owner {
         if stopping { Flow::Stop } else { Flow::GoOn }
     }
 
-    // A pause that came while a stage was busy takes effect as soon as the stage waits for something, or was stopped.
+    // A pause that came while a stage was busy takes effect as soon as the stage waits for
+    // something, or was stopped.
     async fn pause_between_waits(&mut self) {
         if let Err(error) = self.settle().await {
             warn!(thread = self.index, %error, "it is not known yet what was recorded last");
@@ -380,8 +399,8 @@ impl Owner {
         self.config.read(self.location.path()).await
     }
 
-    // Records what the step is to be done for, and that a heavy stage runs, so that a process that dies in it again and again
-    // is noticed.
+    // Records what the step is to be done for, and that a heavy stage runs, so that a process that
+    // dies in it again and again is noticed.
     async fn begin(&mut self, plan: Option<Plan>) -> Result<(), StoreError> {
         if let Some(plan) = plan.filter(|plan| *plan != self.record.plan) {
             let mut after = self.record.clone();
@@ -390,10 +409,18 @@ impl Owner {
             self.commit(after, vec![]).await?;
         }
         let stage = heavy_stage(self.record.plan, self.record.state);
-        if stage.is_some() && self.record.running != stage { self.record_running(stage, self.record.deaths).await } else { Ok(()) }
+        if stage.is_some() && self.record.running != stage {
+            self.record_running(stage, self.record.deaths).await
+        } else {
+            Ok(())
+        }
     }
 
-    async fn record_running(&mut self, stage: Option<Stage>, deaths: u32) -> Result<(), StoreError> {
+    async fn record_running(
+        &mut self,
+        stage: Option<Stage>,
+        deaths: u32,
+    ) -> Result<(), StoreError> {
         let after = Record { running: stage, deaths, ..self.record.clone() };
         self.store.commit(Change::to(&after)).await?;
         self.record = after;
@@ -401,11 +428,15 @@ impl Owner {
         Ok(())
     }
 
-    // A thread that waits, for a slot or a processor, is not what a process dies of; nor is a stage that gets on.
+    // A thread that waits, for a slot or a processor, is not what a process dies of; nor is a stage
+    // that gets on.
     async fn note_running(&mut self, activity: &Activity) {
-        let stage = heavy_stage(self.record.plan, self.record.state).filter(|_| activity.doing() == Doing::InStage);
+        let stage = heavy_stage(self.record.plan, self.record.state)
+            .filter(|_| activity.doing() == Doing::InStage);
         let deaths = if activity.now().advanced { 0 } else { self.record.deaths };
-        if self.record.paused.is_some() || (self.record.running, self.record.deaths) == (stage, deaths) {
+        if self.record.paused.is_some()
+            || (self.record.running, self.record.deaths) == (stage, deaths)
+        {
             return;
         }
         if let Err(error) = self.record_running(stage, deaths).await {
@@ -413,7 +444,8 @@ impl Owner {
         }
     }
 
-    // What is going to be done with the sector's files is this thread's act from here on; to everybody else nothing has changed.
+    // What is going to be done with the sector's files is this thread's act from here on; to
+    // everybody else nothing has changed.
     async fn note(&mut self, sector: Sector) {
         let after = Record { sector: Some(sector), retry: 0, ..self.record.clone() };
         match self.commit(after, vec![]).await {
@@ -442,7 +474,9 @@ impl Owner {
         let heard = match verdict {
             Verdict::Nothing => return,
             Verdict::InHand => None,
-            Verdict::Stop(failure) => Some(failure).filter(|failure| control::heed(&self.record, failure) != Heed::Never),
+            Verdict::Stop(failure) => {
+                Some(failure).filter(|failure| control::heed(&self.record, failure) != Heed::Never)
+            }
         };
         if heard != self.verdict {
             info!(

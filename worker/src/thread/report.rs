@@ -1,6 +1,6 @@
-//! Telling the sector manager what a thread did. Best effort: the thread never waits for it, and what cannot be told
-//! now is told by the next report. When the answer says that the sector manager has ended the sector, its thread is
-//! told (damocles issue 737).
+//! Telling the sector manager what a thread did. Best effort: the thread never waits for it, and
+//! what cannot be told now is told by the next report. When the answer says that the sector manager
+//! has ended the sector, its thread is told (damocles issue 737).
 
 use std::sync::Arc;
 
@@ -63,18 +63,30 @@ impl Reports {
     }
 }
 
-async fn send_all(worker: String, sector_manager: Arc<dyn SectorManager>, mut inbox: mpsc::Receiver<Report>) {
+async fn send_all(
+    worker: String,
+    sector_manager: Arc<dyn SectorManager>,
+    mut inbox: mpsc::Receiver<Report>,
+) {
     while let Some(report) = inbox.recv().await {
         failpoint::reach("task", "reports");
         let request = ReportState {
             sector: report.sector,
             worker: WorkerPlace { instance: worker.clone(), location: report.location },
-            state_change: StateChange { prev: report.from.name().into(), next: report.to.name().into(), event: report.event },
-            failure: report.failure.map(|failure| ReportedFailure { level: failure.level.name().into(), desc: failure.message }),
+            state_change: StateChange {
+                prev: report.from.name().into(),
+                next: report.to.name().into(),
+                event: report.event,
+            },
+            failure: report.failure.map(|failure| ReportedFailure {
+                level: failure.level.name().into(),
+                desc: failure.message,
+            }),
         };
         let verdict = match ask_once(&sector_manager, &request).await {
             Ok(Ok(reply)) => verdict::on_sector(report.sector, Ok(reply)),
-            // What that means, the next heartbeat hears: a pause is reported too, and must not lead to another one.
+            // What that means, the next heartbeat hears: a pause is reported too, and must not lead
+            // to another one.
             Ok(Err(failure)) => {
                 debug!(%failure, "a state report was refused");
                 continue;
@@ -86,7 +98,11 @@ async fn send_all(worker: String, sector_manager: Arc<dyn SectorManager>, mut in
         };
         if matches!(verdict, Verdict::Stop(_)) {
             // A thread that has ended needs no telling.
-            report.thread.send(Message::Verdict { job: report.sector.to_string(), verdict }).await.ok();
+            report
+                .thread
+                .send(Message::Verdict { job: report.sector.to_string(), verdict })
+                .await
+                .ok();
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What the sector manager says of a job in hand, when it is told how that stands. Pure.
 //!
-//! Only an explicit reason to abort this very sector gives it up. That a sector is not known, or a request not understood, may
-//! be the sector manager's own fault: the thread pauses, and everything stays.
+//! Only an explicit reason to abort this very sector gives it up. That a sector is not known, or a
+//! request not understood, may be the sector manager's own fault: the thread pauses, and everything
+//! stays.
 //!
 //! Decision 027 in `docs/decisions`.
 
@@ -39,7 +40,9 @@ pub fn on_sector(sector: SectorId, answer: Result<ReportStateReply, Failure>) ->
             let reason = cut_text(reason, MAX_REASON_BYTES);
             Verdict::Stop(Failure::abort(format!("ended by the sector manager: {reason}")))
         }
-        None if reply.finalized => Verdict::Stop(Failure::lost("somebody else has finished the sector, says the sector manager")),
+        None if reply.finalized => Verdict::Stop(Failure::lost(
+            "somebody else has finished the sector, says the sector manager",
+        )),
         None => Verdict::InHand,
     }
 }
@@ -54,7 +57,9 @@ fn refused(refusal: Failure) -> Verdict {
         Level::Temporary => Verdict::Nothing,
         Level::Lost => Verdict::Stop(refusal),
         // No refusal is a reason to give a sector up.
-        Level::Permanent | Level::Critical | Level::Abort => Verdict::Stop(Failure::permanent(refusal.message)),
+        Level::Permanent | Level::Critical | Level::Abort => {
+            Verdict::Stop(Failure::permanent(refusal.message))
+        }
     }
 }
 
@@ -73,7 +78,11 @@ mod tests {
     const SECTOR: SectorId = SectorId { miner: 10000, number: 2 };
 
     fn reply(number: u64, finalized: bool, reason: Option<&str>) -> ReportStateReply {
-        ReportStateReply { id: SectorId { miner: 10000, number }, finalized, abort_reason: reason.map(Into::into) }
+        ReportStateReply {
+            id: SectorId { miner: 10000, number },
+            finalized,
+            abort_reason: reason.map(Into::into),
+        }
     }
 
     fn level(verdict: Verdict) -> Option<Level> {
@@ -88,13 +97,21 @@ mod tests {
         assert_eq!(on_sector(SECTOR, Ok(reply(2, false, None))), Verdict::InHand);
         let abort = Verdict::Stop(Failure::abort("ended by the sector manager: bad disk"));
         assert_eq!(on_sector(SECTOR, Ok(reply(2, false, Some("bad disk")))), abort);
-        assert_eq!(on_sector(SECTOR, Ok(reply(2, true, Some("bad disk")))), abort, "damocles has what was aborted finalized too");
+        assert_eq!(
+            on_sector(SECTOR, Ok(reply(2, true, Some("bad disk")))),
+            abort,
+            "damocles has what was aborted finalized too"
+        );
         for none in [None, Some(""), Some(" ")] {
             assert_eq!(on_sector(SECTOR, Ok(reply(2, false, none))), Verdict::InHand);
             assert_eq!(level(on_sector(SECTOR, Ok(reply(2, true, none)))), Some(Level::Lost));
         }
         for finalized in [false, true] {
-            assert_eq!(on_sector(SECTOR, Ok(reply(3, finalized, Some("bad disk")))), Verdict::Nothing, "of another sector");
+            assert_eq!(
+                on_sector(SECTOR, Ok(reply(3, finalized, Some("bad disk")))),
+                Verdict::Nothing,
+                "of another sector"
+            );
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use shared_msgs::snapshot::{MAX_END_PENDING_BYTES, PausedBy, ThreadSnapshot, ThreadStatus, cut_text};
+use shared_msgs::snapshot::{
+    MAX_END_PENDING_BYTES, PausedBy, ThreadSnapshot, ThreadStatus, cut_text,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -26,9 +28,11 @@ pub struct ThreadView {
     pub store_error: Option<String>,
     /// What is wrong with it beside its job, e.g. with its configuration file.
     pub warning: Option<String>,
-    /// Why its task has ended, if it has although the worker goes on: it takes no commands any more.
+    /// Why its task has ended, if it has although the worker goes on: it takes no commands any
+    /// more.
     pub ended: Option<String>,
-    /// What the sector manager says of its job, and what waits for the running stage or for an operator.
+    /// What the sector manager says of its job, and what waits for the running stage or for an
+    /// operator.
     pub verdict: Option<Failure>,
 }
 
@@ -61,18 +65,25 @@ impl ThreadView {
         let millis = |since: Instant| since.elapsed().as_millis() as u64;
         match &self.doing {
             Shown::Idle => ThreadStatus::Idle,
-            Shown::Paused { by, since } => ThreadStatus::Paused { elapsed_ms: millis(*since), by: *by },
+            Shown::Paused { by, since } => {
+                ThreadStatus::Paused { elapsed_ms: millis(*since), by: *by }
+            }
             Shown::Active(Now { kind: Kind::Waiting { reason }, since, .. }) => {
                 ThreadStatus::Waiting { elapsed_ms: millis(*since), reason: reason.clone() }
             }
             Shown::Active(Now { since, progress, .. }) if self.record.pause_pending => {
-                ThreadStatus::PausePending { elapsed_ms: millis(*since), progress: progress.clone() }
+                ThreadStatus::PausePending {
+                    elapsed_ms: millis(*since),
+                    progress: progress.clone(),
+                }
             }
-            Shown::Active(Now { kind: Kind::Running { processor }, since, progress, .. }) => ThreadStatus::Running {
-                elapsed_ms: millis(*since),
-                processor: processor.as_ref().map(|processor| processor.name.clone()),
-                progress: progress.clone(),
-            },
+            Shown::Active(Now { kind: Kind::Running { processor }, since, progress, .. }) => {
+                ThreadStatus::Running {
+                    elapsed_ms: millis(*since),
+                    processor: processor.as_ref().map(|processor| processor.name.clone()),
+                    progress: progress.clone(),
+                }
+            }
         }
     }
 
@@ -102,7 +113,11 @@ impl ThreadView {
             revision: record.revision,
             retry: record.retry,
             end_pending: self.end_pending(),
-            last_err: [&self.store_error, &record.last_err, &self.warning].into_iter().flatten().next().cloned(),
+            last_err: [&self.store_error, &record.last_err, &self.warning]
+                .into_iter()
+                .flatten()
+                .next()
+                .cloned(),
         }
     }
 }

@@ -10,7 +10,12 @@ use shared_msgs::{
 use super::report::{Report, Summary};
 
 /// Whether to ask. A script is not asked: it has nobody to answer.
-pub(super) fn is_wanted(force: bool, dry_run: bool, stdin_is_terminal: bool, stderr_is_terminal: bool) -> bool {
+pub(super) fn is_wanted(
+    force: bool,
+    dry_run: bool,
+    stdin_is_terminal: bool,
+    stderr_is_terminal: bool,
+) -> bool {
     !force && !dry_run && stdin_is_terminal && stderr_is_terminal
 }
 
@@ -35,7 +40,11 @@ fn question(verb: Verb, summary: &Summary) -> String {
         Verb::Cordon => "Cordon",
         Verb::Uncordon => "Uncordon",
     };
-    format!("{verb} {} on {}?", counted(summary.changed(), "thread"), counted(summary.changing_workers, "worker"))
+    format!(
+        "{verb} {} on {}?",
+        counted(summary.changed(), "thread"),
+        counted(summary.changing_workers, "worker")
+    )
 }
 
 #[cfg(test)]
@@ -45,16 +54,25 @@ mod tests {
     #[test]
     fn only_somebody_at_a_terminal_is_asked_and_nobody_who_forces_it() {
         assert!(is_wanted(false, false, true, true));
-        for (force, dry_run, stdin, stderr) in
-            [(true, false, true, true), (false, true, true, true), (false, false, false, true), (false, false, true, false)]
-        {
+        for (force, dry_run, stdin, stderr) in [
+            (true, false, true, true),
+            (false, true, true, true),
+            (false, false, false, true),
+            (false, false, true, false),
+        ] {
             assert!(!is_wanted(force, dry_run, stdin, stderr));
         }
     }
 
     #[test]
     fn the_question_names_what_would_change() {
-        let summary = Summary { changed: [("resumed", 12)].into(), unchanged: 3, workers: 5, changing_workers: 3, ..Summary::default() };
+        let summary = Summary {
+            changed: [("resumed", 12)].into(),
+            unchanged: 3,
+            workers: 5,
+            changing_workers: 3,
+            ..Summary::default()
+        };
         assert_eq!(question(Verb::Resume, &summary), "Resume 12 threads on 3 workers?");
     }
 }

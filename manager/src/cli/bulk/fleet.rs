@@ -45,7 +45,11 @@ impl Fleet {
         let mut fleet = Fleet::default();
         for Stored { worker, status, ping_interval_ms, age } in stored {
             if status != WorkerStatus::Stopped && selection.fits_worker(worker.as_str()) {
-                let workers = if is_expired(age, ping_interval_ms) { &mut fleet.expired } else { &mut fleet.expected };
+                let workers = if is_expired(age, ping_interval_ms) {
+                    &mut fleet.expired
+                } else {
+                    &mut fleet.expected
+                };
                 workers.push(worker);
             }
         }
@@ -80,19 +84,32 @@ async fn read_all(session: &Session) -> Result<(Vec<Stored>, Option<String>), St
     let jetstream = jetstream::new(client.clone());
     present(&jetstream).await.map_err(|error| error.to_string())?;
     let name = prefix.state_stream();
-    let unread = |what: &str, error: &dyn std::fmt::Display| format!("the workers' last states cannot be read: {what}: {error}");
-    let stream = jetstream.get_stream(&name).await.map_err(|error| unread(&format!("stream {name}"), &error))?;
+    let unread = |what: &str, error: &dyn std::fmt::Display| {
+        format!("the workers' last states cannot be read: {what}: {error}")
+    };
+    let stream = jetstream
+        .get_stream(&name)
+        .await
+        .map_err(|error| unread(&format!("stream {name}"), &error))?;
     let trouble = state_bucket::trouble(prefix, &stream.cached_info().config);
-    let now_ms = server_time_ms(client, &name).await.map_err(|error| unread("the server's time", &error))?;
+    let now_ms =
+        server_time_ms(client, &name).await.map_err(|error| unread("the server's time", &error))?;
     let keys = bucket::all_keys(prefix);
-    let opened = Entries::open(client, &stream, keys, "whom a command for many threads expects to answer").await;
+    let opened =
+        Entries::open(client, &stream, keys, "whom a command for many threads expects to answer")
+            .await;
     let mut entries = opened.map_err(|error| unread("bucket", &error))?;
     let mut stored = Vec::new();
     while let Some(entry) = entries.next_stored().await.map_err(|error| unread("bucket", &error))? {
-        let Some(worker) = bucket::worker_of_key(prefix, &entry.subject).filter(|_| !entry.gone) else { continue };
+        let Some(worker) = bucket::worker_of_key(prefix, &entry.subject).filter(|_| !entry.gone)
+        else {
+            continue;
+        };
         // What cannot be read was not written by a worker.
         let Ok(Head { status, ping_interval_ms }) = decode(&entry.payload) else { continue };
-        let age = Duration::from_millis(u64::try_from(now_ms.saturating_sub(entry.stored_ms)).unwrap_or(0));
+        let age = Duration::from_millis(
+            u64::try_from(now_ms.saturating_sub(entry.stored_ms)).unwrap_or(0),
+        );
         stored.push(Stored { worker, status, ping_interval_ms, age });
     }
     Ok((stored, trouble))
@@ -105,12 +122,18 @@ mod tests {
     use super::*;
 
     fn stored(worker: &str, status: WorkerStatus, age_ms: u64) -> Stored {
-        Stored { worker: worker.parse().unwrap(), status, ping_interval_ms: 10_000, age: Duration::from_millis(age_ms) }
+        Stored {
+            worker: worker.parse().unwrap(),
+            status,
+            ping_interval_ms: 10_000,
+            age: Duration::from_millis(age_ms),
+        }
     }
 
     #[test]
     fn whoever_reports_and_fits_is_expected() {
-        let selection = Selector { worker: vec!["w*".into()], ..Selector::default() }.compile().unwrap();
+        let selection =
+            Selector { worker: vec!["w*".into()], ..Selector::default() }.compile().unwrap();
         let fleet = Fleet::of(
             vec![
                 stored("w2", WorkerStatus::Running, 30_000),
@@ -121,7 +144,11 @@ mod tests {
             ],
             &selection,
         );
-        let names = |workers: &[WorkerName]| workers.iter().map(WorkerName::to_string).collect::<Vec<_>>();
-        assert_eq!((names(&fleet.expected), names(&fleet.expired)), (vec!["w1".into(), "w2".into()], vec!["w3".into()]));
+        let names =
+            |workers: &[WorkerName]| workers.iter().map(WorkerName::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            (names(&fleet.expected), names(&fleet.expired)),
+            (vec!["w1".into(), "w2".into()], vec!["w3".into()])
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Who has answered what, and whether that is everybody. Pure.
 //!
-//! A reply to the question that all hear names its worker itself; a refusal does not. Whoever has not replied is asked by
-//! name, and there the answer's subject says whose it is.
+//! A reply to the question that all hear names its worker itself; a refusal does not. Whoever has
+//! not replied is asked by name, and there the answer's subject says whose it is.
 
 use std::collections::BTreeMap;
 
@@ -74,10 +74,12 @@ impl Gather {
         }
         match (asked, answer) {
             (_, Answer::Unreadable) => self.unreadable += 1,
-            (asked, Answer::Reply(reply)) => match asked.cloned().or_else(|| reply.worker.parse().ok()) {
-                Some(worker) => self.replied(worker, reply),
-                None => self.unreadable += 1,
-            },
+            (asked, Answer::Reply(reply)) => {
+                match asked.cloned().or_else(|| reply.worker.parse().ok()) {
+                    Some(worker) => self.replied(worker, reply),
+                    None => self.unreadable += 1,
+                }
+            }
             (None, Answer::Refused(body)) => self.unnamed.push(body),
             (Some(worker), Answer::Refused(body)) => match self.missing.get_mut(worker) {
                 Some(reason) if body.kind == ErrorKind::LeaseUnconfirmed => *reason = Some(body),
@@ -134,12 +136,21 @@ impl Gather {
         }
         let mut replies: Vec<_> = self.replies.into_values().flatten().collect();
         replies.iter_mut().for_each(|reply| reply.threads.sort_by_key(|thread| thread.index));
-        Gathered { replies, refused: refused.into_iter().collect(), unnamed: self.unnamed, missing, unreadable: self.unreadable, complete }
+        Gathered {
+            replies,
+            refused: refused.into_iter().collect(),
+            unnamed: self.unnamed,
+            missing,
+            unreadable: self.unreadable,
+            complete,
+        }
     }
 }
 
 fn is_unconfirmed(reply: &BulkReply) -> bool {
-    reply.threads.iter().any(|thread| thread.error.as_ref().is_some_and(|error| error.kind == ErrorKind::LeaseUnconfirmed))
+    reply.threads.iter().any(|thread| {
+        thread.error.as_ref().is_some_and(|error| error.kind == ErrorKind::LeaseUnconfirmed)
+    })
 }
 
 #[cfg(test)]
@@ -157,7 +168,12 @@ mod tests {
     }
 
     fn reply(worker: &str) -> Answer {
-        Answer::Reply(BulkReply { worker: worker.into(), instance_id: Id::NIL, dry_run: false, threads: Vec::new() })
+        Answer::Reply(BulkReply {
+            worker: worker.into(),
+            instance_id: Id::NIL,
+            dry_run: false,
+            threads: Vec::new(),
+        })
     }
 
     fn refusal(kind: ErrorKind) -> Answer {
@@ -195,7 +211,10 @@ mod tests {
         gather.take(None, refusal(ErrorKind::internal("x")));
         assert!(!gather.is_complete() && !gather.needs_names());
         let gathered = gather.finish();
-        assert_eq!((gathered.replies.len(), gathered.unnamed.len(), gathered.complete), (1, 1, false));
+        assert_eq!(
+            (gathered.replies.len(), gathered.unnamed.len(), gathered.complete),
+            (1, 1, false)
+        );
     }
 
     #[test]
@@ -224,7 +243,12 @@ mod tests {
     fn a_thread_whose_lease_is_not_confirmed_is_asked_again() {
         let with = |error: Option<ErrorBody>| {
             let thread = ThreadResult { error, ..ThreadResult::default() };
-            Answer::Reply(BulkReply { worker: "a".into(), instance_id: Id::NIL, dry_run: false, threads: vec![thread] })
+            Answer::Reply(BulkReply {
+                worker: "a".into(),
+                instance_id: Id::NIL,
+                dry_run: false,
+                threads: vec![thread],
+            })
         };
         let mut one = gather(&["a"]);
         one.take(None, with(Some(ErrorKind::LeaseUnconfirmed.into())));
@@ -243,7 +267,12 @@ mod tests {
         let mut gather = gather(&["a"]);
         gather.take(None, reply("a"));
         gather.take(Some(&name("a")), reply("a"));
-        let twin = BulkReply { worker: "a".into(), instance_id: Id::generate(), dry_run: false, threads: Vec::new() };
+        let twin = BulkReply {
+            worker: "a".into(),
+            instance_id: Id::generate(),
+            dry_run: false,
+            threads: Vec::new(),
+        };
         gather.take(None, Answer::Reply(twin));
         gather.take(None, Answer::Unreadable);
         gather.take(None, reply(""));

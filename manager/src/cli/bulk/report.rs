@@ -1,4 +1,5 @@
-//! What came of a command for many threads: a line for each thread, a summary, the exit code. Pure but for printing.
+//! What came of a command for many threads: a line for each thread, a summary, the exit code. Pure
+//! but for printing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,8 +87,11 @@ pub(super) fn listed(workers: &[WorkerName]) -> String {
 
 impl Summary {
     fn of(verb: Verb, gathered: &Gathered) -> Summary {
-        let mut summary =
-            Summary { refused: gathered.refused.len() + gathered.unnamed.len(), missing: gathered.missing.len(), ..Summary::default() };
+        let mut summary = Summary {
+            refused: gathered.refused.len() + gathered.unnamed.len(),
+            missing: gathered.missing.len(),
+            ..Summary::default()
+        };
         let (mut workers, mut changing) = (BTreeSet::new(), BTreeSet::new());
         for reply in &gathered.replies {
             for thread in &reply.threads {
@@ -116,11 +120,23 @@ impl Summary {
     // `12 threads on 3 workers: 10 resumed, 1 unchanged, 1 failed; 1 worker refused`
     fn text(&self) -> String {
         let counts = self.changed.iter().map(|(how, count)| (*count, *how));
-        let counts = counts.chain([(self.unchanged, "unchanged"), (self.skipped, "skipped"), (self.failed, "failed")]);
-        let counts: Vec<_> = counts.filter(|(count, _)| *count > 0).map(|(count, how)| format!("{count} {how}")).collect();
+        let counts = counts.chain([
+            (self.unchanged, "unchanged"),
+            (self.skipped, "skipped"),
+            (self.failed, "failed"),
+        ]);
+        let counts: Vec<_> = counts
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, how)| format!("{count} {how}"))
+            .collect();
         let mut text = match self.threads {
             0 => "no thread is selected".to_owned(),
-            threads => format!("{} on {}: {}", counted(threads, "thread"), counted(self.workers, "worker"), counts.join(", ")),
+            threads => format!(
+                "{} on {}: {}",
+                counted(threads, "thread"),
+                counted(self.workers, "worker"),
+                counts.join(", ")
+            ),
         };
         if self.refused > 0 {
             text += &format!("; {} refused", counted(self.refused, "worker"));
@@ -162,7 +178,8 @@ impl Report {
                 summary: &self.summary,
             })?,
             ReplyOutput::Jsonl => {
-                let lines: Vec<_> = self.threads().map(|(worker, thread)| Line { worker, thread }).collect();
+                let lines: Vec<_> =
+                    self.threads().map(|(worker, thread)| Line { worker, thread }).collect();
                 let refusals: Vec<_> = self.refusals().collect();
                 jsonl(&lines)? + &jsonl(&refusals)?
             }
@@ -183,11 +200,18 @@ impl Report {
     }
 
     fn threads(&self) -> impl Iterator<Item = (&str, &ThreadResult)> {
-        self.gathered.replies.iter().flat_map(|reply| reply.threads.iter().map(|thread| (reply.worker.as_str(), thread)))
+        self.gathered
+            .replies
+            .iter()
+            .flat_map(|reply| reply.threads.iter().map(|thread| (reply.worker.as_str(), thread)))
     }
 
     fn refusals(&self) -> impl Iterator<Item = Refusal<'_>> {
-        let named = self.gathered.refused.iter().map(|(worker, error)| Refusal { worker: Some(worker.as_str()), error });
+        let named = self
+            .gathered
+            .refused
+            .iter()
+            .map(|(worker, error)| Refusal { worker: Some(worker.as_str()), error });
         named.chain(self.gathered.unnamed.iter().map(|error| Refusal { worker: None, error }))
     }
 
@@ -196,9 +220,17 @@ impl Report {
         let dry_run = if self.dry_run { "dry run, nothing was done: " } else { "" };
         let missing = match (self.gathered.missing.as_slice(), self.dry_run) {
             ([], _) => String::new(),
-            (missing, true) => format!("; {} did not answer: {}", counted(missing.len(), "worker"), listed(missing)),
+            (missing, true) => format!(
+                "; {} did not answer: {}",
+                counted(missing.len(), "worker"),
+                listed(missing)
+            ),
             (missing, false) => {
-                format!("; {} did not answer, their outcome is unknown: {}", counted(missing.len(), "worker"), listed(missing))
+                format!(
+                    "; {} did not answer, their outcome is unknown: {}",
+                    counted(missing.len(), "worker"),
+                    listed(missing)
+                )
             }
         };
         format!("{dry_run}{}{missing}", self.summary.text())
@@ -208,7 +240,10 @@ impl Report {
         let mut notes = Vec::new();
         let replies = &self.gathered.replies;
         for pair in replies.windows(2).filter(|pair| pair[0].worker == pair[1].worker) {
-            notes.push(format!("two processes answer as {}: stop one of them, or give it another name", pair[0].worker));
+            notes.push(format!(
+                "two processes answer as {}: stop one of them, or give it another name",
+                pair[0].worker
+            ));
         }
         if self.gathered.unreadable > 0 {
             notes.push(format!("{} cannot be read", counted(self.gathered.unreadable, "answer")));
@@ -219,7 +254,9 @@ impl Report {
     fn exit(&self) -> Option<Exit> {
         let Summary { failed, refused, missing, .. } = &self.summary;
         match (failed + refused, *missing) {
-            (0, 0) if !self.gathered.complete && self.gathered.replies.is_empty() => Some(Exit::NotFound),
+            (0, 0) if !self.gathered.complete && self.gathered.replies.is_empty() => {
+                Some(Exit::NotFound)
+            }
             (0, 0) => None,
             (0, _) => Some(Exit::NoAnswer),
             _ => Some(Exit::Failed),
@@ -247,11 +284,21 @@ mod tests {
     use super::*;
 
     fn threads(worker: &str, instance: Id, threads: Value) -> BulkReply {
-        serde_json::from_value(json!({"worker": worker, "instance_id": instance, "threads": threads})).unwrap()
+        serde_json::from_value(
+            json!({"worker": worker, "instance_id": instance, "threads": threads}),
+        )
+        .unwrap()
     }
 
     fn nothing() -> Gathered {
-        Gathered { replies: vec![], refused: vec![], unnamed: vec![], missing: vec![], unreadable: 0, complete: true }
+        Gathered {
+            replies: vec![],
+            refused: vec![],
+            unnamed: vec![],
+            missing: vec![],
+            unreadable: 0,
+            complete: true,
+        }
     }
 
     fn sample() -> Gathered {
@@ -265,14 +312,22 @@ mod tests {
                     {"index": 1, "error": {"kind": "not_paused", "status": "running", "message": "the thread is not paused, it is running"}},
                 ]),
             ),
-            threads("w2", Id::NIL, json!([{"index": 0, "sector_id": "s-t010000-2", "outcome": resumed}])),
+            threads(
+                "w2",
+                Id::NIL,
+                json!([{"index": 0, "sector_id": "s-t010000-2", "outcome": resumed}]),
+            ),
             threads("w3", Id::NIL, json!([])),
         ];
         Gathered { replies, ..nothing() }
     }
 
     fn report(gathered: Gathered) -> Report {
-        Report::new(Verb::Resume, &CommandRequest { request_id: Some(Id::NIL), ..CommandRequest::default() }, gathered)
+        Report::new(
+            Verb::Resume,
+            &CommandRequest { request_id: Some(Id::NIL), ..CommandRequest::default() },
+            gathered,
+        )
     }
 
     #[test]
@@ -300,57 +355,96 @@ w2      0      s-t010000-2  resumed C1Done -> TreeDBuilt
         let expected = "4 threads on 3 workers: 2 resumed, 1 unchanged, 1 failed; 1 worker did not answer, their outcome is unknown: w5";
         assert_eq!(failed.said(), expected);
 
-        let refused = report(Gathered { refused: vec![("w4".parse().unwrap(), ErrorKind::LeaseUnconfirmed.into())], ..sample() });
+        let refused = report(Gathered {
+            refused: vec![("w4".parse().unwrap(), ErrorKind::LeaseUnconfirmed.into())],
+            ..sample()
+        });
         assert_eq!(refused.exit(), Some(Exit::Failed));
         assert!(refused.said().ends_with("; 1 worker refused"), "{}", refused.said());
-        assert!(refused.table().contains("w4      -      -            refused: "), "{}", refused.table());
+        assert!(
+            refused.table().contains("w4      -      -            refused: "),
+            "{}",
+            refused.table()
+        );
     }
 
     #[test]
     fn a_worker_that_did_not_answer_is_named_and_exit_4() {
-        let missing: Vec<WorkerName> = (10..40).map(|number| format!("w{number}").parse().unwrap()).collect();
+        let missing: Vec<WorkerName> =
+            (10..40).map(|number| format!("w{number}").parse().unwrap()).collect();
         let report = report(Gathered { missing, complete: false, ..sample() });
         assert_eq!(report.exit(), Some(Exit::NoAnswer));
-        assert!(report.said().contains("30 workers") && report.said().ends_with("w29 and 10 more"), "{}", report.said());
+        assert!(
+            report.said().contains("30 workers") && report.said().ends_with("w29 and 10 more"),
+            "{}",
+            report.said()
+        );
     }
 
     #[test]
     fn no_thread_is_no_failure_and_nobody_at_all_is() {
-        let nobody_selected = report(Gathered { replies: vec![threads("w1", Id::NIL, json!([]))], ..nothing() });
-        assert_eq!((nobody_selected.exit(), nobody_selected.said().as_str()), (None, "no thread is selected"));
+        let nobody_selected =
+            report(Gathered { replies: vec![threads("w1", Id::NIL, json!([]))], ..nothing() });
+        assert_eq!(
+            (nobody_selected.exit(), nobody_selected.said().as_str()),
+            (None, "no thread is selected")
+        );
         assert_eq!(report(Gathered { complete: false, ..nothing() }).exit(), Some(Exit::NotFound));
     }
 
     #[test]
     fn two_processes_of_a_name_are_both_shown_and_noted() {
         let mut twins = sample();
-        twins.replies.insert(2, threads("w2", Id::generate(), json!([{"index": 0, "outcome": {"kind": "pause_withdrawn"}}])));
+        twins.replies.insert(
+            2,
+            threads(
+                "w2",
+                Id::generate(),
+                json!([{"index": 0, "outcome": {"kind": "pause_withdrawn"}}]),
+            ),
+        );
         let report = report(twins);
         assert_eq!(report.table().lines().filter(|line| line.starts_with("w2")).count(), 2);
         assert!(report.notes()[0].contains("w2"));
-        assert_eq!(report.said(), "4 threads on 2 workers: 1 pause withdrawn, 2 resumed, 1 unchanged");
+        assert_eq!(
+            report.said(),
+            "4 threads on 2 workers: 1 pause withdrawn, 2 resumed, 1 unchanged"
+        );
     }
 
     #[test]
     fn json_is_one_document_and_jsonl_a_thread_a_line() {
         let report = report(sample());
-        let document: Value = serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap()).unwrap();
+        let document: Value =
+            serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap()).unwrap();
         assert_eq!(document["workers"].as_array().unwrap().len(), 3);
         let expected = json!({
             "threads": 3, "workers": 2, "changed": {"resumed": 2}, "unchanged": 1, "skipped": 0, "failed": 0, "refused": 0, "missing": 0,
         });
         assert_eq!(document["summary"], expected);
-        assert_eq!((&document["dry_run"], &document["complete"], &document["missing"]), (&json!(false), &json!(true), &json!([])));
+        assert_eq!(
+            (&document["dry_run"], &document["complete"], &document["missing"]),
+            (&json!(false), &json!(true), &json!([]))
+        );
         assert_eq!(document["request_id"], json!(Id::NIL));
         let lines = report.shown(ReplyOutput::Jsonl).unwrap();
-        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!((lines.len(), &lines[2]["worker"], &lines[2]["outcome"]["to"]), (3, &json!("w2"), &json!("TreeDBuilt")));
+        let lines: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(
+            (lines.len(), &lines[2]["worker"], &lines[2]["outcome"]["to"]),
+            (3, &json!("w2"), &json!("TreeDBuilt"))
+        );
     }
 
     #[test]
     fn ten_thousand_workers_are_reported_at_once() {
-        let replies =
-            (0..10_000).map(|number| threads(&format!("w{number:05}"), Id::NIL, json!([{"index": 0, "outcome": {"kind": "paused"}}])));
+        let replies = (0..10_000).map(|number| {
+            threads(
+                &format!("w{number:05}"),
+                Id::NIL,
+                json!([{"index": 0, "outcome": {"kind": "paused"}}]),
+            )
+        });
         let report = report(Gathered { replies: replies.collect(), ..nothing() });
         let began = std::time::Instant::now();
         assert_eq!(report.table().lines().count(), 10_001);

@@ -1,4 +1,5 @@
-//! Asks all workers at once, then by name those that said nothing; again all of them where their names are not known.
+//! Asks all workers at once, then by name those that said nothing; again all of them where their
+//! names are not known.
 
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
@@ -22,8 +23,8 @@ use super::{
 const PARTS: u32 = 3;
 const ALL: &str = "all";
 
-/// Sends the request to all workers and returns their answers: when all that are expected have answered, or the time is
-/// up. Whoever is asked again is asked with the same id, and acts once.
+/// Sends the request to all workers and returns their answers: when all that are expected have
+/// answered, or the time is up. Whoever is asked again is asked with the same id, and acts once.
 pub(super) async fn scatter(
     session: &Session,
     verb: Verb,
@@ -39,17 +40,30 @@ async fn ask_and_gather(
     request: &CommandRequest,
     expected: Option<Vec<WorkerName>>,
 ) -> Result<Gathered, CliError> {
-    let (client, prefix, patience) = (&session.client, &session.settings.prefix, session.settings.timeout);
-    let failed = |what: &str, error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("cannot {what}: {error}"));
+    let (client, prefix, patience) =
+        (&session.client, &session.settings.prefix, session.settings.timeout);
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        CliError::new(Exit::Failed, format!("cannot {what}: {error}"))
+    };
     // JSON, so that `nats sub` shows what operators do.
-    let body = Bytes::from(Encoding::Json.encode(request).map_err(|error| failed("write the request", &error))?);
+    let body = Bytes::from(
+        Encoding::Json.encode(request).map_err(|error| failed("write the request", &error))?,
+    );
     let inbox = client.new_inbox();
-    let mut answers = client.subscribe(format!("{inbox}.*")).await.map_err(|error| failed("subscribe an inbox", &error))?;
+    let mut answers = client
+        .subscribe(format!("{inbox}.*"))
+        .await
+        .map_err(|error| failed("subscribe an inbox", &error))?;
     let ask = async |subject: String, inbox: String| {
-        let sent = tokio::time::timeout(patience, client.publish_with_reply(subject, inbox, body.clone())).await;
+        let sent =
+            tokio::time::timeout(patience, client.publish_with_reply(subject, inbox, body.clone()))
+                .await;
         match sent {
             Ok(sent) => sent.map_err(|error| failed("send the request", &error)),
-            Err(_) => Err(CliError::new(Exit::NoAnswer, "the request could not be sent in time: the connection to NATS is lost")),
+            Err(_) => Err(CliError::new(
+                Exit::NoAnswer,
+                "the request could not be sent in time: the connection to NATS is lost",
+            )),
         }
     };
     let names: Vec<_> = expected.clone().unwrap_or_default();
@@ -81,7 +95,11 @@ async fn ask_and_gather(
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             continue;
         }
-        let asked = message.subject.rsplit('.').next().and_then(|place| names.get(place.parse::<usize>().ok()?));
+        let asked = message
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|place| names.get(place.parse::<usize>().ok()?));
         gather.take(asked, read(&message));
         // Once: who is asked by name has time to answer.
         if !hurried && gather.needs_names() {

@@ -105,10 +105,14 @@ mod tests {
     fn an_event_is_an_aligned_line() {
         let mut lines = Lines::new(HistoryOutput::Plain);
         let started = Event::new(EventKind::WorkerStarted, 1_700_000_000_000);
-        let printed: String = [recorded("w1", started.clone()), recorded("矿机 1", moved()), recorded("w\n1", started)]
-            .iter()
-            .map(|recorded| lines.next(recorded, "").unwrap())
-            .collect();
+        let printed: String = [
+            recorded("w1", started.clone()),
+            recorded("矿机 1", moved()),
+            recorded("w\n1", started),
+        ]
+        .iter()
+        .map(|recorded| lines.next(recorded, "").unwrap())
+        .collect();
         let expected = "\
 2023-11-14T22:13:20.000Z  w1  -  -  worker started
 2023-11-14T22:13:20.123Z  矿机 1  #0  s-t010000-2  C1Done -> TreeDBuilt
@@ -119,7 +123,10 @@ mod tests {
 
     #[test]
     fn a_json_line_is_the_event_with_where_it_stands_in_the_stream() {
-        let line: Value = serde_json::from_str(&Lines::new(HistoryOutput::Jsonl).next(&recorded("w1", moved()), "").unwrap()).unwrap();
+        let line: Value = serde_json::from_str(
+            &Lines::new(HistoryOutput::Jsonl).next(&recorded("w1", moved()), "").unwrap(),
+        )
+        .unwrap();
         let expected = json!({
             "worker": "w1", "stored_at": 1_700_000_000_500u64, "seq": 9,
             "id": {"store": Id::NIL, "n": 0}, "at": 1_700_000_000_123u64, "kind": "transition", "instance_id": Id::NIL,

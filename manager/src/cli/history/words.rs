@@ -12,10 +12,12 @@ const LAST_MS: u64 = 253_402_300_799_999;
 
 /// A worker's time (Unix milliseconds), as RFC 3339 in UTC.
 pub(super) fn time(at: u64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.min(LAST_MS))).to_string()
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at.min(LAST_MS)))
+        .to_string()
 }
 
-/// What happened. `kind` is what the event's subject says, for an event that only a newer version knows.
+/// What happened. `kind` is what the event's subject says, for an event that only a newer version
+/// knows.
 pub(super) fn what(event: &Event, kind: &str) -> String {
     match event.kind {
         EventKind::Transition => moved(event),
@@ -27,7 +29,9 @@ pub(super) fn what(event: &Event, kind: &str) -> String {
             }
         }
         EventKind::Paused => "paused, as it was told to before".into(),
-        EventKind::Pause | EventKind::Resume | EventKind::Cordon | EventKind::Uncordon => commanded(event),
+        EventKind::Pause | EventKind::Resume | EventKind::Cordon | EventKind::Uncordon => {
+            commanded(event)
+        }
         EventKind::WorkerStarted => "worker started".into(),
         EventKind::WorkerStopped => "worker stopped".into(),
         EventKind::EventsDropped => match event.dropped {
@@ -35,7 +39,9 @@ pub(super) fn what(event: &Event, kind: &str) -> String {
             Some(count) => format!("{count} events dropped while NATS was away"),
             None => "events dropped while NATS was away".into(),
         },
-        EventKind::Other => format!("{kind}: something that only a newer version of this tool can name"),
+        EventKind::Other => {
+            format!("{kind}: something that only a newer version of this tool can name")
+        }
     }
 }
 
@@ -71,7 +77,9 @@ fn commanded(event: &Event) -> String {
 fn did(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Paused => "paused".into(),
-        Outcome::PausePending { stage, .. } if stage.is_empty() => "pending until its stage ends".into(),
+        Outcome::PausePending { stage, .. } if stage.is_empty() => {
+            "pending until its stage ends".into()
+        }
         Outcome::PausePending { stage, .. } => format!("pending until {stage} ends"),
         Outcome::AlreadyPaused => "was paused already".into(),
         Outcome::Resumed { from, to } if from == to => format!("goes on in {to}"),
@@ -100,9 +108,17 @@ mod tests {
     #[test]
     fn what_a_thread_does_and_what_stops_it() {
         assert_eq!(said(&event(EventKind::Transition)), "C1Done -> TreeDBuilt");
-        let given_up = Event { reason: Some("by an operator: bad disk".into()), to: Some("Empty".into()), ..event(EventKind::Transition) };
+        let given_up = Event {
+            reason: Some("by an operator: bad disk".into()),
+            to: Some("Empty".into()),
+            ..event(EventKind::Transition)
+        };
         assert_eq!(said(&given_up), "C1Done -> Empty, by an operator: bad disk");
-        let failed = Event { error: Some("permanent: No cached parameters".into()), to: None, ..event(EventKind::Failure) };
+        let failed = Event {
+            error: Some("permanent: No cached parameters".into()),
+            to: None,
+            ..event(EventKind::Failure)
+        };
         assert_eq!(said(&failed), "failed in C1Done: permanent: No cached parameters");
         assert_eq!(said(&event(EventKind::Paused)), "paused, as it was told to before");
     }
@@ -116,7 +132,10 @@ mod tests {
         let resume = Event { kind: EventKind::Resume, outcome, reason: None, ..pause.clone() };
         assert_eq!(said(&resume), "resume: C1Done -> TreeDBuilt, by alice@h");
         let pending = Some(Outcome::PausePending { stage: "C2".into(), why: None });
-        assert_eq!(said(&Event { outcome: pending, by: None, ..pause }), "pause: pending until C2 ends, because: disk swap");
+        assert_eq!(
+            said(&Event { outcome: pending, by: None, ..pause }),
+            "pause: pending until C2 ends, because: disk swap"
+        );
         assert_eq!(said(&event(EventKind::Uncordon)), "uncordon");
     }
 
@@ -127,7 +146,10 @@ mod tests {
         let dropped = |dropped| said(&Event { dropped, ..event(EventKind::EventsDropped) });
         assert_eq!(dropped(Some(12)), "12 events dropped while NATS was away");
         assert_eq!(dropped(None), "events dropped while NATS was away");
-        assert_eq!(said(&event(EventKind::Other)), "eclipse: something that only a newer version of this tool can name");
+        assert_eq!(
+            said(&event(EventKind::Other)),
+            "eclipse: something that only a newer version of this tool can name"
+        );
     }
 
     #[test]

@@ -40,15 +40,24 @@ async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> 
     let (session, mut link) = Session::connect_to_stay(settings).await?;
     let worker = session.worker(&args.target.worker)?;
     let subject = session.settings.prefix.state(&worker.worker);
-    let mut states = session.client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
+    let mut states = session
+        .client
+        .subscribe(subject)
+        .await
+        .map_err(|error| CliError::new(Exit::Failed, error))?;
     let mut seen = first(&worker).await?;
     let mut screen = Screen::stdout(args.output)?;
     loop {
         let began = Instant::now();
         let connected = matches!(*link.borrow_and_update(), Link::Up(_));
         // Elsewhere than on a terminal the log says that NATS is gone.
-        let outage = (!connected && screen.is_terminal()).then_some("the connection to NATS is lost: this is what was known then");
-        let notes = outage.map(str::to_owned).or_else(|| seen.trouble(worker.worker.as_str())).into_iter().collect();
+        let outage = (!connected && screen.is_terminal())
+            .then_some("the connection to NATS is lost: this is what was known then");
+        let notes = outage
+            .map(str::to_owned)
+            .or_else(|| seen.trouble(worker.worker.as_str()))
+            .into_iter()
+            .collect();
         if !screen.show(&seen.frame(args.output, notes)?)? {
             return Ok(());
         }
@@ -107,10 +116,12 @@ impl Seen {
     fn trouble(&self, worker: &str) -> Option<String> {
         let age = self.age + self.at.elapsed();
         match self.snapshot.status {
-            WorkerStatus::Stopped => Some(format!("worker {worker} was stopped: this is its last report")),
-            _ if is_expired(age, self.snapshot.ping_interval_ms) => {
-                Some(format!("worker {worker} has not reported for three of its ping intervals: this is its last report"))
+            WorkerStatus::Stopped => {
+                Some(format!("worker {worker} was stopped: this is its last report"))
             }
+            _ if is_expired(age, self.snapshot.ping_interval_ms) => Some(format!(
+                "worker {worker} has not reported for three of its ping intervals: this is its last report"
+            )),
             _ => None,
         }
     }
@@ -154,7 +165,10 @@ mod tests {
 
     fn snapshot(instance: Id, epoch: Option<u64>, seq: u64, elapsed_ms: u64) -> WorkerSnapshot {
         let threads = json!([{"index": 0, "state": "C1Done", "status": {"kind": "paused", "elapsed_ms": elapsed_ms, "by": "error"}}]);
-        serde_json::from_value(json!({"instance_id": instance, "epoch": epoch, "seq": seq, "threads": threads})).unwrap()
+        serde_json::from_value(
+            json!({"instance_id": instance, "epoch": epoch, "seq": seq, "threads": threads}),
+        )
+        .unwrap()
     }
 
     fn seen(snapshot: WorkerSnapshot) -> Seen {
@@ -163,11 +177,14 @@ mod tests {
 
     #[test]
     fn ages_move_and_are_no_change() {
-        let later = |seq, elapsed| seen(snapshot(Id::NIL, None, seq, elapsed)).frame(Output::Plain, vec![]).unwrap();
+        let later = |seq, elapsed| {
+            seen(snapshot(Id::NIL, None, seq, elapsed)).frame(Output::Plain, vec![]).unwrap()
+        };
         let (first, second) = (later(1, 10_000), later(2, 20_000));
         assert!(first.text.contains("17s") && second.text.contains("27s"), "{}", first.text);
         assert_eq!(first.content, second.content);
-        let json = seen(snapshot(Id::NIL, None, 1, 10_000)).frame(Output::Json, vec![]).unwrap().text;
+        let json =
+            seen(snapshot(Id::NIL, None, 1, 10_000)).frame(Output::Json, vec![]).unwrap().text;
         assert!(json.contains("\"elapsed_ms\":10000") && json.lines().count() == 1, "{json}");
     }
 

@@ -1,5 +1,5 @@
-//! `util worker list --watch`: the managers are asked again whenever a worker reports, and once a second for what no
-//! message tells: silence, and leases that have run out.
+//! `util worker list --watch`: the managers are asked again whenever a worker reports, and once a
+//! second for what no message tells: silence, and leases that have run out.
 
 use futures::{FutureExt, StreamExt};
 use shared_msgs::{
@@ -27,14 +27,19 @@ pub(in crate::cli) async fn run(settings: NatsSettings, args: &ListArgs) -> Resu
 async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> {
     let (session, mut link) = Session::connect_to_stay(settings).await?;
     let subject = session.settings.prefix.state_of_all();
-    let mut states = session.client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
+    let mut states = session
+        .client
+        .subscribe(subject)
+        .await
+        .map_err(|error| CliError::new(Exit::Failed, error))?;
     let mut screen = Screen::stdout(args.output)?;
     let mut frame = Frame::default();
     loop {
         if !matches!(*link.borrow_and_update(), Link::Up(_)) {
             if screen.is_terminal() {
                 // Elsewhere the log has said so.
-                frame.notes = vec!["the connection to NATS is lost: this is what was known then".into()];
+                frame.notes =
+                    vec!["the connection to NATS is lost: this is what was known then".into()];
                 screen.show(&frame)?;
             }
             let up = link.wait_for(|link| matches!(link, Link::Up(_))).await;
@@ -47,9 +52,15 @@ async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> 
         };
         match asked {
             Ok(Listing { lines, notes }) => {
-                frame = Frame { text: text(&lines, args.output)?, content: text(&still(lines.clone()), args.output)?, notes }
+                frame = Frame {
+                    text: text(&lines, args.output)?,
+                    content: text(&still(lines.clone()), args.output)?,
+                    notes,
+                }
             }
-            Err(error) => frame.notes = vec![format!("{}; this is what was known before", error.message)],
+            Err(error) => {
+                frame.notes = vec![format!("{}; this is what was known before", error.message)]
+            }
         }
         if !screen.show(&frame)? {
             return Ok(());

@@ -1,4 +1,5 @@
-//! What the figures are compared with: the same machine in the same minutes, without our part in it.
+//! What the figures are compared with: the same machine in the same minutes, without our part in
+//! it.
 
 use std::{
     path::Path,
@@ -51,7 +52,11 @@ pub async fn round_trip() -> Samples {
 /// One message into a stream, acknowledged.
 pub async fn stored_message(bed: &Testbed) -> Samples {
     let jetstream = async_nats::jetstream::new(bed.bus.client.clone());
-    let config = async_nats::jetstream::stream::Config { name: "BASELINE".into(), subjects: vec!["baseline".into()], ..Default::default() };
+    let config = async_nats::jetstream::stream::Config {
+        name: "BASELINE".into(),
+        subjects: vec!["baseline".into()],
+        ..Default::default()
+    };
     jetstream.create_stream(config).await.unwrap();
     Samples::of(500, async || {
         let sent = Instant::now();
@@ -73,7 +78,12 @@ pub async fn process(program: &Path, args: &[&str]) -> Duration {
 /// A command-line tool that talks to the bed's NATS server.
 pub async fn tool(bed: &Testbed, program: &Path, args: &[&str]) -> Duration {
     let mut command = Command::new(program);
-    command.args(args).env("NATS_URL", bed.nats.url()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(args)
+        .env("NATS_URL", bed.nats.url())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let started = Instant::now();
     assert!(command.status().unwrap().success());
     started.elapsed()
@@ -102,9 +112,18 @@ fn one_sector(number: u64) -> (Duration, Duration) {
     let proof = || PROOF.to_owned();
     let started = Instant::now();
     let piece = Piece { piece_file: PieceFile::Pledge, payload_size: 0, piece_size: 2032 };
-    let pieces =
-        builtin::add_pieces(AddPieces { seal_proof_type: proof(), pieces: vec![piece], staged_filepath: path("unsealed") }).unwrap();
-    builtin::tree_d(TreeD { registered_proof: proof(), staged_file: path("unsealed"), cache_dir: tree }).unwrap();
+    let pieces = builtin::add_pieces(AddPieces {
+        seal_proof_type: proof(),
+        pieces: vec![piece],
+        staged_filepath: path("unsealed"),
+    })
+    .unwrap();
+    builtin::tree_d(TreeD {
+        registered_proof: proof(),
+        staged_file: path("unsealed"),
+        cache_dir: tree,
+    })
+    .unwrap();
     let pc1 = Pc1 {
         registered_proof: proof(),
         cache_path: cache.clone(),
@@ -116,7 +135,9 @@ fn one_sector(number: u64) -> (Duration, Duration) {
         piece_infos: pieces.clone(),
     };
     let pc1out = builtin::pc1(pc1).unwrap();
-    let pre_commit = builtin::pc2(Pc2 { pc1out, cache_dir: cache.clone(), sealed_file: path("sealed") }).unwrap();
+    let pre_commit =
+        builtin::pc2(Pc2 { pc1out, cache_dir: cache.clone(), sealed_file: path("sealed") })
+            .unwrap();
     let replica = Replica {
         cache_path: cache,
         replica_path: path("sealed"),
@@ -128,6 +149,7 @@ fn one_sector(number: u64) -> (Duration, Duration) {
     };
     let c1out = builtin::c1(C1 { replica, seed: [1; 32] }).unwrap();
     let c2_started = Instant::now();
-    builtin::c2(C2 { c1out, prover_id: prover_id(MINER), sector_id: number, miner_id: MINER }).unwrap_err();
+    builtin::c2(C2 { c1out, prover_id: prover_id(MINER), sector_id: number, miner_id: MINER })
+        .unwrap_err();
     (started.elapsed(), c2_started.elapsed())
 }

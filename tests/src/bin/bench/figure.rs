@@ -43,13 +43,29 @@ pub struct Figure {
 
 impl Figure {
     /// A sample of a figure.
-    pub fn new(name: &'static str, sample: Duration, baseline: &'static str, baseline_samples: &Samples) -> Figure {
+    pub fn new(
+        name: &'static str,
+        sample: Duration,
+        baseline: &'static str,
+        baseline_samples: &Samples,
+    ) -> Figure {
         Figure::of(name, Samples(vec![sample]), baseline, baseline_samples)
     }
 
     /// A figure with all of its samples.
-    pub fn of(name: &'static str, samples: Samples, baseline: &'static str, baseline_samples: &Samples) -> Figure {
-        Figure { name, samples, baseline, baseline_samples: baseline_samples.clone(), damocles: "-" }
+    pub fn of(
+        name: &'static str,
+        samples: Samples,
+        baseline: &'static str,
+        baseline_samples: &Samples,
+    ) -> Figure {
+        Figure {
+            name,
+            samples,
+            baseline,
+            baseline_samples: baseline_samples.clone(),
+            damocles: "-",
+        }
     }
 
     /// What damocles took.
@@ -80,7 +96,10 @@ pub fn table(figures: &[Figure]) -> String {
             figure.damocles.to_owned(),
         ]
     });
-    shared_msgs::cli::table(&["Figure", "Samples", "Median", "95 %", "Ratio", "to baseline (median)", "damocles"], rows.collect())
+    shared_msgs::cli::table(
+        &["Figure", "Samples", "Median", "95 %", "Ratio", "to baseline (median)", "damocles"],
+        rows.collect(),
+    )
 }
 
 fn millis(duration: Duration) -> String {

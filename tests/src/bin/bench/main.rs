@@ -1,7 +1,12 @@
-//! `make bench`: what the system costs, measured on the real programs. Each figure stands beside a baseline that was
-//! measured in the same run, because machines differ and are noisy: compare ratios, not milliseconds. The last column
-//! is what damocles took on a 2-core machine, for orientation.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails loudly and prints its result")]
+//! `make bench`: what the system costs, measured on the real programs. Each figure stands beside a
+//! baseline that was measured in the same run, because machines differ and are noisy: compare
+//! ratios, not milliseconds. The last column is what damocles took on a 2-core machine, for
+//! orientation.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark fails loudly and prints its result"
+)]
 
 mod baseline;
 mod figure;
@@ -27,22 +32,31 @@ const WAITING: &str = "waiting";
 async fn main() {
     let mut figures = Vec::new();
     let round_trip = baseline::round_trip().await;
-    let process = Samples::of(30, async || baseline::process(binaries::worker(), &["--version"]).await).await;
+    let process =
+        Samples::of(30, async || baseline::process(binaries::worker(), &["--version"]).await).await;
     let proofs = baseline::proofs();
 
     for _ in 0..5 {
         let start = fresh_start().await;
         figure::add(
             &mut figures,
-            Figure::new("fresh start to three sectors paused at C1Done", start, "the proofs of one sector", &proofs.whole)
-                .damocles("312 ms"),
+            Figure::new(
+                "fresh start to three sectors paused at C1Done",
+                start,
+                "the proofs of one sector",
+                &proofs.whole,
+            )
+            .damocles("312 ms"),
         );
     }
 
     let bed = Testbed::start().await;
     let manager_started = Instant::now();
     let mut manager = bed.mock_manager().await;
-    println!("a mock manager answers {:.0} ms after its start", manager_started.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "a mock manager answers {:.0} ms after its start",
+        manager_started.elapsed().as_secs_f64() * 1e3
+    );
     let mut worker = bed.worker(&WorkerConfig::new(WORKER).threads(1));
     bed.bus.served(&bed.bus.command(WORKER, verb::LIST)).await;
     let stuck = |snapshot: &WorkerSnapshot| snapshot.threads.iter().all(is_stuck);
@@ -52,33 +66,60 @@ async fn main() {
         let took = after_resume(&bed.bus, Some("Aborted")).await;
         figure::add(
             &mut figures,
-            Figure::new("one new sector to C1Done (the old one given up)", took, "the proofs of one sector", &proofs.whole)
-                .damocles("51.5 ms"),
+            Figure::new(
+                "one new sector to C1Done (the old one given up)",
+                took,
+                "the proofs of one sector",
+                &proofs.whole,
+            )
+            .damocles("51.5 ms"),
         );
     }
     for _ in 0..30 {
         let took = after_resume(&bed.bus, None).await;
         figure::add(
             &mut figures,
-            Figure::new("C2 retried until it is paused again", took, "C2's failure alone", &proofs.c2).damocles("13 ms"),
+            Figure::new(
+                "C2 retried until it is paused again",
+                took,
+                "C2's failure alone",
+                &proofs.c2,
+            )
+            .damocles("13 ms"),
         );
     }
     for _ in 0..30 {
-        let took = baseline::tool(&bed, binaries::worker(), &["worker", "--name", WORKER, "list"]).await;
+        let took =
+            baseline::tool(&bed, binaries::worker(), &["worker", "--name", WORKER, "list"]).await;
         figure::add(
             &mut figures,
-            Figure::new("whole process: worker list", took, "a process that prints its version", &process).damocles("49 ms"),
+            Figure::new(
+                "whole process: worker list",
+                took,
+                "a process that prints its version",
+                &process,
+            )
+            .damocles("49 ms"),
         );
         let took = baseline::tool(&bed, binaries::manager(), &["util", "worker", "list"]).await;
         figure::add(
             &mut figures,
-            Figure::new("whole process: util worker list", took, "a process that prints its version", &process).damocles("88 ms"),
+            Figure::new(
+                "whole process: util worker list",
+                took,
+                "a process that prints its version",
+                &process,
+            )
+            .damocles("88 ms"),
         );
     }
     for _ in 0..1000 {
         let asked = Instant::now();
         bed.bus.list(WORKER).await;
-        figure::add(&mut figures, Figure::new("list over the bus", asked.elapsed(), "one NATS request", &round_trip));
+        figure::add(
+            &mut figures,
+            Figure::new("list over the bus", asked.elapsed(), "one NATS request", &round_trip),
+        );
     }
     let mut waiting = bed.prepare_worker("waiting", &WorkerConfig::new(WAITING).idle());
     waiting.start();
@@ -87,24 +128,62 @@ async fn main() {
         let took = until_manager_sees(&bed, round % 2 == 0).await;
         figure::add(
             &mut figures,
-            Figure::new("a change becomes visible at the manager", took, "one NATS request", &round_trip).damocles("18 to 30 s"),
+            Figure::new(
+                "a change becomes visible at the manager",
+                took,
+                "one NATS request",
+                &round_trip,
+            )
+            .damocles("18 to 30 s"),
         );
     }
     for round in 0..200 {
         let took = cordon_or_uncordon(&bed.bus, round).await;
-        figure::add(&mut figures, Figure::new("a command, durable with its answer and its event", took, "one NATS request", &round_trip));
+        figure::add(
+            &mut figures,
+            Figure::new(
+                "a command, durable with its answer and its event",
+                took,
+                "one NATS request",
+                &round_trip,
+            ),
+        );
     }
     let stored = baseline::stored_message(&bed).await;
     for _ in 0..5 {
         let each = events_after_an_outage(&bed).await;
-        figure::add(&mut figures, Figure::new("an event of a backlog into the stream", each, "one message into a stream", &stored));
+        figure::add(
+            &mut figures,
+            Figure::new(
+                "an event of a backlog into the stream",
+                each,
+                "one message into a stream",
+                &stored,
+            ),
+        );
     }
-    let (idle_worker, idle_manager) = (resident(worker.pid()), resident(manager.process().pid().as_raw_nonzero().get().unsigned_abs()));
+    let (idle_worker, idle_manager) = (
+        resident(worker.pid()),
+        resident(manager.process().pid().as_raw_nonzero().get().unsigned_abs()),
+    );
     let took = outage(bed).await;
-    figure::add(&mut figures, Figure::new("visible again after kill -9 and restart of NATS", took, "one NATS request", &round_trip));
+    figure::add(
+        &mut figures,
+        Figure::new(
+            "visible again after kill -9 and restart of NATS",
+            took,
+            "one NATS request",
+            &round_trip,
+        ),
+    );
 
     let (tool, alone) = fleet::bulk_command(7).await;
-    figures.push(Figure::of("whole process: a command for 10,000 workers", tool, "the request and its 10,000 answers", &alone));
+    figures.push(Figure::of(
+        "whole process: a command for 10,000 workers",
+        tool,
+        "the request and its 10,000 answers",
+        &alone,
+    ));
 
     println!("\n{}", figure::table(&figures));
     println!(
@@ -136,18 +215,29 @@ async fn poll(bus: &Bus, holds: impl Fn(&WorkerSnapshot) -> bool) -> WorkerSnaps
 async fn after_resume(bus: &Bus, state: Option<&str>) -> Duration {
     let resumed = Instant::now();
     let reply = bus.resume(WORKER, 0, state).await.unwrap();
-    poll(bus, |snapshot| snapshot.threads[0].revision > reply.revision && is_stuck(&snapshot.threads[0])).await;
+    poll(bus, |snapshot| {
+        snapshot.threads[0].revision > reply.revision && is_stuck(&snapshot.threads[0])
+    })
+    .await;
     resumed.elapsed()
 }
 
 // From a command that was carried out to a manager's list that counts it.
 async fn until_manager_sees(bed: &Testbed, pause: bool) -> Duration {
-    let answer = if pause { bed.bus.pause(WAITING, 0).await } else { bed.bus.resume(WAITING, 0, None).await };
+    let answer = if pause {
+        bed.bus.pause(WAITING, 0).await
+    } else {
+        bed.bus.resume(WAITING, 0, None).await
+    };
     answer.unwrap();
     let changed = Instant::now();
     loop {
         let reply = ask_manager(bed).await;
-        let seen = reply.workers.iter().find(|worker| worker.name == WAITING).map(|worker| worker.report.summary.paused);
+        let seen = reply
+            .workers
+            .iter()
+            .find(|worker| worker.name == WAITING)
+            .map(|worker| worker.report.summary.paused);
         if seen == Some(u32::from(pause)) {
             return changed.elapsed();
         }
@@ -163,7 +253,8 @@ async fn cordon_or_uncordon(bus: &Bus, round: usize) -> Duration {
     asked.elapsed()
 }
 
-// The stream is away while commands are given; from the first of their events in it to the last, by the server's clock.
+// The stream is away while commands are given; from the first of their events in it to the last, by
+// the server's clock.
 async fn events_after_an_outage(bed: &Testbed) -> Duration {
     const EVENTS: usize = 500;
     let jetstream = async_nats::jetstream::new(bed.bus.client.clone());
@@ -184,7 +275,15 @@ async fn events_after_an_outage(bed: &Testbed) -> Duration {
 
 async fn ask_manager(bed: &Testbed) -> ListWorkersReply {
     let subject = bed.bus.prefix.api(verb::LIST);
-    call(&bed.bus.client, &subject, Encoding::Msgpack, &ListWorkersRequest::default(), e2e::DEADLINE).await.unwrap()
+    call(
+        &bed.bus.client,
+        &subject,
+        Encoding::Msgpack,
+        &ListWorkersRequest::default(),
+        e2e::DEADLINE,
+    )
+    .await
+    .unwrap()
 }
 
 async fn outage(mut bed: Testbed) -> Duration {

@@ -1,10 +1,12 @@
-//! `make demo`: NATS, a mock manager and a worker with the mock configuration, a session with them as a user has it, and
-//! then everything stays up until Ctrl-C. With `DEMO_ONCE=1` it ends after the session.
+//! `make demo`: NATS, a mock manager and a worker with the mock configuration, a session with them
+//! as a user has it, and then everything stays up until Ctrl-C. With `DEMO_ONCE=1` it ends after
+//! the session.
 //!
 //! ```text
 //!  Place::take --> System::start --> session::run --> stays up --Ctrl-C | a program ends--> System::stop
 //! ```
-//! The harness panics with a sentence when something does not happen; here that sentence is the demo's error.
+//! The harness panics with a sentence when something does not happen; here that sentence is the
+//! demo's error.
 
 mod place;
 mod session;
@@ -22,7 +24,10 @@ use crate::{place::Place, system::System};
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
-        let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(payload.downcast_ref::<&str>().copied());
         complain(text.unwrap_or("failed"));
     }));
     let runtime = match tokio::runtime::Runtime::new() {

@@ -1,4 +1,5 @@
-//! Where the demo's files are: `mock-tmp/`, as the mock configuration says, with the demo's own in `mock-tmp/demo/`.
+//! Where the demo's files are: `mock-tmp/`, as the mock configuration says, with the demo's own in
+//! `mock-tmp/demo/`.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -28,7 +29,9 @@ impl Place {
         fs::create_dir_all(&top).map_err(failed)?;
         let lock = File::create(top.join("demo.lock")).map_err(failed)?;
         lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => format!("another demo runs in {}; stop it first", top.display()),
+            TryLockError::WouldBlock => {
+                format!("another demo runs in {}; stop it first", top.display())
+            }
             TryLockError::Error(error) => failed(error),
         })?;
         let own = top.join(OWN);
@@ -44,9 +47,17 @@ impl Place {
 }
 
 fn remove_leftovers(top: &Path, own: &Path) -> Result<(), String> {
-    let made: Vec<_> = STORES.iter().chain([&ATTACHED]).map(|name| top.join(name)).filter(|path| path.exists()).collect();
+    let made: Vec<_> = STORES
+        .iter()
+        .chain([&ATTACHED])
+        .map(|name| top.join(name))
+        .filter(|path| path.exists())
+        .collect();
     if let (Some(foreign), false) = (made.first(), own.exists()) {
-        return Err(format!("{} was not made by a demo; move or remove it first", foreign.display()));
+        return Err(format!(
+            "{} was not made by a demo; move or remove it first",
+            foreign.display()
+        ));
     }
     for store in STORES.iter().map(|name| top.join(name)) {
         // A worker holds the lock of its stores as long as it runs.
@@ -59,7 +70,9 @@ fn remove_leftovers(top: &Path, own: &Path) -> Result<(), String> {
     // Its own directory last: until then the others are known to be a demo's.
     for path in made.iter().map(PathBuf::as_path).chain([own]) {
         match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(format!("{}: {error}", path.display())),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(format!("{}: {error}", path.display()));
+            }
             _ => {}
         }
     }

@@ -19,11 +19,14 @@ const WORKER: &str = "127.0.0.1";
 /// The thread that the commands are for.
 const INDEX: usize = 0;
 
-/// Shows the session; then, unless it is for `once`, how to go on, and never returns. A command that fails ends it.
+/// Shows the session; then, unless it is for `once`, how to go on, and never returns. A command
+/// that fails ends it.
 pub async fn run(url: &str, once: bool) -> Result<(), String> {
     let bus = Bus::connect(url).await;
     let mut states = StateWatch::start(&bus).await;
-    say("The worker seals three sectors of 2 KiB. There are no proof parameters here, so each stops where C2 needs them …\n");
+    say(
+        "The worker seals three sectors of 2 KiB. There are no proof parameters here, so each stops where C2 needs them …\n",
+    );
     let stuck = states.until_stuck(WORKER).await;
     let before = &stuck.threads[INDEX];
 
@@ -33,7 +36,9 @@ pub async fn run(url: &str, once: bool) -> Result<(), String> {
     enter(url, "damocles-manager util worker list").await?;
     enter(url, &format!("damocles-manager util worker info {WORKER}")).await?;
 
-    say("# The thread is paused already, by its error. The pause becomes the operator's: now it would outlive a restart.");
+    say(
+        "# The thread is paused already, by its error. The pause becomes the operator's: now it would outlive a restart.",
+    );
     enter(url, &format!("damocles-worker worker -c {CONFIG} pause --index {INDEX}")).await?;
 
     say("# Goes on with C2, which fails again.");

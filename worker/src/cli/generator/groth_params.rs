@@ -28,7 +28,9 @@ pub async fn run(args: &GrothParamsArgs) -> Result<(), CliError> {
     if args.sector_size != SectorSize::S2KiB {
         note("parameters for sectors larger than 2KiB take hours and tens of GiB of memory");
     }
-    note("these are development parameters: never use them on mainnet, whose parameters are downloaded");
+    note(
+        "these are development parameters: never use them on mainnet, whose parameters are downloaded",
+    );
     let directory = args.path.clone().unwrap_or_else(parameter_cache_dir);
     let mut stop = Stop::listen()?;
     let _claim = claim(&directory, &mut stop).await?;
@@ -38,7 +40,13 @@ pub async fn run(args: &GrothParamsArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn provide(part: Part, size: DevelopmentSize, shown: SectorSize, directory: &Path, stop: &mut Stop) -> Result<(), CliError> {
+async fn provide(
+    part: Part,
+    size: DevelopmentSize,
+    shown: SectorSize,
+    directory: &Path,
+    stop: &mut Stop,
+) -> Result<(), CliError> {
     let name = format!("{} {}", shown.name_and_bytes().0, part.name());
     let shown_directory = directory.display();
     match part.find(size, directory).map_err(failed)? {
@@ -48,10 +56,14 @@ async fn provide(part: Part, size: DevelopmentSize, shown: SectorSize, directory
         }
         Found::KeyMissing => {
             part.complete(size, directory).map_err(failed)?;
-            line(&format!("{name}: already in {shown_directory}, the verifying key was written anew"));
+            line(&format!(
+                "{name}: already in {shown_directory}, the verifying key was written anew"
+            ));
             return Ok(());
         }
-        Found::Broken(path) => note(&format!("{} is no whole file, it is replaced", path.display())),
+        Found::Broken(path) => {
+            note(&format!("{} is no whole file, it is replaced", path.display()))
+        }
         Found::Missing => {}
     }
     let started = Instant::now();
@@ -62,7 +74,11 @@ async fn provide(part: Part, size: DevelopmentSize, shown: SectorSize, directory
     progress.say("writing");
     let bytes = made.keep(directory).map_err(failed)?;
     progress.end();
-    line(&format!("{name}: made in {}, {} in {shown_directory}", human_secs(started.elapsed()), HumanBytes(bytes)));
+    line(&format!(
+        "{name}: made in {}, {} in {shown_directory}",
+        human_secs(started.elapsed()),
+        HumanBytes(bytes)
+    ));
     Ok(())
 }
 

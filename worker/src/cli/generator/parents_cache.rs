@@ -33,7 +33,11 @@ pub async fn run(args: &ParentsCacheArgs) -> Result<(), CliError> {
         Ensured::Made => "made",
         Ensured::MadeAgain => "was not whole, made again",
     };
-    line(&format!("{name} parents cache: {done} in {}: {}", human_secs(started.elapsed()), path.display()));
+    line(&format!(
+        "{name} parents cache: {done} in {}: {}",
+        human_secs(started.elapsed()),
+        path.display()
+    ));
     Ok(())
 }
 
@@ -62,8 +66,9 @@ mod tests {
 
     #[test]
     fn every_size_and_kind_has_its_proof_type() {
-        for (size, kind) in
-            SectorSize::value_variants().iter().flat_map(|size| PorepKind::value_variants().iter().map(move |kind| (size, kind)))
+        for (size, kind) in SectorSize::value_variants()
+            .iter()
+            .flat_map(|size| PorepKind::value_variants().iter().map(move |kind| (size, kind)))
         {
             let (name, bytes) = size.name_and_bytes();
             assert_eq!(u64::from(kind.proof(name).unwrap().sector_size()), bytes);

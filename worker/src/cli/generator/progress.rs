@@ -29,7 +29,9 @@ impl Progress {
     pub fn start(name: &str) -> Progress {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner().with_prefix(printable(name));
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed_precise}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed_precise}")
+            {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -47,7 +49,12 @@ impl Progress {
     }
 
     /// Waits for work, unless it is to stop.
-    pub async fn wait<T>(&self, what: &'static str, work: impl Future<Output = T>, stop: &mut Stop) -> Result<T, CliError> {
+    pub async fn wait<T>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = T>,
+        stop: &mut Stop,
+    ) -> Result<T, CliError> {
         self.say(what);
         let started = Instant::now();
         let mut reminder = interval(REMINDER);
@@ -78,5 +85,6 @@ impl Progress {
 }
 
 fn interrupted() -> CliError {
-    CliError::new(Exit::Failed, "interrupted").hint("nothing half-made is left; what was finished is kept, and skipped next time")
+    CliError::new(Exit::Failed, "interrupted")
+        .hint("nothing half-made is left; what was finished is kept, and skipped next time")
 }

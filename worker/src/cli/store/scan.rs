@@ -75,13 +75,23 @@ pub(super) async fn run(args: &ScanArgs) -> Result<(), CliError> {
     for location in locations(args)? {
         scanned.push(scan(location).await?);
     }
-    let all = || scanned.iter().flat_map(|scanned| scanned.idle.iter().map(|idle| (&scanned.location, idle)));
+    let all = || {
+        scanned.iter().flat_map(|scanned| scanned.idle.iter().map(|idle| (&scanned.location, idle)))
+    };
     if args.remove.is_empty() && !args.remove_all {
-        return print(&render(all().map(|(location, idle)| row(location, idle)).collect(), args.output)?);
+        return print(&render(
+            all().map(|(location, idle)| row(location, idle)).collect(),
+            args.output,
+        )?);
     }
-    let wanted = |idle: &Idle| args.remove.contains(&idle.sector) || (args.remove_all && matches!(idle.why, Why::Aside(_)));
-    if let Some(missing) = args.remove.iter().find(|sector| !all().any(|(_, idle)| idle.sector == **sector)) {
-        let none = format!("no files of {missing} are there that nobody works on: nothing was removed");
+    let wanted = |idle: &Idle| {
+        args.remove.contains(&idle.sector) || (args.remove_all && matches!(idle.why, Why::Aside(_)))
+    };
+    if let Some(missing) =
+        args.remove.iter().find(|sector| !all().any(|(_, idle)| idle.sector == **sector))
+    {
+        let none =
+            format!("no files of {missing} are there that nobody works on: nothing was removed");
         return Err(CliError::new(Exit::NotFound, none));
     }
     let chosen: Vec<_> = all().filter(|(_, idle)| wanted(idle)).collect();
@@ -91,18 +101,28 @@ pub(super) async fn run(args: &ScanArgs) -> Result<(), CliError> {
         return Ok(());
     }
     for (_, idle) in &chosen {
-        idle.remove().map_err(|error| CliError::new(Exit::Failed, format!("{} is not removed: {error}", idle.sector)))?;
+        idle.remove().map_err(|error| {
+            CliError::new(Exit::Failed, format!("{} is not removed: {error}", idle.sector))
+        })?;
     }
     match args.output {
-        Output::Plain | Output::Table | Output::Wide => print(&format!("{} removed\n", sum(&rows()))),
+        Output::Plain | Output::Table | Output::Wide => {
+            print(&format!("{} removed\n", sum(&rows())))
+        }
         Output::Json | Output::Jsonl => print(&render(rows(), args.output)?),
     }
 }
 
 fn locations(args: &ScanArgs) -> Result<Vec<Location>, CliError> {
     let failed = |error: String| CliError::new(Exit::Failed, error);
-    let config = args.config.as_deref().map(Config::load).transpose().map_err(|error| failed(error.to_string()))?;
-    let configured = config.into_iter().flat_map(|(config, _)| config.threads).map(|thread| thread.location);
+    let config = args
+        .config
+        .as_deref()
+        .map(Config::load)
+        .transpose()
+        .map_err(|error| failed(error.to_string()))?;
+    let configured =
+        config.into_iter().flat_map(|(config, _)| config.threads).map(|thread| thread.location);
     let mut locations: Vec<Location> = vec![];
     for path in args.locations.iter().cloned().chain(configured) {
         let location = Location::existing(&path).map_err(|error| failed(error.to_string()))?;
@@ -115,7 +135,9 @@ fn locations(args: &ScanArgs) -> Result<Vec<Location>, CliError> {
 
 async fn scan(location: Location) -> Result<Scanned, CliError> {
     let path = location.path().display().to_string();
-    let failed = |error: &dyn std::fmt::Display| CliError::new(Exit::Failed, format!("{path} cannot be read: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::new(Exit::Failed, format!("{path} cannot be read: {error}"))
+    };
     let mut idle = aside::kept(&location).map_err(|error| failed(&error))?;
     let lock = match sector_in_hand(&location).await {
         Ok((sector, store)) => {
@@ -134,8 +156,11 @@ async fn scan(location: Location) -> Result<Scanned, CliError> {
     Ok(Scanned { location, idle, _lock: lock })
 }
 
-// The store keeps it for as long as it is held. One that is not there speaks of no sector, and must not be made here.
-async fn sector_in_hand(location: &Location) -> Result<(Option<SectorId>, Option<Store>), StoreError> {
+// The store keeps it for as long as it is held. One that is not there speaks of no sector, and must
+// not be made here.
+async fn sector_in_hand(
+    location: &Location,
+) -> Result<(Option<SectorId>, Option<Store>), StoreError> {
     let file = location.store_file();
     if !file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
         return Ok((None, None));
@@ -174,13 +199,22 @@ fn render(rows: Vec<Row<'_>>, output: Output) -> Result<String, CliError> {
         Output::Json => json(&rows)?,
         Output::Jsonl => jsonl(&rows)?,
         Output::Plain | Output::Table => table(&COLUMNS, rows.iter().map(cells).collect()),
-        Output::Wide => table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), rows.iter().map(wide_cells).collect()),
+        Output::Wide => {
+            table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), rows.iter().map(wide_cells).collect())
+        }
     })
 }
 
 fn cells(row: &Row<'_>) -> Vec<String> {
     let since = row.since_ms.map_or_else(|| "-".to_owned(), time);
-    vec![row.location.clone(), row.sector.clone(), row.kind.to_owned(), human_bytes(row.bytes), since, row.reason.to_owned()]
+    vec![
+        row.location.clone(),
+        row.sector.clone(),
+        row.kind.to_owned(),
+        human_bytes(row.bytes),
+        since,
+        row.reason.to_owned(),
+    ]
 }
 
 fn wide_cells(row: &Row<'_>) -> Vec<String> {
@@ -191,7 +225,8 @@ fn wide_cells(row: &Row<'_>) -> Vec<String> {
 fn time(since_ms: u64) -> String {
     // The year 9999 is the last one that RFC 3339 can write.
     const LAST_MS: u64 = 253_402_300_799_999;
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(since_ms.min(LAST_MS))).to_string()
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(since_ms.min(LAST_MS)))
+        .to_string()
 }
 
 fn sum(rows: &[Row<'_>]) -> String {
@@ -202,7 +237,10 @@ fn sum(rows: &[Row<'_>]) -> String {
 // Asks whoever sits at a terminal; a script has nobody to answer.
 fn confirmed(rows: Vec<Row<'_>>) -> Result<bool, CliError> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let refused = format!("{} would be removed for good, and nobody is here to ask: nothing was removed", sum(&rows));
+        let refused = format!(
+            "{} would be removed for good, and nobody is here to ask: nothing was removed",
+            sum(&rows)
+        );
         return Err(CliError::new(Exit::Usage, refused).hint("give --force (-f)"));
     }
     let question = format!("Remove {} for good?", sum(&rows));
@@ -222,20 +260,34 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let location = Location::at(directory.path()).unwrap();
         let sector = SectorId { miner: 10000, number: 2 };
-        let note =
-            Note { sector, plan: "sealer".into(), state: "C1Done".into(), reason: "x".into(), since_ms: 1_700_000_000_123, record: None };
+        let note = Note {
+            sector,
+            plan: "sealer".into(),
+            state: "C1Done".into(),
+            reason: "x".into(),
+            since_ms: 1_700_000_000_123,
+            record: None,
+        };
         let idle = |why| Idle { sector, why, bytes: 2048, paths: vec!["/p".into()] };
-        let all = [idle(Why::Aside(Some(note.into()))), idle(Why::Aside(None)), idle(Why::NotInHand)];
+        let all =
+            [idle(Why::Aside(Some(note.into()))), idle(Why::Aside(None)), idle(Why::NotInHand)];
         let rows = || all.iter().map(|idle| row(&location, idle)).collect::<Vec<_>>();
         let shown = [
             vec!["s-t010000-2", "kept aside", "2.0KiB", "2023-11-14T22:13:20Z", "x"],
             vec!["s-t010000-2", "kept aside", "2.0KiB", "-", "its note is gone, or cannot be read"],
-            vec!["s-t010000-2", "not in hand", "2.0KiB", "-", "the thread's record does not speak of it"],
+            vec![
+                "s-t010000-2",
+                "not in hand",
+                "2.0KiB",
+                "-",
+                "the thread's record does not speak of it",
+            ],
         ];
         assert_eq!(rows().iter().map(|row| cells(row)[1..].to_vec()).collect::<Vec<_>>(), shown);
         assert_eq!(wide_cells(&rows()[0])[6..], ["sealer", "C1Done", "/p"]);
         assert_eq!(sum(&rows()), "3 sectors (6.0KiB)");
-        let json: serde_json::Value = serde_json::from_str(&render(rows(), Output::Json).unwrap()).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&render(rows(), Output::Json).unwrap()).unwrap();
         assert_eq!(
             (&json[0]["kind"], &json[0]["bytes"], &json[0]["since_ms"]),
             (&"kept aside".into(), &2048.into(), &1_700_000_000_123_u64.into())

@@ -1,5 +1,6 @@
-//! What a thread's owner does with a command: a repeat is answered with what the first one was answered; whatever else
-//! is decided by [`control`], made durable together with its answer and its event, and then answered.
+//! What a thread's owner does with a command: a repeat is answered with what the first one was
+//! answered; whatever else is decided by [`control`], made durable together with its answer and its
+//! event, and then answered.
 
 use std::sync::Arc;
 
@@ -50,7 +51,8 @@ pub(super) struct Standing {
     pub(super) stopper: Option<Stopper>,
 }
 
-/// A pause that stops a running processor. It is pending and durable; its answer waits for the processor's end.
+/// A pause that stops a running processor. It is pending and durable; its answer waits for the
+/// processor's end.
 pub(super) struct NowPause {
     stopping: Stopping,
     answer: CommandReply,
@@ -98,26 +100,46 @@ impl Owner {
     pub(super) async fn command(&mut self, command: Command, standing: Standing) {
         let Command { verb, request, selection, epoch, reply } = command;
         failpoint::reach("owner", verb.name());
-        let id = request.request_id.filter(|_| !request.dry_run).map(|id| (id, Asked::new(verb, &request)));
-        if let Some(pause) = self.now_pause.as_mut().filter(|pause| id.is_some() && pause.id == id) {
+        let id = request
+            .request_id
+            .filter(|_| !request.dry_run)
+            .map(|id| (id, Asked::new(verb, &request)));
+        if let Some(pause) = self.now_pause.as_mut().filter(|pause| id.is_some() && pause.id == id)
+        {
             return pause.replies.push(reply);
         }
         let answer = match self.answered_at_once(verb, &request, epoch, &id).await {
             Some(answer) => answer,
-            None => match self.decide(verb, &request, selection.as_deref(), epoch, standing.doing) {
-                Ok(decision) if request.dry_run => Ok(self.reply(self.record.revision, control::outcome(&self.record, &decision))),
-                Ok(decision) => {
-                    let stopper = standing.stopper.filter(|_| request.now && standing.doing == Doing::InStage);
-                    let answer = self.carry_out(verb, &request, &decision, stopper.is_some(), &id).await;
-                    match (answer, stopper, &self.now_pause) {
-                        (Ok(answer), Some(stopper), None) if self.record.pause_pending => {
-                            return self.stop_now(stopper, NowPause { stopping: Stopping::Stopped, answer, id, replies: vec![reply] });
-                        }
-                        (answer, ..) => answer,
+            None => {
+                match self.decide(verb, &request, selection.as_deref(), epoch, standing.doing) {
+                    Ok(decision) if request.dry_run => {
+                        Ok(self
+                            .reply(self.record.revision, control::outcome(&self.record, &decision)))
                     }
+                    Ok(decision) => {
+                        let stopper = standing
+                            .stopper
+                            .filter(|_| request.now && standing.doing == Doing::InStage);
+                        let answer =
+                            self.carry_out(verb, &request, &decision, stopper.is_some(), &id).await;
+                        match (answer, stopper, &self.now_pause) {
+                            (Ok(answer), Some(stopper), None) if self.record.pause_pending => {
+                                return self.stop_now(
+                                    stopper,
+                                    NowPause {
+                                        stopping: Stopping::Stopped,
+                                        answer,
+                                        id,
+                                        replies: vec![reply],
+                                    },
+                                );
+                            }
+                            (answer, ..) => answer,
+                        }
+                    }
+                    Err(refusal) => self.refuse(refusal, verb, &request, id).await,
                 }
-                Err(refusal) => self.refuse(refusal, verb, &request, id).await,
-            },
+            }
         };
         reply.send(answer).ok();
     }
@@ -144,7 +166,10 @@ impl Owner {
         self.answered_before(id).await
     }
 
-    async fn answered_before(&self, id: &Option<(Id, Asked)>) -> Option<Result<CommandReply, ErrorKind>> {
+    async fn answered_before(
+        &self,
+        id: &Option<(Id, Asked)>,
+    ) -> Option<Result<CommandReply, ErrorKind>> {
         let (id, asked) = id.as_ref()?;
         match self.store.result(*id).await {
             Ok(None) => None,
@@ -173,7 +198,11 @@ impl Owner {
 
     fn check_lease(&self, epoch: Option<u64>) -> Result<(), ErrorKind> {
         let tenure = *self.tenure.borrow();
-        if tenure.epoch() == epoch && tenure.may_act(Instant::now()) { Ok(()) } else { Err(ErrorKind::LeaseUnconfirmed) }
+        if tenure.epoch() == epoch && tenure.may_act(Instant::now()) {
+            Ok(())
+        } else {
+            Err(ErrorKind::LeaseUnconfirmed)
+        }
     }
 
     async fn refuse(
@@ -204,14 +233,21 @@ impl Owner {
         control::apply(&mut after, decision, request.reason.as_deref(), self.now_ms());
         let outcome = match control::outcome(&self.record, decision) {
             Outcome::PausePending { stage, .. } if request.now && !stoppable => {
-                Outcome::PausePending { stage, why: Some("what runs inside the worker cannot be stopped".into()) }
+                Outcome::PausePending {
+                    stage,
+                    why: Some("what runs inside the worker cannot be stopped".into()),
+                }
             }
             outcome => outcome,
         };
         let events = self.changed_to(&after).command(verb, request, &outcome);
         let answer = self.reply(after.revision, outcome);
-        let result = id.clone().map(|(id, asked)| (id, StoredResult { asked, answer: Ok(answer.clone()) }));
-        self.store.commit(Change { events, result, ..Change::to(&after) }).await.map_err(ErrorKind::internal)?;
+        let result =
+            id.clone().map(|(id, asked)| (id, StoredResult { asked, answer: Ok(answer.clone()) }));
+        self.store
+            .commit(Change { events, result, ..Change::to(&after) })
+            .await
+            .map_err(ErrorKind::internal)?;
         let CommandRequest { by, reason, .. } = request;
         info!(thread = self.index, verb = verb.name(), by, reason, ?decision, "carried out");
         self.store_works();
@@ -232,11 +268,16 @@ impl Owner {
 
     /// Answers a pause that was to stop the stage, once that has ended or will not.
     pub(super) async fn end_now_pause(&mut self) {
-        let Some(NowPause { stopping, answer, id, replies }) = self.now_pause.take() else { return };
+        let Some(NowPause { stopping, answer, id, replies }) = self.now_pause.take() else {
+            return;
+        };
         let outcome = match (stopping, self.record.paused.is_some(), answer.outcome) {
             (_, true, _) => Outcome::Paused,
             (Stopping::Refused(StopRefusal { others }), _, Outcome::PausePending { stage, .. }) => {
-                let why = format!("its processor works for {others} other thread{} too", if others == 1 { "" } else { "s" });
+                let why = format!(
+                    "its processor works for {others} other thread{} too",
+                    if others == 1 { "" } else { "s" }
+                );
                 Outcome::PausePending { stage, why: Some(why) }
             }
             // Somebody took it back meanwhile.
@@ -244,7 +285,8 @@ impl Owner {
         };
         let answer = CommandReply { outcome, revision: self.record.revision, ..answer };
         if let Some((id, asked)) = id
-            && let Err(error) = self.store.keep_result(id, StoredResult { asked, answer: Ok(answer.clone()) }).await
+            && let Err(error) =
+                self.store.keep_result(id, StoredResult { asked, answer: Ok(answer.clone()) }).await
         {
             warn!(thread = self.index, %error, "a repeat of this pause will be answered as if it were pending");
         }

@@ -1,6 +1,6 @@
-//! A thread whose store cannot be used: its file is damaged or missing, or its disk is not there. Nobody knows what the
-//! thread has in hand, so it does nothing and shows why. What may go by itself is looked at again from time to time; else
-//! an operator mends it and resumes the thread.
+//! A thread whose store cannot be used: its file is damaged or missing, or its disk is not there.
+//! Nobody knows what the thread has in hand, so it does nothing and shows why. What may go by
+//! itself is looked at again from time to time; else an operator mends it and resumes the thread.
 
 use std::time::Duration;
 
@@ -52,7 +52,11 @@ impl Owner {
     }
 
     /// Answers a command to a thread that cannot be used: a resume looks whether it can be by now.
-    pub(super) async fn try_to_resume(&mut self, verb: Verb, request: &CommandRequest) -> Option<Result<CommandReply, ErrorKind>> {
+    pub(super) async fn try_to_resume(
+        &mut self,
+        verb: Verb,
+        request: &CommandRequest,
+    ) -> Option<Result<CommandReply, ErrorKind>> {
         if verb == Verb::Resume && !request.dry_run {
             self.open_again().await;
         }
@@ -64,7 +68,9 @@ impl Owner {
             return None;
         }
         let state = self.record.state.name().to_owned();
-        let answer = Ok(self.reply(self.record.revision, Outcome::Resumed { from: state.clone(), to: state }));
+        let answer =
+            Ok(self
+                .reply(self.record.revision, Outcome::Resumed { from: state.clone(), to: state }));
         if let Some(id) = request.request_id {
             let result = StoredResult { asked: Asked::new(verb, request), answer: answer.clone() };
             if let Err(error) = self.store.keep_result(id, result).await {
@@ -75,10 +81,12 @@ impl Owner {
     }
 
     async fn open_again(&mut self) {
-        let (location, store, places) = (self.location.clone(), self.store.clone(), self.places.clone());
+        let (location, store, places) =
+            (self.location.clone(), self.store.clone(), self.places.clone());
         let opened = tokio::task::spawn_blocking(move || location.open(&store, &places)).await;
         let path = self.location.store_file().display().to_string();
-        let opened = opened.unwrap_or_else(|error| Err(StoreError::Damaged { path, error: error.to_string() }));
+        let opened = opened
+            .unwrap_or_else(|error| Err(StoreError::Damaged { path, error: error.to_string() }));
         self.take_up(opened).await;
         if self.unusable.is_none() {
             info!(thread = self.index, sector = self.record.job_name(), state = %self.record.state, "its store can be used again");
@@ -99,7 +107,9 @@ impl Owner {
             _ => changed.pause(),
         };
         let paused_for = record.paused.map_or(0, |paused| now_ms.saturating_sub(paused.since_ms));
-        self.paused_since = Instant::now().checked_sub(Duration::from_millis(paused_for)).unwrap_or_else(Instant::now);
+        self.paused_since = Instant::now()
+            .checked_sub(Duration::from_millis(paused_for))
+            .unwrap_or_else(Instant::now);
         self.record = record;
         self.unusable = None;
         self.hold_off = None;
@@ -116,7 +126,8 @@ impl Owner {
             self.paused_since = Instant::now();
         }
         let paused = Some(Paused { by: PausedBy::Error, since_ms: self.now_ms() });
-        self.record = Record { paused, last_err: Some(last_err), ..Record::new(self.config.plan()) };
+        self.record =
+            Record { paused, last_err: Some(last_err), ..Record::new(self.config.plan()) };
         self.hold_off = error.may_pass().then(|| hold_off("its store", LOOK_AGAIN));
         self.unusable = Some(error);
         self.show(None);

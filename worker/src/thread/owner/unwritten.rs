@@ -1,5 +1,6 @@
-//! What a thread cannot write down at the moment, because its disk is full or has failed: it is kept and tried again, so that
-//! hours of a stage are not lost for it. Commands are answered meanwhile; one that cannot be written down is refused.
+//! What a thread cannot write down at the moment, because its disk is full or has failed: it is
+//! kept and tried again, so that hours of a stage are not lost for it. Commands are answered
+//! meanwhile; one that cannot be written down is refused.
 //!
 //! Decision 036 in `docs/decisions`.
 
@@ -107,7 +108,8 @@ impl Unwritten {
         match &self.what {
             What::Restarted { .. } => String::new(),
             What::Moved(step) => {
-                let stage = record.plan.stage(step.from).map_or(step.from.name(), |stage| stage.name());
+                let stage =
+                    record.plan.stage(step.from).map_or(step.from.name(), |stage| stage.name());
                 format!("; the result of {stage} is kept until it can be written")
             }
             What::Failed(failure) => format!("; after {failure}"),
@@ -148,7 +150,9 @@ impl Owner {
         let Some(record) = self.store.settle().await? else { return Ok(()) };
         let before = std::mem::replace(&mut self.record, record);
         self.adopt_from(&before);
-        if let Some(written) = self.unwritten.take_if(|unwritten| unwritten.tried.as_ref() == Some(&self.record)) {
+        if let Some(written) =
+            self.unwritten.take_if(|unwritten| unwritten.tried.as_ref() == Some(&self.record))
+        {
             self.written(&written, &before);
             self.store_works();
         }
@@ -157,7 +161,11 @@ impl Owner {
 
     /// Waits before the store is used again.
     pub(super) fn hold_for_store(&mut self, error: &StoreError) {
-        let kept = self.unwritten.as_ref().map(|unwritten| unwritten.kept(&self.record)).unwrap_or_default();
+        let kept = self
+            .unwritten
+            .as_ref()
+            .map(|unwritten| unwritten.kept(&self.record))
+            .unwrap_or_default();
         let said = cut_text(&format!("{}{kept}", Failure::temporary(error)), MAX_LAST_ERR_BYTES);
         if self.store_error.as_ref() != Some(&said) {
             warn!(thread = self.index, sector = self.record.job_name(), "{said}");
@@ -189,7 +197,9 @@ impl Owner {
         let Try { after, outputs, events, failure } = self.apply(&unwritten.what);
         let moves_to = matches!(unwritten.what, What::Moved(_)).then(|| after.state.name());
         moves_to.inspect(|state| failpoint::reach("before-commit", state));
-        if let Err(error) = self.store.commit(Change { outputs, events, ..Change::to(&after) }).await {
+        if let Err(error) =
+            self.store.commit(Change { outputs, events, ..Change::to(&after) }).await
+        {
             unwritten.tried = Some(after);
             self.unwritten = Some(unwritten);
             return Err(error);
@@ -222,7 +232,12 @@ impl Owner {
                 (step.outputs.clone(), self.changed_to(&after).transition(), None)
             }
             What::Failed(failure) => {
-                let failure = control::apply_failure(&mut after, failure.clone(), self.config.sealing.max_retries, self.now_ms());
+                let failure = control::apply_failure(
+                    &mut after,
+                    failure.clone(),
+                    self.config.sealing.max_retries,
+                    self.now_ms(),
+                );
                 (Arc::default(), self.changed_to(&after).failure(&failure), Some(failure))
             }
         };
@@ -237,7 +252,8 @@ impl Owner {
             What::Moved(step) => {
                 if before.failed_for_good() {
                     // Sectors must not be burnt one after another.
-                    self.hold_off = Some(hold_off("next sector", self.config.sealing.seal_interval));
+                    self.hold_off =
+                        Some(hold_off("next sector", self.config.sealing.seal_interval));
                 }
                 info!(thread = self.index, sector, from = %before.state, state = %step.to, "moved");
                 if let Some(event) = step.event {
