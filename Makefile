@@ -25,7 +25,7 @@ test: nats-server nats-client tmpfs lint no-proofs build ## check format and lin
 
 test-proofs: nats-server build ## run the tests of real proofs; the first time, about 20 minutes for their parameters
 	$(PROGRAMS)/damocles-worker generator groth-params --sector-size 2KiB --path $(PARAMETERS)
-	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) $(CARGO) test $(WORKSPACE) --test real_proofs -- --ignored --test-threads=1
+	FIL_PROOFS_PARAMETER_CACHE=$(PARAMETERS) $(CARGO) test $(WORKSPACE) --test scenarios real_proofs -- --ignored --test-threads=1
 
 soak: build ## run a million simulated worlds, or SEEDS=… of them from FIRST=…; SEED=n runs one and shows what happens
 	@exec $(PROGRAMS)/soak
@@ -60,13 +60,13 @@ nats-server: # a nats-server that is new enough, or a message that says how to g
 
 nats-client: # the nats client, or the names of the tests that do not run without it
 	@deploy/nats/install.sh --cli; status=$$?; \
-	if [ $$status -eq 3 ]; then sed -n 's/^async fn \(.*\)().*/NOT RUN: nats_client::\1/p' tests/tests/nats_client.rs; \
-	echo 'NOT RUN: readme::the_nats_commands_of_the_readme_do_what_it_says'; \
+	if [ $$status -eq 3 ]; then sed -n 's/^async fn \(.*\)().*/NOT RUN: cli::nats_client::\1/p' tests/tests/scenarios/cli/nats_client.rs; \
+	echo 'NOT RUN: cli::readme::the_nats_commands_of_the_readme_do_what_it_says'; \
 	else exit $$status; fi
 
 tmpfs: # a full disk is tried on a small tmpfs; the names of the tests that do not run where none can be mounted
 	@directory=$$(mktemp -d); \
 	if mount -t tmpfs -o size=64k tmpfs "$$directory" 2>/dev/null; then umount "$$directory"; \
-	else sed -n 's/^async fn \(a_full_.*\)().*/NOT RUN: \1 (needs the right to mount)/p' tests/tests/failures.rs tests/tests/parents.rs; \
-	sed -n 's/^async fn \(.*read_only.*\)().*/NOT RUN: \1 (needs the right to mount)/p' tests/tests/stores.rs; fi; \
+	else sed -n 's/^async fn \(a_full_.*\)().*/NOT RUN: sealing::\1 (needs the right to mount)/p' tests/tests/scenarios/sealing/*.rs; \
+	sed -n 's/^async fn \(.*read_only.*\)().*/NOT RUN: stores::\1 (needs the right to mount)/p' tests/tests/scenarios/stores/attached.rs; fi; \
 	rmdir "$$directory"

@@ -1,0 +1,4 @@
+//! Commands for many threads.
+
+mod gathering;
+mod selectors;

@@ -1,0 +1,8 @@
+//! What becomes of a fleet when NATS, or the way to it, fails.
+
+mod cluster;
+mod cut;
+mod half_alive;
+mod nats_outage;
+mod state_bucket;
+mod under_fire;

@@ -1,0 +1,9 @@
+//! What an operator types, and reads.
+
+mod configuration;
+mod decode;
+mod generator;
+mod names;
+mod nats_client;
+mod readme;
+mod watch;

@@ -1,0 +1,12 @@
+//! Commands for one thread, and what becomes of a request.
+
+mod cordon;
+mod drain;
+mod no_answer;
+mod once;
+mod pause;
+mod pause_now;
+mod repeats;
+mod requests;
+mod resume;
+mod wait;

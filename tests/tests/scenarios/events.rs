@@ -1,0 +1,4 @@
+//! What happened, as it is kept and told.
+
+mod history;
+mod stream;

@@ -1,0 +1,16 @@
+//! Every scenario: real programs against a real nats-server, a folder a subject. tests/README.md
+//! says which behaviour is where.
+
+mod bulk;
+mod bus;
+mod cli;
+mod commands;
+mod events;
+mod lease;
+mod managers;
+mod mock;
+mod processors;
+mod repository;
+mod sealing;
+mod simulation;
+mod stores;

@@ -1,0 +1,3 @@
+//! Managers own no state.
+
+mod several;

@@ -1,0 +1,4 @@
+//! What the repository promises of itself.
+
+mod decisions;
+mod harness;

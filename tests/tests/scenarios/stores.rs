@@ -1,0 +1,4 @@
+//! A worker's stores: sealing stores, attached stores, directories with pieces.
+
+mod attached;
+mod broken;
