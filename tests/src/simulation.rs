@@ -47,7 +47,7 @@ use self::{
     ground::Ground,
     leases::TTL,
     process::Process,
-    world::{Phase, Tally, World},
+    world::{Phase, Remains, Tally, World},
 };
 
 // More than anything takes once nothing goes wrong any more.
@@ -73,7 +73,7 @@ pub fn run(ground: &Arc<Ground>, seed: u64, traced: bool) -> Ended {
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(async {
+    let (mut ended, remains) = runtime.block_on(async {
         clock::begin();
         let world = Arc::new(World::new(ground.clone(), seed, traced));
         world.executor.run(live(&world)).await;
@@ -87,8 +87,14 @@ pub fn run(ground: &Arc<Ground>, seed: u64, traced: bool) -> Ended {
         let wrong = checks::violations(&world, &mut tally);
         wrong.into_iter().for_each(|what| world.violated(what));
         let violations = std::mem::take(&mut world.history().violations);
-        Ended { violations, tally, trace: world.trace() }
-    })
+        let mut remains = vec![Remains::of("the world".into(), &world)];
+        remains.extend(world.processes().iter().flat_map(|process| process.remains()));
+        (Ended { violations, tally, trace: world.trace() }, remains)
+    });
+    // With its tasks.
+    drop(runtime);
+    ended.violations.extend(remains.iter().filter_map(Remains::held));
+    ended
 }
 
 async fn live(world: &Arc<World>) {

@@ -17,7 +17,7 @@ pub struct Disk(Arc<Mutex<Vec<u8>>>);
 
 /// Whether a process still has its power.
 #[derive(Clone, Default)]
-pub struct Power(Arc<AtomicBool>);
+pub struct Power(pub(super) Arc<AtomicBool>);
 
 /// A disk in the hands of one process.
 pub struct Attached {

@@ -49,7 +49,7 @@ use super::{
     model::ThreadModel,
     steps::SimulatedSteps,
     stream::SimulatedStream,
-    world::World,
+    world::{Remains, World},
 };
 
 const PING: Duration = Duration::from_secs(1);
@@ -74,7 +74,9 @@ pub struct Process {
     /// Whether it speaks for its name.
     pub tenure: watch::Receiver<Tenure>,
     commands: Arc<Commands>,
-    steps: Vec<Arc<SimulatedSteps>>,
+    // Whether there is a step that could go on, by thread. The steps themselves hold the world,
+    // which holds its processes.
+    in_step: Vec<Arc<AtomicBool>>,
     openings: Vec<usize>,
     serving: AtomicBool,
     cut: AtomicBool,
@@ -99,7 +101,7 @@ impl Process {
             on.name.to_string(),
             world.ground.shared.sector_manager.clone(),
         );
-        let (mut stores, mut steps, mut openings, mut owners, mut handles) =
+        let (mut stores, mut in_step, mut openings, mut owners, mut handles) =
             (vec![], vec![], vec![], vec![], vec![]);
         for (index, disk) in on.disks.iter().enumerate() {
             let (disk, powered) = (disk.clone(), power.clone());
@@ -112,7 +114,7 @@ impl Process {
                 world: world.clone(),
                 name: format!("{} p{number} #{index}", world.names[on.name]),
                 view: OnceLock::new(),
-                in_step: AtomicBool::new(false),
+                in_step: Arc::default(),
             });
             let surroundings = Surroundings {
                 shared: world.ground.shared.clone(),
@@ -140,7 +142,7 @@ impl Process {
             openings.push(world.history().opened(opening, before, on.opened[index]));
             doing.view.set(handle.view.clone()).ok();
             stores.push(store);
-            steps.push(doing);
+            in_step.push(doing.in_step.clone());
             owners.push(owner);
             handles.push(handle);
         }
@@ -174,7 +176,7 @@ impl Process {
             worker,
             stores,
             tenure: seen_tenure,
-            steps,
+            in_step,
             openings: openings.clone(),
             serving: AtomicBool::new(true),
             cut: AtomicBool::new(false),
@@ -310,6 +312,16 @@ impl Process {
         world.executor.end(Owner::Process(self.number));
     }
 
+    /// What must be gone when its world is: who it was, and the power of its disks, which each of
+    /// its stores holds and so whatever holds a store.
+    pub fn remains(&self) -> [Remains; 2] {
+        let number = self.number;
+        [
+            Remains::of(format!("the worker of p{number}"), &self.worker),
+            Remains::of(format!("a store of p{number}"), &self.power.0),
+        ]
+    }
+
     /// Notes what its threads' records say.
     pub fn note_last(&self, world: &World) {
         for (thread, opening) in self.worker.threads.iter().zip(&self.openings) {
@@ -385,13 +397,13 @@ async fn publish(world: Arc<World>, process: Arc<Process>, changed: Arc<Notify>)
         }
         if *link.borrow_and_update() {
             let snapshot = process.worker.snapshot();
-            for (thread, steps) in snapshot.threads.iter().zip(&process.steps) {
+            for (thread, in_step) in snapshot.threads.iter().zip(&process.in_step) {
                 if matches!(thread.status, ThreadStatus::Paused { .. })
-                    && steps.in_step.load(Ordering::Relaxed)
+                    && in_step.load(Ordering::Relaxed)
                 {
                     world.violated(format!(
-                        "{} is shown as paused while it is in a step",
-                        steps.name
+                        "p{} #{} is shown as paused while it is in a step",
+                        process.number, thread.index
                     ));
                 }
             }

@@ -39,7 +39,7 @@ pub struct SimulatedSteps {
     /// What the thread shows.
     pub view: OnceLock<watch::Receiver<ThreadView>>,
     /// There is a step that could go on.
-    pub in_step: AtomicBool,
+    pub in_step: Arc<AtomicBool>,
 }
 
 impl Steps for SimulatedSteps {

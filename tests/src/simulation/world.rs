@@ -2,9 +2,10 @@
 //! Everything in it is decided by its seed.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -81,6 +82,13 @@ pub struct Machine {
     pub opened: Vec<Option<usize>>,
     /// The process that runs on it.
     pub process: Option<Arc<Process>>,
+}
+
+/// Something that must not outlive its world, or a million of them do not fit into memory; nor may
+/// it outlive its use in a worker that runs for months.
+pub struct Remains {
+    what: String,
+    of: Weak<dyn Any + Send + Sync>,
 }
 
 /// What becomes of a message and of its answer.
@@ -239,6 +247,20 @@ impl World {
     /// One less.
     pub fn order_closed(&self) {
         self.open_orders.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Remains {
+    /// Of this, which messages call so.
+    pub fn of<T: Send + Sync + 'static>(what: String, thing: &Arc<T>) -> Self {
+        let of: Weak<T> = Arc::downgrade(thing);
+        Remains { what, of }
+    }
+
+    /// What is wrong if somebody still holds it.
+    pub fn held(&self) -> Option<String> {
+        let holders = self.of.strong_count();
+        (holders > 0).then(|| format!("{} is held {holders} times after its end", self.what))
     }
 }
 
