@@ -12,9 +12,11 @@
 //! - [`sector_manager`]: what asking means for a thread
 //! - [`processor`]: who does the heavy work: the proofs library (crate `sealing-proofs`), or an
 //!   external process
+//! - [`failure`]: how bad a failure is; [`activity`]: what the running step says it does
 //! - [`store`]: what must not be lost; [`clock`]: the time of day; [`open_files`]: how many there
 //!   may be
 
+pub mod activity;
 pub mod bus;
 pub mod cli;
 pub mod clock;
@@ -22,6 +24,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod failpoint;
+pub mod failure;
 pub mod identity;
 pub mod open_files;
 pub mod plan;

@@ -50,10 +50,7 @@ use self::{
         WindowPost,
     },
 };
-use crate::{
-    store::location::Location,
-    thread::{activity::Activity, failure::Failure},
-};
+use crate::{activity::Activity, failure::Failure, store::location::Location};
 
 /// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside
 /// the worker, which a build without proofs cannot.
@@ -158,7 +155,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::{processor::processes::Process, thread::activity::Kind};
+    use crate::{activity::Kind, processor::processes::Process};
 
     #[tokio::test]
     async fn a_step_waits_until_nothing_of_an_earlier_run_lives_and_can_be_interrupted() {

@@ -12,7 +12,7 @@ use shared_msgs::{
 };
 use tracing::debug;
 
-use crate::thread::{activity::Activity, failure::Failure};
+use crate::{activity::Activity, failure::Failure};
 
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LAST_DELAY: Duration = Duration::from_secs(5);
@@ -106,7 +106,7 @@ mod tests {
     use shared_msgs::{error::ErrorReply, sealer::PollProofState};
 
     use super::*;
-    use crate::thread::failure::Level;
+    use crate::failure::Level;
 
     #[test]
     fn refusals_and_garbage_are_failures_of_the_stage() {

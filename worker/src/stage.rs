@@ -44,7 +44,9 @@ use shared_msgs::{
 };
 
 use crate::{
+    activity::Activity,
     config::Sealing,
+    failure::Failure,
     processor::{
         Processors,
         task::{C1, Opaque, Pc2Output, PieceInfo, Replica, prover_id},
@@ -56,7 +58,6 @@ use crate::{
         location::{SectorFiles, require_space},
         record::{Blob, PieceCommitment, Sector, Upgrade},
     },
-    thread::{activity::Activity, failure::Failure},
 };
 
 /// What all threads of a worker share.

@@ -6,15 +6,12 @@
 //!                                   |   ^
 //!                          record.rs|   |plan::driver (one step at a time)
 //! ```
-//! - [`control`]: what a pause or resume means (pure); [`failure`]: how bad a failure is
-//! - [`activity`]: what the running step says it does; [`view`]: what the world sees
+//! - [`control`]: what a pause or resume means (pure); [`view`]: what the world sees
 //! - [`owner`]: the task; [`history`]: what its changes are as events; [`own_config`]: what its own
 //!   file says; [`report`], [`heartbeat`]: what the sector manager is told of it; [`verdict`]: what
 //!   it answers
 
-pub mod activity;
 pub mod control;
-pub mod failure;
 pub mod heartbeat;
 pub mod history;
 pub mod own_config;

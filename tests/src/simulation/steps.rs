@@ -10,13 +10,11 @@ use std::{
 };
 
 use damocles_worker::{
+    activity::{Activity, Processor, StopRefusal},
+    failure::Failure,
     plan::driver::{Moved, Step, Steps, Yield},
     store::record::Sector,
-    thread::{
-        activity::{Activity, Processor, StopRefusal},
-        failure::Failure,
-        view::ThreadView,
-    },
+    thread::view::ThreadView,
 };
 use futures::future::BoxFuture;
 use shared_msgs::{

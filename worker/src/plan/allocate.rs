@@ -11,8 +11,8 @@ use shared_msgs::{
 
 use super::driver::{Moved, Step, next};
 use crate::{
+    failure::Failure,
     store::record::{Sector, UnsealPiece, Upgrade, Wdpost},
-    thread::failure::Failure,
 };
 
 impl Step<'_> {

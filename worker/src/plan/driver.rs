@@ -20,15 +20,17 @@ use shared_msgs::{
 
 use super::end::ended;
 use crate::{
+    activity::Activity,
     config::Sealing,
-    failpoint, sector_manager,
+    failpoint,
+    failure::Failure,
+    sector_manager,
     stage::{self, Done, Job, Shared},
     store::{
         database::Store,
         location::Location,
         record::{Blob, Record, Sector, Wdpost},
     },
-    thread::{activity::Activity, failure::Failure},
 };
 
 /// What a step works with.

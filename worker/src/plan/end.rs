@@ -10,13 +10,13 @@ use shared_msgs::{
 
 use super::driver::{Moved, Step, Yield};
 use crate::{
+    failure::{Failure, Level},
     stage::on_disk,
     store::{
         aside::{self, Note},
         attached::{AttachedStore, Kind},
         record::{Blob, GivenUpBy, LetGo, Sector, Wdpost},
     },
-    thread::failure::{Failure, Level},
 };
 
 impl Step<'_> {

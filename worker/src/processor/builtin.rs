@@ -29,9 +29,9 @@ use super::{
     },
 };
 use crate::{
+    failure::{Failure, may_pass},
     open_files,
     store::{attached::ReplicaFiles, location::require_space},
-    thread::failure::{Failure, may_pass},
 };
 
 /// What went wrong, in the library's words with every cause on one line.

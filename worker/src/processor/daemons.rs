@@ -17,7 +17,7 @@ use super::{
     groups::Groups,
     settings::Settings,
 };
-use crate::{failpoint, thread::failure::lacks_resources};
+use crate::{failpoint, failure::lacks_resources};
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);

@@ -39,11 +39,9 @@ use super::{
     protocol::{Request, Response, max_line_bytes, ready_line},
 };
 use crate::{
+    activity::{StopRefusal, StopRequest},
     failpoint,
-    thread::{
-        activity::{StopRefusal, StopRequest},
-        failure::{Failure, lacks_resources},
-    },
+    failure::{Failure, lacks_resources},
 };
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::settings::ProcessorsConfig;
-use crate::thread::activity::Activity;
+use crate::activity::Activity;
 
 /// The limits of all stages.
 #[derive(Debug, Default)]
@@ -74,7 +74,7 @@ mod tests {
     use std::{sync::Arc, task::Poll};
 
     use super::*;
-    use crate::thread::activity::Kind;
+    use crate::activity::Kind;
 
     const INTERVAL: Duration = Duration::from_millis(50);
 

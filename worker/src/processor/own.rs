@@ -16,7 +16,7 @@ use super::{
     Task,
     protocol::{Request, Response, ready_line},
 };
-use crate::thread::failure::Failure;
+use crate::failure::Failure;
 
 /// Answers every task of a stage that comes in, side by side, until the input ends and the last one
 /// is answered, or nobody reads the answers any more: then the worker is gone, and its next one

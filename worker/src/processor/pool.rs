@@ -14,7 +14,7 @@ use super::{
     groups::Groups,
     settings::ProcessorsConfig,
 };
-use crate::thread::{
+use crate::{
     activity::{Activity, Processor, Stopper},
     failure::Failure,
 };

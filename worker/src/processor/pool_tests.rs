@@ -7,15 +7,13 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{Pool, Seat};
 use crate::{
+    activity::{Activity, Kind},
+    failure::{Failure, Level},
     processor::{
         groups::Groups,
         processes::Process,
         settings::{ProcessorsConfig, Settings},
         task::SynthProof,
-    },
-    thread::{
-        activity::{Activity, Kind},
-        failure::{Failure, Level},
     },
 };
 

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use shared_msgs::snapshot::cut_text;
 
 use super::{Task, task::C1};
-use crate::thread::failure::{Failure, Level};
+use crate::failure::{Failure, Level};
 
 /// The longest error that is kept of a processor.
 const MAX_ERROR_BYTES: usize = 4096;

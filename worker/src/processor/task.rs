@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use shared_msgs::sealer::Commitment;
 
 use super::Task;
-use crate::thread::failure::Failure;
+use crate::failure::Failure;
 
 /// JSON that is passed on as it is.
 pub type Opaque = Box<RawValue>;

@@ -10,9 +10,9 @@ use shared_msgs::{
 
 use super::{Done, Job, on_disk};
 use crate::{
+    failure::Failure,
     processor::task::{AddPieces, Piece, PieceFile, PieceInfo},
     store::{location::remove_path, record::PieceCommitment},
-    thread::failure::Failure,
 };
 
 // The smallest piece there is, padded.

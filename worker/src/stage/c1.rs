@@ -5,7 +5,7 @@
 use shared_msgs::plan::Event;
 
 use super::{Done, Job, field};
-use crate::{processor::task::C1, store::record::Blob, thread::failure::Failure};
+use crate::{failure::Failure, processor::task::C1, store::record::Blob};
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     let task = C1 { replica: job.replica()?, seed: field(&job.sector.seed, "seed")?.seed.0 };

@@ -4,9 +4,9 @@ use shared_msgs::{plan::Event, sealer::Base64Bytes};
 
 use super::{Done, Job};
 use crate::{
+    failure::Failure,
     processor::task::{C2, prover_id},
     store::record::Blob,
-    thread::failure::Failure,
 };
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {

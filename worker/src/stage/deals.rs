@@ -6,7 +6,7 @@ use shared_msgs::{
 };
 
 use super::{Done, Job};
-use crate::thread::failure::Failure;
+use crate::failure::Failure;
 
 pub(super) async fn acquire(job: &Job<'_>) -> Result<Done, Failure> {
     // The non-interactive PoRep is for sectors without deals (FIP-0092).

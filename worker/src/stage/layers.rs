@@ -29,12 +29,13 @@ use tracing::warn;
 
 use super::on_disk;
 use crate::{
+    activity::Activity,
     clock::boot_id,
+    failure::Failure,
     store::{
         durable::{replace, sync_dir, sync_file},
         location::{at, fresh_dir, remove_path},
     },
-    thread::{activity::Activity, failure::Failure},
 };
 
 // How often is looked for a new layer.

@@ -12,12 +12,12 @@ use super::{
     tree_d::TREE_FILE,
 };
 use crate::{
+    failure::Failure,
     processor::task::{Pc1, prover_id},
     store::{
         location::{at, remove_path},
         record::Blob,
     },
-    thread::failure::Failure,
 };
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {

@@ -6,13 +6,13 @@ use shared_msgs::plan::Event;
 
 use super::{Done, Job, field, on_disk};
 use crate::{
+    failure::Failure,
     processor::task::Pc2,
     store::{
         durable::{sync_dir_and_files, sync_file},
         location::{at, remove_path},
         record::Blob,
     },
-    thread::failure::Failure,
 };
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {

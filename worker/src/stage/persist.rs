@@ -12,12 +12,12 @@ use tracing::warn;
 
 use super::{Done, Job, field, on_disk};
 use crate::{
+    failure::Failure,
     plan::end::persisted_kind,
     store::{
         attached::{AttachedStore, Kind},
         location::require_space,
     },
-    thread::failure::Failure,
 };
 
 pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {

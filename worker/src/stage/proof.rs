@@ -9,7 +9,7 @@ use super::{
     Done, Job, field,
     submission::{OnChain, accepted, on_chain},
 };
-use crate::thread::failure::Failure;
+use crate::failure::Failure;
 
 pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
     let proof = field(&job.sector.proof, "proof")?.clone();

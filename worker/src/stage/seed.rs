@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared_msgs::{plan::Event, sealer::WaitSeed};
 
 use super::{Done, Job};
-use crate::thread::failure::Failure;
+use crate::failure::Failure;
 
 pub(super) async fn wait(job: &Job<'_>) -> Result<Done, Failure> {
     loop {

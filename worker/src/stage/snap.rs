@@ -11,13 +11,13 @@ use shared_msgs::{
 
 use super::{Done, Job, add_pieces, field, on_disk, submission::accepted};
 use crate::{
+    failure::Failure,
     processor::task::{SnapEncode, SnapProve},
     store::{
         attached::{Kind, ReplicaFiles},
         durable::{sync_dir_and_files, sync_file},
         location::{at, fresh_dir, remove_path},
     },
-    thread::failure::Failure,
 };
 
 /// Adds the new pieces to a sector that is sealed again, if it had got any.

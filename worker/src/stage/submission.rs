@@ -2,7 +2,7 @@
 
 use shared_msgs::sealer::{OnChainState, PollReply, SubmitReply, SubmitResult};
 
-use crate::thread::failure::Failure;
+use crate::failure::Failure;
 
 /// What to do about a message on chain.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ fn with_reason(text: String, reason: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::thread::failure::Level;
+    use crate::failure::Level;
 
     #[test]
     fn submissions_lead_where_the_spec_says() {

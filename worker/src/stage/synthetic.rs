@@ -3,7 +3,7 @@
 use shared_msgs::plan::Event;
 
 use super::{Done, Job};
-use crate::{processor::task::SynthProof, thread::failure::Failure};
+use crate::{failure::Failure, processor::task::SynthProof};
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     // 32 GiB sectors have some 25 GiB of them (FIP-0059).

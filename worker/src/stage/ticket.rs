@@ -3,7 +3,7 @@
 use shared_msgs::{plan::Event, sealer::AssignTicket};
 
 use super::{Done, Job};
-use crate::thread::failure::Failure;
+use crate::failure::Failure;
 
 pub(super) async fn assign(job: &Job<'_>) -> Result<Done, Failure> {
     let ticket = job.ask(&AssignTicket { sector: job.id() }).await?;

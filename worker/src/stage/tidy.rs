@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use super::{Job, on_disk};
 use crate::{
-    plan::{end::persisted_kind, inputs, inputs::Input},
+    failure::Failure,
+    plan::{
+        end::persisted_kind,
+        inputs::{self, Input},
+    },
     store::{location::remove_path, record::Sector},
-    thread::failure::Failure,
 };
 
 /// Removes it, and returns the sector as it is then. Safe to repeat.

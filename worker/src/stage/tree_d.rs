@@ -13,12 +13,12 @@ use shared_msgs::{plan::Event, sealer::Commitment};
 
 use super::{Done, Job, on_disk};
 use crate::{
+    failure::Failure,
     processor::task::TreeD,
     store::{
         durable::sync_dir_and_files,
         location::{at, fresh_dir},
     },
-    thread::failure::Failure,
 };
 
 // The proofs library's name for it.

@@ -12,6 +12,7 @@ use shared_msgs::{plan::Event, sealer::AcquireUnsealDest};
 
 use super::{Done, Job, field, on_disk};
 use crate::{
+    failure::Failure,
     processor::{
         piece_reader,
         task::{Unseal, prover_id},
@@ -22,7 +23,6 @@ use crate::{
         location::{at, fresh_dir, is_inside, remove_path, require_inside},
         record::UnsealPiece,
     },
-    thread::failure::Failure,
 };
 
 pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {

@@ -4,13 +4,13 @@ use shared_msgs::sealer::{Base64Bytes, WdpostFinish, WdpostOutput};
 
 use super::on_disk;
 use crate::{
+    failure::Failure,
     plan::driver::Step,
     processor::task::{PostReplica, WindowPost},
     store::{
         attached::{self, AttachedStore},
         record::Wdpost,
     },
-    thread::failure::Failure,
 };
 
 // Sectors of a 32 GiB partition (Filecoin actors, `WindowPoStPartitionSectors`), the largest there

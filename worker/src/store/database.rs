@@ -28,6 +28,7 @@ use super::{
     record::{Blob, FORMAT, Record},
     results::{BULKS, RESULTS, StoredBulk, StoredResult, corrupted},
 };
+use crate::failure::{Failure, may_pass};
 
 const THREAD: TableDefinition<&str, &[u8]> = TableDefinition::new("thread");
 const RECORD: &str = "record";
@@ -95,6 +96,16 @@ impl StoreError {
             StoreError::NewerFormat { .. }
             | StoreError::Damaged { .. }
             | StoreError::Missing { .. } => false,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        if error.may_pass() && may_pass(&error.to_string()) {
+            Failure::temporary(error)
+        } else {
+            Failure::critical(error)
         }
     }
 }

@@ -1,4 +1,5 @@
 use redb::backends::InMemoryBackend;
+use rustix::io::Errno;
 use shared_msgs::{
     command::{CommandReply, CommandRequest, Outcome, Verb},
     event::EventKind,
@@ -7,10 +8,13 @@ use shared_msgs::{
 };
 
 use super::*;
-use crate::store::{
-    failing_disk::FailingDisk,
-    record::Sector,
-    results::{Asked, KEPT},
+use crate::{
+    failure::Level,
+    store::{
+        failing_disk::FailingDisk,
+        record::Sector,
+        results::{Asked, KEPT},
+    },
 };
 
 fn open(path: &Path) -> Result<Store, StoreError> {
@@ -360,4 +364,15 @@ fn a_reserve_takes_its_space_and_is_made_again() {
         assert!(taken() >= 1 << 20);
         fs::remove_file(&reserve).unwrap();
     }
+}
+
+#[test]
+fn a_store_that_lacks_what_others_give_back_is_tried_again_and_a_damaged_one_is_not() {
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
+        let words = io::Error::from(errno).to_string();
+        let error = StoreError::Io { path: "store.redb".into(), error: words };
+        assert_eq!(Failure::from(error).level, Level::Temporary);
+    }
+    let corrupted = StoreError::Io { path: "store.redb".into(), error: "corrupted".into() };
+    assert_eq!(Failure::from(corrupted).level, Level::Critical);
 }

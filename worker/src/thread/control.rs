@@ -21,20 +21,12 @@ use shared_msgs::{
     snapshot::PausedBy,
 };
 
-use super::failure::{Failure, Level};
 use crate::{
+    activity::Doing,
+    failure::{Failure, Level},
     plan::inputs,
     store::record::{GivenUpBy, LetGo, Paused, Record},
 };
-
-/// What a thread is doing at the moment a command arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
-    /// It can be interrupted: it waits for something, or is paused.
-    Waiting,
-    /// It is in a stage that runs to its end.
-    InStage,
-}
 
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use shared_msgs::{
     event::{Event, EventKind},
 };
 
-use super::failure::Failure;
-use crate::store::record::Record;
+use crate::{failure::Failure, store::record::Record};
 
 /// The thread's index, and its record before and after a change.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Sealing, ThreadConfig, hot::HotConfig},
-    thread::failure::Failure,
+    failure::Failure,
 };
 
 /// A thread's configuration at the moment.

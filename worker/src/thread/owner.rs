@@ -36,17 +36,17 @@ use self::command::{NowPause, Standing};
 use self::unwritten::Unwritten;
 use super::report::{Report, Reports};
 use super::{
-    activity::{Activity, Kind, Now},
-    control::{self, Decision, Doing, Heed},
-    failure::Failure,
+    control::{self, Decision, Heed},
     history::Changed,
     own_config::OwnConfig,
     verdict::Verdict,
     view::{Shown, ThreadView},
 };
 use crate::{
+    activity::{Activity, Doing, Kind, Now},
     clock::Clock,
     config::ThreadConfig,
+    failure::Failure,
     plan::driver::{Step, Steps, Yield, heavy_stage},
     stage::Shared,
     store::{

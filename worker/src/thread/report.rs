@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::{
-    failure::Failure,
     owner::Message,
     verdict::{self, Verdict},
 };
 use crate::{
     failpoint,
+    failure::Failure,
     sector_manager::{SectorManager, ask_once},
 };
 

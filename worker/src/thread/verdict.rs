@@ -6,12 +6,11 @@
 //!
 //! Decision 027 in `docs/decisions`.
 
+use crate::failure::{Failure, Level};
 use shared_msgs::{
     sealer::{ReportStateReply, SectorId},
     snapshot::cut_text,
 };
-
-use super::failure::{Failure, Level};
 
 // It becomes part of the thread's record and its events.
 const MAX_REASON_BYTES: usize = 1024;

@@ -7,11 +7,11 @@ use shared_msgs::snapshot::{
 };
 use tokio::time::Instant;
 
-use super::{
+use crate::{
     activity::{Kind, Now},
     failure::{Failure, Level},
+    store::record::Record,
 };
-use crate::store::record::Record;
 
 /// What a thread shows of itself: its record, and what it is doing right now.
 #[derive(Clone, Debug)]

@@ -15,15 +15,13 @@ use tracing::{info, warn};
 
 use super::Owner;
 use crate::{
+    activity::{Doing, StopRefusal, Stopper},
     failpoint,
     store::{
         database::Change,
         results::{Asked, StoredResult},
     },
-    thread::{
-        activity::{StopRefusal, Stopper},
-        control::{self, Decision, Doing},
-    },
+    thread::control::{self, Decision},
 };
 
 /// Where a command's answer goes.

@@ -14,12 +14,13 @@ use tracing::{error, info};
 
 use super::{Flow, HoldOff, Owner, Stop, hold_off, unwritten::Unwritten};
 use crate::{
+    failure::Failure,
     store::{
         database::StoreError,
         record::{Paused, Record},
         results::{Asked, StoredResult},
     },
-    thread::{control, failure::Failure, history::Changed},
+    thread::{control, history::Changed},
 };
 
 const LOOK_AGAIN: Duration = Duration::from_secs(5);

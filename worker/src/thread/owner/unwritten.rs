@@ -18,15 +18,13 @@ use tracing::{error, info, warn};
 use super::{Flow, Owner, Stop, hold_off};
 use crate::{
     failpoint,
+    failure::{Failure, Level},
     plan::driver::{Moved, heavy_stage},
     store::{
         database::{Change, StoreError},
         record::{Blob, Record, Sector, Wdpost},
     },
-    thread::{
-        control,
-        failure::{Failure, Level},
-    },
+    thread::control,
 };
 
 const TRY_AGAIN: Duration = Duration::from_secs(1);

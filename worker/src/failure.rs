@@ -102,37 +102,19 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<crate::store::database::StoreError> for Failure {
-    fn from(error: crate::store::database::StoreError) -> Self {
-        if error.may_pass() && may_pass(&error.to_string()) {
-            Failure::temporary(error)
-        } else {
-            Failure::critical(error)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::io::Errno;
 
     use super::*;
-    use crate::store::database::StoreError;
 
     #[test]
     fn what_others_give_back_is_waited_for_wherever_it_was_missing() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
             let words = std::io::Error::from(errno).to_string();
-            assert_eq!(
-                Failure::told(format!("/store1: {words}")).level,
-                Level::Temporary,
-                "{words}"
-            );
-            let of_store = StoreError::Io { path: "store.redb".into(), error: words };
-            assert_eq!(Failure::from(of_store).level, Level::Temporary);
+            let failure = Failure::told(format!("/store1: {words}"));
+            assert_eq!(failure.level, Level::Temporary, "{words}");
         }
         assert_eq!(Failure::told("No cached parameters found").level, Level::Permanent);
-        let corrupted = StoreError::Io { path: "store.redb".into(), error: "corrupted".into() };
-        assert_eq!(Failure::from(corrupted).level, Level::Critical);
     }
 }

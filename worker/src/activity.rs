@@ -6,8 +6,6 @@ use tokio::{
     time::Instant,
 };
 
-use super::control::Doing;
-
 /// Running or waiting, and since when.
 #[derive(Clone, Debug)]
 pub struct Now {
@@ -34,6 +32,15 @@ pub enum Kind {
         /// For what.
         reason: String,
     },
+}
+
+/// What a thread is doing at the moment a command arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It can be interrupted: it waits for something, or is paused.
+    Waiting,
+    /// It is in a stage that runs to its end.
+    InStage,
 }
 
 /// An external processor at work.
