@@ -15,7 +15,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::Client;
-use shared_msgs::{sealer::SealProofType, subject::Prefix};
+use shared_msgs::{sector_manager::SealProofType, subject::Prefix};
 
 use self::pieces::PieceFiles;
 

@@ -6,7 +6,7 @@
 //! - [`snapshot`]: what a worker says about its threads, [`state_bucket`] where that is kept;
 //!   [`event`]: what happened to them; [`lease`]: which process owns a worker's name
 //! - [`command`]: the verbs, their requests and replies; [`selector`]: which threads they are for;
-//!   [`error`]: what a refusal looks like; [`api`]: what managers answer; [`sealer`]: what a worker
+//!   [`error`]: what a refusal looks like; [`api`]: what managers answer; [`sector_manager`]: what a worker
 //!   asks of the sector manager
 //! - [`plan`]: the plans with their states and stages, as data
 //! - [`connect`], [`client`], [`jetstream`]: reaching NATS, asking over it, whether it keeps
@@ -35,7 +35,8 @@ pub mod lease;
 pub mod log;
 pub mod name;
 pub mod plan;
-pub mod sealer;
+pub mod sector_manager;
+pub mod sectors;
 pub mod selector;
 pub mod snapshot;
 pub mod standstill;

@@ -13,7 +13,7 @@ use shared_msgs::{
     error::ErrorKind,
     event::Event,
     name::WorkerName,
-    sealer::{SealerReply, SealerRequest},
+    sector_manager::{SealerReply, SealerRequest},
     snapshot::WorkerSnapshot,
     subject::Prefix,
 };

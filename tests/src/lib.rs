@@ -6,7 +6,7 @@
 //! - [`nats_server`], [`worker`], [`manager`]: the programs under test, started, stopped, killed
 //!   and frozen
 //! - [`nats_cluster`]: three servers that replicate, of which one dies or freezes
-//! - [`state_watch`], [`sealer_requests`]: waiting for what the bus says; [`bus`]: asking over it
+//! - [`state_watch`], [`sector_manager_requests`]: waiting for what the bus says; [`bus`]: asking over it
 //! - [`event_log`], [`leases`]: what the bus keeps; [`scatter`]: asking every worker at once;
 //!   [`proxy`]: a network that fails
 //! - [`parameters`]: for proofs that are real
@@ -51,7 +51,7 @@ pub mod process;
 pub mod proxy;
 pub mod scatter;
 pub mod scratch;
-pub mod sealer_requests;
+pub mod sector_manager_requests;
 pub mod simulation;
 pub mod state_watch;
 pub mod testbed;

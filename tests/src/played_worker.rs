@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use shared_msgs::{
     client::CallError,
     id::Id,
-    sealer::{
+    sector_manager::{
         AcquireDeals, AcquireDealsSpec, AllocateSector, AllocateSectorSpec, AllocatedSector,
         AssignTicket, Commitment, PreCommitOnChainInfo, ReportAborted, ReportFinalized,
         ReportState, SealerRequest, SectorId, SectorPiece, StateChange, SubmitPersisted,

@@ -9,7 +9,7 @@ use async_nats::Subscriber;
 use futures::StreamExt;
 use shared_msgs::{
     codec::decode,
-    sealer::SectorId,
+    sector_manager::SectorId,
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot},
 };
 use tokio::time::{Instant, timeout_at};

@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 
 use shared_msgs::{
     command::Outcome,
-    sealer::SectorId,
+    sector_manager::SectorId,
     snapshot::{PausedBy, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
 };
 use tokio::task::JoinHandle;
@@ -21,7 +21,7 @@ use crate::{
     process::Process,
     proxy::Proxy,
     scratch::Scratch,
-    sealer_requests::SealerRequests,
+    sector_manager_requests::SealerRequests,
     state_watch::{StateWatch, in_hand, is_paused, waits_for},
     worker::{Worker, WorkerConfig},
 };

@@ -8,7 +8,7 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use shared_msgs::sealer::SectorId;
+use shared_msgs::sector_manager::SectorId;
 
 use crate::{
     binaries,

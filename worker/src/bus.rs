@@ -1,15 +1,15 @@
 //! The worker's edge to NATS; nothing else here knows the client's types.
 //!
 //! - [`lease`]: whether this process has its name; [`probe`]: the same without JetStream
-//! - [`publish`]: the worker's snapshots; [`events`]: what has happened; [`serve`]: its commands
+//! - [`snapshots`]: the worker's snapshots; [`events`]: what has happened; [`commands`]: its commands
 //! - [`sector_manager`]: asking the sector manager
 
+pub mod commands;
 pub mod events;
 pub mod lease;
 mod probe;
-pub mod publish;
 pub mod sector_manager;
-pub mod serve;
+pub mod snapshots;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use self::{events::NatsEvents, lease::NatsLease, publish::Publisher, serve::Server};
+use self::{commands::Server, events::NatsEvents, lease::NatsLease, snapshots::Publisher};
 use crate::{
-    commands::Commands, identity::Worker, publishing::EventPublisher, stillness, tenure::Tenure,
+    commands::Commands, events::EventPublisher, identity::Worker, lease::Tenure, stillness,
 };
 
 /// How long each step of leaving the bus may take.

@@ -21,11 +21,11 @@ use tokio::{
 use crate::{
     failpoint,
     identity::Worker,
+    lease::Tenure,
     store::{
         own::OwnStore,
         results::{Asked, StoredBulk},
     },
-    tenure::Tenure,
     thread::owner::{Command, Message, ThreadHandle},
 };
 

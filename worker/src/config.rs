@@ -17,7 +17,7 @@ use shared_msgs::{
     config::{ConfigError, Effect, KnownKey, load},
     connect::{KNOWN_NATS_KEYS, NatsSection},
     plan::Plan,
-    sealer::SealProofType,
+    sector_manager::SealProofType,
 };
 use toml::{Table, Value};
 

@@ -29,14 +29,15 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    bus::{Bus, publish::Publisher, sector_manager::NatsSectorManager},
+    bus::{Bus, sector_manager::NatsSectorManager, snapshots::Publisher},
     clock,
     commands::Commands,
     config::{Config, ThreadConfig},
+    events::EventPublisher,
     identity::Worker,
+    lease::Tenure,
     plan::driver::Driver,
     processor::Processors,
-    publishing::EventPublisher,
     stage::Shared,
     store::{
         attached::AttachedStore,
@@ -45,7 +46,6 @@ use crate::{
         own::OwnStore,
         place::Places,
     },
-    tenure::Tenure,
     thread::{
         heartbeat,
         owner::{Owner, Stop, Surroundings},

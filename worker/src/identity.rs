@@ -20,7 +20,7 @@ use shared_msgs::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock, tenure::Tenure, thread::owner::ThreadHandle};
+use crate::{clock, lease::Tenure, thread::owner::ThreadHandle};
 
 /// Everything a worker says about itself.
 pub struct Worker {

@@ -3,9 +3,9 @@
 //! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up and shutdown
 //! - [`bus`]: the edge to NATS: snapshots and events out, commands in, questions to the sector
 //!   manager
-//! - [`identity`]: who the worker is, and its snapshots; [`tenure`]: whether this process speaks
+//! - [`identity`]: who the worker is, and its snapshots; [`lease`]: whether this process speaks
 //!   for its name
-//! - [`commands`]: requests in, answers out; [`publishing`]: what has happened, exactly once;
+//! - [`commands`]: requests in, answers out; [`events`]: what has happened, exactly once;
 //!   [`stillness`]: whether it goes on
 //! - [`thread`]: one task owns each sealing thread; what commands and failures mean for it
 //! - [`plan`]: one step of a plan at a time; [`stage`]: what is done in each state
@@ -23,16 +23,16 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod events;
 pub mod failpoint;
 pub mod failure;
 pub mod identity;
+pub mod lease;
 pub mod open_files;
 pub mod plan;
 pub mod processor;
-pub mod publishing;
 pub mod sector_manager;
 pub mod stage;
 pub mod stillness;
 pub mod store;
-pub mod tenure;
 pub mod thread;

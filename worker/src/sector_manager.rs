@@ -8,7 +8,7 @@ use serde::Deserialize;
 use shared_msgs::{
     codec::{Encoding, decode},
     error::{ErrorBody, ErrorKind},
-    sealer::{SealerReply, SealerRequest},
+    sector_manager::{SealerReply, SealerRequest},
 };
 use tracing::debug;
 
@@ -103,7 +103,7 @@ pub(crate) fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, F
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::{error::ErrorReply, sealer::PollProofState};
+    use shared_msgs::{error::ErrorReply, sector_manager::PollProofState};
 
     use super::*;
     use crate::failure::Level;

@@ -40,7 +40,7 @@ use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 use shared_msgs::{
     id::Id,
     plan::{Event, Plan, Stage, State},
-    sealer::{Commitment, SealerRequest, SectorId},
+    sector_manager::{Commitment, SealerRequest, SectorId},
 };
 
 use crate::{

@@ -15,9 +15,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    events::{EventPublisher, Progress},
     identity::Worker,
-    publishing::{EventPublisher, Progress},
-    tenure::Tenure,
+    lease::Tenure,
 };
 
 /// Since when nothing gets through.

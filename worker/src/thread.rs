@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            commands                       ThreadView (watch)
-//!  serve.rs ----------> mailbox -> owner.rs -------------------> publish.rs
+//!  commands.rs -------> mailbox -> owner.rs -------------------> snapshots.rs
 //!                                   |   ^
 //!                          record.rs|   |plan::driver (one step at a time)
 //! ```

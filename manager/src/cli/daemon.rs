@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use shared_msgs::{
     cli::{CliError, Stop},
     connect::NatsSettings,
-    sealer::SealProofType,
+    sector_manager::SealProofType,
 };
 
 use tracing::info;

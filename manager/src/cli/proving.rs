@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use shared_msgs::{
     cli::{CliError, Exit, ReplyOutput, note, print_done},
     id::Id,
-    sealer::{SectorId, operator::SimulateWdpost},
+    sector_manager::SectorId,
+    sectors::SimulateWdpost,
 };
 
 use super::worker::Session;

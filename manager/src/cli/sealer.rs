@@ -8,7 +8,7 @@ use shared_msgs::{
     codec::Encoding,
     connect::NatsSettings,
     error::ErrorKind,
-    sealer::{SealerReply, SealerRequest},
+    sector_manager::{SealerReply, SealerRequest},
 };
 
 use super::{proving, sectors, worker::Session};

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use shared_msgs::{
     cli::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table},
-    sealer::{SectorId, operator::*, piece_commitment},
+    sector_manager::{SectorId, piece_commitment},
+    sectors::*,
     worker_client::caller,
 };
 

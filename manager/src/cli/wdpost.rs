@@ -7,9 +7,7 @@ use shared_msgs::{
     cli::{
         CliError, Output, ReplyOutput, human, human_secs, json, jsonl, print, print_done, table,
     },
-    sealer::operator::{
-        JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView,
-    },
+    sectors::{JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView},
 };
 
 use super::{sealer::next_page, worker::Session};

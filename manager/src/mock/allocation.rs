@@ -17,7 +17,9 @@ use sha2::{Digest, Sha256};
 use shared_msgs::{
     error::ErrorKind,
     id::Id,
-    sealer::{AllocateSector, AllocateSectorSpec, AllocatedSector, SealProofType, SectorId},
+    sector_manager::{
+        AllocateSector, AllocateSectorSpec, AllocatedSector, SealProofType, SectorId,
+    },
 };
 use tracing::info;
 

@@ -2,7 +2,7 @@
 //! says the same, always.
 
 use sha2::{Digest, Sha256};
-use shared_msgs::sealer::{Randomness, SectorId, Seed, Ticket};
+use shared_msgs::sector_manager::{Randomness, SectorId, Seed, Ticket};
 
 // A height that such a chain could have, and how many epochs a pre-commit waits for its seed
 // (Filecoin actors, `PreCommitChallengeDelay`).

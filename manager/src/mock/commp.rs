@@ -10,7 +10,7 @@
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
-use shared_msgs::sealer::{Commitment, SectorPiece, piece_commitment, unpadded};
+use shared_msgs::sector_manager::{Commitment, SectorPiece, piece_commitment, unpadded};
 
 /// The smallest piece, in padded bytes.
 pub const MIN_PIECE_SIZE: u64 = 128;
@@ -158,7 +158,7 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::sealer::piece_cid;
+    use shared_msgs::sector_manager::piece_cid;
 
     use super::*;
 
@@ -225,7 +225,7 @@ mod tests {
             let size = piece_size((to - from) as u64).unwrap();
             let piece_cid = piece_cid(&commitment(&data[from..to], size).unwrap().0);
             SectorPiece {
-                piece: shared_msgs::sealer::PieceInfo { size, piece_cid },
+                piece: shared_msgs::sector_manager::PieceInfo { size, piece_cid },
                 deal_info: None,
                 url: None,
             }

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 use shared_msgs::{
     error::ErrorKind,
-    sealer::{
+    sector_manager::{
         AcquireDeals, AcquireDealsSpec, DealInfo, PieceInfo, SectorId, SectorPiece, piece_cid,
     },
 };

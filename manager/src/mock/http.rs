@@ -12,7 +12,7 @@ use axum::{
     routing::get,
 };
 use futures::{Stream, stream};
-use shared_msgs::sealer::piece_commitment;
+use shared_msgs::sector_manager::piece_commitment;
 use tokio::{
     fs::{File, OpenOptions},
     io::{AsyncReadExt, Take},

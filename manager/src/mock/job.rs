@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use shared_msgs::{
     id::Id,
     plan::Plan,
-    sealer::{HEARTBEAT, ReportState, SectorPiece, WorkerPlace},
+    sector_manager::{HEARTBEAT, ReportState, SectorPiece, WorkerPlace},
     snapshot::cut_text,
 };
 

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use shared_msgs::{error::ErrorKind, id::Id, plan::Plan, sealer::*};
+use shared_msgs::{error::ErrorKind, id::Id, plan::Plan, sector_manager::*};
 use tracing::info;
 
 use super::{

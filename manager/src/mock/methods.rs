@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared_msgs::{
-    codec::Encoding,
-    error::ErrorKind,
-    sealer::{operator::*, *},
-};
+use shared_msgs::{codec::Encoding, error::ErrorKind, sector_manager::*, sectors::*};
 use tracing::{debug, info};
 
 use super::{Mock, chain, jobs::check_store, kv::failed, record::SectorRecord};

@@ -4,7 +4,8 @@ use serde::Serialize;
 use shared_msgs::{
     codec::Encoding,
     error::ErrorKind,
-    sealer::{operator::*, piece_cid, replica_cid},
+    sector_manager::{piece_cid, replica_cid},
+    sectors::*,
 };
 use tracing::info;
 

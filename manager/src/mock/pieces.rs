@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use shared_msgs::sealer::piece_cid;
+use shared_msgs::sector_manager::piece_cid;
 use tracing::{info, warn};
 
 use super::commp;

@@ -12,10 +12,11 @@ use shared_msgs::{
     error::ErrorKind,
     id::Id,
     plan::Plan,
-    sealer::{
+    sector_manager::{
         Commitment, HEARTBEAT, PreCommitOnChainInfo, ReportState, SealProofType, SectorId,
-        SectorPiece, SubmitReply, SubmitResult, Ticket, operator::AbortSector,
+        SectorPiece, SubmitReply, SubmitResult, Ticket,
     },
+    sectors::AbortSector,
     snapshot::cut_text,
 };
 

@@ -1,6 +1,6 @@
 use shared_msgs::{
     codec::{Encoding, decode},
-    sealer::{DealInfo, PieceInfo, Randomness, StateChange, WorkerPlace},
+    sector_manager::{DealInfo, PieceInfo, Randomness, StateChange, WorkerPlace},
 };
 
 use super::*;

@@ -5,7 +5,7 @@
 //!
 //! Decision 031 in `docs/decisions`.
 
-use shared_msgs::{error::ErrorKind, sealer::SectorId};
+use shared_msgs::{error::ErrorKind, sector_manager::SectorId};
 
 use super::{
     Mock,

@@ -15,11 +15,11 @@ use sha2::{Digest, Sha256};
 use shared_msgs::{
     error::ErrorKind,
     id::Id,
-    sealer::{
+    sector_manager::{
         AllocateWdpostJob, Commitment, SectorId, WdpostAccesses, WdpostFinish, WdpostHeartbeat,
         WdpostInput, WdpostJob, WdpostOutput, WdpostSector,
-        operator::{JobStatus, SimulateWdpost, WdpostJobView, WdpostQueued},
     },
+    sectors::{JobStatus, SimulateWdpost, WdpostJobView, WdpostQueued},
     snapshot::cut_text,
 };
 use tracing::info;

@@ -1,4 +1,4 @@
-use shared_msgs::sealer::{PreCommitOnChainInfo, Randomness, SealProofType, Ticket};
+use shared_msgs::sector_manager::{PreCommitOnChainInfo, Randomness, SealProofType, Ticket};
 
 use super::*;
 use crate::mock::record::Upgrade;

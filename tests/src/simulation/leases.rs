@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use damocles_worker::tenure::{Answer, Ask, LeaseBucket};
+use damocles_worker::lease::{Answer, Ask, LeaseBucket};
 use futures::future::BoxFuture;
 use shared_msgs::{id::Id, lease::Lease};
 

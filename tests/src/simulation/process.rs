@@ -12,14 +12,14 @@ use std::{
 
 use damocles_worker::{
     commands::Commands,
+    events::EventPublisher,
     identity::Worker,
-    publishing::EventPublisher,
+    lease::{Keeper, Tenure, keep, until_connected},
     store::{
         database::{Outgoing, Store},
         outbox::WaitingId,
         own::OwnStore,
     },
-    tenure::{Keeper, Tenure, keep, until_connected},
     thread::{
         owner::{Owner as Thread, Stop, Surroundings},
         report::Reports,

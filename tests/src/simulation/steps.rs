@@ -19,7 +19,7 @@ use damocles_worker::{
 use futures::future::BoxFuture;
 use shared_msgs::{
     plan::State,
-    sealer::{AllocatedSector, SealProofType, SectorId},
+    sector_manager::{AllocatedSector, SealProofType, SectorId},
 };
 use tokio::{
     sync::{mpsc, watch},

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use damocles_worker::publishing::EventStream;
+use damocles_worker::events::EventStream;
 use futures::future::BoxFuture;
 use shared_msgs::event::{Event, EventId};
 

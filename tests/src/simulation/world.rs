@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use damocles_worker::tenure::{Answer, Ask};
+use damocles_worker::lease::{Answer, Ask};
 use fastrand::Rng;
 use shared_msgs::{event::Event, name::WorkerName, snapshot::WorkerSnapshot};
 use tokio::sync::watch;

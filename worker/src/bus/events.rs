@@ -18,7 +18,7 @@ use shared_msgs::{
 };
 use tokio::{sync::watch, time::timeout};
 
-use crate::publishing::EventStream;
+use crate::events::EventStream;
 
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";

@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use super::probe;
 use crate::{
     identity::Worker,
-    tenure::{Answer, Ask, Ended, Keeper, LeaseBucket, Tenure, keep, until_connected},
+    lease::{Answer, Ask, Ended, Keeper, LeaseBucket, Tenure, keep, until_connected},
 };
 
 // For one attempt to open the bucket.

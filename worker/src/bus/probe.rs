@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::{
     identity::Worker,
-    tenure::{Tenure, stands_by},
+    lease::{Tenure, stands_by},
 };
 
 const ANSWER_TIME: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use shared_msgs::{
     plan::Plan,
-    sealer::{AcquireDealsSpec, AllocateSectorSpec, SealProofType},
+    sector_manager::{AcquireDealsSpec, AllocateSectorSpec, SealProofType},
 };
 use toml::Table;
 

@@ -2,7 +2,7 @@
 
 use shared_msgs::{
     plan::{Event, Plan, State},
-    sealer::{
+    sector_manager::{
         AllocateRebuildSector, AllocateSector, AllocateSnapupSector, AllocateUnsealSector,
         AllocateWdpostJob, AllocatedSector, PrivateReplica, PublicReplica, piece_commitment,
         unpadded,
@@ -167,7 +167,7 @@ fn check_range(sector: AllocatedSector, offset: u64, size: u64) -> Result<(), Fa
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::sealer::{SealProofType, SectorId};
+    use shared_msgs::sector_manager::{SealProofType, SectorId};
 
     use super::*;
 

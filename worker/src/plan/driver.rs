@@ -15,7 +15,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use shared_msgs::{
     plan::{Event, Plan, Stage, State},
-    sealer::SealerRequest,
+    sector_manager::SealerRequest,
 };
 
 use super::end::ended;

@@ -5,7 +5,7 @@
 
 use shared_msgs::{
     plan::{Plan, State},
-    sealer::{AchieveUnsealSector, ReportAborted, ReportFinalized, WdpostFinish},
+    sector_manager::{AchieveUnsealSector, ReportAborted, ReportFinalized, WdpostFinish},
 };
 
 use super::driver::{Moved, Step, Yield};

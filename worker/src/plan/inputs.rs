@@ -206,7 +206,7 @@ pub fn forget_later(plan: Plan, state: State, record: &mut Record) {
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::sealer::{
+    use shared_msgs::sector_manager::{
         AllocatedSector, Base64Bytes, Randomness, SealProofType, SectorId, Seed, Ticket,
     };
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared_msgs::sealer::Commitment;
+use shared_msgs::sector_manager::Commitment;
 
 use super::Task;
 use crate::failure::Failure;

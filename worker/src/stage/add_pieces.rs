@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use shared_msgs::{
     plan::{Event, Plan},
-    sealer::{Commitment, SectorPiece, piece_cid, piece_commitment, unpadded},
+    sector_manager::{Commitment, SectorPiece, piece_cid, piece_commitment, unpadded},
 };
 
 use super::{Done, Job, on_disk};
@@ -182,7 +182,7 @@ fn is_http(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::sealer::{DealInfo, PieceInfo as WirePiece};
+    use shared_msgs::sector_manager::{DealInfo, PieceInfo as WirePiece};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! C2: makes the proof, and verifies it before anybody relies on it.
 
-use shared_msgs::{plan::Event, sealer::Base64Bytes};
+use shared_msgs::{plan::Event, sector_manager::Base64Bytes};
 
 use super::{Done, Job};
 use crate::{

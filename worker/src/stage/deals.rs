@@ -2,7 +2,7 @@
 
 use shared_msgs::{
     plan::{Event, Plan},
-    sealer::AcquireDeals,
+    sector_manager::AcquireDeals,
 };
 
 use super::{Done, Job};

@@ -23,7 +23,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shared_msgs::sealer::Commitment;
+use shared_msgs::sector_manager::Commitment;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 

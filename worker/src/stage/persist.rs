@@ -6,7 +6,7 @@ use std::fs;
 
 use shared_msgs::{
     plan::{Event, Plan},
-    sealer::SubmitPersisted,
+    sector_manager::SubmitPersisted,
 };
 use tracing::warn;
 

@@ -2,7 +2,7 @@
 
 use shared_msgs::{
     plan::Event,
-    sealer::{PollPreCommitState, PreCommitOnChainInfo, SubmitPreCommit},
+    sector_manager::{PollPreCommitState, PreCommitOnChainInfo, SubmitPreCommit},
 };
 
 use super::{

@@ -2,7 +2,7 @@
 
 use shared_msgs::{
     plan::Event,
-    sealer::{PollProofState, SubmitProof},
+    sector_manager::{PollProofState, SubmitProof},
 };
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_msgs::{plan::Event, sealer::WaitSeed};
+use shared_msgs::{plan::Event, sector_manager::WaitSeed};
 
 use super::{Done, Job};
 use crate::failure::Failure;

@@ -6,7 +6,7 @@ use std::fs;
 
 use shared_msgs::{
     plan::{Event, Plan},
-    sealer::{Base64Bytes, Commitment, SubmitResult, SubmitSnapupProof},
+    sector_manager::{Base64Bytes, Commitment, SubmitResult, SubmitSnapupProof},
 };
 
 use super::{Done, Job, add_pieces, field, on_disk, submission::accepted};

@@ -1,6 +1,6 @@
 //! What the sector manager's answers to submissions mean.
 
-use shared_msgs::sealer::{OnChainState, PollReply, SubmitReply, SubmitResult};
+use shared_msgs::sector_manager::{OnChainState, PollReply, SubmitReply, SubmitResult};
 
 use crate::failure::Failure;
 

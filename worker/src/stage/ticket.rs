@@ -1,6 +1,6 @@
 //! AssignTicket: asks for the randomness that the replica is made with.
 
-use shared_msgs::{plan::Event, sealer::AssignTicket};
+use shared_msgs::{plan::Event, sector_manager::AssignTicket};
 
 use super::{Done, Job};
 use crate::failure::Failure;

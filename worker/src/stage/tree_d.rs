@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared_msgs::{plan::Event, sealer::Commitment};
+use shared_msgs::{plan::Event, sector_manager::Commitment};
 
 use super::{Done, Job, on_disk};
 use crate::{

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared_msgs::{plan::Event, sealer::AcquireUnsealDest};
+use shared_msgs::{plan::Event, sector_manager::AcquireUnsealDest};
 
 use super::{Done, Job, field, on_disk};
 use crate::{
@@ -200,7 +200,7 @@ async fn decode_update(
 
 #[cfg(feature = "builtin-proofs")]
 async fn check_piece(job: &Job<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
-    use shared_msgs::sealer::{piece_cid, piece_commitment};
+    use shared_msgs::sector_manager::{piece_cid, piece_commitment};
     let (proof, size) = (job.proof_name()?, piece.size);
     let found = tokio::task::spawn_blocking(move || {
         crate::processor::builtin::piece_commitment(&proof, &out, size)

@@ -1,6 +1,6 @@
 //! WindowPoSt: proves that the sectors of a partition are still there, and hands the proof in.
 
-use shared_msgs::sealer::{Base64Bytes, WdpostFinish, WdpostOutput};
+use shared_msgs::sector_manager::{Base64Bytes, WdpostFinish, WdpostOutput};
 
 use super::on_disk;
 use crate::{

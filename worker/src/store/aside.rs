@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use shared_msgs::sealer::SectorId;
+use shared_msgs::sector_manager::SectorId;
 
 use super::{
     durable::{replace, sync_dir},

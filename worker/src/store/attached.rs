@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::fs::Access;
-use shared_msgs::{id::Id, sealer::SectorId};
+use shared_msgs::{id::Id, sector_manager::SectorId};
 
 use super::{
     durable::partial,

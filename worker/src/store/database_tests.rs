@@ -4,7 +4,7 @@ use shared_msgs::{
     command::{CommandReply, CommandRequest, Outcome, Verb},
     event::EventKind,
     plan::Plan,
-    sealer::{AllocatedSector, SealProofType, SectorId},
+    sector_manager::{AllocatedSector, SealProofType, SectorId},
 };
 
 use super::*;

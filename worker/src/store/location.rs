@@ -7,7 +7,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use shared_msgs::sealer::SectorId;
+use shared_msgs::sector_manager::SectorId;
 
 use super::{
     database::{Store, StoreError},

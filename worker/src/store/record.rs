@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use shared_msgs::{
     id::Id,
     plan::{Plan, Stage, State},
-    sealer::{
+    sector_manager::{
         AllocatedSector, Base64Bytes, Commitment, SectorPiece, Seed, Ticket, WdpostJob,
         WdpostOutput,
     },

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use shared_msgs::{
     plan::{Plan, Stage},
-    sealer::{AllocatedSector, SealProofType, SectorId},
+    sector_manager::{AllocatedSector, SealProofType, SectorId},
 };
 
 use super::*;

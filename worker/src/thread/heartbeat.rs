@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared_msgs::{
     plan::Plan,
-    sealer::{HEARTBEAT, ReportState, StateChange, WdpostHeartbeat, WorkerPlace},
+    sector_manager::{HEARTBEAT, ReportState, StateChange, WdpostHeartbeat, WorkerPlace},
     snapshot::PausedBy,
 };
 use tokio::time::{MissedTickBehavior, interval};

@@ -47,6 +47,7 @@ use crate::{
     clock::Clock,
     config::ThreadConfig,
     failure::Failure,
+    lease::Tenure,
     plan::driver::{Step, Steps, Yield, heavy_stage},
     stage::Shared,
     store::{
@@ -55,7 +56,6 @@ use crate::{
         place::Places,
         record::{Record, Sector},
     },
-    tenure::Tenure,
 };
 
 /// What others ask of a thread.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use shared_msgs::{
     plan::State,
-    sealer::{ReportState, ReportedFailure, SectorId, StateChange, WorkerPlace},
+    sector_manager::{ReportState, ReportedFailure, SectorId, StateChange, WorkerPlace},
     tasks::Tasks,
 };
 use tokio::sync::mpsc;

@@ -8,7 +8,7 @@
 
 use crate::failure::{Failure, Level};
 use shared_msgs::{
-    sealer::{ReportStateReply, SectorId},
+    sector_manager::{ReportStateReply, SectorId},
     snapshot::cut_text,
 };
 
@@ -68,7 +68,7 @@ mod tests {
     use shared_msgs::{
         codec::Encoding,
         error::{ErrorKind, ErrorReply},
-        sealer::ReportState,
+        sector_manager::ReportState,
     };
 
     use super::*;

@@ -6,7 +6,7 @@ use e2e::{
     testbed::{Testbed, sector},
     worker::WorkerConfig,
 };
-use shared_msgs::sealer::ReportFinalized;
+use shared_msgs::sector_manager::ReportFinalized;
 
 #[tokio::test]
 async fn a_worker_starts_without_nats_says_so_and_is_visible_once_nats_is_there() {

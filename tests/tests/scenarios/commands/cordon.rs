@@ -11,7 +11,7 @@ use e2e::{
 use shared_msgs::{
     command::{CommandRequest, Outcome, Verb},
     error::ErrorKind,
-    sealer::AllocateSector,
+    sector_manager::AllocateSector,
     selector::Selector,
     snapshot::{ThreadSnapshot, ThreadStatus, WorkerSnapshot},
 };

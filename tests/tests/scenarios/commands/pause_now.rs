@@ -18,7 +18,7 @@ use shared_msgs::{
     error::ErrorKind,
     event::EventKind,
     id::Id,
-    sealer::piece_cid,
+    sector_manager::piece_cid,
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
 };
 use tokio::net::TcpListener;

@@ -11,7 +11,7 @@ use shared_msgs::{
     command::Outcome,
     error::ErrorKind,
     plan::Plan,
-    sealer::{AssignTicket, ReportAborted},
+    sector_manager::{AssignTicket, ReportAborted},
     snapshot::ThreadSnapshot,
 };
 

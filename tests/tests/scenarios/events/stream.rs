@@ -18,7 +18,7 @@ use shared_msgs::{
     event::{Event, EventKind},
     id::Id,
     plan::{Plan, State},
-    sealer::ReportFinalized,
+    sector_manager::ReportFinalized,
     snapshot::WorkerSnapshot,
 };
 

@@ -9,7 +9,7 @@ use e2e::{
     testbed::{Testbed, sector},
     worker::WorkerConfig,
 };
-use shared_msgs::sealer::SubmitPersisted;
+use shared_msgs::sector_manager::SubmitPersisted;
 
 #[tokio::test]
 async fn the_second_worker_of_a_name_seals_and_is_not_seen_until_the_first_is_gone() {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use e2e::{testbed::Testbed, worker::WorkerConfig};
-use shared_msgs::{api::WorkerView, sealer::ReportFinalized, snapshot::WorkerStatus};
+use shared_msgs::{api::WorkerView, sector_manager::ReportFinalized, snapshot::WorkerStatus};
 
 #[tokio::test]
 async fn a_killed_manager_costs_no_sector_and_its_successor_goes_on() {

@@ -7,7 +7,7 @@ use e2e::{
     played_worker::{PlayedWorker, bytes, comm_r, deal_cids},
     testbed::{Testbed, sector},
 };
-use shared_msgs::{error::ErrorKind, id::Id, sealer::*};
+use shared_msgs::{error::ErrorKind, id::Id, sector_manager::*};
 
 #[tokio::test]
 async fn a_sealed_sector_without_deals_gets_them_by_snapup() {

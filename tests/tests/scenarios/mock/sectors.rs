@@ -9,11 +9,7 @@ use e2e::{
     played_worker::{PlayedWorker, bytes, comm_r, deal_cids, http_get},
     testbed::{Testbed, sector},
 };
-use shared_msgs::{
-    error::ErrorKind,
-    id::Id,
-    sealer::{operator::*, *},
-};
+use shared_msgs::{error::ErrorKind, id::Id, sector_manager::*, sectors::*};
 
 #[tokio::test]
 async fn files_are_deals_with_the_commitments_of_the_proofs_library_and_come_by_http() {

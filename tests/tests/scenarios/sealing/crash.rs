@@ -2,14 +2,14 @@
 //! States last milliseconds, so the worker kills itself at failpoints.
 
 use e2e::{
-    sealer_requests::SealerRequests,
+    sector_manager_requests::SealerRequests,
     state_watch::{is_in_c2, is_paused, is_stuck},
     testbed::{Testbed, sector},
     worker::WorkerConfig,
 };
 use shared_msgs::{
     plan::{Plan, State},
-    sealer::ReportAborted,
+    sector_manager::ReportAborted,
     snapshot::PausedBy,
 };
 

@@ -20,7 +20,7 @@ use shared_msgs::{
     error::{ErrorKind, ErrorReply},
     event::EventKind,
     plan::State,
-    sealer::{
+    sector_manager::{
         HEARTBEAT, ReportAborted, ReportFinalized, ReportState, WdpostFinish, WdpostHeartbeat,
     },
     snapshot::{PausedBy, ThreadSnapshot},

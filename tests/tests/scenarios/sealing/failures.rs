@@ -20,7 +20,7 @@ use shared_msgs::{
     command::{BulkReply, CommandRequest, Outcome, Verb},
     error::{ErrorKind, ErrorReply},
     id::Id,
-    sealer::{
+    sector_manager::{
         HEARTBEAT, ReportAborted, ReportState, SubmitPreCommit, SubmitSnapupProof, piece_cid,
     },
     selector::Selector,

@@ -21,7 +21,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 use shared_msgs::{
-    sealer::{Commitment, SubmitPreCommit},
+    sector_manager::{Commitment, SubmitPreCommit},
     snapshot::{ThreadSnapshot, ThreadStatus},
 };
 

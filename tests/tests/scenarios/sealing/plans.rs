@@ -21,7 +21,7 @@ use e2e::{
 use serde_json::json;
 use shared_msgs::{
     plan::State,
-    sealer::{
+    sector_manager::{
         AchieveUnsealSector, ReportFinalized, ReportState, SealProofType, SubmitPersisted,
         SubmitPreCommit, SubmitSnapupProof, WdpostFinish, piece_commitment,
     },

@@ -15,7 +15,7 @@ use e2e::{
 };
 use shared_msgs::{
     plan::State,
-    sealer::{
+    sector_manager::{
         AchieveUnsealSector, AllocatedSector, Commitment, ReportState, SectorId, SubmitPersisted,
         SubmitPreCommit, SubmitProof, SubmitSnapupProof, WaitSeed, WdpostFinish, piece_commitment,
     },

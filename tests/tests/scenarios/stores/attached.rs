@@ -10,7 +10,7 @@ use e2e::{
     worker::WorkerConfig,
 };
 use shared_msgs::{
-    sealer::{AchieveUnsealSector, SubmitPersisted},
+    sector_manager::{AchieveUnsealSector, SubmitPersisted},
     snapshot::{PausedBy, ThreadSnapshot},
 };
 

@@ -8,7 +8,7 @@ use std::{
 use indicatif::HumanBytes;
 use shared_msgs::{
     cli::{CliError, Exit, Stop, human_secs, note},
-    sealer::SECTOR_SIZES,
+    sector_manager::SECTOR_SIZES,
 };
 use tokio::{task::spawn_blocking, time::interval};
 

@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 use shared_msgs::{
     cli::{CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, table},
-    sealer::SectorId,
+    sector_manager::SectorId,
 };
 
 use crate::{

@@ -15,7 +15,6 @@ use crate::id::Id;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 mod base64_bytes;
-pub mod operator;
 mod piece_cid;
 pub use base64_bytes::{Base64Bytes, Randomness};
 pub use piece_cid::{piece_cid, piece_commitment, replica_cid};

@@ -6,7 +6,7 @@ use async_nats::Subscriber;
 use futures::StreamExt;
 use shared_msgs::{
     codec::decode,
-    sealer::{ReportFinalized, SealerRequest, SectorId},
+    sector_manager::{ReportFinalized, SealerRequest, SectorId},
 };
 use tokio::time::{Instant, timeout_at};
 

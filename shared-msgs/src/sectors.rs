@@ -5,8 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Commitment, SealProofType, SealerRequest, SectorId, WdpostOutput};
-use crate::id::Id;
+use crate::{
+    id::Id,
+    sector_manager::{Commitment, SealProofType, SealerRequest, SectorId, WdpostOutput},
+};
 
 /// Asks for the sectors, sorted by miner and number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

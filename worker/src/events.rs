@@ -27,11 +27,11 @@ use tracing::{debug, warn};
 
 use crate::{
     failpoint,
+    lease::Tenure,
     store::{
         database::{Outgoing, Store, StoreError},
         outbox::WaitingId,
     },
-    tenure::Tenure,
 };
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -284,5 +284,5 @@ impl EventPublisher {
 }
 
 #[cfg(test)]
-#[path = "publishing_tests.rs"]
+#[path = "events_tests.rs"]
 mod tests;

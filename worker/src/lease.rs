@@ -326,5 +326,5 @@ pub fn stands_by(host: &str, pid: u32, instance_id: Id) {
 }
 
 #[cfg(test)]
-#[path = "tenure_tests.rs"]
+#[path = "lease_tests.rs"]
 mod tests;

@@ -29,7 +29,7 @@ use crate::{
     commands::{Answer, Commands, Form},
     failpoint,
     identity::Worker,
-    tenure::Tenure,
+    lease::Tenure,
 };
 
 const SERVICE_NAME: &str = "damocles-worker";

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{failpoint, identity::Worker, tenure::Tenure};
+use crate::{failpoint, identity::Worker, lease::Tenure};
 
 const SMALLEST_GAP: Duration = Duration::from_millis(50);
 
