@@ -23,7 +23,7 @@ pub struct WorkerSnapshot {
     pub name: String,
     /// A new one for each start of the process.
     pub instance_id: Id,
-    /// The lease under which the process speaks for the name, see [`crate::lease`]; absent without
+    /// The epoch of the lease that the process holds, see [`crate::lease`]; absent without
     /// JetStream. Of two processes of one name, the one with the higher epoch is the newer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,

@@ -113,11 +113,11 @@ async fn live(world: &Arc<World>) {
         world.open_orders.load(std::sync::atomic::Ordering::Relaxed) == 0
     })
     .await;
-    until(world, "every name has a process that speaks for it", async || {
+    until(world, "every lease has a holder", async || {
         (0..world.names.len()).all(|name| speaker(world, name).is_some())
     })
     .await;
-    until(world, "every manager shows who speaks for a name", async || {
+    until(world, "every manager shows who holds a lease", async || {
         (0..world.names.len()).all(|name| {
             let speaker = speaker(world, name).map(|process| process.worker.instance_id);
             world.managers.iter().all(|manager| manager.shows(world, name) == speaker)
@@ -132,7 +132,7 @@ async fn live(world: &Arc<World>) {
     until(world, "every event is published", async || all_published(world).await).await;
 }
 
-// A process that stands by publishes nothing: once the one that speaks has published all, it makes
+// A process that stands by publishes nothing: once the holder has published all, it makes
 // way.
 async fn all_published(world: &Arc<World>) -> bool {
     let mut left = false;
@@ -164,7 +164,7 @@ fn acquired(world: &World) -> usize {
 }
 
 fn speaker(world: &World, name: usize) -> Option<Arc<Process>> {
-    world.living(name).into_iter().find(|process| process.tenure.borrow().speaks())
+    world.living(name).into_iter().find(|process| process.lease.borrow().is_confirmed())
 }
 
 async fn until(world: &Arc<World>, what: &str, mut is_so: impl AsyncFnMut() -> bool) {

@@ -1,6 +1,6 @@
 //! The worker's edge to NATS; nothing else here knows the client's types.
 //!
-//! - [`lease`]: whether this process has its name; [`probe`]: the same without JetStream
+//! - [`lease`]: whether this process holds its lease; [`probe`]: the same without JetStream
 //! - [`snapshots`]: the worker's snapshots; [`events`]: what has happened; [`commands`]: its commands
 //! - [`sector_manager`]: asking the sector manager
 
@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use self::{commands::Server, events::NatsEvents, lease::NatsLease, snapshots::Publisher};
 use crate::{
-    commands::Commands, events::EventPublisher, identity::Worker, lease::Tenure, stillness,
+    commands::Commands, events::EventPublisher, identity::Worker, lease::LeaseState, stillness,
 };
 
 /// How long each step of leaving the bus may take.
@@ -65,7 +65,7 @@ pub struct Leaving {
     client: Client,
     link: watch::Receiver<Link>,
     publishing: [JoinHandle<()>; 2],
-    lease: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     release: oneshot::Sender<()>,
 }
 
@@ -75,7 +75,7 @@ impl Bus {
         self,
         tasks: &Tasks,
         commands: Commands,
-        tenure: watch::Sender<Tenure>,
+        lease: watch::Sender<LeaseState>,
         changed: Arc<Notify>,
     ) -> Running {
         let Bus {
@@ -123,11 +123,11 @@ impl Bus {
                 store_patience,
             ),
         );
-        let lease =
+        let keeping =
             tasks.spawn("keeps the lease", {
                 let link = link.clone();
                 async move {
-                    keeper.run(&worker, me, link, tenure, async { drop(released.await) }).await
+                    keeper.run(&worker, me, link, lease, async { drop(released.await) }).await
                 }
             });
         tasks.spawn("serves commands", {
@@ -150,7 +150,7 @@ impl Bus {
                 client,
                 link,
                 publishing: [snapshots, history],
-                lease,
+                keeping,
                 release,
             },
         }
@@ -166,25 +166,25 @@ impl Running {
 }
 
 impl Leaving {
-    /// Publishes what is left to say, gives the name back, and closes the connection.
+    /// Publishes what is left to say, gives the lease back, and closes the connection.
     pub async fn leave(self) {
-        let Leaving { publisher, events, client, mut link, publishing, lease, release } = self;
-        let tenure = *publisher.tenure.borrow();
+        let Leaving { publisher, events, client, mut link, publishing, keeping, release } = self;
+        let lease = *publisher.lease.borrow();
         let up = matches!(*link.borrow(), Link::Up(_));
         if up
-            && tenure.epoch().is_some()
-            && tenure.speaks()
+            && lease.epoch().is_some()
+            && lease.is_confirmed()
             && timeout(LEAVE, events.all_published()).await.is_err()
         {
             debug!("some events are published after the next start");
         }
         publishing.iter().for_each(JoinHandle::abort);
-        // By now the name may be another process's.
-        if up && publisher.tenure.borrow().speaks() {
+        // By now another process may hold the lease.
+        if up && publisher.lease.borrow().is_confirmed() {
             publisher.publish_last(LEAVE).await;
         }
         release.send(()).ok();
-        if up && timeout(LEAVE, lease).await.is_err() {
+        if up && timeout(LEAVE, keeping).await.is_err() {
             debug!("the lease was not given back in time; it expires");
         }
         if up

@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     failpoint,
     identity::Worker,
-    lease::Tenure,
+    lease::LeaseState,
     store::{
         own::OwnStore,
         results::{Asked, StoredBulk},
@@ -43,7 +43,7 @@ pub struct Commands {
     /// Where commands for many threads are written down.
     pub store: Arc<OwnStore>,
     /// Whether commands may be carried out.
-    pub tenure: watch::Receiver<Tenure>,
+    pub lease: watch::Receiver<LeaseState>,
 }
 
 /// An answer as it is sent.
@@ -142,19 +142,19 @@ impl Commands {
     }
 
     // The epoch under which a command is heard, once that is confirmed. One that was held up while
-    // another process had the name is for nobody any more, even if the name comes back. The owner
+    // another process held the lease is for nobody any more, even if it comes back. The owner
     // of each thread looks again when it acts.
     async fn confirmed(&self) -> Result<Option<u64>, ErrorKind> {
-        let mut tenure = self.tenure.clone();
-        let heard_under = *tenure.borrow();
-        let same = |tenure: &Tenure| tenure.has_name() && tenure.epoch() == heard_under.epoch();
+        let mut lease = self.lease.clone();
+        let heard_under = *lease.borrow();
+        let same = |lease: &LeaseState| lease.is_holder() && lease.epoch() == heard_under.epoch();
         let settled = timeout(
             CONFIRMATION,
-            tenure.wait_for(|tenure| !same(tenure) || tenure.may_act(Instant::now())),
+            lease.wait_for(|lease| !same(lease) || lease.may_act(Instant::now())),
         )
         .await;
         match settled {
-            Ok(Ok(tenure)) if same(&tenure) => Ok(heard_under.epoch()),
+            Ok(Ok(lease)) if same(&lease) => Ok(heard_under.epoch()),
             _ => Err(ErrorKind::LeaseUnconfirmed),
         }
     }

@@ -35,7 +35,7 @@ use crate::{
     config::{Config, ThreadConfig},
     events::EventPublisher,
     identity::Worker,
-    lease::Tenure,
+    lease::LeaseState,
     plan::driver::Driver,
     processor::Processors,
     stage::Shared,
@@ -214,7 +214,7 @@ impl Connected {
         });
         let changed = Arc::new(Notify::new());
         let (stop_threads, stop) = watch::channel(Stop::No);
-        let (tenure, seen_tenure) = watch::channel(Tenure::Unsettled);
+        let (lease, seen_lease) = watch::channel(LeaseState::Unsettled);
         let stores: Vec<_> = threads.iter().map(|place| place.store.clone()).collect();
         let own_store = Arc::new(OwnStore::new(stores.clone()));
         let worker_id = own_store.worker_id().await;
@@ -225,7 +225,7 @@ impl Connected {
                 let surroundings = Surroundings {
                     shared: shared.clone(),
                     steps: Arc::new(Driver),
-                    tenure: seen_tenure.clone(),
+                    lease: seen_lease.clone(),
                     reports: reports.clone(),
                     changed: changed.clone(),
                     clock: clock::system,
@@ -245,7 +245,7 @@ impl Connected {
             name,
             prefix.clone(),
             config.ping_interval,
-            seen_tenure.clone(),
+            seen_lease.clone(),
             handles,
         ));
         own_store.note(worker.event(EventKind::WorkerStarted)).await;
@@ -260,12 +260,12 @@ impl Connected {
                 worker: worker.clone(),
                 client: client.clone(),
                 encoding: settings.encoding,
-                tenure: seen_tenure.clone(),
+                lease: seen_lease.clone(),
             },
             events: EventPublisher {
                 stores,
                 outgoing,
-                tenure: seen_tenure.clone(),
+                lease: seen_lease.clone(),
                 instance_id: worker.instance_id,
                 progress: watch::Sender::default(),
             },
@@ -279,8 +279,8 @@ impl Connected {
         };
         let bus = bus.start(
             &tasks,
-            Commands { worker: worker.clone(), store: own_store.clone(), tenure: seen_tenure },
-            tenure,
+            Commands { worker: worker.clone(), store: own_store.clone(), lease: seen_lease },
+            lease,
             changed,
         );
 

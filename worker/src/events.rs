@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 
 use crate::{
     failpoint,
-    lease::Tenure,
+    lease::LeaseState,
     store::{
         database::{Outgoing, Store, StoreError},
         outbox::WaitingId,
@@ -55,8 +55,8 @@ pub struct EventPublisher {
     pub stores: Vec<Store>,
     /// What they share.
     pub outgoing: Arc<Outgoing>,
-    /// Whether this process speaks for the name.
-    pub tenure: watch::Receiver<Tenure>,
+    /// Whether this process holds its lease.
+    pub lease: watch::Receiver<LeaseState>,
     /// This process.
     pub instance_id: Id,
     /// How far it has come.
@@ -95,12 +95,12 @@ impl From<String> for Trouble {
 impl EventPublisher {
     /// Publishes for ever.
     pub async fn run(&self, stream: &dyn EventStream) {
-        let mut tenure = self.tenure.clone();
+        let mut lease = self.lease.clone();
         let mut delay = FIRST_DELAY;
         loop {
             // Without a lease there is no stream either.
-            if tenure
-                .wait_for(|tenure| tenure.may_act(Instant::now()) && tenure.epoch().is_some())
+            if lease
+                .wait_for(|lease| lease.may_act(Instant::now()) && lease.epoch().is_some())
                 .await
                 .is_err()
             {
@@ -111,7 +111,7 @@ impl EventPublisher {
             let trouble = tokio::select! {
                 biased;
                 // An answer that was under way will not come any more.
-                lost = tenure.wait_for(|tenure| !tenure.speaks()) => match lost {
+                lost = lease.wait_for(|lease| !lease.is_confirmed()) => match lost {
                     Ok(_) => Trouble::Unconfirmed,
                     Err(_) => return,
                 },
@@ -228,11 +228,11 @@ impl EventPublisher {
         if store.openings() != openings {
             return Err(Trouble::Stores);
         }
-        let tenure = *self.tenure.borrow();
-        if !tenure.may_act(Instant::now()) {
+        let lease = *self.lease.borrow();
+        if !lease.may_act(Instant::now()) {
             return Err(Trouble::Unconfirmed);
         }
-        let event = Event { epoch: tenure.epoch(), instance_id: self.instance_id, ..waiting.event };
+        let event = Event { epoch: lease.epoch(), instance_id: self.instance_id, ..waiting.event };
         *last = stream.append(*last, &event).await?;
         if let Err(error) = store.published(key, *last).await {
             return Ok(Err(error));

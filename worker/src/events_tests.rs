@@ -49,19 +49,19 @@ impl EventStream for Stream {
 fn publisher(
     stores: Vec<Store>,
     outgoing: Arc<Outgoing>,
-    tenure: &watch::Sender<Tenure>,
+    lease: &watch::Sender<LeaseState>,
 ) -> EventPublisher {
     EventPublisher {
         stores,
         outgoing,
-        tenure: tenure.subscribe(),
+        lease: lease.subscribe(),
         instance_id: Id::NIL,
         progress: watch::Sender::default(),
     }
 }
 
-fn held() -> watch::Sender<Tenure> {
-    watch::Sender::new(Tenure::Held {
+fn held() -> watch::Sender<LeaseState> {
+    watch::Sender::new(LeaseState::Held {
         epoch: 7,
         until: Some(Instant::now() + Duration::from_secs(3600)),
     })
@@ -90,11 +90,11 @@ fn stored(stream: &Stream) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn each_event_is_stored_once_however_many_answers_are_lost() {
-    let (stream, outgoing, tenure) =
+    let (stream, outgoing, lease) =
         (Stream { lose: Mutex::new(3), ..Stream::default() }, Arc::default(), held());
     let one = store(&outgoing);
     note(&one, 1..=5).await;
-    let publisher = publisher(vec![one.clone()], outgoing, &tenure);
+    let publisher = publisher(vec![one.clone()], outgoing, &lease);
     publish(&publisher, &stream).await;
     assert_eq!(stored(&stream), [1, 2, 3, 4, 5]);
     assert!(stream.events.lock().unwrap().iter().all(|event| event.epoch == Some(7)));
@@ -105,7 +105,7 @@ async fn each_event_is_stored_once_however_many_answers_are_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_crash_brought_back_into_the_outbox_is_found_in_the_stream() {
-    let (stream, outgoing, tenure) = (Stream::default(), Arc::default(), held());
+    let (stream, outgoing, lease) = (Stream::default(), Arc::default(), held());
     let (one, two) = (store(&outgoing), store(&outgoing));
     note(&one, 1..=2).await;
     note(&two, 11..=12).await;
@@ -116,7 +116,7 @@ async fn what_a_crash_brought_back_into_the_outbox_is_found_in_the_stream() {
             stream.events.lock().unwrap().push(event);
         }
     }
-    publish(&publisher(vec![one, two], outgoing, &tenure), &stream).await;
+    publish(&publisher(vec![one, two], outgoing, &lease), &stream).await;
     assert_eq!(stored(&stream), [0, 1, 0, 12]);
 }
 
@@ -150,9 +150,9 @@ impl EventStream for Shared<'_> {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_copy_of_the_disk_has_stored_meanwhile_is_not_stored_again() {
-    let (stream, outgoing, tenure) = (Stream::default(), Arc::default(), held());
+    let (stream, outgoing, lease) = (Stream::default(), Arc::default(), held());
     let one = store(&outgoing);
-    let publisher = publisher(vec![one.clone()], outgoing, &tenure);
+    let publisher = publisher(vec![one.clone()], outgoing, &lease);
     let shared = Shared { stream: &stream, store: &one };
     tokio::select! {
         () = publisher.run(&shared) => {}
@@ -164,10 +164,10 @@ async fn what_a_copy_of_the_disk_has_stored_meanwhile_is_not_stored_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_made_anew_is_filled_from_where_the_outbox_stands() {
-    let (outgoing, tenure) = (Arc::<Outgoing>::default(), held());
+    let (outgoing, lease) = (Arc::<Outgoing>::default(), held());
     let one = store(&outgoing);
     note(&one, 1..=3).await;
-    let publisher = publisher(vec![one.clone()], outgoing, &tenure);
+    let publisher = publisher(vec![one.clone()], outgoing, &lease);
     publish(&publisher, &Stream::default()).await;
     note(&one, 4..=5).await;
     let anew = Stream::default();
@@ -178,23 +178,23 @@ async fn a_stream_that_was_made_anew_is_filled_from_where_the_outbox_stands() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_published_without_the_lease() {
     let (stream, outgoing) = (Stream::default(), Arc::default());
-    let tenure = watch::Sender::new(Tenure::StandingBy);
+    let lease = watch::Sender::new(LeaseState::StandingBy);
     let one = store(&outgoing);
     note(&one, 1..=1).await;
-    let publisher = publisher(vec![one], outgoing, &tenure);
+    let publisher = publisher(vec![one], outgoing, &lease);
     tokio::select! {
         () = publisher.run(&stream) => panic!("it ends"),
         () = sleep(Duration::from_secs(60)) => {}
     }
     assert_eq!(stored(&stream), [0u64; 0]);
-    tenure.send_replace(*held().borrow());
+    lease.send_replace(*held().borrow());
     publish(&publisher, &stream).await;
     assert_eq!(stored(&stream), [1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_work_holds_up_no_other_and_its_events_are_published_once_it_does() {
-    let (stream, outgoing, tenure, disk) =
+    let (stream, outgoing, lease, disk) =
         (Stream::default(), Arc::default(), held(), FailingDisk::default());
     let backend = disk.clone();
     let failing = Store::in_memory(move || backend.clone(), Arc::clone(&outgoing)).unwrap();
@@ -202,7 +202,7 @@ async fn a_store_that_does_not_work_holds_up_no_other_and_its_events_are_publish
     note(&failing, 1..=2).await;
     note(&other, 11..=12).await;
     failing.close();
-    let publisher = publisher(vec![failing.clone(), other.clone()], outgoing, &tenure);
+    let publisher = publisher(vec![failing.clone(), other.clone()], outgoing, &lease);
     let told = async {
         publisher.all_published().await;
         assert_eq!(stored(&stream), [11, 12]);

@@ -20,7 +20,7 @@ use shared_msgs::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock, lease::Tenure, thread::owner::ThreadHandle};
+use crate::{clock, lease::LeaseState, thread::owner::ThreadHandle};
 
 /// Everything a worker says about itself.
 pub struct Worker {
@@ -35,7 +35,7 @@ pub struct Worker {
     prefix: Prefix,
     started_at: u64,
     ping_interval: Duration,
-    tenure: watch::Receiver<Tenure>,
+    lease: watch::Receiver<LeaseState>,
     status: Mutex<WorkerStatus>,
     history_stands_still: Mutex<Option<(Instant, String)>>,
     seq: AtomicU64,
@@ -47,7 +47,7 @@ impl Worker {
         name: WorkerName,
         prefix: Prefix,
         ping_interval: Duration,
-        tenure: watch::Receiver<Tenure>,
+        lease: watch::Receiver<LeaseState>,
         threads: Vec<ThreadHandle>,
     ) -> Self {
         Worker {
@@ -58,7 +58,7 @@ impl Worker {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             started_at: clock::system(),
             ping_interval,
-            tenure,
+            lease,
             status: Mutex::new(WorkerStatus::Running),
             history_stands_still: Mutex::default(),
             seq: AtomicU64::new(1),
@@ -121,7 +121,7 @@ impl Worker {
         WorkerSnapshot {
             name: self.name.to_string(),
             instance_id: self.instance_id,
-            epoch: self.tenure.borrow().epoch(),
+            epoch: self.lease.borrow().epoch(),
             seq,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dest: self.dest(),

@@ -1,9 +1,9 @@
-//! Whether this process speaks for its worker's name. Two processes of one name would both act on a
-//! command; so one holds the name's lease and the other stands by: it seals on, and neither serves
+//! Whether this process holds the lease of its worker's name. Two processes of one name would both
+//! act on a command; so one holds the lease and the other stands by: it seals on, and neither serves
 //! nor publishes.
 //!
 //! ```text
-//!              acquired              a renewal is refused, another process has it
+//!              acquired              a renewal is refused, another process holds it
 //!  Unsettled ----------> Held ---------------------------------------------------> StandingBy
 //!                         ^  unconfirmed once it was refused, or ran out unconnected   |
 //!                         +------------------------------------------------------------+ the other one's lease is gone
@@ -14,7 +14,7 @@
 //! connection.
 //!
 //! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure,
-//! without clock or bus. [`keep`] asks. [`Tenure`] is what everybody else sees.
+//! without clock or bus. [`keep`] asks. [`LeaseState`] is what everybody else sees.
 //!
 //! Decision 045 in `docs/decisions`.
 
@@ -34,12 +34,12 @@ use tracing::{debug, info, warn};
 
 use crate::failpoint;
 
-/// What this process is under its name.
+/// What this process knows of the lease of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tenure {
+pub enum LeaseState {
     /// Not known yet.
     Unsettled,
-    /// It has the lease.
+    /// It holds the lease.
     Held {
         /// The lease's epoch.
         epoch: u64,
@@ -48,34 +48,35 @@ pub enum Tenure {
     },
     /// There are no leases, for there is no JetStream; nobody else answered under the name.
     Unleased,
-    /// Another process has the name.
+    /// Another process holds it.
     StandingBy,
 }
 
-impl Tenure {
+impl LeaseState {
     /// Whether a command may be carried out at this moment.
     pub fn may_act(&self, now: Instant) -> bool {
         match self {
-            Tenure::Held { until, .. } => until.is_some_and(|until| now < until),
-            Tenure::Unleased => true,
-            Tenure::Unsettled | Tenure::StandingBy => false,
+            LeaseState::Held { until, .. } => until.is_some_and(|until| now < until),
+            LeaseState::Unleased => true,
+            LeaseState::Unsettled | LeaseState::StandingBy => false,
         }
     }
 
-    /// Whether the process speaks for the name.
-    pub fn speaks(&self) -> bool {
-        matches!(self, Tenure::Held { until: Some(_), .. } | Tenure::Unleased)
+    /// Whether the process holds the lease, and nothing has put that in doubt since: then it
+    /// publishes.
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, LeaseState::Held { until: Some(_), .. } | LeaseState::Unleased)
     }
 
-    /// Whether it has the name, confirmed or not.
-    pub fn has_name(&self) -> bool {
-        matches!(self, Tenure::Held { .. } | Tenure::Unleased)
+    /// Whether it holds the lease, confirmed or not: then it serves.
+    pub fn is_holder(&self) -> bool {
+        matches!(self, LeaseState::Held { .. } | LeaseState::Unleased)
     }
 
     /// The epoch of its lease.
     pub fn epoch(&self) -> Option<u64> {
         match self {
-            Tenure::Held { epoch, .. } => Some(*epoch),
+            LeaseState::Held { epoch, .. } => Some(*epoch),
             _ => None,
         }
     }
@@ -90,7 +91,7 @@ pub enum Ask {
     Update(Lease, u64),
     /// Read the key.
     Read,
-    /// Say under another key that this process stands by, and read the name's.
+    /// Say under another key that this process stands by, and read the lease's.
     StandBy(Lease),
 }
 
@@ -134,7 +135,7 @@ enum State {
 
 /// What an answer leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Renewal {
     /// The lease was acquired or renewed by what was asked.
     Renewed {
         /// Its epoch.
@@ -142,7 +143,7 @@ pub enum Step {
     },
     /// It may be somebody else's: the next question tells.
     InDoubt,
-    /// Another process has it.
+    /// Another process holds it.
     StandingBy,
 }
 
@@ -168,35 +169,35 @@ impl Keeper {
     }
 
     /// What the answer to [`Keeper::next`] means.
-    pub fn take(&mut self, answer: Answer) -> Step {
-        let (state, step) = match (&self.state, answer) {
+    pub fn take(&mut self, answer: Answer) -> Renewal {
+        let (state, renewal) = match (&self.state, answer) {
             (State::Held { epoch, .. }, Answer::Stored(revision)) => {
-                (State::Held { epoch: *epoch, revision }, Step::Renewed { epoch: *epoch })
+                (State::Held { epoch: *epoch, revision }, Renewal::Renewed { epoch: *epoch })
             }
             (_, Answer::Stored(revision)) => {
-                (State::Held { epoch: revision, revision }, Step::Renewed { epoch: revision })
+                (State::Held { epoch: revision, revision }, Renewal::Renewed { epoch: revision })
             }
-            (_, Answer::Refused) => (State::Looking, Step::InDoubt),
-            (_, Answer::Found(None)) => (State::Seeking, Step::InDoubt),
+            (_, Answer::Refused) => (State::Looking, Renewal::InDoubt),
+            (_, Answer::Found(None)) => (State::Seeking, Renewal::InDoubt),
             (_, Answer::Found(Some((lease, revision))))
                 if lease.instance_id == self.me.instance_id =>
             {
                 // Stored by a question whose answer was lost.
-                (State::Held { epoch: lease.epoch.unwrap_or(revision), revision }, Step::InDoubt)
+                (State::Held { epoch: lease.epoch.unwrap_or(revision), revision }, Renewal::InDoubt)
             }
             (_, Answer::Found(Some((lease, revision))))
                 if self.starting && lease.worker_id == self.me.worker_id =>
             {
-                (State::TakingOver { revision }, Step::InDoubt)
+                (State::TakingOver { revision }, Renewal::InDoubt)
             }
             (_, Answer::Found(Some((lease, _)))) => {
                 self.other = Some(lease);
-                (State::StandingBy, Step::StandingBy)
+                (State::StandingBy, Renewal::StandingBy)
             }
         };
-        self.starting &= step == Step::InDoubt;
+        self.starting &= renewal == Renewal::InDoubt;
         self.state = state;
-        step
+        renewal
     }
 
     /// The revision at which the lease is held.
@@ -222,13 +223,13 @@ pub async fn keep(
     keeper: &mut Keeper,
     bucket: &dyn LeaseBucket,
     ttl: Duration,
-    tenure: &watch::Sender<Tenure>,
+    state: &watch::Sender<LeaseState>,
     lost: impl Future<Output = ()>,
 ) -> Ended {
     tokio::select! {
         biased;
         () = lost => Ended::Disconnected,
-        () = keep_while_it_answers(keeper, bucket, ttl, tenure) => Ended::Silent,
+        () = keep_while_it_answers(keeper, bucket, ttl, state) => Ended::Silent,
     }
 }
 
@@ -236,7 +237,7 @@ async fn keep_while_it_answers(
     keeper: &mut Keeper,
     bucket: &dyn LeaseBucket,
     ttl: Duration,
-    tenure: &watch::Sender<Tenure>,
+    state: &watch::Sender<LeaseState>,
 ) {
     loop {
         failpoint::reach("task", "lease");
@@ -257,67 +258,67 @@ async fn keep_while_it_answers(
                 "nobody answers for the lease of this worker's name; its bucket is looked for again"
             );
         };
-        let stood_by = *tenure.borrow() == Tenure::StandingBy;
-        let step = keeper.take(answer);
-        show(keeper, step, sent + ttl, tenure);
-        let pause = match step {
+        let stood_by = *state.borrow() == LeaseState::StandingBy;
+        let renewal = keeper.take(answer);
+        show(keeper, renewal, sent + ttl, state);
+        let pause = match renewal {
             // In a fleet that came up together renewals must not stay in step.
-            Step::Renewed { .. } => (ttl / 3).mul_f64(0.8 + 0.4 * fastrand::f64()),
-            Step::StandingBy if stood_by => ttl / 3,
+            Renewal::Renewed { .. } => (ttl / 3).mul_f64(0.8 + 0.4 * fastrand::f64()),
+            Renewal::StandingBy if stood_by => ttl / 3,
             // The next question says so to everybody.
-            Step::StandingBy | Step::InDoubt => Duration::ZERO,
+            Renewal::StandingBy | Renewal::InDoubt => Duration::ZERO,
         };
         sleep(pause).await;
     }
 }
 
 /// Waits for a connection; what that says is handed on. A lease that runs out before has to be
-/// confirmed: by then another process may speak for the name.
+/// confirmed: by then another process may hold it.
 pub async fn until_connected<T>(
-    tenure: &watch::Sender<Tenure>,
+    state: &watch::Sender<LeaseState>,
     connected: impl Future<Output = T>,
 ) -> T {
-    let held = *tenure.borrow();
+    let held = *state.borrow();
     let mut connected = std::pin::pin!(connected);
-    if let Tenure::Held { until: Some(until), .. } = held {
+    if let LeaseState::Held { until: Some(until), .. } = held {
         tokio::select! {
             biased;
-            () = sleep_until(until) => unconfirm(tenure),
+            () = sleep_until(until) => unconfirm(state),
             connected = &mut connected => return connected,
         }
     }
     connected.await
 }
 
-fn unconfirm(tenure: &watch::Sender<Tenure>) {
-    tenure.send_modify(|tenure| {
-        if let Tenure::Held { until, .. } = tenure {
+fn unconfirm(state: &watch::Sender<LeaseState>) {
+    state.send_modify(|state| {
+        if let LeaseState::Held { until, .. } = state {
             *until = None;
         }
     });
 }
 
-fn show(keeper: &Keeper, step: Step, until: Instant, tenure: &watch::Sender<Tenure>) {
-    let before = *tenure.borrow();
-    match step {
-        Step::Renewed { epoch } => {
-            if before == Tenure::StandingBy {
+fn show(keeper: &Keeper, renewal: Renewal, until: Instant, state: &watch::Sender<LeaseState>) {
+    let before = *state.borrow();
+    match renewal {
+        Renewal::Renewed { epoch } => {
+            if before == LeaseState::StandingBy {
                 info!(epoch, "the other worker of this name is gone; serving now");
             }
-            tenure.send_replace(Tenure::Held { epoch, until: Some(until) });
+            state.send_replace(LeaseState::Held { epoch, until: Some(until) });
         }
         // Nothing may be done under a lease that was just refused.
-        Step::InDoubt => unconfirm(tenure),
-        Step::StandingBy => {
-            if let (true, Some(other)) = (before != Tenure::StandingBy, &keeper.other) {
+        Renewal::InDoubt => unconfirm(state),
+        Renewal::StandingBy => {
+            if let (true, Some(other)) = (before != LeaseState::StandingBy, &keeper.other) {
                 stands_by(&other.host, other.pid, other.instance_id);
             }
-            tenure.send_replace(Tenure::StandingBy);
+            state.send_replace(LeaseState::StandingBy);
         }
     }
 }
 
-/// Says who has the name.
+/// Says who holds the lease.
 pub fn stands_by(host: &str, pid: u32, instance_id: Id) {
     warn!(
         host, pid, %instance_id,

@@ -13,7 +13,7 @@ fn lease(worker: u8, instance: u8) -> Lease {
 
 fn held(worker: u8, instance: u8, epoch: u64) -> Keeper {
     let mut keeper = Keeper::new(lease(worker, instance));
-    assert_eq!(keeper.take(Answer::Stored(epoch)), Step::Renewed { epoch });
+    assert_eq!(keeper.take(Answer::Stored(epoch)), Renewal::Renewed { epoch });
     keeper
 }
 
@@ -21,18 +21,18 @@ fn held(worker: u8, instance: u8, epoch: u64) -> Keeper {
 fn the_epoch_is_the_revision_of_the_acquisition_and_renewals_keep_it() {
     let mut keeper = held(1, 1, 7);
     assert_eq!(keeper.next(), Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, 7));
-    assert_eq!(keeper.take(Answer::Stored(9)), Step::Renewed { epoch: 7 });
+    assert_eq!(keeper.take(Answer::Stored(9)), Renewal::Renewed { epoch: 7 });
     assert_eq!(keeper.next(), Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, 9));
 }
 
 #[test]
 fn an_expired_lease_is_made_anew_after_an_outage() {
     let mut keeper = held(1, 1, 7);
-    assert_eq!(keeper.take(Answer::Refused), Step::InDoubt);
+    assert_eq!(keeper.take(Answer::Refused), Renewal::InDoubt);
     assert_eq!(keeper.next(), Ask::Read);
-    assert_eq!(keeper.take(Answer::Found(None)), Step::InDoubt);
+    assert_eq!(keeper.take(Answer::Found(None)), Renewal::InDoubt);
     assert_eq!(keeper.next(), Ask::Create(lease(1, 1)));
-    assert_eq!(keeper.take(Answer::Stored(30)), Step::Renewed { epoch: 30 });
+    assert_eq!(keeper.take(Answer::Stored(30)), Renewal::Renewed { epoch: 30 });
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn what_was_stored_without_an_answer_is_adopted_and_renewed_before_it_counts() {
     keeper.take(Answer::Refused);
     assert_eq!(
         keeper.take(Answer::Found(Some((Lease { epoch: Some(7), ..lease(1, 1) }, 12)))),
-        Step::InDoubt
+        Renewal::InDoubt
     );
     assert_eq!(keeper.next(), Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, 12));
     let mut starting = Keeper::new(lease(1, 1));
@@ -49,7 +49,7 @@ fn what_was_stored_without_an_answer_is_adopted_and_renewed_before_it_counts() {
     starting.take(Answer::Found(Some((lease(1, 1), 5))));
     assert_eq!(
         starting.take(Answer::Stored(6)),
-        Step::Renewed { epoch: 5 },
+        Renewal::Renewed { epoch: 5 },
         "its creation was at revision 5"
     );
 }
@@ -60,12 +60,12 @@ fn a_usurper_makes_it_stand_by_until_the_lease_is_gone() {
     keeper.take(Answer::Refused);
     assert_eq!(
         keeper.take(Answer::Found(Some((lease(1, 2), 8)))),
-        Step::StandingBy,
+        Renewal::StandingBy,
         "a cloned disk plays no ping-pong"
     );
     assert_eq!(keeper.other, Some(lease(1, 2)));
     assert_eq!(keeper.next(), Ask::StandBy(lease(1, 1)));
-    assert_eq!(keeper.take(Answer::Found(Some((lease(1, 2), 9)))), Step::StandingBy);
+    assert_eq!(keeper.take(Answer::Found(Some((lease(1, 2), 9)))), Renewal::StandingBy);
     keeper.take(Answer::Found(None));
     assert_eq!(keeper.next(), Ask::Create(lease(1, 1)));
 }
@@ -74,25 +74,25 @@ fn a_usurper_makes_it_stand_by_until_the_lease_is_gone() {
 fn a_restarted_worker_takes_its_lease_over_at_once_and_another_one_does_not() {
     let mut same = Keeper::new(lease(1, 2));
     same.take(Answer::Refused);
-    assert_eq!(same.take(Answer::Found(Some((lease(1, 1), 8)))), Step::InDoubt);
+    assert_eq!(same.take(Answer::Found(Some((lease(1, 1), 8)))), Renewal::InDoubt);
     assert_eq!(same.next(), Ask::Update(lease(1, 2), 8));
-    assert_eq!(same.take(Answer::Stored(9)), Step::Renewed { epoch: 9 });
+    assert_eq!(same.take(Answer::Stored(9)), Renewal::Renewed { epoch: 9 });
     let mut other = Keeper::new(lease(2, 2));
     other.take(Answer::Refused);
-    assert_eq!(other.take(Answer::Found(Some((lease(1, 1), 8)))), Step::StandingBy);
+    assert_eq!(other.take(Answer::Found(Some((lease(1, 1), 8)))), Renewal::StandingBy);
 }
 
 #[test]
 fn nothing_may_be_done_after_the_lease_may_have_expired() {
     let now = Instant::now();
-    let held = |until| Tenure::Held { epoch: 1, until };
+    let held = |until| LeaseState::Held { epoch: 1, until };
     assert!(held(Some(now + Duration::from_millis(1))).may_act(now));
     assert!(!held(Some(now)).may_act(now) && !held(None).may_act(now));
-    assert!(!held(None).speaks() && held(None).has_name());
+    assert!(!held(None).is_confirmed() && held(None).is_holder());
     assert!(
-        Tenure::Unleased.may_act(now)
-            && !Tenure::StandingBy.may_act(now)
-            && !Tenure::Unsettled.may_act(now)
+        LeaseState::Unleased.may_act(now)
+            && !LeaseState::StandingBy.may_act(now)
+            && !LeaseState::Unsettled.may_act(now)
     );
 }
 
@@ -126,31 +126,31 @@ impl LeaseBucket for Bucket {
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_kept_over_a_lost_connection_for_the_time_it_has_and_no_longer() {
     let bucket = Bucket(Default::default());
-    let (tenure, seen) = watch::channel(Tenure::Unsettled);
+    let (state, seen) = watch::channel(LeaseState::Unsettled);
     let mut keeper = Keeper::new(lease(1, 1));
     assert_eq!(
-        keep(&mut keeper, &bucket, TTL, &tenure, sleep(Duration::from_secs(60))).await,
+        keep(&mut keeper, &bucket, TTL, &state, sleep(Duration::from_secs(60))).await,
         Ended::Disconnected
     );
     assert!(bucket.0.lock().unwrap().1 >= 10, "renewed every third of the time it lasts");
     let held = *seen.borrow();
-    assert!(held.may_act(Instant::now()) && held.speaks());
+    assert!(held.may_act(Instant::now()) && held.is_confirmed());
     // It is back while the lease is good.
-    until_connected(&tenure, sleep(Duration::from_secs(1))).await;
+    until_connected(&state, sleep(Duration::from_secs(1))).await;
     assert_eq!(*seen.borrow(), held);
     // It is back later: until it is renewed nothing is said under it.
-    until_connected(&tenure, sleep(TTL)).await;
-    assert_eq!(*seen.borrow(), Tenure::Held { epoch: 1, until: None });
+    until_connected(&state, sleep(TTL)).await;
+    assert_eq!(*seen.borrow(), LeaseState::Held { epoch: 1, until: None });
     // Meanwhile another one came.
     *bucket.0.lock().unwrap() = (Some((lease(2, 2), 50)), 50);
-    keep(&mut keeper, &bucket, TTL, &tenure, sleep(Duration::from_secs(1))).await;
-    assert_eq!(*seen.borrow(), Tenure::StandingBy);
+    keep(&mut keeper, &bucket, TTL, &state, sleep(Duration::from_secs(1))).await;
+    assert_eq!(*seen.borrow(), LeaseState::StandingBy);
     bucket.0.lock().unwrap().0 = None;
-    let waiting = keep(&mut keeper, &bucket, TTL, &tenure, std::future::pending());
+    let waiting = keep(&mut keeper, &bucket, TTL, &state, std::future::pending());
     let mut acting = seen.clone();
     tokio::select! {
         ended = waiting => panic!("{ended:?}"),
-        held = acting.wait_for(|tenure| tenure.speaks()) => assert_eq!(held.unwrap().epoch(), Some(51)),
+        held = acting.wait_for(|state| state.is_confirmed()) => assert_eq!(held.unwrap().epoch(), Some(51)),
     }
 }
 
@@ -185,10 +185,10 @@ async fn a_renewal_is_tried_every_500_ms_until_the_bucket_has_a_leader_again_and
     };
     let mut keeper = held(1, 1, 7);
     let until = Some(began + TTL);
-    let (tenure, mut seen) = watch::channel(Tenure::Held { epoch: 7, until });
+    let (state, mut seen) = watch::channel(LeaseState::Held { epoch: 7, until });
     tokio::select! {
-        ended = keep(&mut keeper, &bucket, TTL, &tenure, std::future::pending()) => panic!("{ended:?}"),
-        renewed = seen.wait_for(|tenure| matches!(tenure, Tenure::Held { until: now, .. } if *now > until)) => {
+        ended = keep(&mut keeper, &bucket, TTL, &state, std::future::pending()) => panic!("{ended:?}"),
+        renewed = seen.wait_for(|state| matches!(state, LeaseState::Held { until: now, .. } if *now > until)) => {
             assert_eq!(renewed.unwrap().epoch(), Some(7));
         }
     }
@@ -213,14 +213,14 @@ async fn a_bucket_that_is_silent_for_longer_than_a_lease_lasts_is_looked_for_aga
         stores_from: never,
         answers_from: never,
     };
-    let (tenure, seen) = watch::channel(Tenure::Held { epoch: 7, until: Some(began + TTL) });
+    let (state, seen) = watch::channel(LeaseState::Held { epoch: 7, until: Some(began + TTL) });
     assert_eq!(
-        keep(&mut held(1, 1, 7), &bucket, TTL, &tenure, std::future::pending()).await,
+        keep(&mut held(1, 1, 7), &bucket, TTL, &state, std::future::pending()).await,
         Ended::Silent
     );
     assert_eq!(began.elapsed(), TTL);
     assert!(
-        seen.borrow().speaks() && !seen.borrow().may_act(Instant::now()),
+        seen.borrow().is_confirmed() && !seen.borrow().may_act(Instant::now()),
         "it says how it is, and does nothing"
     );
 }

@@ -3,8 +3,8 @@
 //! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up and shutdown
 //! - [`bus`]: the edge to NATS: snapshots and events out, commands in, questions to the sector
 //!   manager
-//! - [`identity`]: who the worker is, and its snapshots; [`lease`]: whether this process speaks
-//!   for its name
+//! - [`identity`]: who the worker is, and its snapshots; [`lease`]: whether this process holds the
+//!   lease of its name
 //! - [`commands`]: requests in, answers out; [`events`]: what has happened, exactly once;
 //!   [`stillness`]: whether it goes on
 //! - [`thread`]: one task owns each sealing thread; what commands and failures mean for it

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::{
     events::{EventPublisher, Progress},
     identity::Worker,
-    lease::Tenure,
+    lease::LeaseState,
 };
 
 /// Since when nothing gets through.
@@ -50,7 +50,7 @@ pub async fn watch(
     loop {
         sleep(patience / 12).await;
         let should_go_out = matches!(*link.borrow(), Link::Up(_))
-            && !matches!(*events.tenure.borrow(), Tenure::StandingBy | Tenure::Unleased);
+            && !matches!(*events.lease.borrow(), LeaseState::StandingBy | LeaseState::Unleased);
         let waits = should_go_out && events.has_some().await;
         let Progress { published, trouble } = events.progress.borrow().clone();
         let now = Instant::now();
@@ -94,19 +94,19 @@ mod tests {
         let outgoing = Arc::default();
         let store = Store::in_memory(InMemoryBackend::new, Arc::clone(&outgoing)).unwrap();
         store.note(Event::new(EventKind::Transition, 1)).await.unwrap();
-        let tenure = watch::Sender::new(Tenure::Held { epoch: 7, until: None });
+        let lease = watch::Sender::new(LeaseState::Held { epoch: 7, until: None });
         let worker = Arc::new(Worker::new(
             "w1".parse().unwrap(),
             Prefix::default(),
             DEFAULT_PATIENCE,
-            tenure.subscribe(),
+            lease.subscribe(),
             vec![],
         ));
         let progress = watch::Sender::default();
         let events = EventPublisher {
             stores: vec![store],
             outgoing,
-            tenure: tenure.subscribe(),
+            lease: lease.subscribe(),
             instance_id: Id::NIL,
             progress,
         };
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(
             stillness.look(false, 1, at(85)),
             None,
-            "no link, another process has the name, or nothing waits"
+            "no link, another process holds the lease, or nothing waits"
         );
     }
 }

@@ -14,7 +14,7 @@ use damocles_worker::{
     commands::Commands,
     events::EventPublisher,
     identity::Worker,
-    lease::{Keeper, Tenure, keep, until_connected},
+    lease::{Keeper, LeaseState, keep, until_connected},
     store::{
         database::{Outgoing, Store},
         outbox::WaitingId,
@@ -71,8 +71,8 @@ pub struct Process {
     pub worker: Arc<Worker>,
     /// Its stores, one a thread.
     pub stores: Vec<Store>,
-    /// Whether it speaks for its name.
-    pub tenure: watch::Receiver<Tenure>,
+    /// Whether it holds its lease.
+    pub lease: watch::Receiver<LeaseState>,
     commands: Arc<Commands>,
     // Whether there is a step that could go on, by thread. The steps themselves hold the world,
     // which holds its processes.
@@ -94,7 +94,7 @@ impl Process {
         let on = world.machines()[machine].clone();
         let (power, outgoing, changed) =
             (Power::default(), Arc::<Outgoing>::default(), Arc::new(Notify::new()));
-        let (tenure, seen_tenure) = watch::channel(Tenure::Unsettled);
+        let (lease, seen_lease) = watch::channel(LeaseState::Unsettled);
         let (stop_threads, stop) = watch::channel(Stop::No);
         let reports = Reports::start(
             &Tasks::new().0,
@@ -119,7 +119,7 @@ impl Process {
             let surroundings = Surroundings {
                 shared: world.ground.shared.clone(),
                 steps: doing.clone(),
-                tenure: seen_tenure.clone(),
+                lease: seen_lease.clone(),
                 reports: reports.clone(),
                 changed: changed.clone(),
                 clock: clock::unix_ms,
@@ -152,14 +152,14 @@ impl Process {
             world.names[on.name].clone(),
             Prefix::default(),
             PING,
-            seen_tenure.clone(),
+            seen_lease.clone(),
             handles,
         ));
         own_store.note(worker.event(EventKind::WorkerStarted)).await;
         let events = Arc::new(EventPublisher {
             stores: stores.clone(),
             outgoing,
-            tenure: seen_tenure.clone(),
+            lease: seen_lease.clone(),
             instance_id: worker.instance_id,
             progress: watch::Sender::default(),
         });
@@ -171,11 +171,11 @@ impl Process {
             commands: Arc::new(Commands {
                 worker: worker.clone(),
                 store: own_store,
-                tenure: seen_tenure.clone(),
+                lease: seen_lease.clone(),
             }),
             worker,
             stores,
-            tenure: seen_tenure,
+            lease: seen_lease,
             in_step,
             openings: openings.clone(),
             serving: AtomicBool::new(true),
@@ -197,7 +197,7 @@ impl Process {
             process.spawn(world, owner.run(stop.clone()));
         }
         process
-            .spawn(world, keep_lease(world.clone(), process.clone(), worker_id, tenure, released));
+            .spawn(world, keep_lease(world.clone(), process.clone(), worker_id, lease, released));
         process.spawn(world, publish(world.clone(), process.clone(), changed));
         let stream = SimulatedStream { world: world.clone(), process: process.clone() };
         process.spawn(world, {
@@ -227,11 +227,11 @@ impl Process {
             // It was killed meanwhile.
             return;
         }
-        let speaks = self.tenure.borrow().speaks();
-        if speaks && timeout(LEAVE, self.events.all_published()).await.is_ok() {
+        let confirmed = self.lease.borrow().is_confirmed();
+        if confirmed && timeout(LEAVE, self.events.all_published()).await.is_ok() {
             world.count("a worker stopped with all published");
         }
-        if self.tenure.borrow().speaks() {
+        if self.lease.borrow().is_confirmed() {
             bus::spread(world, self, self.worker.snapshot());
         }
         let release = self.release.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -243,7 +243,7 @@ impl Process {
 
     /// Answers a command, if it serves any.
     pub fn serve(self: &Arc<Self>, world: &Arc<World>, asked: Asked) {
-        if !self.serving.load(Ordering::Relaxed) || !self.tenure.borrow().has_name() {
+        if !self.serving.load(Ordering::Relaxed) || !self.lease.borrow().is_holder() {
             return;
         }
         let (process, here, world) = (self.clone(), world, world.clone());
@@ -354,7 +354,7 @@ async fn keep_lease(
     world: Arc<World>,
     process: Arc<Process>,
     worker_id: Id,
-    tenure: watch::Sender<Tenure>,
+    lease: watch::Sender<LeaseState>,
     released: oneshot::Receiver<()>,
 ) {
     let me = Lease {
@@ -368,9 +368,9 @@ async fn keep_lease(
     let bucket = SimulatedBucket { world: world.clone(), process: process.clone() };
     let mut link = process.link.subscribe();
     let keeping = async {
-        while until_connected(&tenure, async { link.wait_for(|up| *up).await.is_ok() }).await {
+        while until_connected(&lease, async { link.wait_for(|up| *up).await.is_ok() }).await {
             let lost = async { drop(link.wait_for(|up| !*up).await) };
-            keep(&mut keeper, &bucket, TTL, &tenure, lost).await;
+            keep(&mut keeper, &bucket, TTL, &lease, lost).await;
         }
     };
     tokio::select! {
@@ -389,9 +389,10 @@ async fn keep_lease(
 }
 
 async fn publish(world: Arc<World>, process: Arc<Process>, changed: Arc<Notify>) {
-    let (mut tenure, mut link) = (process.tenure.clone(), process.link.subscribe());
+    let (mut lease, mut link) = (process.lease.clone(), process.link.subscribe());
     loop {
-        if link.wait_for(|up| *up).await.is_err() || tenure.wait_for(Tenure::speaks).await.is_err()
+        if link.wait_for(|up| *up).await.is_err()
+            || lease.wait_for(LeaseState::is_confirmed).await.is_err()
         {
             return;
         }

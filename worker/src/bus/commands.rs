@@ -1,6 +1,6 @@
 //! The worker's commands: the endpoints of one NATS service (ADR-32), the only subscriptions on
 //! `cmd.<w>.*`; and beside them a subscription on what every worker hears. They are there while
-//! this process has its name.
+//! this process holds its lease.
 //!
 //! Decisions 015, 024 in `docs/decisions`.
 
@@ -29,7 +29,7 @@ use crate::{
     commands::{Answer, Commands, Form},
     failpoint,
     identity::Worker,
-    lease::Tenure,
+    lease::LeaseState,
 };
 
 const SERVICE_NAME: &str = "damocles-worker";
@@ -55,12 +55,12 @@ struct Subscriptions {
 }
 
 impl Server {
-    /// Serves until `stop`, whenever this process has its name.
+    /// Serves until `stop`, whenever this process holds its lease.
     pub async fn run(&self, mut link: watch::Receiver<Link>, mut stop: oneshot::Receiver<()>) {
-        let mut tenure = self.commands.tenure.clone();
+        let mut lease = self.commands.lease.clone();
         loop {
             tokio::select! {
-                has = tenure.wait_for(Tenure::has_name) => if has.is_err() { return },
+                has = lease.wait_for(LeaseState::is_holder) => if has.is_err() { return },
                 _ = &mut stop => return,
             }
             let subscriptions = tokio::select! {
@@ -70,7 +70,7 @@ impl Server {
             self.serving.send_replace(true);
             info!(worker = %self.worker().name, dest = self.worker().dest(), "serving commands");
             let stopped = tokio::select! {
-                () = self.serve(subscriptions, tenure.clone()) => false,
+                () = self.serve(subscriptions, lease.clone()) => false,
                 _ = &mut stop => true,
             };
             self.serving.send_replace(false);
@@ -121,8 +121,8 @@ impl Server {
         Ok(Subscriptions { service, endpoints, to_all })
     }
 
-    // Until another process has the name, or the connection is closed.
-    async fn serve(&self, subscriptions: Subscriptions, mut tenure: watch::Receiver<Tenure>) {
+    // Until another process holds the lease, or the connection is closed.
+    async fn serve(&self, subscriptions: Subscriptions, mut lease: watch::Receiver<LeaseState>) {
         let Subscriptions { service, endpoints, mut to_all } = subscriptions;
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         let mut requests = select_all(
@@ -134,7 +134,7 @@ impl Server {
             let heard = tokio::select! {
                 next = requests.next() => match next { Some((verb, request)) => Heard::One(verb, Box::new(request)), None => break },
                 next = to_all.next() => match next { Some(message) => Heard::All(message), None => break },
-                _ = tenure.wait_for(|tenure| !tenure.has_name()) => break,
+                _ = lease.wait_for(|lease| !lease.is_holder()) => break,
             };
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { break };

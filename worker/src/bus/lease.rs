@@ -1,5 +1,5 @@
 //! The lease of the worker's name over NATS: kept in the bucket of leases where there is JetStream;
-//! where there is none, whoever answers under the name has it (see [`super::probe`]).
+//! where there is none, whoever answers under the name holds it (see [`super::probe`]).
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 use super::probe;
 use crate::{
     identity::Worker,
-    lease::{Answer, Ask, Ended, Keeper, LeaseBucket, Tenure, keep, until_connected},
+    lease::{Answer, Ask, Ended, Keeper, LeaseBucket, LeaseState, keep, until_connected},
 };
 
 // For one attempt to open the bucket.
@@ -52,7 +52,7 @@ impl NatsLease {
         worker: &Worker,
         me: Lease,
         mut link: watch::Receiver<Link>,
-        tenure: watch::Sender<Tenure>,
+        state: watch::Sender<LeaseState>,
         stop: impl Future<Output = ()>,
     ) {
         let mut keeper = Keeper::new(me);
@@ -60,7 +60,7 @@ impl NatsLease {
         // than their leaders.
         let mut bucket: Option<Bucket> = None;
         let keeping = async {
-            while until_connected(&tenure, super::connected(&mut link)).await {
+            while until_connected(&state, super::connected(&mut link)).await {
                 link.borrow_and_update();
                 if bucket.is_none() {
                     let opened = tokio::select! {
@@ -72,7 +72,7 @@ impl NatsLease {
                 match &bucket {
                     Some(open) => {
                         let lost = async { drop(link.changed().await) };
-                        if keep(&mut keeper, open, open.ttl, &tenure, lost).await == Ended::Silent {
+                        if keep(&mut keeper, open, open.ttl, &state, lost).await == Ended::Silent {
                             bucket = None;
                         }
                     }
@@ -80,7 +80,7 @@ impl NatsLease {
                         info!(
                             "NATS has no JetStream: no lease of the name, no history, and nothing is kept for managers"
                         );
-                        probe::settle(worker, &self.client, &mut link, &tenure).await;
+                        probe::settle(worker, &self.client, &mut link, &state).await;
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! Who has a name where there are no leases: before it serves, a worker asks; while another process
-//! of the name answers, it stands by.
+//! Who holds a name where there are no leases: before it serves, a worker asks; while another
+//! process of the name answers, it stands by.
 //!
 //! Decision 022 in `docs/decisions`.
 
@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::{
     identity::Worker,
-    lease::{Tenure, stands_by},
+    lease::{LeaseState, stands_by},
 };
 
 const ANSWER_TIME: Duration = Duration::from_millis(500);
@@ -25,11 +25,11 @@ pub(super) async fn settle(
     worker: &Worker,
     client: &Client,
     link: &mut watch::Receiver<Link>,
-    tenure: &watch::Sender<Tenure>,
+    state: &watch::Sender<LeaseState>,
 ) {
-    if *tenure.borrow() != Tenure::Unleased {
+    if *state.borrow() != LeaseState::Unleased {
         while let Some(other) = other_instance(worker, client).await {
-            if tenure.send_replace(Tenure::StandingBy) != Tenure::StandingBy {
+            if state.send_replace(LeaseState::StandingBy) != LeaseState::StandingBy {
                 stands_by(&other.host, other.pid, other.instance_id);
             }
             // After an outage the other one needs a moment to be back: the time begins anew with
@@ -39,7 +39,7 @@ pub(super) async fn settle(
                 _ = link.changed() => return,
             }
         }
-        if tenure.send_replace(Tenure::Unleased) == Tenure::StandingBy {
+        if state.send_replace(LeaseState::Unleased) == LeaseState::StandingBy {
             info!("the other worker of this name is gone; serving now");
         }
     }

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{failpoint, identity::Worker, lease::Tenure};
+use crate::{failpoint, identity::Worker, lease::LeaseState};
 
 const SMALLEST_GAP: Duration = Duration::from_millis(50);
 
@@ -24,8 +24,8 @@ pub struct Publisher {
     pub client: Client,
     /// How snapshots are written.
     pub encoding: Encoding,
-    /// Whether this process speaks for its name.
-    pub tenure: watch::Receiver<Tenure>,
+    /// Whether this process holds its lease.
+    pub lease: watch::Receiver<LeaseState>,
 }
 
 impl Publisher {
@@ -36,10 +36,10 @@ impl Publisher {
         mut serving: watch::Receiver<bool>,
         changed: Arc<Notify>,
     ) {
-        let mut tenure = self.tenure.clone();
+        let mut lease = self.lease.clone();
         while super::connected(&mut link).await {
             if serving.wait_for(|serving| *serving).await.is_err()
-                || tenure.wait_for(Tenure::speaks).await.is_err()
+                || lease.wait_for(LeaseState::is_confirmed).await.is_err()
             {
                 return;
             }

@@ -47,7 +47,7 @@ use crate::{
     clock::Clock,
     config::ThreadConfig,
     failure::Failure,
-    lease::Tenure,
+    lease::LeaseState,
     plan::driver::{Step, Steps, Yield, heavy_stage},
     stage::Shared,
     store::{
@@ -91,7 +91,7 @@ pub struct Owner {
     question_open: bool,
     shared: Arc<Shared>,
     steps: Arc<dyn Steps>,
-    tenure: watch::Receiver<Tenure>,
+    lease: watch::Receiver<LeaseState>,
     reports: Reports,
     mailbox: mpsc::Receiver<Message>,
     mailbox_sender: mpsc::Sender<Message>,
@@ -130,7 +130,7 @@ pub struct Surroundings {
     /// What does the steps of its plan.
     pub steps: Arc<dyn Steps>,
     /// Whether commands may be carried out.
-    pub tenure: watch::Receiver<Tenure>,
+    pub lease: watch::Receiver<LeaseState>,
     /// Where state changes are reported to the sector manager.
     pub reports: Reports,
     /// Told after every change.
@@ -183,7 +183,7 @@ impl Owner {
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
-        let Surroundings { shared, steps, tenure, reports, changed, clock, places } = surroundings;
+        let Surroundings { shared, steps, lease, reports, changed, clock, places } = surroundings;
         let mut owner = Owner {
             index,
             location,
@@ -197,7 +197,7 @@ impl Owner {
             question_open: false,
             shared,
             steps,
-            tenure,
+            lease,
             reports,
             mailbox,
             mailbox_sender,

@@ -301,7 +301,7 @@ async fn a_holder_that_was_frozen_while_another_took_over_does_nothing_it_was_to
     assert_eq!(bed.bus.order("w1", Verb::Pause, &request).await.unwrap().outcome, Outcome::Paused);
     first.process().thaw();
     first.log().line_with(&["WARN", "another worker of this name", &new.pid.to_string()]).await;
-    // The first one has the name again, and its thread is as it was.
+    // The first one holds the lease again, and its thread is as it was.
     assert!(second.terminate().await.success());
     let again = bed
         .states

@@ -212,7 +212,7 @@ async fn what_happened_before_a_crash_is_published_by_the_next_run() {
     let events = log.until_kind(EventKind::WorkerStarted, 2).await;
     assert_exactly_once(&events);
     assert_eq!(of_request(&events, id).len(), 1);
-    // Who publishes an event is who speaks for the name by then.
+    // Who publishes an event is who holds the lease by then.
     assert!(
         events.iter().all(|stored| stored.event.instance_id != first.instance_id
             && stored.event.epoch > first.epoch)

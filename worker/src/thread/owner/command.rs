@@ -195,8 +195,8 @@ impl Owner {
     }
 
     fn check_lease(&self, epoch: Option<u64>) -> Result<(), ErrorKind> {
-        let tenure = *self.tenure.borrow();
-        if tenure.epoch() == epoch && tenure.may_act(Instant::now()) {
+        let lease = *self.lease.borrow();
+        if lease.epoch() == epoch && lease.may_act(Instant::now()) {
             Ok(())
         } else {
             Err(ErrorKind::LeaseUnconfirmed)
