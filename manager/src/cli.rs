@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use shared_msgs::{cli::CliError, connect::NatsArgs};
+use damocles_client::connect::NatsArgs;
+use damocles_terminal::CliError;
 
 mod bulk;
 mod cordon;

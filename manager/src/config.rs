@@ -3,12 +3,10 @@
 
 use std::path::Path;
 
+use damocles_client::connect::{NatsArgs, NatsSection, NatsSettings};
+use damocles_daemon::config::{KNOWN_NATS_KEYS, load};
+use damocles_terminal::{CliError, Exit};
 use serde::Deserialize;
-use shared_msgs::{
-    cli::{CliError, Exit},
-    config::load,
-    connect::{KNOWN_NATS_KEYS, NatsArgs, NatsSection, NatsSettings},
-};
 use tracing::warn;
 
 #[derive(Default, Deserialize)]
@@ -33,7 +31,7 @@ pub fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSettings, Cl
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::config::parse;
+    use damocles_daemon::config::parse;
 
     use super::*;
 

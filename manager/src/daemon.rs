@@ -8,13 +8,11 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, connection::State};
+use damocles_client::connect::{Link, NatsSettings};
+use damocles_daemon::tasks::endless;
+use damocles_terminal::{CliError, Exit};
 use futures::{FutureExt, future::Shared};
-use shared_msgs::{
-    cli::{CliError, Exit},
-    connect::{Link, NatsSettings},
-    subject::{API_QUEUE, Prefix, SEALER_QUEUE},
-    tasks::endless,
-};
+use shared_msgs::subject::{API_QUEUE, Prefix, SEALER_QUEUE};
 use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 

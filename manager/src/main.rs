@@ -11,5 +11,5 @@ fn main() -> ExitCode {
     // The link's state is logged by us, once per outage.
     let log = if cli.is_daemon() { "info,async_nats=off" } else { "warn,async_nats=off" };
     // One thread carries thousands of workers: a snapshot takes 16 µs.
-    shared_msgs::cli::run(log, &mut Builder::new_current_thread(), || run(cli))
+    damocles_terminal::run(log, &mut Builder::new_current_thread(), || run(cli))
 }

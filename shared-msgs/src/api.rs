@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, lease::Lease, snapshot::WorkerSnapshot, standstill::Standstill};
+use crate::{
+    id::Id,
+    lease::Lease,
+    snapshot::{Standstill, WorkerSnapshot},
+};
 
 /// The verbs of `api.<verb>`.
 pub mod verb {

@@ -4,7 +4,6 @@
 //!
 //! Decisions 021, 043 in `docs/decisions`.
 
-use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,14 +21,14 @@ pub const ERROR_CODE_HEADER: &str = "Nats-Service-Error-Code";
 pub const HEADERS_ROOM: usize = 2048;
 const MAX_HEADER_BYTES: usize = 1024;
 
-/// The headers of a refusal; each is one line.
-pub fn headers(refusal: &ErrorKind) -> HeaderMap {
+/// The headers of a refusal, as names and values; each is one line.
+pub fn headers(refusal: &ErrorKind) -> [(&'static str, String); 2] {
     let line: String =
         refusal.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut headers = HeaderMap::new();
-    headers.insert(ERROR_HEADER, cut_text(&line, MAX_HEADER_BYTES));
-    headers.insert(ERROR_CODE_HEADER, refusal.code().to_string());
-    headers
+    [
+        (ERROR_HEADER, cut_text(&line, MAX_HEADER_BYTES)),
+        (ERROR_CODE_HEADER, refusal.code().to_string()),
+    ]
 }
 
 /// The body of a refusal.
@@ -358,10 +357,11 @@ mod tests {
 
     #[test]
     fn refusals_go_into_headers_of_one_line() {
-        let headers = headers(&ErrorKind::bad_request(format!("a\r\nb{}", "x".repeat(5_000))));
-        let text = headers.get(ERROR_HEADER).unwrap().as_str();
+        let [(name, text), code] =
+            headers(&ErrorKind::bad_request(format!("a\r\nb{}", "x".repeat(5_000))));
+        assert_eq!(name, ERROR_HEADER);
         assert!(text.starts_with("bad request: a  b") && text.len() <= MAX_HEADER_BYTES, "{text}");
-        assert_eq!(headers.get(ERROR_CODE_HEADER).unwrap().as_str(), "400");
+        assert_eq!(code, (ERROR_CODE_HEADER, "400".to_owned()));
     }
 
     #[test]

@@ -10,14 +10,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    self,
-    context::{CreateKeyValueErrorKind, KeyValueErrorKind},
-    kv,
-};
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, name::WorkerName, subject::Prefix};
+use crate::{id::Id, name::WorkerName};
 
 /// How long a lease lasts where nothing else is configured.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(15);
@@ -70,48 +65,6 @@ pub fn claim_of(key: &str) -> Option<Claim> {
             Some(Claim::StandingBy(WorkerName::from_token(token).ok()?, instance.parse().ok()?))
         }
     }
-}
-
-/// Opens the lease bucket, made with this time to live if it is missing. Returns it with the time
-/// to live it has.
-pub async fn open_bucket(
-    jetstream: &jetstream::Context,
-    prefix: &Prefix,
-    ttl: Duration,
-) -> Result<(kv::Store, Duration), String> {
-    let name = prefix.lease_bucket();
-    let bucket = match jetstream.get_key_value(&name).await {
-        Ok(bucket) => bucket,
-        Err(error) if error.kind() == KeyValueErrorKind::GetBucket => {
-            let config = kv::Config {
-                bucket: name.clone(),
-                description: "which process owns each worker's name".into(),
-                max_age: ttl,
-                // Short: a marker says that a lease has expired, and then has done its work.
-                limit_markers: Some(ttl.max(MIN_TTL)),
-                history: 1,
-                num_replicas: 1,
-                ..kv::Config::default()
-            };
-            match jetstream.create_key_value(config).await {
-                Ok(bucket) => bucket,
-                // Somebody else was faster.
-                Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => jetstream
-                    .get_key_value(&name)
-                    .await
-                    .map_err(|_| format!("bucket {name}: {error}"))?,
-                Err(error) => return Err(format!("bucket {name}: {error}")),
-            }
-        }
-        Err(error) => return Err(format!("bucket {name}: {error}")),
-    };
-    let ttl = bucket.stream.cached_info().config.max_age;
-    if ttl.is_zero() {
-        return Err(format!(
-            "bucket {name} keeps its keys for ever: it needs a max_age, or its leases would never expire"
-        ));
-    }
-    Ok((bucket, ttl))
 }
 
 #[cfg(test)]

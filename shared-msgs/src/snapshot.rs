@@ -7,7 +7,7 @@
 use crate::id::Id;
 use serde::{Deserialize, Serialize};
 
-use crate::{codec::Texts, standstill::Standstill};
+use crate::codec::Texts;
 
 /// The longest `last_err`, in bytes, mark included.
 pub const MAX_LAST_ERR_BYTES: usize = 4096;
@@ -259,6 +259,16 @@ impl Summary {
             cordoned: count(|t| t.cordoned),
         }
     }
+}
+
+/// For how long something has stood still, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standstill {
+    /// For so many milliseconds.
+    pub elapsed_ms: u64,
+    /// What was tried last, and failed.
+    pub why: String,
 }
 
 impl WorkerSnapshot {

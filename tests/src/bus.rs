@@ -4,10 +4,10 @@ use std::{future::Future, time::Duration};
 
 use async_nats::{Client, Message, client::RequestErrorKind, jetstream::stream::Info};
 use bytes::Bytes;
+use damocles_client::call::{self, CallError};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, WorkerView},
-    client::{self, CallError},
     codec::Encoding,
     command::{CommandReply, CommandRequest, Verb, verb},
     error::ErrorKind,
@@ -61,7 +61,7 @@ impl Bus {
         verb: &str,
         request: &impl Serialize,
     ) -> Result<R, CallError> {
-        client::call(&self.client, &self.command(worker, verb), Encoding::Json, request, DEADLINE)
+        call::call(&self.client, &self.command(worker, verb), Encoding::Json, request, DEADLINE)
             .await
     }
 
@@ -69,7 +69,7 @@ impl Bus {
     pub async fn ask_sealer<R: SealerRequest>(&self, request: &R) -> R::Reply {
         let subject = self.prefix.sealer(R::METHOD);
         let reply: SealerReply<R::Reply> =
-            client::call(&self.client, &subject, Encoding::Json, request, DEADLINE).await.unwrap();
+            call::call(&self.client, &subject, Encoding::Json, request, DEADLINE).await.unwrap();
         reply.result
     }
 
@@ -112,7 +112,7 @@ impl Bus {
     pub async fn sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
         let subject = self.prefix.sealer(R::METHOD);
         let reply: SealerReply<R::Reply> =
-            client::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
+            call::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
         Ok(reply.result)
     }
 
@@ -202,8 +202,7 @@ impl Bus {
             loop {
                 let request = ListWorkersRequest::default();
                 let answer: Result<ListWorkersReply, _> =
-                    client::call(&self.client, &subject, Encoding::Json, &request, ANSWER_TIME)
-                        .await;
+                    call::call(&self.client, &subject, Encoding::Json, &request, ANSWER_TIME).await;
                 if answer.is_ok_and(|list| holds(&list.workers)) {
                     return;
                 }

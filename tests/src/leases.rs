@@ -6,10 +6,11 @@ use async_nats::jetstream::{
     self,
     kv::{Operation, Store},
 };
+use damocles_client::lease::open_bucket;
 use futures::StreamExt;
 use shared_msgs::{
     codec::decode,
-    lease::{Claim, Lease, claim_of, key, open_bucket},
+    lease::{Claim, Lease, claim_of, key},
 };
 use tokio::time::{Instant, sleep, timeout};
 

@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use damocles_client::call::CallError;
 use shared_msgs::{
-    client::CallError,
     id::Id,
     sector_manager::{
         AcquireDeals, AcquireDealsSpec, AllocateSector, AllocateSectorSpec, AllocatedSector,

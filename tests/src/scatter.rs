@@ -65,7 +65,7 @@ impl Bus {
         worker: &str,
         verb: Verb,
         request: &CommandRequest,
-    ) -> Result<BulkReply, shared_msgs::client::CallError> {
+    ) -> Result<BulkReply, damocles_client::call::CallError> {
         self.ask(worker, verb.name(), request).await
     }
 }

@@ -14,7 +14,9 @@ pub mod snapshots;
 use std::{sync::Arc, time::Duration};
 
 use async_nats::Client;
-use shared_msgs::{connect::Link, id::Id, lease::Lease, subject::Prefix, tasks::Tasks};
+use damocles_client::connect::Link;
+use damocles_daemon::tasks::Tasks;
+use shared_msgs::{id::Id, lease::Lease, subject::Prefix};
 use tokio::{
     sync::{Notify, oneshot, watch},
     task::JoinHandle,

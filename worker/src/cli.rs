@@ -14,7 +14,9 @@ mod target;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use shared_msgs::{cli::CliError, command, connect::NatsArgs};
+use damocles_client::connect::NatsArgs;
+use damocles_terminal::CliError;
+use shared_msgs::command;
 
 /// Seals Filecoin sectors, and is operated over NATS
 #[derive(Parser, Debug)]

@@ -12,13 +12,10 @@ use std::{
     time::Duration,
 };
 
+use damocles_client::connect::NatsSection;
+use damocles_daemon::config::{ConfigError, Effect, KNOWN_NATS_KEYS, KnownKey, load};
 use serde::Deserialize;
-use shared_msgs::{
-    config::{ConfigError, Effect, KnownKey, load},
-    connect::{KNOWN_NATS_KEYS, NatsSection},
-    plan::Plan,
-    sector_manager::SealProofType,
-};
+use shared_msgs::{plan::Plan, sector_manager::SealProofType};
 use toml::{Table, Value};
 
 pub use self::sealing::Sealing;
@@ -309,8 +306,9 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(Config, Vec<String>), String> {
-        let (file, warnings) = shared_msgs::config::parse::<File>(text, "w.toml", &known_keys())
-            .map_err(|error| error.to_string())?;
+        let (file, warnings) =
+            damocles_daemon::config::parse::<File>(text, "w.toml", &known_keys())
+                .map_err(|error| error.to_string())?;
         Config::check(file).map(|config| (config, warnings))
     }
 

@@ -13,14 +13,10 @@ use std::{
     time::Duration,
 };
 
+use damocles_client::connect::{ConnectError, Link, NatsSettings};
+use damocles_daemon::tasks::{TaskEnded, Tasks};
 use futures::future::join_all;
-use shared_msgs::{
-    connect::{ConnectError, Link, NatsSettings},
-    event::EventKind,
-    name::WorkerName,
-    snapshot::WorkerStatus,
-    tasks::{TaskEnded, Tasks},
-};
+use shared_msgs::{event::EventKind, name::WorkerName, snapshot::WorkerStatus};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,

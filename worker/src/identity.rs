@@ -13,8 +13,7 @@ use shared_msgs::{
     event::{Event, EventKind},
     id::Id,
     name::WorkerName,
-    snapshot::{Summary, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
-    standstill::Standstill,
+    snapshot::{Standstill, Summary, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
     subject::Prefix,
 };
 

@@ -20,12 +20,9 @@
 
 use std::time::Duration;
 
+use damocles_client::hedged::{ASK_AGAIN, hedged};
 use futures::future::BoxFuture;
-use shared_msgs::{
-    hedged::{ASK_AGAIN, hedged},
-    id::Id,
-    lease::Lease,
-};
+use shared_msgs::{id::Id, lease::Lease};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},

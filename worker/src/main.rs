@@ -22,5 +22,5 @@ fn main() -> ExitCode {
     };
     let mut runtime =
         if daemon { Builder::new_multi_thread() } else { Builder::new_current_thread() };
-    shared_msgs::cli::run(log, &mut runtime, || run(&cli.nats, cli.command))
+    damocles_terminal::run(log, &mut runtime, || run(&cli.nats, cli.command))
 }

@@ -34,9 +34,9 @@ pub mod transfer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use damocles_daemon::tasks::Tasks;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_msgs::tasks::Tasks;
 use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 

@@ -3,11 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared_msgs::{
-    cli::human_secs,
-    connect::Link,
-    standstill::{Announcer, Say},
-};
+use damocles_client::connect::Link;
+use damocles_daemon::standstill::{Announcer, Say};
+use shared_msgs::duration::human_secs;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
@@ -77,11 +75,11 @@ pub async fn watch(
 
 #[cfg(test)]
 mod tests {
+    use damocles_client::connect::DEFAULT_STORE_PATIENCE;
     use redb::backends::InMemoryBackend;
     use shared_msgs::{
         event::{Event, EventKind},
         id::Id,
-        standstill::DEFAULT_PATIENCE,
         subject::Prefix,
     };
     use tokio::time::timeout;
@@ -98,7 +96,7 @@ mod tests {
         let worker = Arc::new(Worker::new(
             "w1".parse().unwrap(),
             Prefix::default(),
-            DEFAULT_PATIENCE,
+            DEFAULT_STORE_PATIENCE,
             lease.subscribe(),
             vec![],
         ));
@@ -117,10 +115,10 @@ mod tests {
             events.clone(),
             link.subscribe(),
             changed.clone(),
-            DEFAULT_PATIENCE,
+            DEFAULT_STORE_PATIENCE,
         ));
         assert!(
-            timeout(DEFAULT_PATIENCE, changed.notified()).await.is_err(),
+            timeout(DEFAULT_STORE_PATIENCE, changed.notified()).await.is_err(),
             "not before a minute"
         );
         changed.notified().await;

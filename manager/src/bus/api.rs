@@ -7,10 +7,10 @@ use async_nats::{
     jetstream::{self, kv::UpdateErrorKind},
 };
 use bytes::Bytes;
+use damocles_client::call::{answer_room, last_report};
 use serde::Serialize;
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerView, verb},
-    client::{answer_room, last_report},
     codec::Encoding,
     error::ErrorKind,
     name::WorkerName,

@@ -1,8 +1,9 @@
-//! The bucket with every worker's last snapshot, see [`shared_msgs::state_bucket`]: one plain
+//! The bucket with every worker's last snapshot, see [`damocles_client::state_bucket`]: one plain
 //! publish tells it to everybody and stores it, and `nats kv` reads the result.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
-use shared_msgs::{name::WorkerName, state_bucket::transform, subject::Prefix};
+use damocles_client::state_bucket::transform;
+use shared_msgs::{name::WorkerName, subject::Prefix};
 
 /// A key-value bucket as NATS ADR-8 has it, and beside it the subject and the transform that fill
 /// it.
@@ -41,7 +42,7 @@ mod tests {
         let config = config(&Prefix::default());
         assert_eq!(config.name, "KV_DAMOCLES_STATE");
         assert_eq!(config.subjects, ["$KV.DAMOCLES_STATE.>", "damocles.v1.state.*"]);
-        assert_eq!(shared_msgs::state_bucket::trouble(&Prefix::default(), &config), None);
+        assert_eq!(damocles_client::state_bucket::trouble(&Prefix::default(), &config), None);
         let transform = config.subject_transform.unwrap();
         assert_eq!(
             (transform.source.as_str(), transform.destination.as_str()),

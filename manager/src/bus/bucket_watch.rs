@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use async_nats::{Client, jetstream};
-use shared_msgs::{connect::Link, state_bucket, subject::Prefix};
+use damocles_client::{connect::Link, state_bucket};
+use shared_msgs::subject::Prefix;
 use tokio::{sync::watch, time::sleep};
 use tracing::{debug, info, warn};
 

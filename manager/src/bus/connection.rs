@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use shared_msgs::{connect::Link, jetstream::JetStreamError};
+use damocles_client::{connect::Link, jetstream::JetStreamError};
 use tokio::{sync::watch, time::sleep};
 use tracing::warn;
 

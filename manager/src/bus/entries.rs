@@ -97,7 +97,9 @@ pub async fn in_time<T, E: std::fmt::Display>(
     match timeout(PATIENCE, answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(format!("{what}: {error}")),
-        Err(_) => Err(format!("{what}: no answer within {}", shared_msgs::cli::human(PATIENCE))),
+        Err(_) => {
+            Err(format!("{what}: no answer within {}", shared_msgs::duration::human(PATIENCE)))
+        }
     }
 }
 

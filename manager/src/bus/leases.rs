@@ -15,11 +15,13 @@ use async_nats::{
     Client,
     jetstream::{self, kv},
 };
-use shared_msgs::{
-    cli::human,
-    codec::decode,
+use damocles_client::{
     connect::Link,
     jetstream::{JetStreamError, present},
+};
+use shared_msgs::{
+    codec::decode,
+    duration::human,
     lease::{self, Lease},
     subject::Prefix,
 };
@@ -74,9 +76,11 @@ impl Leases {
         });
         let jetstream = jetstream::new(client.clone());
         present(&jetstream).await?;
-        let opened =
-            in_time("the lease bucket", lease::open_bucket(&jetstream, &self.prefix, self.ttl))
-                .await;
+        let opened = in_time(
+            "the lease bucket",
+            damocles_client::lease::open_bucket(&jetstream, &self.prefix, self.ttl),
+        )
+        .await;
         let (bucket, ttl) = opened.map_err(JetStreamError::Failed)?;
         streams::say(
             &bucket.stream.cached_info().config.name,

@@ -7,14 +7,14 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use async_nats::{Client, Message, Subscriber, connection::State};
 use bytes::Bytes;
+use damocles_client::call::answer_room;
+use damocles_daemon::{answer::headers, tasks::panicked};
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
-    client::answer_room,
     codec::{Encoding, decode},
-    error::{ErrorKind, ErrorReply, headers},
+    error::{ErrorKind, ErrorReply},
     subject::INBOX_PREFIX,
-    tasks::panicked,
 };
 use tracing::{debug, warn};
 

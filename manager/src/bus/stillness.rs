@@ -5,10 +5,8 @@
 
 use std::time::Duration;
 
-use shared_msgs::{
-    cli::human_secs,
-    standstill::{Announcer, Say},
-};
+use damocles_daemon::standstill::{Announcer, Say};
+use shared_msgs::duration::human_secs;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 

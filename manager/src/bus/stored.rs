@@ -13,8 +13,8 @@ use async_nats::{
     Client,
     jetstream::{self, stream::Stream},
 };
-use shared_msgs::{
-    client::server_time_ms,
+use damocles_client::{
+    call::server_time_ms,
     connect::Link,
     jetstream::{JetStreamError, present},
 };

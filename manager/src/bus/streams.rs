@@ -11,11 +11,11 @@ use async_nats::{
         stream::{Config, DiscardPolicy, RetentionPolicy, Stream},
     },
 };
-use shared_msgs::{
+use damocles_client::{
     connect::Link,
     jetstream::{JetStreamError, present},
-    subject::Prefix,
 };
+use shared_msgs::subject::Prefix;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},

@@ -16,12 +16,12 @@ mod scatter;
 
 use std::io::IsTerminal;
 
+use damocles_terminal::{CliError, Exit, ReplyOutput, note, worker_client::signed};
 use shared_msgs::{
-    cli::{CliError, Exit, ReplyOutput, human_secs, note},
     command::{CommandRequest, Verb},
+    duration::human_secs,
     name::WorkerName,
     selector::Selector,
-    worker_client::signed,
 };
 
 use self::{

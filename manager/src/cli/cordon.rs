@@ -1,12 +1,12 @@
 //! `util worker cordon`, `uncordon` and `drain`: whether threads take new sectors.
 
 use clap::Args;
-use shared_msgs::{
-    cli::CliError,
-    command::{CommandRequest, Verb},
-    connect::NatsSettings,
+use damocles_client::connect::NatsSettings;
+use damocles_terminal::{
+    CliError,
     worker_client::verbs::{OrderArgs, WaitArgs},
 };
+use shared_msgs::command::{CommandRequest, Verb};
 
 use super::{
     bulk::BulkOrder,

@@ -3,11 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use shared_msgs::{
-    cli::{CliError, Stop},
-    connect::NatsSettings,
-    sector_manager::SealProofType,
-};
+use damocles_client::connect::NatsSettings;
+use damocles_terminal::{CliError, Stop};
+use shared_msgs::sector_manager::SealProofType;
 
 use tracing::info;
 

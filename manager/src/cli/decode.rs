@@ -3,11 +3,9 @@
 use std::io::Read;
 
 use clap::Args;
+use damocles_terminal::{CliError, Exit, json, jsonl, print};
 use serde_json::Value;
-use shared_msgs::{
-    cli::{CliError, Exit, json, jsonl, print},
-    codec::decode,
-};
+use shared_msgs::codec::decode;
 
 // No NATS server carries more in one message.
 const MAX_BYTES: u64 = 64 << 20;

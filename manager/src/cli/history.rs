@@ -21,17 +21,14 @@ use async_nats::{
     },
 };
 use clap::{Args, ValueEnum};
-use futures::StreamExt;
-use shared_msgs::{
-    cli::{CliError, Exit, Stop, note},
-    client::{asked_again, server_time_ms},
-    codec::decode,
+use damocles_client::{
+    call::{asked_again, server_time_ms},
     connect::NatsSettings,
-    event::Event,
     jetstream::{JetStreamError, present},
-    name::WorkerName,
-    subject::Prefix,
 };
+use damocles_terminal::{CliError, Exit, Stop, note};
+use futures::StreamExt;
+use shared_msgs::{codec::decode, event::Event, name::WorkerName, subject::Prefix};
 use tokio::time::{sleep, timeout};
 
 use super::worker::Session;
@@ -219,7 +216,7 @@ async fn in_time<T>(patience: Duration, answer: impl Future<Output = T>) -> Resu
 fn silent(patience: Duration) -> CliError {
     CliError::new(
         Exit::NoAnswer,
-        format!("JetStream does not answer within {}", shared_msgs::cli::human(patience)),
+        format!("JetStream does not answer within {}", shared_msgs::duration::human(patience)),
     )
 }
 

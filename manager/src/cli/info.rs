@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use shared_msgs::{
-    cli::{CliError, Output, human_secs, json, jsonl, note, print, table},
-    snapshot::{ThreadSnapshot, WorkerSnapshot},
+use damocles_terminal::{
+    CliError, Output, json, jsonl, note, print, table,
     worker_client::{WorkerClient, said::outlook},
+};
+use shared_msgs::{
+    duration::human_secs,
+    snapshot::{ThreadSnapshot, WorkerSnapshot},
 };
 
 use super::worker::Target;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use damocles_terminal::{CliError, Exit, Output, counted, json, jsonl, note, print, table};
 use serde::Serialize;
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, WorkerView, verb},
-    cli::{CliError, Exit, Output, counted, human, human_secs, json, jsonl, note, print, table},
-    snapshot::WorkerStatus,
-    standstill::Standstill,
+    duration::{human, human_secs},
+    snapshot::{Standstill, WorkerStatus},
 };
 
 use super::worker::{Session, no_manager};

@@ -1,12 +1,8 @@
 //! `util sealer proving`.
 
 use clap::{Args, Subcommand};
-use shared_msgs::{
-    cli::{CliError, Exit, ReplyOutput, note, print_done},
-    id::Id,
-    sector_manager::SectorId,
-    sectors::SimulateWdpost,
-};
+use damocles_terminal::{CliError, Exit, ReplyOutput, note, print_done};
+use shared_msgs::{id::Id, sector_manager::SectorId, sectors::SimulateWdpost};
 
 use super::worker::Session;
 

@@ -1,10 +1,11 @@
 //! `util worker remove`.
 
 use clap::Args;
+use damocles_client::call::CallError;
+use damocles_terminal::{CliError, ReplyOutput, print_done};
 use shared_msgs::{
     api::{RemoveReply, RemoveRequest, verb},
-    cli::{CliError, ReplyOutput, human, print_done},
-    client::CallError,
+    duration::human,
     error::ErrorKind,
 };
 

@@ -1,12 +1,11 @@
 //! `util worker resume`.
 
 use clap::Args;
+use damocles_client::connect::NatsSettings;
+use damocles_terminal::{CliError, worker_client::verbs::SteerArgs};
 use shared_msgs::{
-    cli::CliError,
     command::{CommandRequest, Verb},
-    connect::NatsSettings,
     plan::State,
-    worker_client::verbs::SteerArgs,
 };
 
 use super::{

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use damocles_terminal::{CliError, Output, note, print, print_more, printable};
 use rustix::termios::tcgetwinsize;
-use shared_msgs::cli::{CliError, Output, note, print, print_more, printable};
 use tokio::time::{Instant, sleep_until};
 
 /// Ages on a terminal move so often; and silence is noticed so soon.

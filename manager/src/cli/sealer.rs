@@ -2,11 +2,13 @@
 //! manager of ours.
 
 use clap::Subcommand;
-use shared_msgs::{
-    cli::{CliError, Exit},
-    client::{CallError, call, read},
-    codec::Encoding,
+use damocles_client::{
+    call::{CallError, call, read},
     connect::NatsSettings,
+};
+use damocles_terminal::{CliError, Exit};
+use shared_msgs::{
+    codec::Encoding,
     error::ErrorKind,
     sector_manager::{SealerReply, SealerRequest},
 };

@@ -1,12 +1,13 @@
 //! `util sealer sectors`.
 
 use clap::{Args, Subcommand};
+use damocles_terminal::{
+    CliError, Output, ReplyOutput, json, jsonl, print, print_done, table, worker_client::caller,
+};
 use serde::Serialize;
 use shared_msgs::{
-    cli::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table},
     sector_manager::{SectorId, piece_commitment},
     sectors::*,
-    worker_client::caller,
 };
 
 use super::{sealer::next_page, worker::Session};

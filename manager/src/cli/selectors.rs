@@ -2,11 +2,10 @@
 //! select.
 
 use clap::Args;
+use damocles_terminal::{CliError, Exit, worker_client::verbs::SteerArgs};
 use shared_msgs::{
-    cli::{CliError, Exit},
     plan::{Plan, State},
     selector::{STATUSES, Selector},
-    worker_client::verbs::SteerArgs,
 };
 
 /// The heading of what is about many threads.

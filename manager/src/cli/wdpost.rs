@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use damocles_terminal::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table};
 use shared_msgs::{
-    cli::{
-        CliError, Output, ReplyOutput, human, human_secs, json, jsonl, print, print_done, table,
-    },
+    duration::{human, human_secs},
     sectors::{JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView},
 };
 

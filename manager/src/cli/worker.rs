@@ -8,15 +8,13 @@
 //! ```
 
 use clap::{Args, Subcommand};
-use serde::{Serialize, de::DeserializeOwned};
-use shared_msgs::{
-    cli::{CliError, Exit},
-    client::{CallError, call, read},
-    codec::Encoding,
-    command,
+use damocles_client::{
+    call::{CallError, call, read},
     connect::{Link, NatsSettings},
-    worker_client::WorkerClient,
 };
+use damocles_terminal::{CliError, Exit, worker_client::WorkerClient};
+use serde::{Serialize, de::DeserializeOwned};
+use shared_msgs::{codec::Encoding, command};
 use tokio::{sync::watch, time::timeout};
 
 use super::{cordon, history, info, list, pause, remove, resume, wdpost};

@@ -86,7 +86,7 @@ impl Bucket {
 
     /// The server's clock, Unix milliseconds.
     pub async fn server_time_ms(&self) -> Result<i64, ErrorKind> {
-        shared_msgs::client::server_time_ms(&self.client, &self.store.stream_name)
+        damocles_client::call::server_time_ms(&self.client, &self.store.stream_name)
             .await
             .map_err(failed)
     }

@@ -4,8 +4,9 @@
 use std::{io, process::ExitCode, time::Instant};
 
 use clap::Parser;
+use damocles_terminal::{CliError, Exit, finish, note, print};
 use e2e::simulation::{ground::Ground, many::run_all, run, world::Tally};
-use shared_msgs::cli::{CliError, Exit, finish, human, note, print};
+use shared_msgs::duration::human;
 
 const CHUNK: u64 = 10_000;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use damocles_daemon::tasks::Tasks;
 use damocles_worker::{
     config::{Sealing, ThreadConfig, hot::HotConfig},
     processor::{Processors, settings::ProcessorsConfig},
@@ -10,7 +11,7 @@ use damocles_worker::{
     store::location::Location,
 };
 use futures::future::BoxFuture;
-use shared_msgs::{plan::Plan, tasks::Tasks};
+use shared_msgs::plan::Plan;
 use std::time::Duration;
 
 use super::disk::Disk;

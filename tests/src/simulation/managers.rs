@@ -6,10 +6,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use damocles_client::connect::DEFAULT_STORE_PATIENCE;
 use damocles_manager::registry::{Heard, Registry};
-use shared_msgs::{
-    id::Id, snapshot::WorkerSnapshot, standstill::DEFAULT_PATIENCE, subject::Prefix,
-};
+use shared_msgs::{id::Id, snapshot::WorkerSnapshot, subject::Prefix};
 
 use super::{clock, world::World};
 
@@ -31,7 +30,7 @@ impl Manager {
     /// One that knows nobody.
     pub fn new(number: usize, names: usize) -> Self {
         let seen = Seen {
-            registry: Registry::new(Prefix::default(), DEFAULT_PATIENCE),
+            registry: Registry::new(Prefix::default(), DEFAULT_STORE_PATIENCE),
             epochs: vec![None; names],
             newest: HashMap::new(),
         };

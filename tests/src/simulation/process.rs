@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use damocles_daemon::tasks::Tasks;
 use damocles_worker::{
     commands::Commands,
     events::EventPublisher,
@@ -32,7 +33,6 @@ use shared_msgs::{
     plan::Plan,
     snapshot::{ThreadStatus, WorkerStatus},
     subject::Prefix,
-    tasks::Tasks,
 };
 use tokio::{
     sync::{Notify, oneshot, watch},

@@ -10,14 +10,13 @@ use async_nats::{
     Client, Message, Subscriber,
     service::{Request, Service, ServiceExt, endpoint::Endpoint},
 };
+use damocles_client::{call::answer_room, connect::Link};
+use damocles_daemon::{answer::headers, tasks::panicked};
 use futures::{FutureExt, StreamExt, stream::select_all};
 use shared_msgs::{
-    client::answer_room,
     command::{Verb, verb},
-    connect::Link,
-    error::{ErrorKind, headers},
+    error::ErrorKind,
     subject::{INBOX_PREFIX, Prefix},
-    tasks::panicked,
 };
 use tokio::{
     sync::{Semaphore, oneshot, watch},

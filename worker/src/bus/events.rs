@@ -7,12 +7,14 @@ use async_nats::{
     Client, HeaderMap,
     jetstream::{self, stream::LastRawMessageErrorKind},
 };
+use damocles_client::{
+    connect::Link,
+    hedged::{ASK_AGAIN, hedged},
+};
 use futures::{FutureExt, future::BoxFuture};
 use serde::Deserialize;
 use shared_msgs::{
-    connect::Link,
     event::{Event, EventId},
-    hedged::{ASK_AGAIN, hedged},
     name::WorkerName,
     subject::Prefix,
 };

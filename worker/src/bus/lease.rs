@@ -13,13 +13,16 @@ use async_nats::{
         kv::{CreateErrorKind, Operation, Store, UpdateErrorKind},
     },
 };
-use futures::future::BoxFuture;
-use shared_msgs::{
-    codec::{Encoding, decode},
+use damocles_client::{
     connect::Link,
     hedged::{ASK_AGAIN, hedged},
     jetstream::{JetStreamError, present},
-    lease::{Lease, key, open_bucket, standby_key},
+    lease::open_bucket,
+};
+use futures::future::BoxFuture;
+use shared_msgs::{
+    codec::{Encoding, decode},
+    lease::{Lease, key, standby_key},
     name::WorkerName,
     subject::Prefix,
 };

@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use async_nats::Client;
-use shared_msgs::{
-    client::call, codec::Encoding, command::verb, connect::Link, snapshot::WorkerSnapshot,
-};
+use damocles_client::{call::call, connect::Link};
+use shared_msgs::{codec::Encoding, command::verb, snapshot::WorkerSnapshot};
 use tokio::{sync::watch, time::sleep};
 use tracing::info;
 

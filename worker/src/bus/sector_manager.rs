@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use damocles_client::connect::Link;
 use futures::future::BoxFuture;
-use shared_msgs::{connect::Link, subject::Prefix};
+use shared_msgs::subject::Prefix;
 use tokio::{sync::watch, time::timeout};
 
 use crate::sector_manager::{SectorManager, Unavailable};
@@ -38,7 +39,7 @@ impl SectorManager for NatsSectorManager {
                 Ok(Err(error)) => Err(Unavailable(error.to_string())),
                 Err(_) => Err(Unavailable(format!(
                     "no answer within {}",
-                    shared_msgs::cli::human(self.timeout)
+                    shared_msgs::duration::human(self.timeout)
                 ))),
             }
         })

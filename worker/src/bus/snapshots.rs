@@ -5,7 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::Client;
-use shared_msgs::{codec::Encoding, connect::Link};
+use damocles_client::connect::Link;
+use shared_msgs::codec::Encoding;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until, timeout},

@@ -1,11 +1,11 @@
 //! `worker cordon` and `worker uncordon`: whether threads take new sectors.
 
 use clap::Args;
-use shared_msgs::{
-    cli::CliError,
-    command::Verb,
+use damocles_terminal::{
+    CliError,
     worker_client::{WorkerClient, verbs::OrderArgs},
 };
+use shared_msgs::command::Verb;
 
 /// Which threads.
 #[derive(Args, Debug)]

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use shared_msgs::{
-    cli::{CliError, Exit, Stop},
-    connect::{NatsArgs, NatsSettings},
-};
+use damocles_client::connect::{NatsArgs, NatsSettings};
+use damocles_terminal::{CliError, Exit, Stop};
 use tracing::warn;
 
 use crate::{

@@ -10,7 +10,7 @@ mod progress;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use shared_msgs::cli::CliError;
+use damocles_terminal::CliError;
 
 /// What can be made.
 #[derive(Subcommand, Debug)]
@@ -125,7 +125,7 @@ pub async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
 /// Says that it cannot.
 #[cfg(not(feature = "builtin-proofs"))]
 pub async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
-    use shared_msgs::cli::Exit;
+    use damocles_terminal::Exit;
 
     let error = CliError::new(
         Exit::Failed,

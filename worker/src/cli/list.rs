@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use shared_msgs::{
-    cli::{CliError, Output, human_secs, json, jsonl, print, table},
-    snapshot::{ThreadSnapshot, WorkerSnapshot},
+use damocles_terminal::{
+    CliError, Output, json, jsonl, print, table,
     worker_client::{WorkerClient, said::status},
+};
+use shared_msgs::{
+    duration::human_secs,
+    snapshot::{ThreadSnapshot, WorkerSnapshot},
 };
 
 /// How to list.
@@ -43,10 +46,10 @@ fn line(thread: &ThreadSnapshot) -> String {
         "#{}: {:?}; sector_id={}, paused={}, paused_elapsed={}, state={}, last_err={:?}{cordoned}{ends}",
         thread.index,
         thread.location,
-        some(thread.sector_id.as_deref().map(shared_msgs::cli::printable)),
+        some(thread.sector_id.as_deref().map(damocles_terminal::printable)),
         paused_for.is_some(),
         some(paused_for.map(human_secs)),
-        shared_msgs::cli::printable(&thread.state),
+        damocles_terminal::printable(&thread.state),
         thread.last_err,
     )
 }

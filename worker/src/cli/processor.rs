@@ -1,7 +1,7 @@
 //! `damocles-worker processor STAGE`: the program as an external processor.
 
 use clap::{Args, builder::PossibleValuesParser};
-use shared_msgs::cli::{CliError, Exit};
+use damocles_terminal::{CliError, Exit};
 
 use crate::processor::{
     STAGES, Task, own,

@@ -1,8 +1,8 @@
 //! `worker resume`: resumes one thread.
 
 use clap::Args;
-use shared_msgs::{
-    cli::CliError,
+use damocles_terminal::{
+    CliError,
     worker_client::{WorkerClient, verbs::SteerArgs},
 };
 

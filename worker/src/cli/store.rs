@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use shared_msgs::cli::{CliError, Exit, print};
+use damocles_terminal::{CliError, Exit, print};
 
 use crate::store::{attached::AttachedStore, database::Store, location::Location, place};
 

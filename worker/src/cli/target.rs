@@ -1,11 +1,8 @@
 //! Which worker a command is for: the configuration's, the one named, or the one of this machine.
 
-use shared_msgs::{
-    cli::{CliError, Exit},
-    connect::{NatsArgs, NatsSection, NatsSettings},
-    name::WorkerName,
-    worker_client::WorkerClient,
-};
+use damocles_client::connect::{NatsArgs, NatsSection, NatsSettings};
+use damocles_terminal::{CliError, Exit, worker_client::WorkerClient};
+use shared_msgs::name::WorkerName;
 
 use super::WorkerArgs;
 use crate::{config::Config, identity};

@@ -3,11 +3,9 @@
 
 use std::{io, path::Path};
 
+use damocles_daemon::config::{KnownKey, parse};
 use serde::Deserialize;
-use shared_msgs::{
-    config::{KnownKey, parse},
-    plan::Plan,
-};
+use shared_msgs::plan::Plan;
 use toml::Table;
 
 use super::{KNOWN_KEYS, sealing::Sealing};

@@ -295,7 +295,7 @@ pub async fn log_lines(name: String, pid: u32, output: impl AsyncRead + Unpin) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared_msgs::tasks::Tasks;
+    use damocles_daemon::tasks::Tasks;
 
     use crate::processor::settings::ProcessorsConfig;
 

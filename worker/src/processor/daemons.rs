@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use shared_msgs::tasks::Tasks;
+use damocles_daemon::tasks::Tasks;
 use tokio::{
     io::AsyncRead,
     sync::watch,

@@ -21,7 +21,7 @@ use std::{collections::HashMap, io, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
-use shared_msgs::{cli::human, snapshot::cut_text};
+use shared_msgs::{duration::human, snapshot::cut_text};
 use tokio::{
     io::AsyncWriteExt,
     process::{ChildStdin, ChildStdout},

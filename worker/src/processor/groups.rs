@@ -28,9 +28,10 @@ use std::{
     time::Duration,
 };
 
+use damocles_daemon::tasks::Tasks;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use shared_msgs::{id::Id, tasks::Tasks};
+use shared_msgs::id::Id;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},

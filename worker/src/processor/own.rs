@@ -7,8 +7,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use damocles_terminal::{CliError, Exit, print};
 use serde_json::value::RawValue;
-use shared_msgs::cli::{CliError, Exit, print};
 use tokio::{io::Interest, net::unix::pipe, sync::mpsc, task::JoinSet};
 use tracing::{error, warn};
 

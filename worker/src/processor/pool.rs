@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use damocles_daemon::tasks::Tasks;
 use serde_json::value::RawValue;
-use shared_msgs::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{

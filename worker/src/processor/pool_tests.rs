@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_msgs::tasks::Tasks;
+use damocles_daemon::tasks::Tasks;
 use tokio::{sync::watch, time::timeout};
 
 use super::{Pool, Seat};

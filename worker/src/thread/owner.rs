@@ -19,11 +19,11 @@ mod unwritten;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use damocles_daemon::tasks::panicked;
 use futures::FutureExt;
 use shared_msgs::{
     event::Event,
     plan::{Plan, Stage, State},
-    tasks::panicked,
 };
 use tokio::{
     sync::{Notify, mpsc, watch},

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
+use damocles_daemon::tasks::Tasks;
 use shared_msgs::{
     plan::State,
     sector_manager::{ReportState, ReportedFailure, SectorId, StateChange, WorkerPlace},
-    tasks::Tasks,
 };
 use tokio::sync::mpsc;
 use tracing::debug;

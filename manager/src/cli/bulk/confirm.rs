@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use shared_msgs::{
-    cli::{CliError, Exit, counted, is_yes},
-    command::Verb,
-};
+use damocles_terminal::{CliError, Exit, counted, is_yes};
+use shared_msgs::command::Verb;
 
 use super::report::{Report, Summary};
 

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use damocles_client::{
+    call::{asked_again, server_time_ms},
+    jetstream::present,
+    state_bucket,
+};
+use damocles_terminal::note;
 use serde::Deserialize;
 use shared_msgs::{
-    cli::{human, note},
-    client::{asked_again, server_time_ms},
-    codec::decode,
-    jetstream::present,
-    name::WorkerName,
-    selector::Selection,
-    snapshot::WorkerStatus,
-    state_bucket,
+    codec::decode, duration::human, name::WorkerName, selector::Selection, snapshot::WorkerStatus,
 };
 
 use super::super::worker::Session;

@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use damocles_terminal::{
+    CliError, Exit, ReplyOutput, counted, json, jsonl, note, print, table,
+    worker_client::said::{Fate, fate, result},
+};
 use serde::Serialize;
 use shared_msgs::{
-    cli::{CliError, Exit, ReplyOutput, counted, json, jsonl, note, print, table},
     command::{BulkReply, CommandRequest, ThreadResult, Verb},
     error::ErrorBody,
     id::Id,
     name::WorkerName,
-    worker_client::said::{Fate, fate, result},
 };
 
 use super::gather::Gathered;

@@ -3,14 +3,13 @@
 
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
+use damocles_client::call::{CallError, answer_in, over_a_living_server};
+use damocles_terminal::{CliError, Exit, worker_client::attempts::patience_of_one};
 use futures::StreamExt;
 use shared_msgs::{
-    cli::{CliError, Exit},
-    client::{CallError, answer_in, over_a_living_server},
     codec::Encoding,
     command::{CommandRequest, Verb},
     name::WorkerName,
-    worker_client::attempts::patience_of_one,
 };
 use tokio::time::{Instant, sleep_until};
 

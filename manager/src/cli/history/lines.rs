@@ -1,10 +1,8 @@
 //! How events are printed.
 
+use damocles_terminal::{CliError, jsonl, print, print_more, printable};
 use serde::Serialize;
-use shared_msgs::{
-    cli::{CliError, jsonl, print, print_more, printable},
-    event::Event,
-};
+use shared_msgs::event::Event;
 
 use super::{HistoryOutput, words};
 

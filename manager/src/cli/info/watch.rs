@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use damocles_client::connect::{Link, NatsSettings};
+use damocles_terminal::{CliError, Exit, Output, Stop, jsonl, worker_client::WorkerClient};
 use futures::{FutureExt, StreamExt};
 use shared_msgs::{
-    cli::{CliError, Exit, Output, Stop, jsonl},
     codec::decode,
-    connect::{Link, NatsSettings},
     snapshot::{ThreadStatus, WorkerSnapshot, WorkerStatus},
-    worker_client::WorkerClient,
 };
 use tokio::time::{Instant, sleep};
 

@@ -1,12 +1,10 @@
 //! `util worker list --watch`: the managers are asked again whenever a worker reports, and once a
 //! second for what no message tells: silence, and leases that have run out.
 
+use damocles_client::connect::{Link, NatsSettings};
+use damocles_terminal::{CliError, Exit, Output, Stop, jsonl};
 use futures::{FutureExt, StreamExt};
-use shared_msgs::{
-    api::WorkerView,
-    cli::{CliError, Exit, Output, Stop, jsonl},
-    connect::{Link, NatsSettings},
-};
+use shared_msgs::api::WorkerView;
 use tokio::time::{Instant, sleep};
 
 use super::{Line, ListArgs, Listing, list, shown};

@@ -96,7 +96,7 @@ pub fn table(figures: &[Figure]) -> String {
             figure.damocles.to_owned(),
         ]
     });
-    shared_msgs::cli::table(
+    damocles_terminal::table(
         &["Figure", "Samples", "Median", "95 %", "Ratio", "to baseline (median)", "damocles"],
         rows.collect(),
     )

@@ -14,11 +14,11 @@ mod fleet;
 
 use std::time::{Duration, Instant};
 
+use damocles_client::call::call;
 use e2e::{binaries, bus::Bus, state_watch::is_stuck, testbed::Testbed, worker::WorkerConfig};
 use figure::{Figure, Samples};
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, verb},
-    client::call,
     codec::Encoding,
     command::{CommandRequest, Verb},
     id::Id,

@@ -4,6 +4,11 @@
 
 use std::{net::TcpListener, time::Duration};
 
+use damocles_client::{
+    call::call,
+    connect::{NatsArgs, NatsSection, NatsSettings},
+};
+use damocles_terminal::worker_client::WorkerClient;
 use e2e::{
     DEADLINE, binaries,
     bus::{Bus, name},
@@ -18,12 +23,9 @@ use e2e::{
 };
 use futures::future::join_all;
 use shared_msgs::{
-    client::call,
     codec::Encoding,
     command::{CommandReply, CommandRequest, Outcome, Verb, verb},
-    connect::{NatsArgs, NatsSection, NatsSettings},
     id::Id,
-    worker_client::WorkerClient,
 };
 use tokio::time::{Instant, sleep};
 

@@ -9,6 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use damocles_client::call::{CallError, call};
 use e2e::{
     bus::{Bus, refused},
     event_log::{EventLog, Stored, assert_exactly_once, of_request},
@@ -17,7 +18,6 @@ use e2e::{
     worker::{Worker, WorkerConfig},
 };
 use shared_msgs::{
-    client::{CallError, call},
     codec::Encoding,
     command::{BulkReply, CommandReply, CommandRequest, Outcome, Verb},
     error::ErrorKind,

@@ -47,7 +47,9 @@ async fn a_worker_whose_lease_runs_out_is_lost_unless_it_has_stopped_and_others_
     manager.process().log().line_with(&["loaded the workers' leases"]).await;
     let jetstream = async_nats::jetstream::new(bed.bus.client.clone());
     let (bucket, ttl) =
-        lease::open_bucket(&jetstream, &bed.bus.prefix, Duration::from_secs(60)).await.unwrap();
+        damocles_client::lease::open_bucket(&jetstream, &bed.bus.prefix, Duration::from_secs(60))
+            .await
+            .unwrap();
     assert_eq!(ttl, TTL, "the manager's configuration made the bucket");
 
     let (held, other, clean) = (lease_of("h1", 55), lease_of("h2", 77), lease_of("h3", 99));

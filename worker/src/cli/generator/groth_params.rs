@@ -5,11 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use damocles_terminal::{CliError, Exit, Stop, note};
 use indicatif::HumanBytes;
-use shared_msgs::{
-    cli::{CliError, Exit, Stop, human_secs, note},
-    sector_manager::SECTOR_SIZES,
-};
+use shared_msgs::{duration::human_secs, sector_manager::SECTOR_SIZES};
 use tokio::{task::spawn_blocking, time::interval};
 
 use super::{

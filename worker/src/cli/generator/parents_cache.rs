@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use damocles_terminal::{CliError, Exit, Stop};
 use sealing_proofs::{
     api::RegisteredSealProof,
     parents::{self, Ensured},
 };
-use shared_msgs::cli::{CliError, Exit, Stop, human_secs};
+use shared_msgs::duration::human_secs;
 use tokio::task::spawn_blocking;
 
 use super::{

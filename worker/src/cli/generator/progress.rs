@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use damocles_terminal::{CliError, Exit, Stop, printable};
 use indicatif::{ProgressBar, ProgressStyle};
-use shared_msgs::cli::{CliError, Exit, Stop, human_secs, printable};
+use shared_msgs::duration::human_secs;
 use tokio::time::{MissedTickBehavior, interval};
 
 // How often somebody who reads a log hears that it goes on.

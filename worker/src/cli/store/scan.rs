@@ -7,11 +7,11 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use serde::Serialize;
-use shared_msgs::{
-    cli::{CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, table},
-    sector_manager::SectorId,
+use damocles_terminal::{
+    CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, table,
 };
+use serde::Serialize;
+use shared_msgs::sector_manager::SectorId;
 
 use crate::{
     config::Config,

@@ -12,16 +12,16 @@ use async_nats::{Client, Message, client::RequestErrorKind, connection::State};
 use bytes::Bytes;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::time::{sleep, timeout};
-
-use crate::{
+use shared_msgs::{
     codec::{Encoding, decode},
     error::{ErrorBody, HEADERS_ROOM},
-    hedged::{ASK_AGAIN, hedged},
     name::WorkerName,
     snapshot::WorkerSnapshot,
     subject::Prefix,
 };
+use tokio::time::{sleep, timeout};
+
+use crate::hedged::{ASK_AGAIN, hedged};
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum CallError {
     #[error("nobody answers on {0}")]
     NoResponders(String),
     /// No answer in time: whether the request was carried out is unknown.
-    #[error("no answer on {subject} within {}", crate::cli::human(*deadline))]
+    #[error("no answer on {subject} within {}", shared_msgs::duration::human(*deadline))]
     TimedOut {
         /// What was asked.
         subject: String,
@@ -135,8 +135,9 @@ pub fn answer_in<R: DeserializeOwned>(subject: &str, message: &Message) -> Resul
     struct Refusal {
         error: Option<ErrorBody>,
     }
-    let unreadable =
-        |error: crate::codec::CodecError| CallError::BadReply(subject.into(), error.to_string());
+    let unreadable = |error: shared_msgs::codec::CodecError| {
+        CallError::BadReply(subject.into(), error.to_string())
+    };
     let refusal: Refusal = decode(&message.payload).map_err(unreadable)?;
     match refusal.error {
         Some(error) => Err(CallError::Refused(error)),

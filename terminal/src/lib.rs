@@ -11,13 +11,16 @@ use std::{
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use damocles_client::{call::CallError, connect::ConnectError};
+use damocles_daemon::log::Log;
 use serde::Serialize;
+use shared_msgs::error::ErrorKind;
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::{client::CallError, connect::ConnectError, error::ErrorKind, log::Log};
+pub mod worker_client;
 
 /// Ctrl-C, somebody who asks the process to end, or a terminal that has gone. SIGQUIT stays what it
 /// is: it ends the process at once, with a core.
@@ -311,39 +314,9 @@ pub fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// A duration for people, without blanks: `2.757s`, `17s`, `13m42s`. Milliseconds show below a
-/// minute.
-pub fn human(duration: Duration) -> String {
-    let millis = duration.as_millis() as u64;
-    match millis {
-        0..1_000 => format!("{millis}ms"),
-        1_000..60_000 if !millis.is_multiple_of(1_000) => {
-            format!("{}.{:03}s", millis / 1_000, millis % 1_000)
-        }
-        _ => human_secs(duration),
-    }
-}
-
-/// A duration in whole seconds, without blanks: `17s`, `13m42s`.
-pub fn human_secs(duration: Duration) -> String {
-    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string().replace(' ', "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_print_without_blanks() {
-        let shown = |millis| human(Duration::from_millis(millis));
-        assert_eq!(
-            (shown(0), shown(999), shown(2_757)),
-            ("0ms".into(), "999ms".into(), "2.757s".into())
-        );
-        assert_eq!((shown(5_000), shown(822_345)), ("5s".into(), "13m42s".into()));
-        assert_eq!(human_secs(Duration::from_millis(17_999)), "17s");
-        assert_eq!(human_secs(Duration::ZERO), "0s");
-    }
 
     #[test]
     fn bytes_print_in_the_largest_unit_of_which_there_is_one() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    cli::human_secs,
+use shared_msgs::{
     command::{CommandReply, Outcome, ThreadResult, Verb},
+    duration::human_secs,
     error::ErrorKind,
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
 };
@@ -148,9 +148,9 @@ pub fn activity(thread: &ThreadSnapshot, since: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use shared_msgs::error::ErrorBody;
 
     use super::*;
-    use crate::error::ErrorBody;
 
     fn reply(sector: Option<&str>, outcome: Outcome) -> String {
         sentence(&CommandReply {

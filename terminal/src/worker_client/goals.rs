@@ -9,13 +9,14 @@
 
 use std::time::Duration;
 
-use super::said::{activity, thread_name};
-use crate::{
-    cli::{CliError, Exit, counted},
+use shared_msgs::{
     command::CommandReply,
     plan::State,
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot},
 };
+
+use super::said::{activity, thread_name};
+use crate::{CliError, Exit, counted};
 
 /// What a state means for somebody who waits.
 #[derive(Debug)]
@@ -277,9 +278,9 @@ impl Goal for Emptying {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use shared_msgs::{command::Outcome, id::Id};
 
     use super::*;
-    use crate::{command::Outcome, id::Id};
 
     fn snapshot(threads: Value) -> WorkerSnapshot {
         serde_json::from_value(json!({"instance_id": Id::NIL, "seq": 1, "threads": threads}))

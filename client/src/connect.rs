@@ -13,18 +13,14 @@ use std::{path::PathBuf, time::Duration};
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use clap::Args;
 use serde::Deserialize;
+use shared_msgs::{codec::Encoding, lease, subject::Prefix};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::{
-    codec::Encoding,
-    config::{Effect, KnownKey},
-    lease, standstill,
-    subject::Prefix,
-};
-
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long JetStream may store nothing before it is said, where nothing else is configured.
+pub const DEFAULT_STORE_PATIENCE: Duration = Duration::from_secs(60);
 const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
 // With several servers, one that accepts connections and says nothing has its part of the time-out,
 // but no less than this.
@@ -67,23 +63,6 @@ pub struct NatsArgs {
     #[arg(long, env = "DAMOCLES_PREFIX", global = true)]
     pub prefix: Option<Prefix>,
 }
-
-/// The keys of [`NatsSection`], for [`crate::config::load`].
-pub const KNOWN_NATS_KEYS: &[KnownKey] = &[
-    ("nats.server", Effect::Works),
-    ("nats.creds", Effect::Works),
-    ("nats.nkey", Effect::Works),
-    ("nats.user", Effect::Works),
-    ("nats.password", Effect::Works),
-    ("nats.tlsca", Effect::Works),
-    ("nats.tlscert", Effect::Works),
-    ("nats.tlskey", Effect::Works),
-    ("nats.timeout", Effect::Works),
-    ("nats.prefix", Effect::Works),
-    ("nats.encoding", Effect::Works),
-    ("nats.lease_ttl", Effect::Works),
-    ("nats.store_patience", Effect::Works),
-];
 
 /// The `[nats]` section of a configuration file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -220,7 +199,7 @@ impl NatsSettings {
         if lease_ttl < lease::MIN_TTL {
             return Err(ConnectError::Settings("nats.lease_ttl must be at least 1s".into()));
         }
-        let store_patience = file.store_patience.unwrap_or(standstill::DEFAULT_PATIENCE);
+        let store_patience = file.store_patience.unwrap_or(DEFAULT_STORE_PATIENCE);
         if store_patience < MIN_STORE_PATIENCE {
             return Err(ConnectError::Settings("nats.store_patience must be at least 1s".into()));
         }
@@ -264,10 +243,10 @@ impl NatsSettings {
         match connecting.await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(error)) => Err(self.unreachable(error)),
-            Err(_) => {
-                Err(self
-                    .unreachable(format!("no answer within {}", crate::cli::human(self.timeout))))
-            }
+            Err(_) => Err(self.unreachable(format!(
+                "no answer within {}",
+                shared_msgs::duration::human(self.timeout)
+            ))),
         }
     }
 

@@ -3,23 +3,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How long something may stand still before it is said, where nothing else is configured.
-pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is said while it lasts.
 pub const SAY_EVERY: Duration = Duration::from_secs(300);
-
-/// For how long something has stood still, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Standstill {
-    /// For so many milliseconds.
-    pub elapsed_ms: u64,
-    /// What was tried last, and failed.
-    pub why: String,
-}
 
 /// What there is to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,23 @@ pub enum Effect {
 /// A known key: its path, with `[]` after an array of tables and `*` for any name.
 pub type KnownKey = (&'static str, Effect);
 
+/// The keys of the `[nats]` section, for [`load`].
+pub const KNOWN_NATS_KEYS: &[KnownKey] = &[
+    ("nats.server", Effect::Works),
+    ("nats.creds", Effect::Works),
+    ("nats.nkey", Effect::Works),
+    ("nats.user", Effect::Works),
+    ("nats.password", Effect::Works),
+    ("nats.tlsca", Effect::Works),
+    ("nats.tlscert", Effect::Works),
+    ("nats.tlskey", Effect::Works),
+    ("nats.timeout", Effect::Works),
+    ("nats.prefix", Effect::Works),
+    ("nats.encoding", Effect::Works),
+    ("nats.lease_ttl", Effect::Works),
+    ("nats.store_patience", Effect::Works),
+];
+
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

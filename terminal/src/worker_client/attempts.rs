@@ -10,7 +10,8 @@
 
 use std::time::Duration;
 
-use crate::{client::CallError, error::ErrorKind};
+use damocles_client::call::CallError;
+use shared_msgs::error::ErrorKind;
 
 // An attempt gets a part of the whole time, and time enough for a busy machine.
 const PARTS: u32 = 4;
@@ -80,8 +81,9 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
+    use shared_msgs::error::ErrorBody;
+
     use super::*;
-    use crate::error::ErrorBody;
 
     const WHOLE: Duration = Duration::from_secs(5);
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shared_msgs::duration::human;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
     goals::{Goal, Verdict},
     progress::Progress,
 };
-use crate::cli::{CliError, Exit, human};
+use crate::{CliError, Exit};
 
 // So often the line on the terminal shows that time goes by.
 const TICK: Duration = Duration::from_secs(1);
@@ -72,8 +73,9 @@ fn not_in_time(goal: &impl Goal, patience: Option<Duration>) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use shared_msgs::snapshot::WorkerSnapshot;
+
     use super::*;
-    use crate::snapshot::WorkerSnapshot;
 
     struct Never;
 

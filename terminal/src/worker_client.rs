@@ -22,22 +22,25 @@ pub mod wait;
 use std::time::Duration;
 
 use async_nats::Client;
+use damocles_client::{
+    call::{CallError, LastReport, asked_again, call, last_report, over_a_living_server, read},
+    state_bucket,
+};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
-
-use self::attempts::{Attempts, Next};
-use crate::{
-    cli::{CliError, Exit, human},
-    client::{CallError, LastReport, asked_again, call, last_report, over_a_living_server, read},
+use shared_msgs::{
     codec::Encoding,
     command::{BulkReply, CommandReply, CommandRequest, Verb, verb},
+    duration::human,
     error::{ErrorBody, ErrorKind},
     id::Id,
     name::WorkerName,
     snapshot::{WorkerSnapshot, WorkerStatus},
-    state_bucket,
     subject::Prefix,
 };
+use tokio::time::Instant;
+
+use self::attempts::{Attempts, Next};
+use crate::{CliError, Exit};
 
 /// Somebody who commands one worker.
 pub struct WorkerClient {
@@ -284,8 +287,9 @@ pub fn caller() -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared_msgs::id::Id;
+
     use super::*;
-    use crate::id::Id;
 
     fn last(status: &str) -> LastReport {
         let json =

@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use async_nats::Subscriber;
 use futures::StreamExt;
+use shared_msgs::{codec::decode, snapshot::WorkerSnapshot};
 use tokio::time::timeout;
 
 use super::WorkerClient;
-use crate::{
-    cli::{CliError, Exit},
-    codec::decode,
-    snapshot::WorkerSnapshot,
-};
+use crate::{CliError, Exit};
 
 // What a worker says of its ping interval is believed between these.
 const QUIET: std::ops::RangeInclusive<Duration> =

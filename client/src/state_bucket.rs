@@ -13,8 +13,7 @@ use async_nats::{
     Client,
     jetstream::{self, stream},
 };
-
-use crate::subject::Prefix;
+use shared_msgs::subject::Prefix;
 
 /// What turns a state's subject into its key.
 pub fn transform(prefix: &Prefix) -> stream::SubjectTransform {

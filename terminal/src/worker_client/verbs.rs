@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use shared_msgs::{
+    command::{BulkReply, CommandReply, CommandRequest, ThreadResult, Verb},
+    selector::Selector,
+    snapshot::ThreadSnapshot,
+};
 
 use super::{
     WorkerClient,
@@ -12,12 +17,7 @@ use super::{
     said::{self, Fate, activity, sentence, thread_name},
     wait::reach,
 };
-use crate::{
-    cli::{CliError, Exit, ReplyOutput, counted, jsonl, note, print, print_done},
-    command::{BulkReply, CommandReply, CommandRequest, ThreadResult, Verb},
-    selector::Selector,
-    snapshot::ThreadSnapshot,
-};
+use crate::{CliError, Exit, ReplyOutput, counted, jsonl, note, print, print_done};
 
 /// What every command takes.
 #[derive(Args, Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::printable;
+use crate::printable;
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -43,8 +43,8 @@ impl Progress {
     /// Says something on stderr that stays.
     pub fn note(&self, text: &str) {
         match &self.0 {
-            Some(bar) => bar.suspend(|| crate::cli::note(text)),
-            None => crate::cli::note(text),
+            Some(bar) => bar.suspend(|| crate::note(text)),
+            None => crate::note(text),
         }
     }
 }
