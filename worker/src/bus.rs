@@ -7,6 +7,7 @@
 pub mod commands;
 pub mod events;
 pub mod lease;
+mod link;
 mod probe;
 pub mod sector_manager;
 pub mod snapshots;
@@ -195,13 +196,5 @@ impl Leaving {
         {
             warn!("the connection to NATS was not closed in time");
         }
-    }
-}
-
-/// Waits until there is a connection; `false` when there will be none any more.
-async fn connected(link: &mut watch::Receiver<Link>) -> bool {
-    match link.wait_for(|link| *link != Link::Down).await {
-        Ok(now) => *now != Link::Closed,
-        Err(_) => false,
     }
 }

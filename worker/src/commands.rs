@@ -26,7 +26,7 @@ use crate::{
         own::OwnStore,
         results::{Asked, StoredBulk},
     },
-    thread::owner::{Command, Message, ThreadHandle},
+    thread::mailbox::{Command, Message, ThreadHandle},
 };
 
 // A command is a few hundred bytes.

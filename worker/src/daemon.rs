@@ -215,12 +215,12 @@ impl Connected {
         let own_store = Arc::new(OwnStore::new(stores.clone()));
         let worker_id = own_store.worker_id().await;
 
+        let driver = Arc::new(Driver { shared: shared.clone() });
         let opening =
             threads.into_iter().zip(config.threads).enumerate().map(|(index, (place, thread))| {
                 let Place { location, store, opened } = place;
                 let surroundings = Surroundings {
-                    shared: shared.clone(),
-                    steps: Arc::new(Driver),
+                    steps: driver.clone(),
                     lease: seen_lease.clone(),
                     reports: reports.clone(),
                     changed: changed.clone(),

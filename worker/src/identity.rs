@@ -19,7 +19,7 @@ use shared_msgs::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock, lease::LeaseState, thread::owner::ThreadHandle};
+use crate::{clock, lease::LeaseState, thread::mailbox::ThreadHandle};
 
 /// Everything a worker says about itself.
 pub struct Worker {

@@ -30,59 +30,19 @@ pub mod processes;
 pub mod protocol;
 pub mod settings;
 pub mod task;
-pub mod transfer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use damocles_daemon::tasks::Tasks;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
-use self::{
-    groups::Groups,
-    limits::Limits,
-    pool::Pool,
-    settings::ProcessorsConfig,
-    task::{
-        AddPieces, C1, C2, Pc1, Pc2, SnapEncode, SnapProve, SynthProof, Transfer, TreeD, Unseal,
-        WindowPost,
-    },
-};
+use self::{groups::Groups, limits::Limits, pool::Pool, settings::ProcessorsConfig, task::Task};
 use crate::{activity::Activity, failure::Failure, store::location::Location};
-
-/// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside
-/// the worker, which a build without proofs cannot.
-pub const STAGES: [&str; 12] = [
-    AddPieces::STAGE,
-    TreeD::STAGE,
-    Pc1::STAGE,
-    Pc2::STAGE,
-    SynthProof::STAGE,
-    C1::STAGE,
-    C2::STAGE,
-    SnapEncode::STAGE,
-    SnapProve::STAGE,
-    Unseal::STAGE,
-    Transfer::STAGE,
-    WindowPost::STAGE,
-];
 
 /// How long children may take to end with the worker; longer than any of them is given before it is
 /// killed.
 const STOP: Duration = child::GRACE.saturating_add(Duration::from_secs(5));
-
-/// One kind of heavy work.
-pub trait Task: Serialize + DeserializeOwned + Send + 'static {
-    /// Its name in the configuration and in the line protocol.
-    const STAGE: &'static str;
-    /// What it yields.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
-
-    /// Runs it inside the worker.
-    fn run_builtin(self) -> Result<Self::Output, Failure>;
-}
 
 /// Every processor of this worker.
 pub struct Processors {

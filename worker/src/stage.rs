@@ -30,7 +30,6 @@ mod snap;
 mod submission;
 mod synthetic;
 mod ticket;
-pub(crate) mod tidy;
 mod tree_d;
 mod unseal;
 pub(crate) mod window_post;
@@ -167,7 +166,7 @@ pub async fn run(stage: Stage, job: &Job<'_>) -> Result<Done, Failure> {
 }
 
 impl Job<'_> {
-    fn id(&self) -> SectorId {
+    pub(crate) fn id(&self) -> SectorId {
         self.sector.allocated.id
     }
 
@@ -241,7 +240,7 @@ impl Job<'_> {
     }
 
     // The attached store of that name, if it is really there.
-    async fn store_named(&self, name: &str) -> Result<AttachedStore, Failure> {
+    pub(crate) async fn store_named(&self, name: &str) -> Result<AttachedStore, Failure> {
         let store = AttachedStore::named(&self.shared.attached, name);
         let unknown = || {
             Failure::permanent(format!(

@@ -12,6 +12,7 @@
 //!  <location>/data/<kind>/<sector>  location.rs  the sector's files while it is worked on
 //!  <location>/data/aside/…          aside.rs     files of sectors that are not this thread's any more
 //!  <attached>/{sealed,cache}/…      attached.rs  the sector's files for good
+//!                                     transfer.rs  copies into them that are whole or not there
 //!  <either>/damocles.json           place.rs     which directory this is: its disk may not be mounted
 //! ```
 //! What must outlive a loss of power is written by [`durable`].
@@ -29,3 +30,4 @@ pub mod own;
 pub mod place;
 pub mod record;
 pub mod results;
+pub mod transfer;

@@ -7,13 +7,14 @@
 //!                          record.rs|   |plan::driver (one step at a time)
 //! ```
 //! - [`control`]: what a pause or resume means (pure); [`view`]: what the world sees
-//! - [`owner`]: the task; [`history`]: what its changes are as events; [`own_config`]: what its own
-//!   file says; [`report`], [`heartbeat`]: what the sector manager is told of it; [`verdict`]: what
-//!   it answers
+//! - [`mailbox`]: what others send it; [`owner`]: the task; [`history`]: what its changes are as
+//!   events; [`own_config`]: what its own file says
+//! - [`report`], [`heartbeat`]: what the sector manager is told of it; [`verdict`]: what it answers
 
 pub mod control;
 pub mod heartbeat;
 pub mod history;
+pub mod mailbox;
 pub mod own_config;
 pub mod owner;
 pub mod report;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use damocles_daemon::tasks::Tasks;
 use damocles_worker::{
     config::{Sealing, ThreadConfig, hot::HotConfig},
-    processor::{Processors, settings::ProcessorsConfig},
     sector_manager::{SectorManager, Unavailable},
-    stage::Shared,
     store::location::Location,
 };
 use futures::future::BoxFuture;
@@ -23,8 +21,8 @@ pub struct Ground {
     pub disk: Disk,
     /// Where all threads are, for nothing is ever written there.
     pub location: Location,
-    /// What threads share.
-    pub shared: Arc<Shared>,
+    /// Never answers.
+    pub sector_manager: Arc<dyn SectorManager>,
     _scratch: Scratch,
 }
 
@@ -44,18 +42,10 @@ impl Ground {
     /// Makes it.
     pub fn new() -> Arc<Ground> {
         let scratch = Scratch::new();
-        let shared = Shared {
-            worker: "simulated".into(),
-            sector_manager: Arc::new(Nobody),
-            processors: Processors::start(&Tasks::new().0, &ProcessorsConfig::default(), &[]),
-            attached: vec![],
-            local_pieces_dirs: vec![],
-            static_tree_d: Default::default(),
-        };
         Arc::new(Ground {
             disk: Disk::formatted(),
             location: Location::at(scratch.path()).unwrap(),
-            shared: Arc::new(shared),
+            sector_manager: Arc::new(Nobody),
             _scratch: scratch,
         })
     }

@@ -99,7 +99,7 @@ impl Process {
         let reports = Reports::start(
             &Tasks::new().0,
             on.name.to_string(),
-            world.ground.shared.sector_manager.clone(),
+            world.ground.sector_manager.clone(),
         );
         let (mut stores, mut in_step, mut openings, mut owners, mut handles) =
             (vec![], vec![], vec![], vec![], vec![]);
@@ -117,7 +117,6 @@ impl Process {
                 in_step: Arc::default(),
             });
             let surroundings = Surroundings {
-                shared: world.ground.shared.clone(),
                 steps: doing.clone(),
                 lease: seen_lease.clone(),
                 reports: reports.clone(),

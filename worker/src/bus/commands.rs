@@ -24,6 +24,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use super::link::connected;
 use crate::{
     commands::{Answer, Commands, Form},
     failpoint,
@@ -84,7 +85,7 @@ impl Server {
     }
 
     async fn start(&self, link: &mut watch::Receiver<Link>) -> Option<Subscriptions> {
-        while super::connected(link).await {
+        while connected(link).await {
             match self.subscribe().await {
                 Ok(subscriptions) => return Some(subscriptions),
                 Err(error) => warn!(%error, "commands cannot be served yet"),

@@ -20,6 +20,7 @@ use shared_msgs::{
 };
 use tokio::{sync::watch, time::timeout};
 
+use super::link::connected;
 use crate::events::EventStream;
 
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
@@ -115,7 +116,7 @@ impl NatsEvents {
         ask: impl Fn() -> F,
     ) -> Result<T, String> {
         let mut link = self.link.clone();
-        if !super::connected(&mut link).await {
+        if !connected(&mut link).await {
             return Err("the connection is closed".into());
         }
         link.borrow_and_update();

@@ -29,7 +29,7 @@ use shared_msgs::{
 use tokio::{sync::watch, time::timeout};
 use tracing::{debug, info, warn};
 
-use super::probe;
+use super::{link::connected, probe};
 use crate::{
     identity::Worker,
     lease::{Answer, Ask, Ended, Keeper, LeaseBucket, LeaseState, keep, until_connected},
@@ -63,7 +63,7 @@ impl NatsLease {
         // than their leaders.
         let mut bucket: Option<Bucket> = None;
         let keeping = async {
-            while until_connected(&state, super::connected(&mut link)).await {
+            while until_connected(&state, connected(&mut link)).await {
                 link.borrow_and_update();
                 if bucket.is_none() {
                     let opened = tokio::select! {

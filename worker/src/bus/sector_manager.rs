@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use shared_msgs::subject::Prefix;
 use tokio::{sync::watch, time::timeout};
 
+use super::link::connected;
 use crate::sector_manager::{SectorManager, Unavailable};
 
 /// The way to the sector manager over a NATS connection.
@@ -30,7 +31,7 @@ impl SectorManager for NatsSectorManager {
     ) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>> {
         Box::pin(async move {
             let mut link = self.link.clone();
-            if !super::connected(&mut link).await {
+            if !connected(&mut link).await {
                 return Err(Unavailable("the connection to NATS is closed".into()));
             }
             let asking = self.client.request(self.prefix.sealer(method), body.into());

@@ -13,6 +13,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+use super::link::connected;
 use crate::{failpoint, identity::Worker, lease::LeaseState};
 
 const SMALLEST_GAP: Duration = Duration::from_millis(50);
@@ -38,7 +39,7 @@ impl Publisher {
         changed: Arc<Notify>,
     ) {
         let mut lease = self.lease.clone();
-        while super::connected(&mut link).await {
+        while connected(&mut link).await {
             if serving.wait_for(|serving| *serving).await.is_err()
                 || lease.wait_for(LeaseState::is_confirmed).await.is_err()
             {

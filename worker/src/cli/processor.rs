@@ -4,10 +4,10 @@ use clap::{Args, builder::PossibleValuesParser};
 use damocles_terminal::{CliError, Exit};
 
 use crate::processor::{
-    STAGES, Task, own,
+    own,
     task::{
-        AddPieces, C1, C2, Pc1, Pc2, SnapEncode, SnapProve, SynthProof, Transfer, TreeD, Unseal,
-        WindowPost,
+        AddPieces, C1, C2, Pc1, Pc2, STAGES, SnapEncode, SnapProve, SynthProof, Task, Transfer,
+        TreeD, Unseal, WindowPost,
     },
 };
 

@@ -9,16 +9,16 @@ use shared_msgs::{
     },
 };
 
-use super::driver::{Moved, Step, next};
+use super::driver::{Moved, Work, next};
 use crate::{
     failure::Failure,
     store::record::{Sector, UnsealPiece, Upgrade, Wdpost},
 };
 
-impl Step<'_> {
+impl Work<'_> {
     /// Asks for a job; `None` when there is none.
     pub(super) async fn allocate(&self) -> Result<Option<Moved>, Failure> {
-        let plan = self.record.plan;
+        let plan = self.step.record.plan;
         // Its plan may have come from its own file, after the start.
         if plan.persists() && self.shared.attached.iter().all(|store| store.readonly) {
             return Err(Failure::permanent(format!(
@@ -60,11 +60,11 @@ impl Step<'_> {
 
     async fn allocate_sector(&self) -> Result<Option<Sector>, Failure> {
         let request = AllocateSector {
-            request_id: self.record.request_id,
-            spec: self.sealing.allocation(self.record.plan),
+            request_id: self.step.record.request_id,
+            spec: self.step.sealing.allocation(self.step.record.plan),
         };
         let Some(allocated) = self.ask(&request).await? else { return Ok(None) };
-        if self.record.plan == Plan::Niporep && !allocated.proof_type.is_non_interactive() {
+        if self.step.record.plan == Plan::Niporep && !allocated.proof_type.is_non_interactive() {
             return Err(Failure::temporary(format!(
                 "the sector manager allocated seal proof type {}, plan niporep seals with a non-interactive one",
                 allocated.proof_type.0
@@ -75,9 +75,9 @@ impl Step<'_> {
 
     async fn allocate_snapup(&self) -> Result<Option<Sector>, Failure> {
         let request = AllocateSnapupSector {
-            request_id: self.record.request_id,
-            sector: self.sealing.allocation(self.record.plan),
-            deals: self.sealing.deals(),
+            request_id: self.step.record.request_id,
+            sector: self.step.sealing.allocation(self.step.record.plan),
+            deals: self.step.sealing.deals(),
         };
         let Some(found) = self.ask(&request).await? else { return Ok(None) };
         let PrivateReplica { access_instance } = found.private;
@@ -91,8 +91,8 @@ impl Step<'_> {
 
     async fn allocate_rebuild(&self) -> Result<Option<Sector>, Failure> {
         let request = AllocateRebuildSector {
-            request_id: self.record.request_id,
-            spec: self.sealing.allocation(self.record.plan),
+            request_id: self.step.record.request_id,
+            spec: self.step.sealing.allocation(self.step.record.plan),
         };
         let Some(found) = self.ask(&request).await? else { return Ok(None) };
         let known_comm_r = found.upgrade_public.map(|PublicReplica { comm_r }| comm_r);
@@ -106,8 +106,8 @@ impl Step<'_> {
 
     async fn allocate_unseal(&self) -> Result<Option<Sector>, Failure> {
         let request = AllocateUnsealSector {
-            request_id: self.record.request_id,
-            spec: self.sealing.allocation(self.record.plan),
+            request_id: self.step.record.request_id,
+            spec: self.step.sealing.allocation(self.step.record.plan),
         };
         let Some(found) = self.ask(&request).await? else { return Ok(None) };
         check_range(found.sector, found.offset, found.size)?;
@@ -132,9 +132,9 @@ impl Step<'_> {
 
     async fn allocate_wdpost(&self) -> Result<Option<Moved>, Failure> {
         let request = AllocateWdpostJob {
-            request_id: self.record.request_id,
-            allowed_miners: self.sealing.allowed_miners.clone(),
-            allowed_proof_types: self.sealing.window_post_types(),
+            request_id: self.step.record.request_id,
+            allowed_miners: self.step.sealing.allowed_miners.clone(),
+            allowed_proof_types: self.step.sealing.window_post_types(),
             count: 1,
             worker: self.shared.worker.clone(),
         };

@@ -18,14 +18,17 @@ use shared_msgs::{
     sector_manager::SealerRequest,
 };
 
-use super::end::ended;
+use super::{end::ended, tidy};
 use crate::{
     activity::Activity,
     config::Sealing,
     failpoint,
     failure::Failure,
     sector_manager,
-    stage::{self, Done, Job, Shared},
+    stage::{
+        self, Done, Job, Shared,
+        window_post::{self, WdpostJob},
+    },
     store::{
         database::Store,
         location::Location,
@@ -43,8 +46,6 @@ pub struct Step<'a> {
     pub store: &'a Store,
     /// The thread's sealing options.
     pub sealing: &'a Sealing,
-    /// What all threads share.
-    pub shared: &'a Shared,
     /// Where the step says what it is doing.
     pub activity: &'a Activity,
 }
@@ -59,14 +60,23 @@ pub trait Steps: Send + Sync {
 }
 
 /// Does them for real.
-pub struct Driver;
+pub struct Driver {
+    /// What all threads of the worker share.
+    pub shared: Arc<Shared>,
+}
+
+// One step, and what all threads share.
+pub(super) struct Work<'a> {
+    pub(super) step: &'a Step<'a>,
+    pub(super) shared: &'a Shared,
+}
 
 impl Steps for Driver {
     fn run<'a>(
         self: Arc<Self>,
         step: &'a Step<'a>,
     ) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
-        Box::pin(step.run())
+        Box::pin(async move { Work { step, shared: &self.shared }.run().await })
     }
 }
 
@@ -100,11 +110,11 @@ pub fn heavy_stage(plan: Plan, state: State) -> Option<Stage> {
     plan.stage(state).filter(|stage| stage::is_heavy(*stage))
 }
 
-impl Step<'_> {
+impl Work<'_> {
     /// Runs the step; `None` when there is no job now.
     async fn run(&self) -> Result<Option<Yield>, Failure> {
-        self.shared.processors.cleared(self.activity).await;
-        let record = self.record;
+        self.shared.processors.cleared(self.step.activity).await;
+        let record = self.step.record;
         let moved = match (record.state, &record.sector, &record.wdpost) {
             (State::Empty, ..) => self.allocate().await,
             (_, Some(sector), _) if record.let_go.is_some() => self.keep_aside(sector).await,
@@ -129,12 +139,12 @@ impl Step<'_> {
     }
 
     async fn remove_later(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
-        let sector = stage::tidy::remove_later(&self.job(state, sector)).await?;
+        let sector = tidy::remove_later(&self.job(state, sector)).await?;
         Ok(Some(Moved { state, event: None, sector: Some(sector), wdpost: None, outputs: vec![] }))
     }
 
     async fn run_stage(&self, state: State, sector: &Sector) -> Result<Yield, Failure> {
-        let plan = self.record.plan;
+        let plan = self.step.record.plan;
         let stage = plan.stage(state).ok_or_else(|| {
             Failure::critical(format!("plan {plan} has no stage for state {state}"))
         })?;
@@ -148,13 +158,13 @@ impl Step<'_> {
     }
 
     async fn run_wdpost(&self, state: State, wdpost: &Wdpost) -> Result<Option<Moved>, Failure> {
-        let plan = self.record.plan;
+        let plan = self.step.record.plan;
         let (event, wdpost) = match plan.stage(state) {
             Some(Stage::WindowPost) => {
-                (Event::Generate, stage::window_post::generate(self, wdpost).await?)
+                (Event::Generate, window_post::generate(&self.wdpost_job(wdpost)).await?)
             }
             Some(Stage::SubmitWindowPost) => {
-                (Event::Finish, stage::window_post::submit(self, wdpost).await?)
+                (Event::Finish, window_post::submit(&self.wdpost_job(wdpost)).await?)
             }
             _ => {
                 return Err(Failure::critical(format!(
@@ -174,21 +184,25 @@ impl Step<'_> {
 
     fn job<'a>(&'a self, state: State, sector: &'a Sector) -> Job<'a> {
         Job {
-            plan: self.record.plan,
+            plan: self.step.record.plan,
             state,
             sector,
-            files: self.location.sector_files(sector.allocated.id),
-            request_id: self.record.request_id,
-            sealing: self.sealing,
-            store: self.store,
+            files: self.step.location.sector_files(sector.allocated.id),
+            request_id: self.step.record.request_id,
+            sealing: self.step.sealing,
+            store: self.step.store,
             shared: self.shared,
-            activity: self.activity,
+            activity: self.step.activity,
         }
     }
 
-    /// Asks the sector manager.
-    pub(crate) async fn ask<Q: SealerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {
-        sector_manager::ask(&self.shared.sector_manager, self.activity, request).await
+    fn wdpost_job<'a>(&'a self, wdpost: &'a Wdpost) -> WdpostJob<'a> {
+        let Step { record, activity, .. } = self.step;
+        WdpostJob { wdpost, request_id: record.request_id, shared: self.shared, activity }
+    }
+
+    pub(super) async fn ask<Q: SealerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {
+        sector_manager::ask(&self.shared.sector_manager, self.step.activity, request).await
     }
 }
 

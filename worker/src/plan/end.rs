@@ -8,7 +8,7 @@ use shared_msgs::{
     sector_manager::{AchieveUnsealSector, ReportAborted, ReportFinalized, WdpostFinish},
 };
 
-use super::driver::{Moved, Step, Yield};
+use super::driver::{Moved, Work, Yield};
 use crate::{
     failure::{Failure, Level},
     stage::on_disk,
@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-impl Step<'_> {
+impl Work<'_> {
     pub(super) async fn report_finished(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
         let id = sector.allocated.id;
-        match (self.record.plan, &sector.unseal) {
+        match (self.step.record.plan, &sector.unseal) {
             // The sector was finished before, and stays so.
             (Plan::Unseal, Some(piece)) => {
                 self.ask(&AchieveUnsealSector {
@@ -45,7 +45,7 @@ impl Step<'_> {
             // What an operator wants does not depend on a sector manager that knows nothing of it.
             Err(failure)
                 if failure.level == Level::Permanent
-                    && self.record.given_up_by == Some(GivenUpBy::Operator) =>
+                    && self.step.record.given_up_by == Some(GivenUpBy::Operator) =>
             {
                 let reason = sector.abort_reason.as_deref().unwrap_or("aborted");
                 tracing::warn!(sector = %sector.allocated.id, reason, %failure, "given up here only: the report was refused");
@@ -62,7 +62,7 @@ impl Step<'_> {
     async fn tell_aborted(&self, sector: &Sector) -> Result<(), Failure> {
         let id = sector.allocated.id;
         let reason = sector.abort_reason.clone().unwrap_or_default();
-        match (self.record.plan, &sector.unseal) {
+        match (self.step.record.plan, &sector.unseal) {
             (Plan::Unseal, Some(piece)) => {
                 let error = if reason.is_empty() {
                     "aborted".to_owned()
@@ -89,20 +89,20 @@ impl Step<'_> {
     /// Keeps what there is of the sector out of the way: somebody else has it, and nobody here
     /// knows whether these files are needed.
     pub(super) async fn keep_aside(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
-        let LetGo { reason, since_ms } = self.record.let_go.clone().unwrap_or_default();
+        let LetGo { reason, since_ms } = self.step.record.let_go.clone().unwrap_or_default();
         let mut outputs = vec![];
-        for blob in Blob::ALL.into_iter().filter(|blob| self.record.keeps(*blob)) {
-            outputs.push((blob.key(), self.store.output(blob).await?));
+        for blob in Blob::ALL.into_iter().filter(|blob| self.step.record.keeps(*blob)) {
+            outputs.push((blob.key(), self.step.store.output(blob).await?));
         }
         let note = Note {
             sector: sector.allocated.id,
-            plan: self.record.plan.name().to_owned(),
-            state: self.record.state.name().to_owned(),
+            plan: self.step.record.plan.name().to_owned(),
+            state: self.step.record.state.name().to_owned(),
             reason,
             since_ms,
             record: Some(sector.clone()),
         };
-        let location = self.location.clone();
+        let location = self.step.location.clone();
         on_disk(move || aside::keep(&location, &note, &outputs)).await?;
         Ok(ended())
     }
@@ -113,7 +113,7 @@ impl Step<'_> {
     ) -> Result<Option<Moved>, Failure> {
         let reason = wdpost.abort_reason.as_deref().unwrap_or("aborted");
         let request = WdpostFinish {
-            request_id: self.record.request_id,
+            request_id: self.step.record.request_id,
             job: wdpost.job.id.clone(),
             worker: Some(self.shared.worker.clone()),
             output: None,
@@ -131,10 +131,10 @@ impl Step<'_> {
         let brought = sector.persisted.as_ref().or(sector.persisting.as_ref());
         let (id, Some(name)) = (sector.allocated.id, brought) else { return Ok(()) };
         // A rebuilt sector is the sector itself, and the only one there may be.
-        if self.record.plan == Plan::Rebuild {
+        if self.step.record.plan == Plan::Rebuild {
             return Ok(());
         }
-        if self.record.given_up_by.is_none() {
+        if self.step.record.given_up_by.is_none() {
             tracing::warn!(sector = %id, store = name, "its replica stays: it is not known who gave the sector up");
             return Ok(());
         }
@@ -145,19 +145,14 @@ impl Step<'_> {
                 "{id} has files in store {name:?}, which is not attached any more"
             ))
         })?;
-        let (store, kind) = (store.clone(), persisted_kind(sector));
+        let (store, kind) = (store.clone(), Kind::persisted(sector));
         on_disk(move || store.check_present().and_then(|()| store.remove(id, kind))).await
     }
 
     async fn remove_local_files(&self, sector: &Sector) -> Result<(), Failure> {
-        let files = self.location.sector_files(sector.allocated.id);
+        let files = self.step.location.sector_files(sector.allocated.id);
         on_disk(move || files.remove()).await
     }
-}
-
-/// Which replica of the sector its job brings into a store.
-pub(crate) fn persisted_kind(sector: &Sector) -> Kind {
-    if sector.upgrade.is_some() { Kind::Update } else { Kind::Sealed }
 }
 
 pub(super) fn ended() -> Option<Moved> {

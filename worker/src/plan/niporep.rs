@@ -1,9 +1,8 @@
 //! Plan `niporep`: seals new sectors with the non-interactive PoRep (FIP-0092): without deals, and
 //! without a pre-commit.
 
+use super::input::Input;
 use shared_msgs::plan::State;
-
-use super::inputs::Input;
 
 /// What each state needs beyond what the states before it need.
 pub const INPUTS: &[(State, &[Input])] = &[

@@ -1,9 +1,8 @@
 //! Plan `rebuild`: seals a sector again that is known to the chain, with its own ticket and pieces,
 //! so that the same replica comes out; one that was upgraded is upgraded again.
 
+use super::input::Input;
 use shared_msgs::plan::State;
-
-use super::inputs::Input;
 
 /// What each state needs beyond what the states before it need. A sector that was not upgraded
 /// leaves out what belongs to the upgrade.

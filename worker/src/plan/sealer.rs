@@ -1,8 +1,7 @@
 //! Plan `sealer`: seals new sectors, with deals or without.
 
+use super::input::Input;
 use shared_msgs::plan::State;
-
-use super::inputs::Input;
 
 /// What each state needs beyond what the states before it need.
 pub const INPUTS: &[(State, &[Input])] = &[

@@ -1,9 +1,8 @@
 //! Plan `snapup`: puts deals into a sealed sector without any (FIP-0019). The old replica stays in
 //! its store, and is what the new one is made from and decoded with.
 
+use super::input::Input;
 use shared_msgs::plan::State;
-
-use super::inputs::Input;
 
 /// What each state needs beyond what the states before it need.
 pub const INPUTS: &[(State, &[Input])] = &[

@@ -1,8 +1,7 @@
 //! Plan `unseal`: gets a piece out of a sealed sector and brings it where it is wanted.
 
+use super::input::Input;
 use shared_msgs::plan::State;
-
-use super::inputs::Input;
 
 /// What each state needs beyond what the states before it need.
 pub const INPUTS: &[(State, &[Input])] =

@@ -1,8 +1,7 @@
 //! Plan `wdpost`: proves that the sectors of a partition are still there.
 
+use super::input::Input;
 use shared_msgs::plan::State;
-
-use super::inputs::Input;
 
 /// What each state needs beyond what the states before it need.
 pub const INPUTS: &[(State, &[Input])] =

@@ -13,8 +13,8 @@ use tokio::{io::Interest, net::unix::pipe, sync::mpsc, task::JoinSet};
 use tracing::{error, warn};
 
 use super::{
-    Task,
     protocol::{Request, Response, ready_line},
+    task::Task,
 };
 use crate::failure::Failure;
 

@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     env,
     ffi::OsStr,
     fs,
@@ -16,13 +16,14 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{cgroup::Cgroup, settings::Settings};
+use super::{
+    cgroup::Cgroup,
+    settings::{Settings, parse_cpus},
+};
 
 /// Where processors built with damocles's `vc-processors` look for their node.
 const NUMA_VARIABLE: &str = "VENUS_WORKER_NUMA_PREFERRED";
 const NODES: &str = "/sys/devices/system/node";
-/// More CPUs than any machine has.
-const MAX_CPUS: usize = 1 << 16;
 
 /// Where one child process runs, over all its restarts.
 #[derive(Debug, Default)]
@@ -104,24 +105,6 @@ impl Placement {
     }
 }
 
-/// The CPUs of a list like `0-3,7`.
-pub fn parse_cpus(text: &str) -> Result<BTreeSet<usize>, String> {
-    let number = |text: &str| match text.parse::<usize>() {
-        Ok(number) if number < MAX_CPUS => Ok(number),
-        _ => Err(format!("{text:?} is no CPU's number")),
-    };
-    let mut cpus = BTreeSet::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last {
-            return Err(format!("{part:?} ends before it begins"));
-        }
-        cpus.extend(first..=last);
-    }
-    Ok(cpus)
-}
-
 // A list without any CPU of this worker would keep the child from starting.
 fn allowed(cpus: &str) -> Result<(), String> {
     let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
@@ -143,15 +126,7 @@ fn is_installed(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cpu_lists_are_those_of_the_kernel() {
-        assert_eq!(parse_cpus("0-3,7").unwrap(), [0, 1, 2, 3, 7].into());
-        assert_eq!(parse_cpus("5").unwrap(), [5].into());
-        for wrong in ["", "a", "1-", "-1", "3-1", "1,,2", "99999999", "0-3:1/2", "1\n2", "0 - 3"] {
-            assert!(parse_cpus(wrong).is_err(), "{wrong:?}");
-        }
-    }
+    use crate::processor::settings::MAX_CPUS;
 
     #[test]
     fn without_a_control_group_taskset_does_it() {

@@ -7,12 +7,12 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Task,
     child::Program,
     desk::{self, Condition, Desk, Standing},
     external::Owner,
     groups::Groups,
     settings::ProcessorsConfig,
+    task::Task,
 };
 use crate::{
     activity::{Activity, Processor, Stopper},

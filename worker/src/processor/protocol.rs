@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared_msgs::snapshot::cut_text;
 
-use super::{Task, task::C1};
+use super::task::{C1, Task};
 use crate::failure::{Failure, Level};
 
 /// The longest error that is kept of a processor.

@@ -1,12 +1,18 @@
 //! `[processors]` of the configuration: who computes a stage, and how much of it at once.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use super::{STAGES, placement::parse_cpus};
+use super::task::STAGES;
 
+/// More CPUs than any machine has.
+pub(super) const MAX_CPUS: usize = 1 << 16;
 const DAEMONS: &str = "sealing_daemons";
 // What a build without the proofs can do itself.
 const WITHOUT_PROOFS: &str = "transfer";
@@ -239,9 +245,36 @@ fn read<T: DeserializeOwned>(value: Value, key: &str) -> Result<T, String> {
         .map_err(|error: toml::de::Error| format!("processors.{key}: {}", error.message()))
 }
 
+/// The CPUs of a list like `0-3,7`.
+pub fn parse_cpus(text: &str) -> Result<BTreeSet<usize>, String> {
+    let number = |text: &str| match text.parse::<usize>() {
+        Ok(number) if number < MAX_CPUS => Ok(number),
+        _ => Err(format!("{text:?} is no CPU's number")),
+    };
+    let mut cpus = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(format!("{part:?} ends before it begins"));
+        }
+        cpus.extend(first..=last);
+    }
+    Ok(cpus)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpu_lists_are_those_of_the_kernel() {
+        assert_eq!(parse_cpus("0-3,7").unwrap(), [0, 1, 2, 3, 7].into());
+        assert_eq!(parse_cpus("5").unwrap(), [5].into());
+        for wrong in ["", "a", "1-", "-1", "3-1", "1,,2", "99999999", "0-3:1/2", "1\n2", "0 - 3"] {
+            assert!(parse_cpus(wrong).is_err(), "{wrong:?}");
+        }
+    }
 
     fn check(text: &str) -> Result<ProcessorsConfig, String> {
         ProcessorsConfig::check(toml::from_str(text).unwrap())

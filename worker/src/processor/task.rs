@@ -4,15 +4,45 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use shared_msgs::sector_manager::Commitment;
 
-use super::Task;
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    store::transfer::{copy_directory, copy_file},
+};
 
 /// JSON that is passed on as it is.
 pub type Opaque = Box<RawValue>;
+
+/// One kind of heavy work.
+pub trait Task: Serialize + DeserializeOwned + Send + 'static {
+    /// Its name in the configuration and in the line protocol.
+    const STAGE: &'static str;
+    /// What it yields.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Runs it inside the worker.
+    fn run_builtin(self) -> Result<Self::Output, Failure>;
+}
+
+/// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside
+/// the worker, which a build without proofs cannot.
+pub const STAGES: [&str; 12] = [
+    AddPieces::STAGE,
+    TreeD::STAGE,
+    Pc1::STAGE,
+    Pc2::STAGE,
+    SynthProof::STAGE,
+    C1::STAGE,
+    C2::STAGE,
+    SnapEncode::STAGE,
+    SnapProve::STAGE,
+    Unseal::STAGE,
+    Transfer::STAGE,
+    WindowPost::STAGE,
+];
 
 /// Writes pieces into the unsealed file, fr32-padded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -376,7 +406,14 @@ impl Task for Transfer {
     type Output = bool;
 
     fn run_builtin(self) -> Result<bool, Failure> {
-        super::transfer::run(&self).map(|()| true).map_err(Failure::temporary)
+        let copied = self.routes.iter().try_for_each(|TransferRoute { src, dest, opt }| {
+            if opt.is_some_and(|option| option.is_dir) {
+                copy_directory(&src.uri, &dest.uri)
+            } else {
+                copy_file(&src.uri, &dest.uri)
+            }
+        });
+        copied.map(|()| true).map_err(Failure::temporary)
     }
 }
 

@@ -1,3 +1,5 @@
+use std::fs;
+
 use serde_json::json;
 
 use super::*;
@@ -131,4 +133,26 @@ fn a_transfer_has_the_field_names_of_vc_processors() {
         }],
     });
     assert_eq!(written(Transfer { stores, routes }), expected);
+}
+
+#[test]
+fn files_and_directories_arrive_whole_and_replace_what_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::create_dir_all(path("from/inner")).unwrap();
+    fs::write(path("from/a"), [1; 3000]).unwrap();
+    fs::write(path("from/inner/b"), "b").unwrap();
+    fs::write(path("single"), "old").unwrap();
+    let item = |name: &str| TransferItem { store_name: None, uri: path(name) };
+    let option = |is_dir| Some(TransferOption { is_dir, allow_link: false });
+    let routes = vec![
+        TransferRoute { src: item("from"), dest: item("to"), opt: option(true) },
+        TransferRoute { src: item("from/a"), dest: item("single"), opt: None },
+    ];
+    let transfer = Transfer { stores: Default::default(), routes };
+    assert!(transfer.run_builtin().unwrap());
+    assert_eq!(fs::read(path("to/a")).unwrap(), [1; 3000]);
+    assert_eq!(fs::read(path("to/inner/b")).unwrap(), b"b");
+    assert_eq!(fs::read(path("single")).unwrap(), [1; 3000]);
+    assert!(!path("single.partial").exists());
 }

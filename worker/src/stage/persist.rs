@@ -2,28 +2,31 @@
 //!
 //! Decision 044 in `docs/decisions`.
 
-use std::fs;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use shared_msgs::{
     plan::{Event, Plan},
-    sector_manager::SubmitPersisted,
+    sector_manager::{SectorId, SubmitPersisted},
 };
 use tracing::warn;
 
 use super::{Done, Job, field, on_disk};
 use crate::{
     failure::Failure,
-    plan::end::persisted_kind,
+    processor::task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo},
     store::{
-        attached::{AttachedStore, Kind},
-        location::require_space,
+        attached::{AttachedStore, Kind, ReplicaFiles},
+        location::{at, require_space},
     },
 };
 
 pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
     // An upgraded replica is decoded with the one that it was made from: a rebuild brings back
     // both.
-    let kinds = match persisted_kind(job.sector) {
+    let kinds = match Kind::persisted(job.sector) {
         Kind::Update if job.upgrade()?.source.is_none() => vec![Kind::Sealed, Kind::Update],
         kind => vec![kind],
     };
@@ -119,7 +122,7 @@ async fn usable(
 async fn bring(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<(), Failure> {
     for kind in kinds.iter().copied() {
         let (id, local, target) = (job.id(), job.local(kind), store.clone());
-        let transfer = on_disk(move || target.transfer(id, kind, &local)).await?;
+        let transfer = on_disk(move || transfer_to(&target, id, kind, &local)).await?;
         let brought = transfer.clone();
         if !job.shared.processors.run(transfer, job.activity).await? {
             return Err(Failure::temporary(format!(
@@ -127,7 +130,55 @@ async fn bring(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<(
                 store.name
             )));
         }
-        on_disk(move || AttachedStore::check_arrived(&brought)).await?;
+        on_disk(move || check_arrived(&brought)).await?;
+    }
+    Ok(())
+}
+
+// What is to be brought to a store of a replica: all that proving needs (what Lotus and damocles keep
+// of a finalized sector), the replica last.
+fn transfer_to(
+    store: &AttachedStore,
+    sector: SectorId,
+    kind: Kind,
+    local: &ReplicaFiles,
+) -> io::Result<Transfer> {
+    let target = store.files(sector, kind);
+    let option = Some(TransferOption { is_dir: false, allow_link: false });
+    let route = |from: PathBuf, to: PathBuf| TransferRoute {
+        src: TransferItem { store_name: None, uri: from },
+        dest: TransferItem { store_name: Some(store.name.clone()), uri: to },
+        opt: option,
+    };
+    let mut routes = vec![];
+    for entry in fs::read_dir(&local.cache).map_err(|error| at(&local.cache, error))? {
+        let entry = entry.map_err(|error| at(&local.cache, error))?;
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        if text == "p_aux" || text == "t_aux" || text.starts_with("sc-02-data-tree-r-last") {
+            routes.push(route(entry.path(), target.cache.join(&name)));
+        }
+    }
+    if routes.len() < 3 {
+        let missing = format!("{}: p_aux, t_aux or tree-r-last is missing", local.cache.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, missing));
+    }
+    routes.push(route(local.replica.clone(), target.replica));
+    let info = TransferStoreInfo { name: store.name.clone(), meta: None };
+    Ok(Transfer { stores: [(store.name.clone(), info)].into(), routes })
+}
+
+// Refuses what did not arrive whole, whoever brought it.
+fn check_arrived(transfer: &Transfer) -> io::Result<()> {
+    for TransferRoute { src, dest, .. } in &transfer.routes {
+        let size = |path: &Path| {
+            fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| at(path, error))
+        };
+        let (sent, arrived) = (size(&src.uri)?, size(&dest.uri)?);
+        if sent != arrived {
+            let short = format!("{}: {arrived} bytes arrived of {sent}", dest.uri.display());
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
+        }
     }
     Ok(())
 }
@@ -152,5 +203,79 @@ pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
         Err(Failure::permanent(format!(
             "the sector manager does not find the sector's files in store {store:?}"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        processor::task::Task,
+        store::{location::Location, place::Places},
+    };
+
+    const SECTOR: SectorId = SectorId { miner: 10000, number: 2 };
+
+    fn sealed_sector(directory: &Path) -> (AttachedStore, ReplicaFiles) {
+        let files = Location::at(&directory.join("local")).unwrap().sector_files(SECTOR);
+        fs::create_dir_all(files.sealed.parent().unwrap()).unwrap();
+        fs::create_dir_all(&files.cache).unwrap();
+        for name in ["p_aux", "t_aux", "sc-02-data-tree-r-last.dat", "sc-02-data-layer-1.dat"] {
+            fs::write(files.cache.join(name), name).unwrap();
+        }
+        fs::write(&files.sealed, [7; 2048]).unwrap();
+        let store = AttachedStore::attach(
+            "remote".into(),
+            &directory.join("remote"),
+            false,
+            &Places::default(),
+        )
+        .unwrap();
+        (store, ReplicaFiles { replica: files.sealed, cache: files.cache })
+    }
+
+    #[test]
+    fn what_proving_needs_is_kept_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, local) = sealed_sector(directory.path());
+        for _ in 0..2 {
+            let transfer = transfer_to(&store, SECTOR, Kind::Sealed, &local).unwrap();
+            assert!(transfer.clone().run_builtin().unwrap());
+            check_arrived(&transfer).unwrap();
+        }
+        assert_eq!(fs::read(store.path.join("sealed/s-t010000-2")).unwrap(), [7; 2048]);
+        let mut names: Vec<_> = fs::read_dir(store.path.join("cache/s-t010000-2"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["p_aux", "sc-02-data-tree-r-last.dat", "t_aux"]);
+        store.remove(SECTOR, Kind::Update).unwrap();
+        assert!(store.path.join("sealed/s-t010000-2").exists());
+        store.remove(SECTOR, Kind::Sealed).unwrap();
+        store.remove(SECTOR, Kind::Sealed).unwrap();
+        assert!(!store.path.join("sealed/s-t010000-2").exists());
+    }
+
+    #[test]
+    fn a_missing_or_short_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, local) = sealed_sector(directory.path());
+        let transfer = transfer_to(&store, SECTOR, Kind::Sealed, &local).unwrap();
+        assert!(transfer.clone().run_builtin().unwrap());
+        fs::write(store.path.join("sealed/s-t010000-2"), [7; 2000]).unwrap();
+        assert!(
+            check_arrived(&transfer)
+                .unwrap_err()
+                .to_string()
+                .contains("2000 bytes arrived of 2048")
+        );
+        fs::remove_file(local.cache.join("p_aux")).unwrap();
+        assert!(
+            transfer_to(&store, SECTOR, Kind::Sealed, &local)
+                .unwrap_err()
+                .to_string()
+                .contains("p_aux")
+        );
     }
 }

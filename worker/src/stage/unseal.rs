@@ -16,12 +16,12 @@ use crate::{
     processor::{
         piece_reader,
         task::{Unseal, prover_id},
-        transfer,
     },
     store::{
         attached::Kind,
         location::{at, fresh_dir, is_inside, remove_path, require_inside},
         record::UnsealPiece,
+        transfer::copy_file,
     },
 };
 
@@ -142,7 +142,7 @@ fn copy_piece(from: &Path, to: &Path, directories: &[PathBuf]) -> io::Result<()>
     }
     require_inside(to, directories)?;
     match fs::metadata(to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => transfer::copy_file(from, to),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => copy_file(from, to),
         Err(error) => Err(at(to, error)),
         Ok(metadata) if metadata.is_file() && same_content(from, to)? => Ok(()),
         Ok(_) => {

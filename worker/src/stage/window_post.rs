@@ -1,12 +1,14 @@
 //! WindowPoSt: proves that the sectors of a partition are still there, and hands the proof in.
 
+use shared_msgs::id::Id;
 use shared_msgs::sector_manager::{Base64Bytes, WdpostFinish, WdpostOutput};
 
-use super::on_disk;
+use super::{Shared, on_disk};
 use crate::{
+    activity::Activity,
     failure::Failure,
-    plan::driver::Step,
     processor::task::{PostReplica, WindowPost},
+    sector_manager,
     store::{
         attached::{self, AttachedStore},
         record::Wdpost,
@@ -17,8 +19,21 @@ use crate::{
 // is.
 const MAX_SECTORS: usize = 2349;
 
+/// A window-PoSt job, and what its stages work with.
+pub(crate) struct WdpostJob<'a> {
+    /// The job as it was committed last.
+    pub(crate) wdpost: &'a Wdpost,
+    /// The id for what a stage asks the sector manager to change.
+    pub(crate) request_id: Id,
+    /// What all threads share.
+    pub(crate) shared: &'a Shared,
+    /// Where the stage says what it is doing.
+    pub(crate) activity: &'a Activity,
+}
+
 /// Makes the proofs.
-pub(crate) async fn generate(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost, Failure> {
+pub(crate) async fn generate(job: &WdpostJob<'_>) -> Result<Wdpost, Failure> {
+    let WdpostJob { wdpost, shared, activity, .. } = *job;
     let input = &wdpost.job.input;
     let (count, job) = (input.sectors.len(), &wdpost.job.id);
     if count == 0 || count > MAX_SECTORS {
@@ -27,7 +42,7 @@ pub(crate) async fn generate(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost,
         )));
     }
     let resolve =
-        |access: &str| attached::resolve(&step.shared.attached, access).map_err(Failure::permanent);
+        |access: &str| attached::resolve(&shared.attached, access).map_err(Failure::permanent);
     let replicas = input.sectors.iter().map(|sector| {
         let (cache_dir, sealed_file) =
             (resolve(&sector.accesses.cache_dir)?, resolve(&sector.accesses.sealed_file)?);
@@ -43,7 +58,7 @@ pub(crate) async fn generate(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost,
     let used = |store: &&AttachedStore| {
         replicas.iter().any(|replica| replica.sealed_file.starts_with(&store.path))
     };
-    let stores: Vec<_> = step.shared.attached.iter().filter(used).cloned().collect();
+    let stores: Vec<_> = shared.attached.iter().filter(used).cloned().collect();
     on_disk(move || stores.iter().try_for_each(AttachedStore::check_present)).await?;
     let task = WindowPost {
         miner_id: input.miner_id,
@@ -51,7 +66,7 @@ pub(crate) async fn generate(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost,
         replicas,
         seed: input.seed,
     };
-    let output = step.shared.processors.run(task, step.activity).await?;
+    let output = shared.processors.run(task, activity).await?;
     let output = WdpostOutput {
         proofs: output.proofs.into_iter().map(Base64Bytes).collect(),
         faults: output.faults,
@@ -60,21 +75,22 @@ pub(crate) async fn generate(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost,
 }
 
 /// Hands them in.
-pub(crate) async fn submit(step: &Step<'_>, wdpost: &Wdpost) -> Result<Wdpost, Failure> {
+pub(crate) async fn submit(job: &WdpostJob<'_>) -> Result<Wdpost, Failure> {
+    let WdpostJob { wdpost, request_id, shared, activity } = *job;
     let output =
         wdpost.output.clone().ok_or_else(|| Failure::critical("the job's record has no proofs"))?;
     let error = match output.faults.as_slice() {
         [] => String::new(),
         faults => format!("sectors whose files are missing: {faults:?}"),
     };
-    let worker = Some(step.shared.worker.clone());
+    let worker = Some(shared.worker.clone());
     let request = WdpostFinish {
-        request_id: step.record.request_id,
+        request_id,
         job: wdpost.job.id.clone(),
         worker,
         output: Some(output),
         error,
     };
-    step.ask(&request).await?;
+    sector_manager::ask(&shared.sector_manager, activity, &request).await?;
     Ok(wdpost.clone())
 }

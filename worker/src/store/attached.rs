@@ -20,9 +20,7 @@ use super::{
     durable::partial,
     location::{at, is_inside, remove_path},
     place::{self, Places},
-};
-use crate::processor::task::{
-    Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo,
+    record::Sector,
 };
 
 const DIRECTORIES: [&str; 4] = ["sealed", "cache", "update", "update-cache"];
@@ -60,6 +58,13 @@ pub enum Kind {
     Sealed,
     /// With the deals that it got later.
     Update,
+}
+
+impl Kind {
+    /// The one that a job brings into a store.
+    pub fn persisted(sector: &Sector) -> Self {
+        if sector.upgrade.is_some() { Kind::Update } else { Kind::Sealed }
+    }
 }
 
 impl AttachedStore {
@@ -135,55 +140,6 @@ impl AttachedStore {
         }
     }
 
-    /// What is to be brought here of a replica: all that proving needs (what Lotus and damocles
-    /// keep of a finalized sector), the replica last.
-    pub fn transfer(
-        &self,
-        sector: SectorId,
-        kind: Kind,
-        local: &ReplicaFiles,
-    ) -> io::Result<Transfer> {
-        let target = self.files(sector, kind);
-        let option = Some(TransferOption { is_dir: false, allow_link: false });
-        let route = |from: PathBuf, to: PathBuf| TransferRoute {
-            src: TransferItem { store_name: None, uri: from },
-            dest: TransferItem { store_name: Some(self.name.clone()), uri: to },
-            opt: option,
-        };
-        let mut routes = vec![];
-        for entry in fs::read_dir(&local.cache).map_err(|error| at(&local.cache, error))? {
-            let entry = entry.map_err(|error| at(&local.cache, error))?;
-            let name = entry.file_name();
-            let text = name.to_string_lossy();
-            if text == "p_aux" || text == "t_aux" || text.starts_with("sc-02-data-tree-r-last") {
-                routes.push(route(entry.path(), target.cache.join(&name)));
-            }
-        }
-        if routes.len() < 3 {
-            let missing =
-                format!("{}: p_aux, t_aux or tree-r-last is missing", local.cache.display());
-            return Err(io::Error::new(io::ErrorKind::NotFound, missing));
-        }
-        routes.push(route(local.replica.clone(), target.replica));
-        let info = TransferStoreInfo { name: self.name.clone(), meta: None };
-        Ok(Transfer { stores: [(self.name.clone(), info)].into(), routes })
-    }
-
-    /// Refuses what did not arrive whole, whoever brought it.
-    pub fn check_arrived(transfer: &Transfer) -> io::Result<()> {
-        for TransferRoute { src, dest, .. } in &transfer.routes {
-            let size = |path: &Path| {
-                fs::metadata(path).map(|metadata| metadata.len()).map_err(|error| at(path, error))
-            };
-            let (sent, arrived) = (size(&src.uri)?, size(&dest.uri)?);
-            if sent != arrived {
-                let short = format!("{}: {arrived} bytes arrived of {sent}", dest.uri.display());
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
-            }
-        }
-        Ok(())
-    }
-
     /// Removes one replica of a sector; one that is not there is no error.
     pub fn remove(&self, sector: SectorId, kind: Kind) -> io::Result<()> {
         let files = self.files(sector, kind);
@@ -230,68 +186,13 @@ pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{processor::transfer, store::location::Location};
-
-    const SECTOR: SectorId = SectorId { miner: 10000, number: 2 };
-
-    fn sealed_sector(directory: &Path) -> (AttachedStore, ReplicaFiles) {
-        let files = Location::at(&directory.join("local")).unwrap().sector_files(SECTOR);
-        fs::create_dir_all(files.sealed.parent().unwrap()).unwrap();
-        fs::create_dir_all(&files.cache).unwrap();
-        for name in ["p_aux", "t_aux", "sc-02-data-tree-r-last.dat", "sc-02-data-layer-1.dat"] {
-            fs::write(files.cache.join(name), name).unwrap();
-        }
-        fs::write(&files.sealed, [7; 2048]).unwrap();
-        let store = AttachedStore::attach(
-            "remote".into(),
-            &directory.join("remote"),
-            false,
-            &Places::default(),
-        )
-        .unwrap();
-        (store, ReplicaFiles { replica: files.sealed, cache: files.cache })
-    }
 
     #[test]
-    fn what_proving_needs_is_kept_and_nothing_else() {
+    fn a_store_that_is_gone_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let (store, local) = sealed_sector(directory.path());
-        for _ in 0..2 {
-            let transfer = store.transfer(SECTOR, Kind::Sealed, &local).unwrap();
-            transfer::run(&transfer).unwrap();
-            AttachedStore::check_arrived(&transfer).unwrap();
-        }
-        assert_eq!(fs::read(store.path.join("sealed/s-t010000-2")).unwrap(), [7; 2048]);
-        let mut names: Vec<_> = fs::read_dir(store.path.join("cache/s-t010000-2"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["p_aux", "sc-02-data-tree-r-last.dat", "t_aux"]);
-        store.remove(SECTOR, Kind::Update).unwrap();
-        assert!(store.path.join("sealed/s-t010000-2").exists());
-        store.remove(SECTOR, Kind::Sealed).unwrap();
-        store.remove(SECTOR, Kind::Sealed).unwrap();
-        assert!(!store.path.join("sealed/s-t010000-2").exists());
-    }
-
-    #[test]
-    fn a_missing_or_short_file_and_a_store_that_is_gone_are_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, local) = sealed_sector(directory.path());
-        let transfer = store.transfer(SECTOR, Kind::Sealed, &local).unwrap();
-        transfer::run(&transfer).unwrap();
-        fs::write(store.path.join("sealed/s-t010000-2"), [7; 2000]).unwrap();
-        assert!(
-            AttachedStore::check_arrived(&transfer)
-                .unwrap_err()
-                .to_string()
-                .contains("2000 bytes arrived of 2048")
-        );
-        fs::remove_file(local.cache.join("p_aux")).unwrap();
-        assert!(
-            store.transfer(SECTOR, Kind::Sealed, &local).unwrap_err().to_string().contains("p_aux")
-        );
+        let path = directory.path().join("remote");
+        let store =
+            AttachedStore::attach("remote".into(), &path, false, &Places::default()).unwrap();
         store.check_present().unwrap();
         let away = directory.path().join("away");
         fs::rename(&store.path, &away).unwrap();

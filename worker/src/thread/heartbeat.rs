@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
 use super::{
-    owner::{Message, ThreadHandle},
+    mailbox::{Message, ThreadHandle},
     verdict::{self, Verdict},
     view::ThreadView,
 };

@@ -31,13 +31,13 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-pub use self::command::{Command, Reply};
 use self::command::{NowPause, Standing};
 use self::unwritten::Unwritten;
 use super::report::{Report, Reports};
 use super::{
     control::{self, Decision, Heed},
     history::Changed,
+    mailbox::{Message, ThreadHandle},
     own_config::OwnConfig,
     verdict::Verdict,
     view::{Shown, ThreadView},
@@ -49,7 +49,6 @@ use crate::{
     failure::Failure,
     lease::LeaseState,
     plan::driver::{Step, Steps, Yield, heavy_stage},
-    stage::Shared,
     store::{
         database::{Change, Store, StoreError},
         location::Location,
@@ -57,20 +56,6 @@ use crate::{
         record::{Record, Sector},
     },
 };
-
-/// What others ask of a thread.
-#[derive(Debug)]
-pub enum Message {
-    /// A command of an operator.
-    Command(Box<Command>),
-    /// What the sector manager says of this job.
-    Verdict {
-        /// See [`Record::job_name`].
-        job: String,
-        /// What it says.
-        verdict: Verdict,
-    },
-}
 
 /// A thread that was opened and does not run yet.
 pub struct Owner {
@@ -89,7 +74,6 @@ pub struct Owner {
     /// A question for a job was cut off: its answer may be a job, so the same question is asked
     /// again.
     question_open: bool,
-    shared: Arc<Shared>,
     steps: Arc<dyn Steps>,
     lease: watch::Receiver<LeaseState>,
     reports: Reports,
@@ -114,19 +98,8 @@ struct HoldOff {
     now: Now,
 }
 
-/// How others reach a thread.
-#[derive(Clone)]
-pub struct ThreadHandle {
-    /// Takes commands.
-    pub mailbox: mpsc::Sender<Message>,
-    /// What the thread shows.
-    pub view: watch::Receiver<ThreadView>,
-}
-
 /// What an owner needs from its worker.
 pub struct Surroundings {
-    /// What all threads share.
-    pub shared: Arc<Shared>,
     /// What does the steps of its plan.
     pub steps: Arc<dyn Steps>,
     /// Whether commands may be carried out.
@@ -183,7 +156,7 @@ impl Owner {
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
-        let Surroundings { shared, steps, lease, reports, changed, clock, places } = surroundings;
+        let Surroundings { steps, lease, reports, changed, clock, places } = surroundings;
         let mut owner = Owner {
             index,
             location,
@@ -195,7 +168,6 @@ impl Owner {
             store_error: None,
             config: OwnConfig::new(index, config),
             question_open: false,
-            shared,
             steps,
             lease,
             reports,
@@ -311,13 +283,12 @@ impl Owner {
         let mut activity_changes = activity.watch();
         let (record, location, store) =
             (self.record.clone(), self.location.clone(), self.store.clone());
-        let (sealing, shared) = (self.config.sealing.clone(), self.shared.clone());
+        let sealing = self.config.sealing.clone();
         let step = Step {
             record: &record,
             location: &location,
             store: &store,
             sealing: &sealing,
-            shared: &shared,
             activity: &activity,
         };
         // A panic is one of the step: what was committed before it is still so.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::{
-    owner::Message,
+    mailbox::Message,
     verdict::{self, Verdict},
 };
 use crate::{

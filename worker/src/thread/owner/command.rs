@@ -2,8 +2,6 @@
 //! answered; whatever else is decided by [`control`], made durable together with its answer and its
 //! event, and then answered.
 
-use std::sync::Arc;
-
 use shared_msgs::{
     command::{CommandReply, CommandRequest, Outcome, Verb},
     error::ErrorKind,
@@ -21,26 +19,11 @@ use crate::{
         database::Change,
         results::{Asked, StoredResult},
     },
-    thread::control::{self, Decision},
+    thread::{
+        control::{self, Decision},
+        mailbox::{Command, Reply},
+    },
 };
-
-/// Where a command's answer goes.
-pub type Reply = oneshot::Sender<Result<CommandReply, ErrorKind>>;
-
-/// A command to one thread.
-#[derive(Debug)]
-pub struct Command {
-    /// What to do.
-    pub verb: Verb,
-    /// The whole request.
-    pub request: CommandRequest,
-    /// The request's selector: the thread acts only if it fits when it is to act.
-    pub selection: Option<Arc<Selection>>,
-    /// The epoch of the lease under which it was heard: under another one it is not carried out.
-    pub epoch: Option<u64>,
-    /// Where the answer goes.
-    pub reply: Reply,
-}
 
 /// What the thread is doing at the moment a message comes.
 pub(super) struct Standing {

@@ -14,24 +14,10 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::task::Transfer;
-use crate::store::{
+use super::{
     durable::{partial, sync_dir},
     location::at,
 };
-
-/// Copies what the routes say, in their order.
-pub fn run(transfer: &Transfer) -> io::Result<()> {
-    for route in &transfer.routes {
-        let (from, to) = (&route.src.uri, &route.dest.uri);
-        if route.opt.is_some_and(|option| option.is_dir) {
-            copy_directory(from, to)?
-        } else {
-            copy_file(from, to)?
-        }
-    }
-    Ok(())
-}
 
 /// Copies one file, whole or not at all.
 pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
@@ -105,7 +91,8 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies a directory and what is in it, each file whole or not at all.
+pub fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to).map_err(|error| at(to, error))?;
     for entry in fs::read_dir(from).map_err(|error| at(from, error))? {
         let entry = entry.map_err(|error| at(from, error))?;
@@ -122,28 +109,6 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processor::task::{TransferItem, TransferOption, TransferRoute};
-
-    #[test]
-    fn files_and_directories_arrive_whole_and_replace_what_was_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        fs::create_dir_all(path("from/inner")).unwrap();
-        fs::write(path("from/a"), [1; 3000]).unwrap();
-        fs::write(path("from/inner/b"), "b").unwrap();
-        fs::write(path("single"), "old").unwrap();
-        let item = |name: &str| TransferItem { store_name: None, uri: path(name) };
-        let option = |is_dir| Some(TransferOption { is_dir, allow_link: false });
-        let routes = vec![
-            TransferRoute { src: item("from"), dest: item("to"), opt: option(true) },
-            TransferRoute { src: item("from/a"), dest: item("single"), opt: None },
-        ];
-        run(&Transfer { stores: Default::default(), routes }).unwrap();
-        assert_eq!(fs::read(path("to/a")).unwrap(), [1; 3000]);
-        assert_eq!(fs::read(path("to/inner/b")).unwrap(), b"b");
-        assert_eq!(fs::read(path("single")).unwrap(), [1; 3000]);
-        assert!(!path("single.partial").exists());
-    }
 
     #[test]
     fn what_has_arrived_is_not_copied_again_and_what_another_attempt_left_is() {

@@ -2,14 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Job, on_disk};
+use super::{input::Input, inputs};
 use crate::{
     failure::Failure,
-    plan::{
-        end::persisted_kind,
-        inputs::{self, Input},
-    },
-    store::{location::remove_path, record::Sector},
+    stage::{Job, on_disk},
+    store::{attached::Kind, location::remove_path, record::Sector},
 };
 
 /// Removes it, and returns the sector as it is then. Safe to repeat.
@@ -22,7 +19,7 @@ pub(crate) async fn remove_later(job: &Job<'_>) -> Result<Sector, Failure> {
         && later.contains(&Input::PersistedFiles)
     {
         let store = job.store_named(name).await?;
-        let (id, kind) = (job.id(), persisted_kind(job.sector));
+        let (id, kind) = (job.id(), Kind::persisted(job.sector));
         on_disk(move || store.remove(id, kind)).await?;
         sector.persisted = None;
     }
