@@ -21,6 +21,7 @@ mod screen;
 pub mod sealer;
 pub mod sectors;
 mod selectors;
+mod session;
 pub mod wdpost;
 pub mod worker;
 

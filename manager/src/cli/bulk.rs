@@ -31,7 +31,7 @@ use self::{
 };
 use super::{
     selectors::{ManyArgs, usage},
-    worker::Session,
+    session::Session,
 };
 
 /// A command for many threads.

@@ -11,7 +11,7 @@ use shared_msgs::command::{CommandRequest, Verb};
 use super::{
     bulk::BulkOrder,
     selectors::{ManyArgs, ThreadsArgs},
-    worker::{Session, Target},
+    session::{Session, Target},
 };
 
 /// Which threads.

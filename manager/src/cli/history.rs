@@ -20,7 +20,7 @@ use async_nats::{
         stream::Stream,
     },
 };
-use clap::{Args, ValueEnum};
+use clap::Args;
 use damocles_client::{
     call::{asked_again, server_time_ms},
     connect::NatsSettings,
@@ -31,13 +31,13 @@ use futures::StreamExt;
 use shared_msgs::{codec::decode, event::Event, name::WorkerName, subject::Prefix};
 use tokio::time::{sleep, timeout};
 
-use super::worker::Session;
+use super::session::Session;
 use crate::bus::{entries::PATIENCE, streams};
 
 mod lines;
 mod words;
 
-use lines::{Lines, Recorded};
+use lines::{HistoryOutput, Lines, Recorded};
 
 // Events come from the bus; the longest text in one of ours, an error, has 4 KiB.
 const MAX_EVENT_BYTES: usize = 64 * 1024;
@@ -65,18 +65,6 @@ pub struct HistoryArgs {
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: HistoryOutput,
-}
-
-/// How events are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum HistoryOutput {
-    /// A line each, in words
-    #[default]
-    Plain,
-    /// One JSON array
-    Json,
-    /// One JSON object a line
-    Jsonl,
 }
 
 // What is asked for.

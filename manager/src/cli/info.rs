@@ -12,7 +12,7 @@ use shared_msgs::{
     snapshot::{ThreadSnapshot, WorkerSnapshot},
 };
 
-use super::worker::Target;
+use super::session::Target;
 
 pub(super) mod watch;
 

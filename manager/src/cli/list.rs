@@ -11,7 +11,7 @@ use shared_msgs::{
     snapshot::{Standstill, WorkerStatus},
 };
 
-use super::worker::{Session, no_manager};
+use super::session::{Session, no_manager};
 use crate::registry::is_expired;
 
 pub(super) mod watch;

@@ -11,7 +11,7 @@ use shared_msgs::command::{CommandRequest, Verb};
 use super::{
     bulk::BulkOrder,
     selectors::{ManyArgs, ThreadArgs},
-    worker::Session,
+    session::Session,
 };
 
 /// Which threads to pause, and how.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use damocles_terminal::{CliError, Exit, ReplyOutput, note, print_done};
 use shared_msgs::{id::Id, sector_manager::SectorId, sectors::SimulateWdpost};
 
-use super::worker::Session;
+use super::session::Session;
 
 /// What to prove.
 #[derive(Subcommand, Debug)]

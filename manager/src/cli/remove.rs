@@ -9,7 +9,7 @@ use shared_msgs::{
     error::ErrorKind,
 };
 
-use super::worker::{Session, Target, no_manager};
+use super::session::{Session, Target, no_manager};
 
 /// Which worker to forget.
 #[derive(Args, Debug)]

@@ -11,7 +11,7 @@ use shared_msgs::{
 use super::{
     bulk::BulkOrder,
     selectors::{MANY, ManyArgs, ThreadArgs, state},
-    worker::Session,
+    session::Session,
 };
 
 /// Which threads to resume, and where.

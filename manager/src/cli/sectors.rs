@@ -10,7 +10,7 @@ use shared_msgs::{
     sectors::*,
 };
 
-use super::{sealer::next_page, worker::Session};
+use super::session::{Session, next_page};
 
 const COLUMNS: [&str; 6] = ["Sector", "Plan", "State", "Deals", "Store", "CommR"];
 const WIDE_COLUMNS: [&str; 4] = ["Proof", "CommD", "Jobs", "AbortReason"];

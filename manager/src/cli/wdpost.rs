@@ -9,7 +9,7 @@ use shared_msgs::{
     sectors::{JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView},
 };
 
-use super::{sealer::next_page, worker::Session};
+use super::session::{Session, next_page};
 
 const COLUMNS: [&str; 8] =
     ["Job", "Miner", "Sectors", "State", "Worker", "Age", "Elapsed", "Result"];

@@ -7,17 +7,12 @@
 //!  wdpost                       ──▶ any mock sector manager
 //! ```
 
-use clap::{Args, Subcommand};
-use damocles_client::{
-    call::{CallError, call, read},
-    connect::{Link, NatsSettings},
-};
-use damocles_terminal::{CliError, Exit, worker_client::WorkerClient};
-use serde::{Serialize, de::DeserializeOwned};
-use shared_msgs::{codec::Encoding, command};
-use tokio::{sync::watch, time::timeout};
+use clap::Subcommand;
+use damocles_client::connect::NatsSettings;
+use damocles_terminal::CliError;
+use shared_msgs::command;
 
-use super::{cordon, history, info, list, pause, remove, resume, wdpost};
+use super::{cordon, history, info, list, pause, remove, resume, session::Session, wdpost};
 
 /// What to do with the workers.
 #[derive(Subcommand, Debug)]
@@ -129,20 +124,6 @@ Examples:
     Wdpost(wdpost::Verb),
 }
 
-/// Which worker.
-#[derive(Args, Debug)]
-pub struct Target {
-    /// The worker's name or Dest, as `list` shows them
-    #[arg(value_name = "WORKER")]
-    pub worker: String,
-}
-
-/// A connection for commands.
-pub(super) struct Session {
-    pub(super) client: async_nats::Client,
-    pub(super) settings: NatsSettings,
-}
-
 /// Runs a verb. What is called wrongly is said before anything is connected.
 pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
     let session = || Session::connect(settings.clone());
@@ -161,87 +142,5 @@ pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
         Verb::Remove(args) => remove::run(&session().await?, &args).await,
         Verb::History(args) => history::run(settings, &args).await,
         Verb::Wdpost(verb) => wdpost::run(&session().await?, verb).await,
-    }
-}
-
-impl Session {
-    /// Connects.
-    pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
-        let client = settings.connect_once("damocles-manager util").await?;
-        Ok(Session { client, settings })
-    }
-
-    /// Connects for a command that goes on until it is told to end, over outages too. NATS must be
-    /// there at first.
-    pub(super) async fn connect_to_stay(
-        settings: NatsSettings,
-    ) -> Result<(Session, watch::Receiver<Link>), CliError> {
-        // What can never work is said at once, by a connection that does not try again.
-        settings.connect_once("damocles-manager util").await?;
-        let (client, mut link) = settings.connect_daemon("damocles-manager util").await?;
-        // If it takes longer, NATS has gone meanwhile, and whoever waits for it says so.
-        let _ = timeout(settings.timeout, link.wait_for(|link| matches!(link, Link::Up(_)))).await;
-        Ok((Session { client, settings }, link))
-    }
-
-    /// Somebody who commands the worker of that name or Dest.
-    pub(super) fn worker(&self, name_or_dest: &str) -> Result<WorkerClient, CliError> {
-        let Session { client, settings } = self;
-        let worker = settings
-            .prefix
-            .worker_named(name_or_dest)
-            .map_err(|error| CliError::new(Exit::Usage, error))?;
-        Ok(WorkerClient {
-            client: client.clone(),
-            prefix: settings.prefix.clone(),
-            worker,
-            timeout: settings.timeout,
-        })
-    }
-
-    /// Asks the managers for something that changes nothing.
-    pub(super) async fn read_managers<Q: Serialize, R: DeserializeOwned>(
-        &self,
-        verb: &str,
-        request: &Q,
-    ) -> Result<R, CallError> {
-        read(
-            &self.client,
-            &self.settings.prefix.api(verb),
-            Encoding::Msgpack,
-            request,
-            self.settings.timeout,
-        )
-        .await
-    }
-
-    /// Asks the managers for a change.
-    pub(super) async fn ask_managers<Q: Serialize, R: DeserializeOwned>(
-        &self,
-        verb: &str,
-        request: &Q,
-    ) -> Result<R, CallError> {
-        call(
-            &self.client,
-            &self.settings.prefix.api(verb),
-            Encoding::Msgpack,
-            request,
-            self.settings.timeout,
-        )
-        .await
-    }
-}
-
-/// Says what to do when no manager answers.
-pub(super) fn no_manager(error: CallError) -> CliError {
-    let message = match &error {
-        CallError::NoResponders(_) => Some(format!("no manager is running: {error}")),
-        CallError::TimedOut { .. } => Some(format!("no manager answers: {error}")),
-        _ => None,
-    };
-    match message {
-        Some(message) => CliError { message, ..error.into() }
-            .hint("start one with `damocles-manager daemon`; `util worker info`, `pause` and `resume` work without a manager"),
-        None => error.into(),
     }
 }

@@ -12,14 +12,11 @@
 //!
 //! Decision 018 in `docs/decisions`.
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared_msgs::{
     error::ErrorKind,
     id::Id,
-    sector_manager::{
-        AllocateSector, AllocateSectorSpec, AllocatedSector, SealProofType, SectorId,
-    },
+    sector_manager::{AllocateSector, AllocateSectorSpec, AllocatedSector, SectorId},
 };
 use tracing::info;
 
@@ -27,15 +24,8 @@ use super::{
     Mock, Offer,
     kv::{Bucket, Created, Stored},
     record::SectorRecord,
-    records,
+    records::{self, Decision},
 };
-
-// What both buckets keep of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Decision {
-    pub(super) miner: u64,
-    pub(super) proof_type: SealProofType,
-}
 
 impl Offer {
     // Which miner gets the sector: of those that will do, the same one for a request in whatever
@@ -105,6 +95,8 @@ async fn create_or_read(
 
 #[cfg(test)]
 mod tests {
+    use shared_msgs::sector_manager::SealProofType;
+
     use super::*;
 
     const PROOF: SealProofType = SealProofType(5);

@@ -19,13 +19,13 @@ use shared_msgs::{
     snapshot::cut_text,
 };
 
-use super::record::MAX_NAME_BYTES;
-
 // In the reason that a thread is given, and comes back in its `report_aborted`.
 const LOST: &str = "the job was handed out again after its worker was silent";
 // Of the threads that lost it, the newest ones.
 const MAX_FORMER: usize = 8;
 const MAX_PLACE_BYTES: usize = 256;
+/// The longest name of a state.
+pub(super) const MAX_NAME_BYTES: usize = 64;
 
 /// A job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -22,14 +22,12 @@ use shared_msgs::{
 
 use super::{
     commp,
-    job::{self, Job, Status, Work},
+    job::{self, Job, MAX_NAME_BYTES, Status, Work},
 };
 
 // Ended jobs are kept to be shown; so many jobs fit into an entry of a bucket, and more make no
 // sense.
 const MAX_JOBS: usize = 16;
-/// The longest name of a state.
-pub const MAX_NAME_BYTES: usize = 64;
 /// The longest text of a report or refusal that is kept.
 pub const MAX_TEXT_BYTES: usize = 1024;
 

@@ -5,14 +5,24 @@
 //!
 //! Decision 031 in `docs/decisions`.
 
-use shared_msgs::{error::ErrorKind, sector_manager::SectorId};
+use serde::{Deserialize, Serialize};
+use shared_msgs::{
+    error::ErrorKind,
+    sector_manager::{SealProofType, SectorId},
+};
 
 use super::{
     Mock,
-    allocation::Decision,
     kv::{Bucket, Created, MAX_TRIES, Stored, contended},
     record::SectorRecord,
 };
+
+// What both buckets of allocations keep of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Decision {
+    pub(super) miner: u64,
+    pub(super) proof_type: SealProofType,
+}
 
 /// A sector's key.
 pub fn key(sector: SectorId) -> String {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use damocles_daemon::tasks::Tasks;
 use damocles_worker::{
     config::{Sealing, ThreadConfig, hot::HotConfig},
     sector_manager::{SectorManager, Unavailable},

@@ -1,6 +1,6 @@
 //! Waiting for the connection to NATS.
 
-use shared_msgs::connect::Link;
+use damocles_client::connect::Link;
 use tokio::sync::watch;
 
 /// Waits until there is a connection; `false` when there will be none any more.

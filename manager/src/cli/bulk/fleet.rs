@@ -14,7 +14,7 @@ use shared_msgs::{
     codec::decode, duration::human, name::WorkerName, selector::Selection, snapshot::WorkerStatus,
 };
 
-use super::super::worker::Session;
+use super::super::session::Session;
 use crate::{
     bus::{bucket, entries::Entries},
     registry::is_expired,

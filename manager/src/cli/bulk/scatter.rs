@@ -14,7 +14,7 @@ use shared_msgs::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    super::worker::Session,
+    super::session::Session,
     gather::{Answer, Gather, Gathered},
 };
 

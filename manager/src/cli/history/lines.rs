@@ -1,10 +1,23 @@
 //! How events are printed.
 
+use clap::ValueEnum;
 use damocles_terminal::{CliError, jsonl, print, print_more, printable};
 use serde::Serialize;
 use shared_msgs::event::Event;
 
-use super::{HistoryOutput, words};
+use super::words;
+
+/// How events are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum HistoryOutput {
+    /// A line each, in words
+    #[default]
+    Plain,
+    /// One JSON array
+    Json,
+    /// One JSON object a line
+    Jsonl,
+}
 
 /// An event as the stream has it.
 #[derive(Serialize)]

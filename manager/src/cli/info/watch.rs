@@ -15,7 +15,7 @@ use super::{InfoArgs, shown};
 use crate::{
     cli::{
         screen::{Frame, Screen, TICK, pace},
-        worker::Session,
+        session::Session,
     },
     registry::is_expired,
 };

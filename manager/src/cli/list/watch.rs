@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::{Line, ListArgs, Listing, list, shown};
 use crate::cli::{
     screen::{Frame, Screen, TICK, pace},
-    worker::Session,
+    session::Session,
 };
 
 pub(in crate::cli) async fn run(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> {

@@ -1,0 +1,196 @@
+//! A connection to NATS, and whom it asks: a worker, any manager, or a sector manager of ours.
+
+use clap::Args;
+use damocles_client::{
+    call::{CallError, call, read},
+    connect::{Link, NatsSettings},
+};
+use damocles_terminal::{CliError, Exit, worker_client::WorkerClient};
+use serde::{Serialize, de::DeserializeOwned};
+use shared_msgs::{
+    codec::Encoding,
+    error::ErrorKind,
+    sector_manager::{SealerReply, SealerRequest},
+};
+use tokio::{sync::watch, time::timeout};
+
+/// Which worker.
+#[derive(Args, Debug)]
+pub struct Target {
+    /// The worker's name or Dest, as `list` shows them
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
+}
+
+/// A connection for commands.
+pub(super) struct Session {
+    pub(super) client: async_nats::Client,
+    pub(super) settings: NatsSettings,
+}
+
+impl Session {
+    /// Connects.
+    pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
+        let client = settings.connect_once("damocles-manager util").await?;
+        Ok(Session { client, settings })
+    }
+
+    /// Connects for a command that goes on until it is told to end, over outages too. NATS must be
+    /// there at first.
+    pub(super) async fn connect_to_stay(
+        settings: NatsSettings,
+    ) -> Result<(Session, watch::Receiver<Link>), CliError> {
+        // What can never work is said at once, by a connection that does not try again.
+        settings.connect_once("damocles-manager util").await?;
+        let (client, mut link) = settings.connect_daemon("damocles-manager util").await?;
+        // If it takes longer, NATS has gone meanwhile, and whoever waits for it says so.
+        let _ = timeout(settings.timeout, link.wait_for(|link| matches!(link, Link::Up(_)))).await;
+        Ok((Session { client, settings }, link))
+    }
+
+    /// Somebody who commands the worker of that name or Dest.
+    pub(super) fn worker(&self, name_or_dest: &str) -> Result<WorkerClient, CliError> {
+        let Session { client, settings } = self;
+        let worker = settings
+            .prefix
+            .worker_named(name_or_dest)
+            .map_err(|error| CliError::new(Exit::Usage, error))?;
+        Ok(WorkerClient {
+            client: client.clone(),
+            prefix: settings.prefix.clone(),
+            worker,
+            timeout: settings.timeout,
+        })
+    }
+
+    /// Asks the managers for something that changes nothing.
+    pub(super) async fn read_managers<Q: Serialize, R: DeserializeOwned>(
+        &self,
+        verb: &str,
+        request: &Q,
+    ) -> Result<R, CallError> {
+        read(
+            &self.client,
+            &self.settings.prefix.api(verb),
+            Encoding::Msgpack,
+            request,
+            self.settings.timeout,
+        )
+        .await
+    }
+
+    /// Asks the managers for a change.
+    pub(super) async fn ask_managers<Q: Serialize, R: DeserializeOwned>(
+        &self,
+        verb: &str,
+        request: &Q,
+    ) -> Result<R, CallError> {
+        call(
+            &self.client,
+            &self.settings.prefix.api(verb),
+            Encoding::Msgpack,
+            request,
+            self.settings.timeout,
+        )
+        .await
+    }
+
+    /// Asks a sector manager for something that changes nothing.
+    pub(super) async fn read_sealer<R: SealerRequest>(
+        &self,
+        request: &R,
+    ) -> Result<R::Reply, CliError> {
+        let subject = self.settings.prefix.sealer(R::METHOD);
+        let reply: Result<SealerReply<R::Reply>, _> =
+            read(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
+        Ok(reply.map_err(explain)?.result)
+    }
+
+    /// Asks a sector manager for a change.
+    pub(super) async fn ask_sealer<R: SealerRequest>(
+        &self,
+        request: &R,
+    ) -> Result<R::Reply, CliError> {
+        let subject = self.settings.prefix.sealer(R::METHOD);
+        let reply: Result<SealerReply<R::Reply>, _> =
+            call(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
+        let reply = reply.map_err(|error| match &error {
+            CallError::TimedOut { .. } | CallError::BadReply(..) => {
+                let message = format!(
+                    "{error}; the outcome is unknown: it may have been done, or may still be"
+                );
+                CliError { message, ..error.into() }
+                    .hint("look at the list before you repeat the command")
+            }
+            _ => explain(error),
+        });
+        Ok(reply?.result)
+    }
+}
+
+/// Says what to do when no manager answers.
+pub(super) fn no_manager(error: CallError) -> CliError {
+    let message = match &error {
+        CallError::NoResponders(_) => Some(format!("no manager is running: {error}")),
+        CallError::TimedOut { .. } => Some(format!("no manager answers: {error}")),
+        _ => None,
+    };
+    match message {
+        Some(message) => CliError { message, ..error.into() }
+            .hint("start one with `damocles-manager daemon`; `util worker info`, `pause` and `resume` work without a manager"),
+        None => error.into(),
+    }
+}
+
+fn explain(error: CallError) -> CliError {
+    let (message, hint) = match &error {
+        CallError::NoResponders(_) => (
+            Some(format!("no sector manager is running: {error}")),
+            "start one with `damocles-manager mock`; another one does not serve operators",
+        ),
+        CallError::TimedOut { .. } => (
+            Some(format!("no sector manager answers: {error}")),
+            "see its log, or wait longer with --timeout",
+        ),
+        CallError::Refused(body) => (None, hint(&body.kind)),
+        CallError::BadReply(..) | CallError::NotSent(..) => (None, ""),
+    };
+    let text = message.unwrap_or_else(|| error.to_string());
+    let error = CliError { message: text, ..error.into() };
+    if hint.is_empty() { error } else { error.hint(hint) }
+}
+
+fn hint(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::SectorNotFound { .. } => {
+            "`damocles-manager util sealer sectors list` shows the sectors there are"
+        }
+        ErrorKind::SectorNotFinished { .. } => {
+            "wait until it is: `damocles-manager util sealer sectors list` shows its state"
+        }
+        ErrorKind::SectorBusy { .. } => {
+            "wait until it has ended, or give it up with `damocles-manager util sealer sectors abort`"
+        }
+        ErrorKind::PieceNotFound { deals, .. } if !deals.is_empty() => {
+            "name one of them with --piece"
+        }
+        ErrorKind::JobNotFound { .. } => {
+            "`damocles-manager util worker wdpost list` shows the jobs there are"
+        }
+        _ => "",
+    }
+}
+
+/// Goes from page to page; cursors rise, or this would never end.
+pub(super) fn next_page<K: PartialOrd + std::fmt::Debug>(
+    after: &Option<K>,
+    next: Option<K>,
+) -> Result<Option<K>, CliError> {
+    match next {
+        Some(next) if after.as_ref().is_some_and(|after| next <= *after) => Err(CliError::new(
+            Exit::Failed,
+            format!("the sector manager's list goes back to {next:?}"),
+        )),
+        next => Ok(next),
+    }
+}
