@@ -1,8 +1,7 @@
 //! What becomes of a fleet when NATS, or the way to it, fails.
 
 mod cluster;
-mod cut;
+pub(crate) mod cut;
 mod half_alive;
 mod nats_outage;
 mod state_bucket;
-mod under_fire;

@@ -3,10 +3,8 @@
 mod cordon;
 mod drain;
 mod no_answer;
-mod once;
 mod pause;
 mod pause_now;
-mod repeats;
 mod requests;
 mod resume;
 mod wait;

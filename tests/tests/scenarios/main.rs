@@ -9,6 +9,7 @@ mod events;
 mod lease;
 mod managers;
 mod mock;
+mod once;
 mod processors;
 mod repository;
 mod sealing;

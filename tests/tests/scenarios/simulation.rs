@@ -1,4 +1,6 @@
-//! Whole systems in memory, by seed: see `e2e::simulation`.
+//! Whole systems in memory, ten thousand of them by seed.
+//!
+//! See `e2e::simulation`.
 
 use e2e::simulation::{ground::Ground, many::run_all, run};
 

@@ -1,5 +1,4 @@
-//! One command for many threads: who is asked, who is waited for, what is said of those that do not
-//! answer, and how it ends.
+//! Whom the tools ask for many threads, whom they wait for, and what they say in the end.
 
 use e2e::{
     bus::name,

@@ -1,5 +1,4 @@
-//! Commands for many threads: every worker hears one request, each thread that the selector selects
-//! acts, and nobody else says anything.
+//! A command for many threads is one request: whoever fits acts, nobody else says anything.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::collections::BTreeMap;

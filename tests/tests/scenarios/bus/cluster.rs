@@ -1,5 +1,6 @@
-//! Three servers in a cluster, of which one dies or freezes: workers keep their names and serve on,
-//! events flow again as soon as their stream has a leader, and the tools answer in time.
+//! A server of a cluster dies or freezes: workers keep their leases, and tools answer in time.
+//!
+//! Three servers; events flow again as soon as their stream has a leader.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{net::TcpListener, time::Duration};

@@ -1,5 +1,7 @@
-//! Nothing is half alive: a log that cannot be written holds nobody up, a task that ends is
-//! noticed, a stream that is deleted is made anew, and what JetStream does not store is said.
+//! Nothing is half alive: what has ended, does not store or cannot be written is said or mended.
+//!
+//! A log that cannot be written holds nobody up, a task that ends is noticed, a stream that is
+//! deleted is made anew, and what JetStream does not store is said.
 
 use async_nats::jetstream::{
     self,

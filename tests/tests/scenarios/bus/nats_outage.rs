@@ -1,5 +1,6 @@
-//! NATS may be gone at any time. Workers seal on as long as the sector manager need not answer, and
-//! are back by themselves.
+//! NATS may be gone at any time: workers seal on, and are back by themselves.
+//!
+//! They do so as long as the sector manager need not answer.
 
 use e2e::{
     state_watch::is_in_c2,

@@ -1,6 +1,6 @@
-//! The streams that managers make: one that is as it was made is not warned about, and a state
-//! bucket that states no longer get into is said by the manager and the tools, with a way out that
-//! works.
+//! States that no longer get into their bucket are said by manager and tools, with a way out.
+//!
+//! Streams that are as managers made them are not warned about.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use async_nats::jetstream::{

@@ -1,5 +1,4 @@
-//! Configuration files that cannot work are refused at start, with the way out; stores can be made
-//! by hand.
+//! A configuration that cannot work is refused at start, with the way out; stores by hand.
 
 use e2e::{testbed::Testbed, worker::WorkerConfig};
 

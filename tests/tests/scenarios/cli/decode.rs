@@ -1,4 +1,4 @@
-//! `damocles-manager util decode`: one payload from stdin, as JSON.
+//! `util decode` shows one payload from stdin as JSON.
 
 use e2e::{binaries, cli::CliOutput, testbed::Testbed, worker::WorkerConfig};
 use serde_json::json;

@@ -1,5 +1,4 @@
-//! `damocles-worker generator groth-params`: development parameters are made whole or not at all,
-//! and what is there is kept.
+//! `generator groth-params` makes development parameters whole or not at all, and keeps them.
 
 use std::{
     collections::BTreeMap,

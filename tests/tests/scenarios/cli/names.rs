@@ -1,4 +1,4 @@
-//! A worker may have any name. Both tools find it by its name and by its Dest.
+//! A worker may have any name, and is found by it and by its Dest.
 
 use e2e::{testbed::Testbed, worker::WorkerConfig};
 

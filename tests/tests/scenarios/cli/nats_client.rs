@@ -1,4 +1,4 @@
-//! The real `nats` command-line client, with what the README tells its users to type.
+//! The real `nats` client does what the README tells its users to type.
 
 use e2e::{binaries, nats_client::NatsClient, testbed::Testbed, worker::WorkerConfig};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What the READMEs tell their readers to type, typed.
+//! What the READMEs tell their readers to type works.
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,4 @@
-//! `cordon`, `uncordon` and `drain` as operators type them: threads finish what they have in hand
-//! and take nothing new.
+//! `cordon`, `uncordon` and `drain` as operators type them.
 
 use e2e::{
     state_watch::{is_in_c2, waits_for},

@@ -1,5 +1,4 @@
-//! What both tools say when nobody is there or nobody answers: exit codes 2, 3 and 4, in a
-//! sentence, and never a panic.
+//! Nobody is there, or nobody answers: exit codes 2, 3 and 4, a sentence, never a panic.
 
 use std::process::{Command, Stdio};
 

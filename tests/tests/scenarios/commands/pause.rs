@@ -1,5 +1,4 @@
-//! `pause`: at once while a thread waits, when its stage ends while it runs, and a restart does not
-//! undo it.
+//! `pause` acts at once while a thread waits, at the end of a stage that runs, and stays.
 
 use e2e::{
     gate::Gate,

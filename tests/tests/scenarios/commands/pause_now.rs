@@ -1,5 +1,6 @@
-//! `pause` with `now`: the external processor that runs is stopped, and the sector stays where it
-//! was. What cannot be stopped is paused when its stage ends, and the answer says why.
+//! `pause --now` stops the external processor, and the sector stays where it was.
+//!
+//! What cannot be stopped is paused when its stage ends, and the answer says why.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use e2e::{

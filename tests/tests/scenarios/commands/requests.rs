@@ -1,5 +1,4 @@
-//! Requests by hand: the encoding of the request is the encoding of the answer, and nothing that
-//! comes over the bus upsets a worker.
+//! Requests by hand: the answer has the request's encoding, and no bytes upset a worker.
 
 use async_nats::Message;
 use e2e::{testbed::Testbed, worker::WorkerConfig};

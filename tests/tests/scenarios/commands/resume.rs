@@ -1,5 +1,4 @@
-//! `resume`: from the state a thread is in, or from another one that its sector can go on from.
-//! Anything else is refused and changes nothing.
+//! `resume` goes on from where the sector can; anything else is refused and changes nothing.
 
 use e2e::{
     bus::refused,

@@ -1,4 +1,4 @@
-//! `--wait`: a command returns when what it leads to has come about, or says why it has not.
+//! `--wait` returns when what a command leads to has come about, or says why it has not.
 
 use e2e::{
     DEADLINE,

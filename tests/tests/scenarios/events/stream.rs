@@ -1,5 +1,4 @@
-//! What happens to a worker is in the stream of events, each of it once and in its order, whatever
-//! becomes of the bus, the server or the worker meanwhile.
+//! Each event of a worker is in the stream once and in order, whatever fails meanwhile.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! What managers say of a worker by its lease: lost when it has run out without a word, and who
-//! else claims the name.
+//! A worker whose lease has run out without a word is lost; other claims to its name are told.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! One process owns a worker's name: by a lease, which it keeps while it lives, gives back when it
-//! stops, and makes anew when an outage was longer than that lasts.
+//! One process owns a worker's name: it keeps, gives back and makes anew its lease.
 
 use e2e::{
     event_log::{EventLog, assert_exactly_once},

@@ -1,5 +1,4 @@
-//! Two workers of one name would both act on a command meant for one. The second seals on and keeps
-//! quiet.
+//! The second worker of a name seals on and keeps quiet.
 
 use std::time::Duration;
 

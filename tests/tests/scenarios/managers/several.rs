@@ -1,4 +1,4 @@
-//! Managers own no state: any number of them see the same workers, and each may die at any time.
+//! Managers own no state: all see the same workers, and each may die at any time.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Jobs on finished sectors, as the mock sector manager hands them out to workers that only talk.
+//! The mock hands out jobs on finished sectors.
 
 use std::fs;
 

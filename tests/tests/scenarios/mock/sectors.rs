@@ -1,5 +1,4 @@
-//! The mock sector manager, asked by a worker that only talks: sectors and deals are given once, to
-//! the same request always, and everything survives restarts.
+//! The mock gives each sector and deal once, the same request the same one, over restarts.
 
 use std::{collections::BTreeSet, fs};
 

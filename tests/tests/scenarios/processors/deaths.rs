@@ -1,5 +1,7 @@
-//! Of two generations of a processor never both live, however the first one ends and whatever it
-//! has started: what lives may write, and the next one gets the same sector.
+//! Of two generations of a processor never both live, however the first one ends.
+//!
+//! Whatever lives may write, and the next one gets the same sector; so what the first one has
+//! started ends too.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,4 @@
-//! External processors do the work of a worker, and what one of them does wrong harms nobody but
-//! its own request.
+//! External processors work; what one does wrong harms nobody but its own request.
 
 use std::{
     path::Path,

@@ -1,5 +1,4 @@
-//! Limits on how much of a stage runs at once: a thread that waits says for what, and waiting ends
-//! at once when it is told to.
+//! A thread that waits for a slot of its stage says so, and stops waiting when it is told to.
 
 use e2e::{state_watch::is_in_c2, testbed::Testbed, worker::WorkerConfig};
 

@@ -1,4 +1,4 @@
-//! What there is little of: open files, and room in a message.
+//! Little is left: open files, and room in a message.
 
 use std::time::Duration;
 

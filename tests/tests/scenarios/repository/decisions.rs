@@ -1,4 +1,4 @@
-//! The pages of `docs/decisions`: each is in the index, and each that the code names is there.
+//! Each page of `docs/decisions` is in the index, and each that the code names is there.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{collections::BTreeSet, fs, path::Path};

@@ -1,5 +1,4 @@
-//! The harness keeps its own promises: nothing that it starts outlives its owner, and a fixture
-//! does what it is told.
+//! The harness ends what it starts, and its fixtures do what they are told.
 
 use std::{
     io::Write,

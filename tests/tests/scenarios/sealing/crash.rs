@@ -1,4 +1,5 @@
-//! A worker that is killed with SIGKILL goes on from what it committed last, whenever that happens.
+//! A worker killed with SIGKILL at any moment goes on from what it committed last.
+//!
 //! States last milliseconds, so the worker kills itself at failpoints.
 
 use e2e::{

@@ -1,4 +1,5 @@
-//! What ends a sector, and what does not: only an explicit reason to abort it, or an operator.
+//! Only an explicit reason to abort it, or an operator, ends a sector.
+//!
 //! Nothing sealed is lost by anything else that a sector manager says.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 

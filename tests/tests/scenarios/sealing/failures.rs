@@ -1,5 +1,6 @@
-//! Causes of failures, and what follows from each: nothing is lost, nothing half-written is taken
-//! for whole, and the last error names the cause and the path.
+//! A failure loses nothing, and the last error names its cause and the path.
+//!
+//! Nothing half-written is taken for whole.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{fs, path::Path};

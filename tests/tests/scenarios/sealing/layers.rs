@@ -1,5 +1,4 @@
-//! A PC1 that was cut off goes on behind the layers that are whole for certain, and the replica is
-//! the one that an undisturbed run makes.
+//! A PC1 that was cut off goes on behind its whole layers, to the same replica.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{

@@ -1,5 +1,6 @@
-//! The parents cache is made once on a machine, whole, before any PC1; one that is not whole makes
-//! no sector fail.
+//! The parents cache is made once on a machine, whole, before any PC1.
+//!
+//! One that is not whole makes no sector fail.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{

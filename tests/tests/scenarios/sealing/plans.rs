@@ -1,4 +1,4 @@
-//! Every plan on real sectors, with the mock sector manager and the operator's commands.
+//! Every plan seals real sectors, with the mock sector manager and the operator's commands.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,6 +1,7 @@
-//! A sector of each kind goes all the way, every proof of it real: the worker verifies each before
-//! it hands it in, and the tests verify it again from what the bus has heard. A few minutes each,
-//! once there are parameters.
+//! A sector of each kind goes all the way, with every proof real and verified.
+//!
+//! The worker verifies each before it hands it in, and the tests verify it again from what the bus
+//! has heard. A few minutes each, once there are parameters.
 
 use std::{fs, path::Path};
 

@@ -1,6 +1,7 @@
-//! The session that the specification prints (spec/task-management.zh.md), on real sealing of 2 KiB
-//! sectors: without proof parameters each thread stops where C2 needs them, and an operator looks
-//! at it and commands it.
+//! The session that the specification prints, on real sealing of 2 KiB sectors.
+//!
+//! That is spec/task-management.zh.md: without proof parameters each thread stops where C2 needs
+//! them, and an operator looks at it and commands it.
 
 use e2e::{
     state_watch::is_stuck,

@@ -1,5 +1,4 @@
-//! SIGTERM: a worker stops at a safe point, says so with its last report, and goes on from there
-//! when it is started again.
+//! SIGTERM: a worker stops at a safe point, says so, and goes on from there.
 
 use e2e::{
     state_watch::is_in_c2,

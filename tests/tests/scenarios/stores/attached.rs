@@ -1,5 +1,6 @@
-//! Where sectors and pieces go: attached stores that cannot be written to, stores that are only
-//! read, names of stores, and links in directories for pieces.
+//! Where sectors and pieces go: attached stores, their names, and links in piece directories.
+//!
+//! Stores may be read only, or not be writable at the moment.
 
 use std::{fs, os::unix::fs::symlink};
 

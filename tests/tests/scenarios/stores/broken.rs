@@ -1,5 +1,6 @@
-//! Stores that cannot be used and disks that are not there: the thread or the attached store that
-//! it is about says so, nothing is made in their place, and everything else goes on.
+//! A store or disk that is gone is said by whom it concerns; everything else goes on.
+//!
+//! Nothing is made in its place.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
 use std::{fs, path::Path};

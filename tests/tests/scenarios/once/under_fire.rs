@@ -1,6 +1,6 @@
-//! Commands are given on and on while programs are frozen or killed. Whoever asks, asks again under
-//! the same request id until there is an answer, as the tools do. In the end each command has acted
-//! once.
+//! Commands are given on and on while programs freeze and die; each has acted once in the end.
+//!
+//! Whoever asks, asks again under the same request id until there is an answer, as the tools do.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

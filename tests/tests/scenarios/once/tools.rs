@@ -1,5 +1,4 @@
-//! A command is carried out once, however often it has to be sent, and what is not known is not
-//! guessed.
+//! The tools send a command again under its id, and do not guess what is not known.
 
 use std::time::Duration;
 

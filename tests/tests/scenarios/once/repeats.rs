@@ -1,5 +1,4 @@
-//! A command acts once: whoever gives it again under its request id gets the first one's answer,
-//! whatever happened since.
+//! A repeat under a request id gets the first answer and does nothing, whatever happened since.
 
 use e2e::{
     bus::refused,
