@@ -29,8 +29,9 @@ use shared_msgs::{
     id::Id,
     lease::{Claim, Lease},
     name::WorkerName,
-    snapshot::{WorkerSnapshot, WorkerStatus, cut_text},
+    snapshot::{WorkerSnapshot, WorkerStatus},
     subject::Prefix,
+    text::cut_text,
 };
 
 mod claims;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::{CodecError, Texts},
     id::Id,
-    snapshot::cut_text,
+    text::cut_text,
 };
 
 /// The header with the refusal's text.

@@ -9,7 +9,7 @@
 //!   [`error`]: what a refusal looks like; [`api`]: what managers answer; [`sector_manager`]: what a worker
 //!   asks of the sector manager
 //! - [`plan`]: the plans with their states and stages, as data
-//! - [`duration`]: durations for people
+//! - [`duration`]: durations for people; [`text`]: texts that have to fit
 //!
 //! Nothing here reads, writes, waits or prints: whoever reaches NATS does so by `damocles-client`.
 
@@ -28,3 +28,4 @@ pub mod sectors;
 pub mod selector;
 pub mod snapshot;
 pub mod subject;
+pub mod text;

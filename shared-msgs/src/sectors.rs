@@ -187,7 +187,7 @@ pub fn check_dest(url: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!(
             "{:?} is no destination: it is file:///<absolute path of a file>, or an http:// or https:// URL, without blanks and of at most {MAX_DEST_BYTES} bytes",
-            crate::snapshot::cut_text(url, 100)
+            crate::text::cut_text(url, 100)
         )),
     }
 }

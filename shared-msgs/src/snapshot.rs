@@ -13,7 +13,6 @@ use crate::codec::Texts;
 pub const MAX_LAST_ERR_BYTES: usize = 4096;
 /// The longest `end_pending`, in bytes, mark included.
 pub const MAX_END_PENDING_BYTES: usize = 256;
-const CUT_MARK: &str = "… (cut)";
 
 /// The state of a worker and all of its threads at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -285,16 +284,6 @@ impl Texts for WorkerSnapshot {
     }
 }
 
-/// Cuts a text to at most `max_bytes`, on a character boundary, with a mark that it was cut.
-pub fn cut_text(text: &str, max_bytes: usize) -> String {
-    if text.len() <= max_bytes {
-        return text.to_owned();
-    }
-    let mark = if max_bytes >= CUT_MARK.len() { CUT_MARK } else { "" };
-    let end = text.floor_char_boundary(max_bytes - mark.len());
-    format!("{}{mark}", &text[..end])
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -465,10 +454,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cut_text_fits_and_is_a_prefix(text in "\\PC{0,40}", max in 0usize..60) {
-            let cut = cut_text(&text, max);
-            prop_assert!(cut.len() <= max.max(text.len().min(max)));
-            prop_assert!(text.starts_with(cut.strip_suffix(CUT_MARK).unwrap_or(&cut)));
+        fn no_bytes_make_the_decoder_of_a_snapshot_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), first in prop::sample::select(vec![b'{', 0x80, 0x8F, 0xDE, 0xDF])) {
+            let mut payload = vec![first];
+            payload.extend(bytes);
+            let _ = decode::<WorkerSnapshot>(&payload);
         }
 
         #[test]

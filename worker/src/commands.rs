@@ -11,7 +11,7 @@ use shared_msgs::{
     command::{BulkReply, CommandReply, CommandRequest, ThreadResult, Verb, verb},
     error::{ErrorKind, ErrorReply},
     selector::{Selection, Selector},
-    snapshot::cut_text,
+    text::cut_text,
 };
 use tokio::{
     sync::{oneshot, watch},

@@ -5,7 +5,8 @@
 //! - [`input`]: what stages yield; [`inputs`]: what that means: where a thread can be resumed, and
 //!   what is forgotten on the way back; [`tidy`]: what is removed on it
 //! - [`allocate`]: asking for a job; [`end`]: reporting one that has ended
-//! - [`driver`]: one step of a plan: asks for a job, runs a stage, or ends one
+//! - [`driver`]: one step of a plan: asks for a job, runs a stage, or ends one; [`step`]: what that
+//!   works with, and what it yields
 
 pub mod allocate;
 pub mod driver;
@@ -16,6 +17,7 @@ pub mod niporep;
 pub mod rebuild;
 pub mod sealer;
 pub mod snapup;
+pub mod step;
 mod tidy;
 pub mod unseal;
 pub mod wdpost;

@@ -7,7 +7,7 @@
 //!              |      `-----> external.rs         one processor: its process (child.rs), over protocol.rs
 //!              +-> builtin.rs                     none is: the proofs library, on a blocking thread
 //! ```
-//! [`task`] holds what goes in and comes out, [`settings`] the configuration, [`placement`] and
+//! [`task`] holds what goes in and comes out, [`tasks`] is the table of them, [`settings`] the configuration, [`placement`] and
 //! [`cgroup`] where a child runs, [`daemons`] the programs that run beside. [`groups`] ends what an
 //! earlier run of the worker has left, over [`processes`]. [`own`] is the other end: the worker's
 //! program as a processor.
@@ -30,6 +30,7 @@ pub mod processes;
 pub mod protocol;
 pub mod settings;
 pub mod task;
+pub mod tasks;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

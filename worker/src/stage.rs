@@ -54,7 +54,8 @@ use crate::{
     store::{
         attached::{AttachedStore, Kind, ReplicaFiles},
         database::Store,
-        location::{SectorFiles, require_space},
+        files::require_space,
+        location::SectorFiles,
         record::{Blob, PieceCommitment, Sector, Upgrade},
     },
 };

@@ -15,7 +15,7 @@
 //!                                     transfer.rs  copies into them that are whole or not there
 //!  <either>/damocles.json           place.rs     which directory this is: its disk may not be mounted
 //! ```
-//! What must outlive a loss of power is written by [`durable`].
+//! What must outlive a loss of power is written by [`durable`]; [`files`] works on any files.
 
 pub mod aside;
 pub mod attached;
@@ -23,6 +23,7 @@ pub mod database;
 pub mod durable;
 #[cfg(test)]
 pub(crate) mod failing_disk;
+pub mod files;
 mod handle;
 pub mod location;
 pub mod outbox;

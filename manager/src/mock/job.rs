@@ -16,7 +16,7 @@ use shared_msgs::{
     id::Id,
     plan::Plan,
     sector_manager::{HEARTBEAT, ReportState, SectorPiece, WorkerPlace},
-    snapshot::cut_text,
+    text::cut_text,
 };
 
 // In the reason that a thread is given, and comes back in its `report_aborted`.

@@ -287,7 +287,7 @@ pub(super) fn check_store(name: &str) -> Result<(), ErrorKind> {
         true => Ok(()),
         false => Err(ErrorKind::bad_request(format!(
             "{:?} is no store's name",
-            shared_msgs::snapshot::cut_text(name, 100)
+            shared_msgs::text::cut_text(name, 100)
         ))),
     }
 }

@@ -137,7 +137,7 @@ impl Mock {
 fn chosen<T>(all: Vec<Stored<T>>, named: Option<&[String]>) -> Result<Vec<Stored<T>>, ErrorKind> {
     let Some(named) = named else { return Ok(all) };
     if let Some(unknown) = named.iter().find(|named| !all.iter().any(|job| job.key == **named)) {
-        return Err(ErrorKind::JobNotFound { job: shared_msgs::snapshot::cut_text(unknown, 100) });
+        return Err(ErrorKind::JobNotFound { job: shared_msgs::text::cut_text(unknown, 100) });
     }
     Ok(all.into_iter().filter(|job| named.contains(&job.key)).collect())
 }

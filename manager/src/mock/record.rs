@@ -17,7 +17,7 @@ use shared_msgs::{
         SectorPiece, SubmitReply, SubmitResult, Ticket,
     },
     sectors::AbortSector,
-    snapshot::cut_text,
+    text::cut_text,
 };
 
 use super::{

@@ -20,7 +20,7 @@ use shared_msgs::{
         WdpostInput, WdpostJob, WdpostOutput, WdpostSector,
     },
     sectors::{JobStatus, SimulateWdpost, WdpostJobView, WdpostQueued},
-    snapshot::cut_text,
+    text::cut_text,
 };
 use tracing::info;
 

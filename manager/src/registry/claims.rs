@@ -6,7 +6,7 @@ use shared_msgs::{
     id::Id,
     lease::{Claim, Lease},
     name::WorkerName,
-    snapshot::cut_text,
+    text::cut_text,
 };
 
 use super::{MAX_TEXT_BYTES, MAX_WORKERS};

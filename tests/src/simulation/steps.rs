@@ -12,7 +12,7 @@ use std::{
 use damocles_worker::{
     activity::{Activity, Processor, StopRefusal},
     failure::Failure,
-    plan::driver::{Moved, Step, Steps, Yield},
+    plan::step::{Moved, Step, Steps, Yield},
     store::record::Sector,
     thread::view::ThreadView,
 };

@@ -9,7 +9,7 @@ use shared_msgs::{
     },
 };
 
-use super::driver::{Moved, Work, next};
+use super::step::{Moved, Work, next};
 use crate::{
     failure::Failure,
     store::record::{Sector, UnsealPiece, Upgrade, Wdpost},

@@ -13,62 +13,26 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use shared_msgs::{
-    plan::{Event, Plan, Stage, State},
-    sector_manager::SealerRequest,
-};
+use shared_msgs::plan::{Event, Plan, Stage, State};
 
-use super::{end::ended, tidy};
+use super::{
+    step::{Moved, Step, Steps, Work, Yield, ended, next},
+    tidy,
+};
 use crate::{
-    activity::Activity,
-    config::Sealing,
     failpoint,
     failure::Failure,
-    sector_manager,
     stage::{
         self, Done, Job, Shared,
         window_post::{self, WdpostJob},
     },
-    store::{
-        database::Store,
-        location::Location,
-        record::{Blob, Record, Sector, Wdpost},
-    },
+    store::record::{Sector, Wdpost},
 };
-
-/// What a step works with.
-pub struct Step<'a> {
-    /// What was committed last.
-    pub record: &'a Record,
-    /// The thread's location.
-    pub location: &'a Location,
-    /// The thread's store.
-    pub store: &'a Store,
-    /// The thread's sealing options.
-    pub sealing: &'a Sealing,
-    /// Where the step says what it is doing.
-    pub activity: &'a Activity,
-}
-
-/// What does the steps of a plan.
-pub trait Steps: Send + Sync {
-    /// Does one; `None` when there is no job now.
-    fn run<'a>(
-        self: Arc<Self>,
-        step: &'a Step<'a>,
-    ) -> BoxFuture<'a, Result<Option<Yield>, Failure>>;
-}
 
 /// Does them for real.
 pub struct Driver {
     /// What all threads of the worker share.
     pub shared: Arc<Shared>,
-}
-
-// One step, and what all threads share.
-pub(super) struct Work<'a> {
-    pub(super) step: &'a Step<'a>,
-    pub(super) shared: &'a Shared,
 }
 
 impl Steps for Driver {
@@ -78,31 +42,6 @@ impl Steps for Driver {
     ) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
         Box::pin(async move { Work { step, shared: &self.shared }.run().await })
     }
-}
-
-/// What a step yields, to be committed.
-#[derive(Debug)]
-pub enum Yield {
-    /// The job has moved on.
-    Moved(Box<Moved>),
-    /// The sector with a note of what is going to be done with its files. To everybody else nothing
-    /// has changed.
-    Noted(Box<Sector>),
-}
-
-/// The next state.
-#[derive(Debug)]
-pub struct Moved {
-    /// The state.
-    pub state: State,
-    /// What led there; `None` when a job has ended, or was set back.
-    pub event: Option<Event>,
-    /// The sector.
-    pub sector: Option<Sector>,
-    /// The window-PoSt job.
-    pub wdpost: Option<Wdpost>,
-    /// Large outputs to store with it.
-    pub outputs: Vec<(Blob, Vec<u8>)>,
 }
 
 /// The stage that a step in this state runs, if it is one that a process can die by.
@@ -200,14 +139,4 @@ impl Work<'_> {
         let Step { record, activity, .. } = self.step;
         WdpostJob { wdpost, request_id: record.request_id, shared: self.shared, activity }
     }
-
-    pub(super) async fn ask<Q: SealerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {
-        sector_manager::ask(&self.shared.sector_manager, self.step.activity, request).await
-    }
-}
-
-pub(super) fn next(plan: Plan, state: State, event: Event) -> Result<State, Failure> {
-    plan.next(state, event).ok_or_else(|| {
-        Failure::critical(format!("plan {plan}: {event} means nothing in state {state}"))
-    })
 }

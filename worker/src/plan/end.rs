@@ -4,11 +4,11 @@
 //! Decisions 027, 044 in `docs/decisions`.
 
 use shared_msgs::{
-    plan::{Plan, State},
+    plan::Plan,
     sector_manager::{AchieveUnsealSector, ReportAborted, ReportFinalized, WdpostFinish},
 };
 
-use super::driver::{Moved, Work, Yield};
+use super::step::{Moved, Work, Yield, ended};
 use crate::{
     failure::{Failure, Level},
     stage::on_disk,
@@ -153,8 +153,4 @@ impl Work<'_> {
         let files = self.step.location.sector_files(sector.allocated.id);
         on_disk(move || files.remove()).await
     }
-}
-
-pub(super) fn ended() -> Option<Moved> {
-    Some(Moved { state: State::Empty, event: None, sector: None, wdpost: None, outputs: vec![] })
 }

@@ -6,7 +6,7 @@ use super::{input::Input, inputs};
 use crate::{
     failure::Failure,
     stage::{Job, on_disk},
-    store::{attached::Kind, location::remove_path, record::Sector},
+    store::{attached::Kind, files::remove_path, record::Sector},
 };
 
 /// Removes it, and returns the sector as it is then. Safe to repeat.

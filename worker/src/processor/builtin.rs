@@ -31,7 +31,7 @@ use super::{
 use crate::{
     failure::{Failure, may_pass},
     open_files,
-    store::{attached::ReplicaFiles, location::require_space},
+    store::{attached::ReplicaFiles, files::require_space},
 };
 
 /// What went wrong, in the library's words with every cause on one line.

@@ -17,11 +17,11 @@
 //!
 //! Decisions 005, 032 in `docs/decisions`.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
-use shared_msgs::{duration::human, snapshot::cut_text};
+use shared_msgs::{duration::human, text::cut_text};
 use tokio::{
     io::AsyncWriteExt,
     process::{ChildStdin, ChildStdout},
@@ -33,13 +33,12 @@ use tracing::{info, warn};
 
 use super::{
     child::{self, Ending, Group, Program},
-    desk::Condition,
+    desk::{Condition, Desk},
     lines::{BoundedLines, Line},
-    pool::{Answer, Ask, Incarnation, Place},
     protocol::{Request, Response, max_line_bytes, ready_line},
 };
 use crate::{
-    activity::{StopRefusal, StopRequest},
+    activity::{StopRefusal, StopRequest, Stopper},
     failpoint,
     failure::{Failure, lacks_resources},
 };
@@ -49,6 +48,37 @@ const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
 /// How long what a process printed before its end is read; the pipe's end comes sooner unless
 /// somebody else holds it.
 const LAST_LINES: Duration = Duration::from_millis(300);
+
+/// What came of a task.
+pub(super) type Answer = Result<Box<RawValue>, Failure>;
+
+/// A task for a process.
+pub(super) struct Ask {
+    pub(super) task: Box<RawValue>,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// One life of a processor: the way to its process.
+#[derive(Clone, Debug)]
+pub(super) struct Incarnation {
+    pub(super) pid: u32,
+    pub(super) asks: mpsc::UnboundedSender<Ask>,
+    pub(super) stops: Stopper,
+}
+
+pub(super) type SharedDesk = Arc<watch::Sender<Desk<Incarnation>>>;
+
+/// A processor's own place at the desk.
+pub(super) struct Place {
+    pub(super) desk: SharedDesk,
+    pub(super) index: usize,
+}
+
+impl Place {
+    pub(super) fn set(&self, condition: Condition<Incarnation>) {
+        self.desk.send_modify(|desk| desk.set(self.index, condition));
+    }
+}
 
 /// The task that owns the child.
 pub(super) struct Owner {

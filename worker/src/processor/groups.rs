@@ -41,7 +41,7 @@ use tracing::warn;
 use super::processes::Process;
 use crate::{
     clock::boot_id,
-    store::location::{Location, at},
+    store::{files::at, location::Location},
 };
 
 /// The mark in the environment of all that a worker starts.

@@ -3,52 +3,20 @@
 use std::sync::Arc;
 
 use damocles_daemon::tasks::Tasks;
-use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     child::Program,
-    desk::{self, Condition, Desk, Standing},
-    external::Owner,
+    desk::{self, Desk, Standing},
+    external::{Ask, Incarnation, Owner, Place, SharedDesk},
     groups::Groups,
     settings::ProcessorsConfig,
     task::Task,
 };
 use crate::{
-    activity::{Activity, Processor, Stopper},
+    activity::{Activity, Processor},
     failure::Failure,
 };
-
-/// What came of a task.
-pub(super) type Answer = Result<Box<RawValue>, Failure>;
-
-/// A task for a process.
-pub(super) struct Ask {
-    pub(super) task: Box<RawValue>,
-    pub(super) answer: oneshot::Sender<Answer>,
-}
-
-/// One life of a processor: the way to its process.
-#[derive(Clone, Debug)]
-pub(super) struct Incarnation {
-    pub(super) pid: u32,
-    pub(super) asks: mpsc::UnboundedSender<Ask>,
-    pub(super) stops: Stopper,
-}
-
-type SharedDesk = Arc<watch::Sender<Desk<Incarnation>>>;
-
-/// A processor's own place at the desk.
-pub(super) struct Place {
-    desk: SharedDesk,
-    index: usize,
-}
-
-impl Place {
-    pub(super) fn set(&self, condition: Condition<Incarnation>) {
-        self.desk.send_modify(|desk| desk.set(self.index, condition));
-    }
-}
 
 /// The external processors.
 pub struct Pool {

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use shared_msgs::snapshot::cut_text;
+use shared_msgs::text::cut_text;
 
 use super::task::{C1, Task};
 use crate::failure::{Failure, Level};

@@ -9,13 +9,11 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use super::task::STAGES;
+use super::tasks::{STAGES, is_builtin};
 
 /// More CPUs than any machine has.
 pub(super) const MAX_CPUS: usize = 1 << 16;
 const DAEMONS: &str = "sealing_daemons";
-// What a build without the proofs can do itself.
-const WITHOUT_PROOFS: &str = "transfer";
 
 /// `[processors]`, checked.
 #[derive(Debug, Default)]
@@ -182,10 +180,7 @@ impl ProcessorsConfig {
         if settings.weight == 0 {
             return Err("weight must be at least 1".into());
         }
-        if settings.bin.is_none()
-            && cfg!(not(feature = "builtin-proofs"))
-            && stage != WITHOUT_PROOFS
-        {
+        if settings.bin.is_none() && !is_builtin(stage) {
             return Err(
                 "this worker was built without the proofs, so it needs bin, the program to run"
                     .into(),

@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use shared_msgs::sector_manager::Commitment;
 
-use crate::{
-    failure::Failure,
-    store::transfer::{copy_directory, copy_file},
-};
+use crate::failure::Failure;
 
 /// JSON that is passed on as it is.
 pub type Opaque = Box<RawValue>;
@@ -26,23 +23,6 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// Runs it inside the worker.
     fn run_builtin(self) -> Result<Self::Output, Failure>;
 }
-
-/// Stages whose heavy work can run in an external processor. `c1` is ours: damocles runs it inside
-/// the worker, which a build without proofs cannot.
-pub const STAGES: [&str; 12] = [
-    AddPieces::STAGE,
-    TreeD::STAGE,
-    Pc1::STAGE,
-    Pc2::STAGE,
-    SynthProof::STAGE,
-    C1::STAGE,
-    C2::STAGE,
-    SnapEncode::STAGE,
-    SnapProve::STAGE,
-    Unseal::STAGE,
-    Transfer::STAGE,
-    WindowPost::STAGE,
-];
 
 /// Writes pieces into the unsealed file, fr32-padded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -365,56 +345,6 @@ pub fn prover_id(miner: u64) -> [u8; 32] {
         *byte |= 0x80;
     }
     id
-}
-
-macro_rules! tasks {
-    ($($task:ty, $stage:literal, $output:ty, $builtin:ident;)*) => {
-        $(impl Task for $task {
-            const STAGE: &'static str = $stage;
-            type Output = $output;
-
-            #[cfg(feature = "builtin-proofs")]
-            fn run_builtin(self) -> Result<Self::Output, Failure> {
-                super::builtin::$builtin(self).map_err(Failure::from)
-            }
-
-            #[cfg(not(feature = "builtin-proofs"))]
-            fn run_builtin(self) -> Result<Self::Output, Failure> {
-                let stage = Self::STAGE;
-                Err(Failure::critical(format!("this worker was built without the proofs: configure [[processors.{stage}]]")))
-            }
-        })*
-    };
-}
-
-tasks! {
-    AddPieces, "add_pieces", Vec<PieceInfo>, add_pieces;
-    TreeD, "tree_d", Opaque, tree_d;
-    Pc1, "pc1", Opaque, pc1;
-    Pc2, "pc2", Pc2Output, pc2;
-    SynthProof, "synth_proof", bool, synth_proof;
-    C1, "c1", Opaque, c1;
-    C2, "c2", C2Output, c2;
-    SnapEncode, "snap_encode", SnapEncodeOutput, snap_encode;
-    SnapProve, "snap_prove", Vec<u8>, snap_prove;
-    Unseal, "unseal", u64, unseal;
-    WindowPost, "window_post", WindowPostOutput, window_post;
-}
-
-impl Task for Transfer {
-    const STAGE: &'static str = "transfer";
-    type Output = bool;
-
-    fn run_builtin(self) -> Result<bool, Failure> {
-        let copied = self.routes.iter().try_for_each(|TransferRoute { src, dest, opt }| {
-            if opt.is_some_and(|option| option.is_dir) {
-                copy_directory(&src.uri, &dest.uri)
-            } else {
-                copy_file(&src.uri, &dest.uri)
-            }
-        });
-        copied.map(|()| true).map_err(Failure::temporary)
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::{Done, Job, on_disk};
 use crate::{
     failure::Failure,
     processor::task::{AddPieces, Piece, PieceFile, PieceInfo},
-    store::{location::remove_path, record::PieceCommitment},
+    store::{files::remove_path, record::PieceCommitment},
 };
 
 // The smallest piece there is, padded.

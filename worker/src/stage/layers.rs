@@ -34,7 +34,7 @@ use crate::{
     failure::Failure,
     store::{
         durable::{replace, sync_dir, sync_file},
-        location::{at, fresh_dir, remove_path},
+        files::{at, fresh_dir, remove_path},
     },
 };
 

@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     processor::task::{Pc1, prover_id},
     store::{
-        location::{at, remove_path},
+        files::{at, remove_path},
         record::Blob,
     },
 };

@@ -10,7 +10,7 @@ use crate::{
     processor::task::Pc2,
     store::{
         durable::{sync_dir_and_files, sync_file},
-        location::{at, remove_path},
+        files::{at, remove_path},
         record::Blob,
     },
 };

@@ -19,7 +19,7 @@ use crate::{
     processor::task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo},
     store::{
         attached::{AttachedStore, Kind, ReplicaFiles},
-        location::{at, require_space},
+        files::{at, require_space},
     },
 };
 

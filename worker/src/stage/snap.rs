@@ -16,7 +16,7 @@ use crate::{
     store::{
         attached::{Kind, ReplicaFiles},
         durable::{sync_dir_and_files, sync_file},
-        location::{at, fresh_dir, remove_path},
+        files::{at, fresh_dir, remove_path},
     },
 };
 

@@ -17,7 +17,7 @@ use crate::{
     processor::task::TreeD,
     store::{
         durable::sync_dir_and_files,
-        location::{at, fresh_dir},
+        files::{at, fresh_dir},
     },
 };
 

@@ -19,7 +19,7 @@ use crate::{
     },
     store::{
         attached::Kind,
-        location::{at, fresh_dir, is_inside, remove_path, require_inside},
+        files::{at, fresh_dir, is_inside, remove_path, require_inside},
         record::UnsealPiece,
         transfer::copy_file,
     },

@@ -20,7 +20,8 @@ use shared_msgs::sector_manager::SectorId;
 
 use super::{
     durable::{replace, sync_dir},
-    location::{DATA_DIRS, Location, at, remove_path},
+    files::{at, remove_path},
+    location::{DATA_DIRS, Location},
     record::Sector,
 };
 

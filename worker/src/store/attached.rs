@@ -18,7 +18,7 @@ use shared_msgs::{id::Id, sector_manager::SectorId};
 
 use super::{
     durable::partial,
-    location::{at, is_inside, remove_path},
+    files::{at, is_inside, remove_path},
     place::{self, Places},
     record::Sector,
 };

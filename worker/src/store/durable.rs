@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::location::at;
+use super::files::at;
 
 const PARTIAL: &str = ".partial";
 

@@ -20,7 +20,7 @@ use std::{
 
 use redb::{Database, DatabaseError};
 
-use super::{location::require_space, outbox::Numbers};
+use super::{files::require_space, outbox::Numbers};
 
 /// What is given up when the disk is full: enough for some hundred changes of a record.
 const RESERVE_BYTES: u64 = 1 << 20;

@@ -23,7 +23,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use shared_msgs::id::Id;
 
-use super::{durable::replace, location::at};
+use super::{durable::replace, files::at};
 
 const MARKER: &str = "damocles.json";
 const REMEMBERED: &str = "places.json";

@@ -14,10 +14,9 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{
-    durable::{partial, sync_dir},
-    location::at,
-};
+use super::durable::{partial, sync_dir};
+
+use super::files::at;
 
 /// Copies one file, whole or not at all.
 pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {

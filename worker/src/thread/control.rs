@@ -237,7 +237,7 @@ pub fn apply_failure(
     let pause_pending = record.pause_pending;
     record.running = None;
     record.deaths = 0;
-    record.last_err = Some(shared_msgs::snapshot::cut_text(
+    record.last_err = Some(shared_msgs::text::cut_text(
         &failure.to_string(),
         shared_msgs::snapshot::MAX_LAST_ERR_BYTES,
     ));

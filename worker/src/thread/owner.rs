@@ -48,7 +48,10 @@ use crate::{
     config::ThreadConfig,
     failure::Failure,
     lease::LeaseState,
-    plan::driver::{Step, Steps, Yield, heavy_stage},
+    plan::{
+        driver::heavy_stage,
+        step::{Step, Steps, Yield},
+    },
     store::{
         database::{Change, Store, StoreError},
         location::Location,

@@ -9,7 +9,7 @@
 use crate::failure::{Failure, Level};
 use shared_msgs::{
     sector_manager::{ReportStateReply, SectorId},
-    snapshot::cut_text,
+    text::cut_text,
 };
 
 // It becomes part of the thread's record and its events.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use shared_msgs::snapshot::{
-    MAX_END_PENDING_BYTES, PausedBy, ThreadSnapshot, ThreadStatus, cut_text,
+use shared_msgs::{
+    snapshot::{MAX_END_PENDING_BYTES, PausedBy, ThreadSnapshot, ThreadStatus},
+    text::cut_text,
 };
 use tokio::time::Instant;
 

@@ -14,7 +14,7 @@ use super::{
     ParentsCacheArgs, PorepKind,
     progress::{Progress, line},
 };
-use crate::store::location::require_space;
+use crate::store::files::require_space;
 
 /// Makes it, or checks the one that is there.
 pub async fn run(args: &ParentsCacheArgs) -> Result<(), CliError> {

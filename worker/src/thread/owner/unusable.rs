@@ -7,7 +7,8 @@ use std::time::Duration;
 use shared_msgs::{
     command::{CommandReply, CommandRequest, Outcome, Verb},
     error::ErrorKind,
-    snapshot::{MAX_LAST_ERR_BYTES, PausedBy, cut_text},
+    snapshot::{MAX_LAST_ERR_BYTES, PausedBy},
+    text::cut_text,
 };
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};

@@ -7,10 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use shared_msgs::{
-    event::Event,
-    id::Id,
-    plan::State,
-    snapshot::{MAX_LAST_ERR_BYTES, cut_text},
+    event::Event, id::Id, plan::State, snapshot::MAX_LAST_ERR_BYTES, text::cut_text,
 };
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -19,7 +16,7 @@ use super::{Flow, Owner, Stop, hold_off};
 use crate::{
     failpoint,
     failure::{Failure, Level},
-    plan::driver::{Moved, heavy_stage},
+    plan::{driver::heavy_stage, step::Moved},
     store::{
         database::{Change, StoreError},
         record::{Blob, Record, Sector, Wdpost},
