@@ -6,22 +6,20 @@
 //!  read   asked again while nobody answers, and over another server if this one says nothing at all
 //! ```
 
-use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
-use async_nats::{Client, Message, client::RequestErrorKind, connection::State};
-use bytes::Bytes;
-use futures::FutureExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shared_msgs::{
-    codec::{Encoding, decode},
-    error::{ErrorBody, HEADERS_ROOM},
-    name::WorkerName,
-    snapshot::WorkerSnapshot,
-    subject::Prefix,
+    codec::{CodecError, Encoding, decode},
+    duration::human,
+    error::ErrorBody,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::hedged::{ASK_AGAIN, hedged};
+use crate::{
+    bus::{Bus, Unasked},
+    hedged::{ASK_AGAIN, hedged},
+};
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +28,7 @@ pub enum CallError {
     #[error("nobody answers on {0}")]
     NoResponders(String),
     /// No answer in time: whether the request was carried out is unknown.
-    #[error("no answer on {subject} within {}", shared_msgs::duration::human(*deadline))]
+    #[error("no answer on {subject} within {}", human(*deadline))]
     TimedOut {
         /// What was asked.
         subject: String,
@@ -46,12 +44,15 @@ pub enum CallError {
     /// The request could not be sent.
     #[error("the request on {0} could not be sent: {1}")]
     NotSent(String, String),
+    /// What is published cannot be listened to.
+    #[error("cannot subscribe {0}: {1}")]
+    NotHeard(String, String),
 }
 
 /// Sends one request and reads its answer. `deadline` covers everything, the wait for a lost
 /// connection included.
 pub async fn call<Q: Serialize, R: DeserializeOwned>(
-    client: &Client,
+    bus: &dyn Bus,
     subject: &str,
     encoding: Encoding,
     request: &Q,
@@ -60,153 +61,60 @@ pub async fn call<Q: Serialize, R: DeserializeOwned>(
     let body = encoding
         .encode(request)
         .map_err(|error| CallError::NotSent(subject.into(), error.to_string()))?;
-    let sending = client.request(subject.to_owned(), body.into());
-    let message = match timeout(deadline, sending).await {
-        Ok(Ok(message)) => message,
-        Ok(Err(error)) => {
-            return Err(match error.kind() {
-                RequestErrorKind::NoResponders => CallError::NoResponders(subject.into()),
-                RequestErrorKind::TimedOut => {
-                    CallError::TimedOut { subject: subject.into(), deadline }
-                }
-                _ => CallError::NotSent(subject.into(), error.to_string()),
-            });
+    match timeout(deadline, bus.ask(subject.to_owned(), body.into())).await {
+        Ok(Ok(answer)) => answer_in(subject, &answer),
+        Ok(Err(Unasked::NoResponders)) => Err(CallError::NoResponders(subject.into())),
+        Ok(Err(Unasked::NotSent(why))) => Err(CallError::NotSent(subject.into(), why)),
+        Ok(Err(Unasked::Lost)) | Err(_) => {
+            Err(CallError::TimedOut { subject: subject.into(), deadline })
         }
-        Err(_) => return Err(CallError::TimedOut { subject: subject.into(), deadline }),
-    };
-    answer_in(subject, &message)
+    }
 }
 
 /// Asks for something that changes nothing. `deadline` covers everything.
 pub async fn read<Q: Serialize, R: DeserializeOwned>(
-    client: &Client,
+    bus: &dyn Bus,
     subject: &str,
     encoding: Encoding,
     request: &Q,
     deadline: Duration,
 ) -> Result<R, CallError> {
-    let asking = || call(client, subject, encoding, request, deadline);
+    let asking = || call(bus, subject, encoding, request, deadline);
     let silent = || Err(CallError::TimedOut { subject: subject.into(), deadline });
-    asked_again(client, deadline, asking).await.unwrap_or_else(silent)
+    asked_again(bus, deadline, asking).await.unwrap_or_else(silent)
 }
 
 /// Asks again while nobody answers, over another server if this one says nothing at all. For what
 /// may be asked twice; `None` if there is no answer in time.
 pub async fn asked_again<T, F: Future<Output = T>>(
-    client: &Client,
+    bus: &dyn Bus,
     deadline: Duration,
     ask: impl Fn() -> F,
 ) -> Option<T> {
-    let asking = timeout(deadline, hedged(ASK_AGAIN, || ask().map(Some)));
-    over_a_living_server(client, asking).await.ok()
+    let asking = timeout(deadline, hedged(ASK_AGAIN, || async { Some(ask().await) }));
+    over_a_living_server(bus, asking).await.ok()
 }
 
 /// Does something over this connection. Until it is done, a server that says nothing at all is left
-/// for another one: by its pings alone the client would notice that only after 15 seconds.
-pub async fn over_a_living_server<T>(client: &Client, work: impl Future<Output = T>) -> T {
+/// for another one: by its pings alone the connection would notice that only after 15 seconds.
+pub async fn over_a_living_server<T>(bus: &dyn Bus, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
         done = work => done,
-        never = leave_silent_servers(client) => match never {},
+        never = bus.leave_silent_servers() => match never {},
     }
-}
-
-async fn leave_silent_servers(client: &Client) -> Infallible {
-    loop {
-        sleep(ASK_AGAIN).await;
-        if client.connection_state() == State::Connected && !says_anything(client).await {
-            // One that cannot be asked for is no connection any more.
-            client.force_reconnect().await.ok();
-        }
-    }
-}
-
-// Nobody serves a new inbox. A server that lives says so at once, or that it may not be asked.
-async fn says_anything(client: &Client) -> bool {
-    let statistics = client.statistics();
-    let heard = statistics.in_bytes.load(Ordering::Relaxed);
-    let answered = timeout(ASK_AGAIN, client.request(client.new_inbox(), Bytes::new())).await;
-    answered.is_ok() || statistics.in_bytes.load(Ordering::Relaxed) != heard
 }
 
 /// What an answer says; a refusal is an error.
-pub fn answer_in<R: DeserializeOwned>(subject: &str, message: &Message) -> Result<R, CallError> {
+pub fn answer_in<R: DeserializeOwned>(subject: &str, answer: &[u8]) -> Result<R, CallError> {
     #[derive(Deserialize)]
     struct Refusal {
         error: Option<ErrorBody>,
     }
-    let unreadable = |error: shared_msgs::codec::CodecError| {
-        CallError::BadReply(subject.into(), error.to_string())
-    };
-    let refusal: Refusal = decode(&message.payload).map_err(unreadable)?;
+    let unreadable = |error: CodecError| CallError::BadReply(subject.into(), error.to_string());
+    let refusal: Refusal = decode(answer).map_err(unreadable)?;
     match refusal.error {
         Some(error) => Err(CallError::Refused(error)),
-        None => decode(&message.payload).map_err(unreadable),
+        None => decode(answer).map_err(unreadable),
     }
-}
-
-/// How large the body of an answer may be on this connection.
-pub fn answer_room(client: &Client) -> usize {
-    client.max_payload().saturating_sub(HEADERS_ROOM)
-}
-
-/// A worker's last report, from the state bucket.
-#[derive(Debug)]
-pub struct LastReport {
-    /// The snapshot.
-    pub snapshot: WorkerSnapshot,
-    /// Its age, by the server's clock alone.
-    pub age: Duration,
-    /// The bucket's revision of it.
-    pub revision: u64,
-}
-
-/// Reads a worker's last report. `None` if there is none; an error if JetStream cannot be asked.
-pub async fn last_report(
-    client: &Client,
-    prefix: &Prefix,
-    worker: &WorkerName,
-    deadline: Duration,
-) -> Result<Option<LastReport>, String> {
-    let read = async {
-        let jetstream = async_nats::jetstream::new(client.clone());
-        let bucket = jetstream
-            .get_key_value(prefix.state_bucket())
-            .await
-            .map_err(|error| error.to_string())?;
-        let entry = bucket.entry(worker.token()).await.map_err(|error| error.to_string())?;
-        let Some(entry) =
-            entry.filter(|entry| entry.operation == async_nats::jetstream::kv::Operation::Put)
-        else {
-            return Ok(None);
-        };
-        let snapshot = decode(&entry.value)
-            .map_err(|error| format!("worker {worker}'s last report: {error}"))?;
-        let now = server_time_ms(client, &prefix.state_stream()).await?;
-        let stored = (entry.created.unix_timestamp_nanos() / 1_000_000) as i64;
-        let age = Duration::from_millis(now.saturating_sub(stored).max(0) as u64);
-        Ok(Some(LastReport { snapshot, age, revision: entry.revision }))
-    };
-    timeout(deadline, read).await.map_err(|_| "JetStream does not answer".to_owned())?
-}
-
-/// The server's clock, Unix milliseconds: the `ts` of a stream-info reply (NATS ADR-1), which the
-/// client does not show.
-pub async fn server_time_ms(client: &Client, stream: &str) -> Result<i64, String> {
-    #[derive(Deserialize)]
-    struct StreamInfo {
-        ts: Option<String>,
-    }
-    let reply = client
-        .request(format!("$JS.API.STREAM.INFO.{stream}"), "".into())
-        .await
-        .map_err(|error| error.to_string())?;
-    let info: StreamInfo =
-        serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())?;
-    let ts = info.ts.ok_or("the stream's info has no time")?;
-    let time =
-        humantime::parse_rfc3339_weak(&ts).map_err(|error| format!("time {ts:?}: {error}"))?;
-    let since_epoch =
-        time.duration_since(std::time::UNIX_EPOCH).map_err(|error| error.to_string())?;
-    Ok(since_epoch.as_millis() as i64)
 }

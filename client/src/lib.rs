@@ -1,12 +1,20 @@
-//! Reaching damocles over NATS. A tour:
+//! Reaching damocles over NATS: whatever our own tools do, any program can. A tour:
 //!
 //! - [`connect`]: the options, and the two ways to connect
+//! - [`worker_client`]: commanding one worker: orders and why they have no result, following it,
+//!   waiting for what an order leads to
+//! - [`bus`]: what all of this needs of a bus; [`nats`]: NATS as one
 //! - [`call`]: asking, and what an answer, a refusal and silence are; [`hedged`]: asking again
-//! - [`jetstream`]: whether anything is kept; [`state_bucket`], [`lease`]: the buckets
+//! - [`jetstream`]: whether anything is kept; [`state_bucket`]: the workers' last states;
+//!   [`lease`]: who owns their names; [`entries`]: what a bucket holds
 
+pub mod bus;
 pub mod call;
 pub mod connect;
+pub mod entries;
 pub mod hedged;
 pub mod jetstream;
 pub mod lease;
+pub mod nats;
 pub mod state_bucket;
+pub mod worker_client;

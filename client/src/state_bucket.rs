@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use async_nats::{
-    Client,
-    jetstream::{self, stream},
-};
-use shared_msgs::subject::Prefix;
+use async_nats::jetstream::stream;
+use shared_msgs::{codec::decode, name::WorkerName, snapshot::WorkerSnapshot, subject::Prefix};
+use tokio::time::timeout;
+
+use crate::bus::{Bus, Stored};
 
 /// What turns a state's subject into its key.
 pub fn transform(prefix: &Prefix) -> stream::SubjectTransform {
@@ -46,14 +46,43 @@ pub fn trouble(prefix: &Prefix, config: &stream::Config) -> Option<String> {
     ))
 }
 
-/// The same of the bucket as it is now; `None` too if it cannot be asked.
-pub async fn trouble_now(client: &Client, prefix: &Prefix, deadline: Duration) -> Option<String> {
-    let jetstream = jetstream::new(client.clone());
-    let stream = tokio::time::timeout(deadline, jetstream.get_stream(prefix.state_stream()))
-        .await
-        .ok()?
-        .ok()?;
-    trouble(prefix, &stream.cached_info().config)
+/// The subjects of all keys.
+pub fn all_keys(prefix: &Prefix) -> String {
+    prefix.state_key(">")
+}
+
+/// The worker whose key this subject is.
+pub fn worker_of_key(prefix: &Prefix, subject: &str) -> Option<WorkerName> {
+    WorkerName::from_token(subject.strip_prefix(&prefix.state_key(""))?).ok()
+}
+
+/// A worker's last report.
+#[derive(Debug)]
+pub struct LastReport {
+    /// The snapshot.
+    pub snapshot: WorkerSnapshot,
+    /// Its age, by the server's clock alone.
+    pub age: Duration,
+    /// The bucket's revision of it.
+    pub revision: u64,
+}
+
+/// Reads a worker's last report. `None` if there is none; an error, a sentence, if the bucket
+/// cannot be asked.
+pub async fn last_report(
+    bus: &dyn Bus,
+    prefix: &Prefix,
+    worker: &WorkerName,
+    deadline: Duration,
+) -> Result<Option<LastReport>, String> {
+    let read = timeout(deadline, bus.stored(prefix, Some(worker))).await;
+    let stored = read.map_err(|_| "JetStream does not answer".to_owned())??;
+    let Some((_, Stored { body, age, revision })) = stored.into_iter().next() else {
+        return Ok(None);
+    };
+    let snapshot =
+        decode(&body).map_err(|error| format!("worker {worker}'s last report: {error}"))?;
+    Ok(Some(LastReport { snapshot, age, revision }))
 }
 
 // Whether one subject stands for all that another does.
@@ -121,5 +150,14 @@ mod tests {
             assert!(!covers(other, "a.b.*"), "{other}");
         }
         assert!(!covers("a.*", "a.>"));
+    }
+
+    #[test]
+    fn keys_are_the_workers_tokens() {
+        let prefix: Prefix = "pool.a".parse().unwrap();
+        let worker = |subject| worker_of_key(&prefix, subject).map(|name| name.to_string());
+        assert_eq!(worker("$KV.POOL_A_STATE.127=2E0=2E0=2E1"), Some("127.0.0.1".into()));
+        assert_eq!(worker("$KV.POOL_A_STATE.=41"), None);
+        assert_eq!(worker("$KV.OTHER.w1"), None);
     }
 }

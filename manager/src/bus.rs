@@ -7,8 +7,8 @@
 //! ```
 //! [`bucket`] is where the workers' last snapshots are kept, [`bucket_watch`] whether they still
 //! are; [`streams`] makes what is missing, the stream of events included; [`stillness`] says when
-//! nothing is stored; [`entries`] reads a bucket and its changes, [`connection`] does so at every
-//! connection; [`responder`] is what every answering side has in common.
+//! nothing is stored; [`connection`] does something at every connection;
+//! [`responder`] is what every answering side has in common.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,7 +23,6 @@ pub mod api;
 pub mod bucket;
 pub mod bucket_watch;
 pub mod connection;
-pub mod entries;
 pub mod ingest;
 pub mod leases;
 pub mod responder;

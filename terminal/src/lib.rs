@@ -20,7 +20,11 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-pub mod worker_client;
+pub mod progress;
+pub mod said;
+pub mod unanswered;
+pub mod verbs;
+pub mod waiting;
 
 /// Ctrl-C, somebody who asks the process to end, or a terminal that has gone. SIGQUIT stays what it
 /// is: it ends the process at once, with a core.
@@ -126,19 +130,28 @@ impl From<ConnectError> for CliError {
 
 impl From<CallError> for CliError {
     fn from(error: CallError) -> Self {
-        let exit = match &error {
-            CallError::Refused(body) => match body.kind {
-                ErrorKind::ThreadNotFound { .. }
-                | ErrorKind::WorkerNotFound { .. }
-                | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
-                ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => Exit::NotFound,
-                ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } => Exit::Failed,
-                _ => Exit::Refused,
-            },
-            CallError::NoResponders(_) | CallError::TimedOut { .. } => Exit::NoAnswer,
-            CallError::BadReply(..) | CallError::NotSent(..) => Exit::Failed,
-        };
-        CliError::new(exit, error)
+        CliError::new(exit_of(&error), error)
+    }
+}
+
+/// How a command ends whose request failed like this.
+pub fn exit_of(error: &CallError) -> Exit {
+    match error {
+        CallError::Refused(body) => exit_of_refusal(&body.kind),
+        CallError::NoResponders(_) | CallError::TimedOut { .. } => Exit::NoAnswer,
+        CallError::BadReply(..) | CallError::NotSent(..) | CallError::NotHeard(..) => Exit::Failed,
+    }
+}
+
+/// How a command ends that was refused like this.
+pub fn exit_of_refusal(kind: &ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::ThreadNotFound { .. }
+        | ErrorKind::WorkerNotFound { .. }
+        | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
+        ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => Exit::NotFound,
+        ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } => Exit::Failed,
+        _ => Exit::Refused,
     }
 }
 

@@ -7,7 +7,7 @@ use async_nats::{
     jetstream::{self, kv::UpdateErrorKind},
 };
 use bytes::Bytes;
-use damocles_client::call::{answer_room, last_report};
+use damocles_client::{nats::answer_room, state_bucket::last_report};
 use serde::Serialize;
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerView, verb},

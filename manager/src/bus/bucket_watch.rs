@@ -4,12 +4,10 @@
 use std::time::Duration;
 
 use async_nats::{Client, jetstream};
-use damocles_client::{connect::Link, state_bucket};
+use damocles_client::{connect::Link, entries::in_time, state_bucket};
 use shared_msgs::subject::Prefix;
 use tokio::{sync::watch, time::sleep};
 use tracing::{debug, info, warn};
-
-use super::entries::in_time;
 
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 

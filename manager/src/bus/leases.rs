@@ -17,6 +17,7 @@ use async_nats::{
 };
 use damocles_client::{
     connect::Link,
+    entries::{Entries, Entry, in_time},
     jetstream::{JetStreamError, present},
 };
 use shared_msgs::{
@@ -31,7 +32,6 @@ use tracing::{info, warn};
 use super::{
     SharedRegistry,
     connection::{AtEachConnection, Trouble},
-    entries::{Entries, Entry, in_time},
     streams,
     unreadable::Unreadable,
 };

@@ -7,7 +7,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use async_nats::{Client, Message, Subscriber, connection::State};
 use bytes::Bytes;
-use damocles_client::call::answer_room;
+use damocles_client::nats::answer_room;
 use damocles_daemon::{answer::headers, tasks::panicked};
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};

@@ -14,9 +14,11 @@ use async_nats::{
     jetstream::{self, stream::Stream},
 };
 use damocles_client::{
-    call::server_time_ms,
     connect::Link,
+    entries::{Entries, Entry, in_time},
     jetstream::{JetStreamError, present},
+    nats::server_time_ms,
+    state_bucket,
 };
 use tokio::sync::watch;
 use tracing::info;
@@ -24,7 +26,6 @@ use tracing::info;
 use super::{
     bucket,
     connection::{AtEachConnection, Trouble},
-    entries::{Entries, Entry, in_time},
     ingest::Ingest,
     streams,
 };
@@ -114,7 +115,7 @@ impl Ingest {
             // A state that cannot be used was heard live too, and said there.
             let _ = self.take_entry(&entry, clock, Phase::Follow);
             if let Some(worker) =
-                bucket::worker_of_key(&self.prefix, &entry.subject).filter(|_| entry.gone)
+                state_bucket::worker_of_key(&self.prefix, &entry.subject).filter(|_| entry.gone)
                 && self.registry.with(|registry, _| registry.remove(&worker))
             {
                 info!(%worker, "removed");
@@ -136,13 +137,13 @@ impl Ingest {
         let mut entries = Entries::open(
             client,
             stream,
-            bucket::all_keys(&self.prefix),
+            state_bucket::all_keys(&self.prefix),
             "a manager's view of the workers",
         )
         .await?;
         let mut stored = BTreeSet::new();
         while let Some(entry) = entries.next_stored().await? {
-            let worker = bucket::worker_of_key(&self.prefix, &entry.subject);
+            let worker = state_bucket::worker_of_key(&self.prefix, &entry.subject);
             if let Err(error) = self.take_entry(&entry, &clock, Phase::Load) {
                 self.complain(worker.as_ref(), &entry.subject, &error);
             }
@@ -160,7 +161,7 @@ impl Ingest {
         if entry.gone {
             return Ok(());
         }
-        let worker = bucket::worker_of_key(&self.prefix, &entry.subject);
+        let worker = state_bucket::worker_of_key(&self.prefix, &entry.subject);
         let taken = self.take(worker.as_ref(), &entry.payload, |registry, name, snapshot, now| {
             let age = clock.age(entry.stored_ms, now);
             // Only a clock that was just read is trusted over our own.

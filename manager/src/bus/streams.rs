@@ -13,6 +13,7 @@ use async_nats::{
 };
 use damocles_client::{
     connect::Link,
+    entries::PATIENCE,
     jetstream::{JetStreamError, present},
 };
 use shared_msgs::subject::Prefix;
@@ -22,7 +23,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{connection::AtEachConnection, entries::PATIENCE};
+use super::connection::AtEachConnection;
 
 // Half of what the development server grants to all streams: about two million events.
 const EVENTS_MAX_BYTES: i64 = 1 << 30;

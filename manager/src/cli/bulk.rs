@@ -16,7 +16,8 @@ mod scatter;
 
 use std::io::IsTerminal;
 
-use damocles_terminal::{CliError, Exit, ReplyOutput, note, worker_client::signed};
+use damocles_client::worker_client::signed;
+use damocles_terminal::{CliError, Exit, ReplyOutput, note};
 use shared_msgs::{
     command::{CommandRequest, Verb},
     duration::human_secs,

@@ -4,7 +4,7 @@ use clap::Args;
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{
     CliError,
-    worker_client::verbs::{OrderArgs, WaitArgs},
+    verbs::{self, OrderArgs, WaitArgs},
 };
 use shared_msgs::command::{CommandRequest, Verb};
 
@@ -56,10 +56,12 @@ pub(super) async fn run(
         return bulk.run(&Session::connect(settings).await?).await;
     }
     let worker = some.worker()?;
-    Session::connect(settings).await?.worker(&worker)?.cordon(verb, &some.indexes, order).await
+    let worker = Session::connect(settings).await?.worker(&worker)?;
+    verbs::cordon(&worker, verb, &some.indexes, order).await
 }
 
 pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(), CliError> {
     let DrainArgs { target, indexes, wait, order } = args;
-    Session::connect(settings).await?.worker(&target.worker)?.drain(&indexes, wait, order).await
+    let worker = Session::connect(settings).await?.worker(&target.worker)?;
+    verbs::drain(&worker, &indexes, wait, order).await
 }

@@ -22,9 +22,11 @@ use async_nats::{
 };
 use clap::Args;
 use damocles_client::{
-    call::{asked_again, server_time_ms},
+    call::asked_again,
     connect::NatsSettings,
+    entries::PATIENCE,
     jetstream::{JetStreamError, present},
+    nats::server_time_ms,
 };
 use damocles_terminal::{CliError, Exit, Stop, note};
 use futures::StreamExt;
@@ -32,7 +34,7 @@ use shared_msgs::{codec::decode, event::Event, name::WorkerName, subject::Prefix
 use tokio::time::{sleep, timeout};
 
 use super::session::Session;
-use crate::bus::{entries::PATIENCE, streams};
+use crate::bus::streams;
 
 mod lines;
 mod words;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
-    CliError, Output, json, jsonl, note, print, table,
-    worker_client::{WorkerClient, said::outlook},
+    CliError, Output, json, jsonl, note, print, said::outlook, table, unanswered::unanswered,
 };
 use shared_msgs::{
     duration::human_secs,
@@ -49,8 +49,8 @@ pub struct InfoArgs {
 pub(super) async fn run(worker: &WorkerClient, output: Output) -> Result<(), CliError> {
     match worker.list().await {
         Ok(snapshot) => print(&shown(&snapshot, output)?),
-        Err(unanswered) => {
-            if let Some(last) = &unanswered.last {
+        Err(error) => {
+            if let Some(last) = error.last_report() {
                 print(&shown(&last.snapshot, output)?)?;
                 note(&format!(
                     "this is the last report of {}, as it was {} ago",
@@ -58,7 +58,7 @@ pub(super) async fn run(worker: &WorkerClient, output: Output) -> Result<(), Cli
                     human_secs(last.age)
                 ));
             }
-            Err(unanswered.into())
+            Err(unanswered(&worker.worker, &error))
         }
     }
 }

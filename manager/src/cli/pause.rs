@@ -4,7 +4,7 @@ use clap::Args;
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{
     CliError,
-    worker_client::verbs::{NowArgs, SteerArgs},
+    verbs::{self, NowArgs, SteerArgs},
 };
 use shared_msgs::command::{CommandRequest, Verb};
 
@@ -43,5 +43,6 @@ pub(super) async fn run(settings: NatsSettings, args: PauseArgs) -> Result<(), C
         return bulk.run(&Session::connect(settings).await?).await;
     }
     let (worker, index) = one.thread()?;
-    Session::connect(settings).await?.worker(&worker)?.pause(index, now, steer).await
+    let worker = Session::connect(settings).await?.worker(&worker)?;
+    verbs::pause(&worker, index, now, steer).await
 }

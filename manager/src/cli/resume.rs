@@ -2,7 +2,10 @@
 
 use clap::Args;
 use damocles_client::connect::NatsSettings;
-use damocles_terminal::{CliError, worker_client::verbs::SteerArgs};
+use damocles_terminal::{
+    CliError,
+    verbs::{self, SteerArgs},
+};
 use shared_msgs::{
     command::{CommandRequest, Verb},
     plan::State,
@@ -48,5 +51,6 @@ pub(super) async fn run(settings: NatsSettings, args: ResumeArgs) -> Result<(), 
         return bulk.run(&Session::connect(settings).await?).await;
     }
     let (worker, index) = one.thread()?;
-    Session::connect(settings).await?.worker(&worker)?.resume(index, state, steer).await
+    let worker = Session::connect(settings).await?.worker(&worker)?;
+    verbs::resume(&worker, index, state, steer).await
 }

@@ -1,9 +1,8 @@
 //! `util sealer sectors`.
 
 use clap::{Args, Subcommand};
-use damocles_terminal::{
-    CliError, Output, ReplyOutput, json, jsonl, print, print_done, table, worker_client::caller,
-};
+use damocles_client::worker_client::caller;
+use damocles_terminal::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table};
 use serde::Serialize;
 use shared_msgs::{
     sector_manager::{SectorId, piece_commitment},

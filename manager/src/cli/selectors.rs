@@ -2,7 +2,7 @@
 //! select.
 
 use clap::Args;
-use damocles_terminal::{CliError, Exit, worker_client::verbs::SteerArgs};
+use damocles_terminal::{CliError, Exit, verbs::SteerArgs};
 use shared_msgs::{
     plan::{Plan, State},
     selector::{STATUSES, Selector},

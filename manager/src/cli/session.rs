@@ -1,11 +1,14 @@
 //! A connection to NATS, and whom it asks: a worker, any manager, or a sector manager of ours.
 
+use std::sync::Arc;
+
 use clap::Args;
 use damocles_client::{
     call::{CallError, call, read},
     connect::{Link, NatsSettings},
+    worker_client::WorkerClient,
 };
-use damocles_terminal::{CliError, Exit, worker_client::WorkerClient};
+use damocles_terminal::{CliError, Exit};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     codec::Encoding,
@@ -56,7 +59,7 @@ impl Session {
             .worker_named(name_or_dest)
             .map_err(|error| CliError::new(Exit::Usage, error))?;
         Ok(WorkerClient {
-            client: client.clone(),
+            bus: Arc::new(client.clone()),
             prefix: settings.prefix.clone(),
             worker,
             timeout: settings.timeout,
@@ -153,7 +156,7 @@ fn explain(error: CallError) -> CliError {
             "see its log, or wait longer with --timeout",
         ),
         CallError::Refused(body) => (None, hint(&body.kind)),
-        CallError::BadReply(..) | CallError::NotSent(..) => (None, ""),
+        CallError::BadReply(..) | CallError::NotSent(..) | CallError::NotHeard(..) => (None, ""),
     };
     let text = message.unwrap_or_else(|| error.to_string());
     let error = CliError { message: text, ..error.into() };

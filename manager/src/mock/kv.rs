@@ -10,6 +10,7 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
+use damocles_client::entries::is_gone;
 use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
@@ -17,8 +18,6 @@ use shared_msgs::{
     error::ErrorKind,
 };
 use tracing::warn;
-
-use crate::bus::entries::is_gone;
 
 /// How often a change is tried again that somebody else came before.
 pub const MAX_TRIES: usize = 64;
@@ -86,7 +85,7 @@ impl Bucket {
 
     /// The server's clock, Unix milliseconds.
     pub async fn server_time_ms(&self) -> Result<i64, ErrorKind> {
-        damocles_client::call::server_time_ms(&self.client, &self.store.stream_name)
+        damocles_client::nats::server_time_ms(&self.client, &self.store.stream_name)
             .await
             .map_err(failed)
     }

@@ -10,7 +10,7 @@ use async_nats::{
     Client, Message, Subscriber,
     service::{Request, Service, ServiceExt, endpoint::Endpoint},
 };
-use damocles_client::{call::answer_room, connect::Link};
+use damocles_client::{connect::Link, nats::answer_room};
 use damocles_daemon::{answer::headers, tasks::panicked};
 use futures::{FutureExt, StreamExt, stream::select_all};
 use shared_msgs::{

@@ -1,9 +1,10 @@
 //! `worker cordon` and `worker uncordon`: whether threads take new sectors.
 
 use clap::Args;
+use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
     CliError,
-    worker_client::{WorkerClient, verbs::OrderArgs},
+    verbs::{self, OrderArgs},
 };
 use shared_msgs::command::Verb;
 
@@ -20,5 +21,5 @@ pub struct CordonArgs {
 
 /// Cordons, or ends that.
 pub async fn run(worker: &WorkerClient, verb: Verb, args: CordonArgs) -> Result<(), CliError> {
-    worker.cordon(verb, &args.index, args.order).await
+    verbs::cordon(worker, verb, &args.index, args.order).await
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
-    CliError, Output, json, jsonl, print, table,
-    worker_client::{WorkerClient, said::status},
+    CliError, Output, json, jsonl, print, said::status, table, unanswered::unanswered,
 };
 use shared_msgs::{
     duration::human_secs,
@@ -22,7 +22,7 @@ pub struct ListArgs {
 
 /// Lists.
 pub async fn run(worker: &WorkerClient, args: &ListArgs) -> Result<(), CliError> {
-    let snapshot = worker.list().await?;
+    let snapshot = worker.list().await.map_err(|error| unanswered(&worker.worker, &error))?;
     print(&render(&snapshot, args.output)?)
 }
 

@@ -1,12 +1,10 @@
 //! `worker pause`: pauses one thread.
 
 use clap::Args;
+use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
     CliError,
-    worker_client::{
-        WorkerClient,
-        verbs::{NowArgs, SteerArgs},
-    },
+    verbs::{self, NowArgs, SteerArgs},
 };
 
 /// Which thread to pause, and how.
@@ -25,5 +23,5 @@ pub struct PauseArgs {
 
 /// Pauses.
 pub async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
-    worker.pause(args.index, args.now, args.steer).await
+    verbs::pause(worker, args.index, args.now, args.steer).await
 }

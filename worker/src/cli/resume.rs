@@ -1,9 +1,10 @@
 //! `worker resume`: resumes one thread.
 
 use clap::Args;
+use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
     CliError,
-    worker_client::{WorkerClient, verbs::SteerArgs},
+    verbs::{self, SteerArgs},
 };
 
 /// Which thread to resume, and from where.
@@ -22,5 +23,5 @@ pub struct ResumeArgs {
 
 /// Resumes.
 pub async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
-    worker.resume(args.index, args.state, args.steer).await
+    verbs::resume(worker, args.index, args.state, args.steer).await
 }

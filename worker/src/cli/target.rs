@@ -1,7 +1,12 @@
 //! Which worker a command is for: the configuration's, the one named, or the one of this machine.
 
-use damocles_client::connect::{NatsArgs, NatsSection, NatsSettings};
-use damocles_terminal::{CliError, Exit, worker_client::WorkerClient};
+use std::sync::Arc;
+
+use damocles_client::{
+    connect::{NatsArgs, NatsSection, NatsSettings},
+    worker_client::WorkerClient,
+};
+use damocles_terminal::{CliError, Exit};
 use shared_msgs::name::WorkerName;
 
 use super::WorkerArgs;
@@ -41,5 +46,6 @@ pub(super) async fn connect(nats: &NatsArgs, args: &WorkerArgs) -> Result<Worker
         &settings,
     )?;
     let client = settings.connect_once("damocles-worker worker").await?;
-    Ok(WorkerClient { client, prefix: settings.prefix, worker, timeout: settings.timeout })
+    let (prefix, timeout) = (settings.prefix, settings.timeout);
+    Ok(WorkerClient { bus: Arc::new(client), prefix, worker, timeout })
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 use damocles_client::{
-    call::{asked_again, server_time_ms},
-    jetstream::present,
-    state_bucket,
+    call::asked_again, entries::Entries, jetstream::present, nats::server_time_ms, state_bucket,
 };
 use damocles_terminal::note;
 use serde::Deserialize;
@@ -15,10 +13,7 @@ use shared_msgs::{
 };
 
 use super::super::session::Session;
-use crate::{
-    bus::{bucket, entries::Entries},
-    registry::is_expired,
-};
+use crate::registry::is_expired;
 
 /// What the bucket says of a worker, as far as it matters here.
 #[derive(Debug)]
@@ -93,14 +88,15 @@ async fn read_all(session: &Session) -> Result<(Vec<Stored>, Option<String>), St
     let trouble = state_bucket::trouble(prefix, &stream.cached_info().config);
     let now_ms =
         server_time_ms(client, &name).await.map_err(|error| unread("the server's time", &error))?;
-    let keys = bucket::all_keys(prefix);
+    let keys = state_bucket::all_keys(prefix);
     let opened =
         Entries::open(client, &stream, keys, "whom a command for many threads expects to answer")
             .await;
     let mut entries = opened.map_err(|error| unread("bucket", &error))?;
     let mut stored = Vec::new();
     while let Some(entry) = entries.next_stored().await.map_err(|error| unread("bucket", &error))? {
-        let Some(worker) = bucket::worker_of_key(prefix, &entry.subject).filter(|_| !entry.gone)
+        let Some(worker) =
+            state_bucket::worker_of_key(prefix, &entry.subject).filter(|_| !entry.gone)
         else {
             continue;
         };

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use damocles_terminal::{
-    CliError, Exit, ReplyOutput, counted, json, jsonl, note, print, table,
-    worker_client::said::{Fate, fate, result},
+    CliError, Exit, ReplyOutput, counted, json, jsonl, note, print,
+    said::{Fate, fate, result},
+    table,
 };
 use serde::Serialize;
 use shared_msgs::{

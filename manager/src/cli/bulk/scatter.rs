@@ -3,8 +3,11 @@
 
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
-use damocles_client::call::{CallError, answer_in, over_a_living_server};
-use damocles_terminal::{CliError, Exit, worker_client::attempts::patience_of_one};
+use damocles_client::{
+    call::{CallError, answer_in, over_a_living_server},
+    worker_client::attempts::patience_of_one,
+};
+use damocles_terminal::{CliError, Exit};
 use futures::StreamExt;
 use shared_msgs::{
     codec::Encoding,
@@ -110,7 +113,7 @@ async fn ask_and_gather(
 }
 
 fn read(message: &Message) -> Answer {
-    match answer_in(&message.subject, message) {
+    match answer_in(&message.subject, &message.payload) {
         Ok(reply) => Answer::Reply(reply),
         Err(CallError::Refused(body)) => Answer::Refused(body),
         Err(_) => Answer::Unreadable,

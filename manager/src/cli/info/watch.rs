@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use damocles_client::connect::{Link, NatsSettings};
-use damocles_terminal::{CliError, Exit, Output, Stop, jsonl, worker_client::WorkerClient};
+use damocles_client::{
+    connect::{Link, NatsSettings},
+    state_bucket::LastReport,
+    worker_client::WorkerClient,
+};
+use damocles_terminal::{CliError, Exit, Output, Stop, jsonl, unanswered::unanswered};
 use futures::{FutureExt, StreamExt};
 use shared_msgs::{
     codec::decode,
@@ -85,9 +89,11 @@ async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> 
 async fn first(worker: &WorkerClient) -> Result<Seen, CliError> {
     match worker.list().await {
         Ok(snapshot) => Ok(Seen { snapshot, age: Duration::ZERO, at: Instant::now() }),
-        Err(unanswered) => match unanswered.last {
-            Some(last) => Ok(Seen { snapshot: last.snapshot, age: last.age, at: Instant::now() }),
-            None => Err(unanswered.error),
+        Err(error) => match error.last_report() {
+            Some(LastReport { snapshot, age, .. }) => {
+                Ok(Seen { snapshot: snapshot.clone(), age: *age, at: Instant::now() })
+            }
+            None => Err(unanswered(&worker.worker, &error)),
         },
     }
 }

@@ -5,11 +5,11 @@
 
 use std::{net::TcpListener, time::Duration};
 
+use damocles_client::worker_client::WorkerClient;
 use damocles_client::{
     call::call,
     connect::{NatsArgs, NatsSection, NatsSettings},
 };
-use damocles_terminal::worker_client::WorkerClient;
 use e2e::{
     DEADLINE, binaries,
     bus::{Bus, name},
@@ -217,7 +217,7 @@ async fn connected_to(cluster: &NatsCluster, number: usize, worker: &str) -> Wor
         let client = settings.connect_once("test").await.unwrap();
         if client.server_info().port == cluster.nodes[number].port() {
             return WorkerClient {
-                client,
+                bus: std::sync::Arc::new(client),
                 prefix: settings.prefix,
                 worker: name(worker),
                 timeout: settings.timeout,

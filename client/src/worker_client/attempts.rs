@@ -10,8 +10,9 @@
 
 use std::time::Duration;
 
-use damocles_client::call::CallError;
 use shared_msgs::error::ErrorKind;
+
+use crate::call::CallError;
 
 // An attempt gets a part of the whole time, and time enough for a busy machine.
 const PARTS: u32 = 4;
@@ -65,9 +66,10 @@ impl Attempts {
             CallError::Refused(body) if body.kind == ErrorKind::LeaseUnconfirmed => PAUSE,
             CallError::NoResponders(_) | CallError::NotSent(..) if self.lost => PAUSE,
             CallError::BadReply(..) => return Next::Unknown,
-            CallError::Refused(_) | CallError::NoResponders(_) | CallError::NotSent(..) => {
-                return Next::End;
-            }
+            CallError::Refused(_)
+            | CallError::NoResponders(_)
+            | CallError::NotSent(..)
+            | CallError::NotHeard(..) => return Next::End,
         };
         if elapsed + pause + TOO_SHORT <= self.whole {
             Next::Again(pause)

@@ -7,48 +7,60 @@
 //! ```
 //! A state from before the command, by its revision, means nothing.
 
-use std::time::Duration;
-
 use shared_msgs::{
     command::CommandReply,
     plan::State,
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus, WorkerSnapshot},
 };
 
-use super::said::{activity, thread_name};
-use crate::{CliError, Exit, counted};
-
 /// What a state means for somebody who waits.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Verdict {
     /// Go on waiting.
     NotYet,
     /// That is what was waited for.
     Reached,
     /// It will not come about.
-    Missed(CliError),
+    Missed(Missed),
+}
+
+/// Why what is waited for will not come about.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Missed {
+    /// The worker was started with another configuration.
+    #[error("the worker has no thread {index} any more")]
+    ThreadGone {
+        /// The thread.
+        index: u32,
+    },
+    /// Somebody resumed the thread before it was paused.
+    #[error("somebody resumed the thread before it was paused")]
+    Resumed(Box<ThreadSnapshot>),
+    /// Somebody paused the thread before it ran.
+    #[error("somebody paused the thread before it ran")]
+    Paused(Box<ThreadSnapshot>),
+    /// The thread failed again before it ran on.
+    #[error("the thread failed again: {}", .0.last_err.as_deref().unwrap_or("it does not say why"))]
+    FailedAgain(Box<ThreadSnapshot>),
+    /// Somebody uncordoned the thread before it was empty.
+    #[error("somebody uncordoned thread {index} before it was empty")]
+    Uncordoned {
+        /// The thread.
+        index: u32,
+    },
 }
 
 /// What is waited for.
 pub trait Goal {
     /// What this state means.
     fn judge(&mut self, snapshot: &WorkerSnapshot) -> Verdict;
-    /// How it stands, in a line; `since` is the time since the last state was heard.
-    fn standing(&self, since: Duration) -> String;
-    /// What has not come about, for when the time is up, e.g. `not paused`.
-    fn missing(&self) -> &'static str;
-    /// What stays in effect then, e.g. `the pause stays in effect`.
-    fn stays(&self) -> &'static str;
-    /// Things that somebody has to do first, each said once.
-    fn obstacles(&mut self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// One thread that a command was given to.
 #[derive(Debug)]
 pub struct OneThread {
-    index: u32,
+    /// Its index.
+    pub index: u32,
     revision: u64,
     /// Its last state that is not from before the command.
     pub last: Option<ThreadSnapshot>,
@@ -61,29 +73,15 @@ impl OneThread {
     }
 
     // Its state, unless that is from before the command.
-    fn look(&mut self, snapshot: &WorkerSnapshot) -> Result<Option<&ThreadSnapshot>, CliError> {
+    fn look(&mut self, snapshot: &WorkerSnapshot) -> Result<Option<&ThreadSnapshot>, Missed> {
         let Some(thread) = snapshot.threads.iter().find(|thread| thread.index == self.index) else {
-            let text = format!(
-                "the worker has no thread {} any more: it was started with another configuration",
-                self.index
-            );
-            return Err(CliError::new(Exit::NotFound, text));
+            return Err(Missed::ThreadGone { index: self.index });
         };
         let known = self.last.as_ref().map_or(self.revision, |last| last.revision);
         if thread.revision < known {
             return Ok(None);
         }
         Ok(Some(self.last.insert(thread.clone())))
-    }
-
-    fn standing(&self, since: Duration) -> String {
-        self.last
-            .as_ref()
-            .map_or_else(|| thread_name(self.index, None), |last| activity(last, since))
-    }
-
-    fn name(&self) -> String {
-        thread_name(self.index, self.last.as_ref().and_then(|last| last.sector_id.as_deref()))
     }
 }
 
@@ -102,7 +100,7 @@ impl Goal for Pausing {
         let thread = match self.0.look(snapshot) {
             Ok(Some(thread)) => thread,
             Ok(None) => return Verdict::NotYet,
-            Err(error) => return Verdict::Missed(error),
+            Err(missed) => return Verdict::Missed(missed),
         };
         match thread.status {
             ThreadStatus::Paused { .. } => Verdict::Reached,
@@ -111,25 +109,9 @@ impl Goal for Pausing {
                 Verdict::NotYet
             }
             ThreadStatus::Running { .. } | ThreadStatus::Waiting { .. } => {
-                let doing = activity(thread, Duration::ZERO);
-                Verdict::Missed(CliError::new(
-                    Exit::Refused,
-                    format!("somebody resumed the thread before it was paused: {doing}"),
-                ))
+                Verdict::Missed(Missed::Resumed(Box::new(thread.clone())))
             }
         }
-    }
-
-    fn standing(&self, since: Duration) -> String {
-        self.0.standing(since)
-    }
-
-    fn missing(&self) -> &'static str {
-        "not paused"
-    }
-
-    fn stays(&self) -> &'static str {
-        "the pause stays in effect"
     }
 }
 
@@ -148,22 +130,14 @@ impl Goal for Resuming {
         let thread = match self.0.look(snapshot) {
             Ok(Some(thread)) => thread,
             Ok(None) => return Verdict::NotYet,
-            Err(error) => return Verdict::Missed(error),
+            Err(missed) => return Verdict::Missed(missed),
         };
-        let error = || thread.last_err.as_deref().unwrap_or("it does not say why");
-        let name = thread_name(thread.index, thread.sector_id.as_deref());
-        let failed = || {
-            Verdict::Missed(CliError::new(
-                Exit::Failed,
-                format!("{name}: failed again in {}: {}", thread.state, error()),
-            ))
-        };
+        let failed = || Verdict::Missed(Missed::FailedAgain(Box::new(thread.clone())));
         match &thread.status {
             ThreadStatus::Running { .. } | ThreadStatus::PausePending { .. } => Verdict::Reached,
-            ThreadStatus::Paused { by: PausedBy::Operator, .. } => Verdict::Missed(CliError::new(
-                Exit::Refused,
-                format!("{name}: somebody paused the thread before it ran"),
-            )),
+            ThreadStatus::Paused { by: PausedBy::Operator, .. } => {
+                Verdict::Missed(Missed::Paused(Box::new(thread.clone())))
+            }
             ThreadStatus::Paused { .. } => failed(),
             // A thread without a job asks for one for as long as it takes.
             ThreadStatus::Waiting { .. } if thread.retry > 0 => failed(),
@@ -172,18 +146,6 @@ impl Goal for Resuming {
                 Verdict::NotYet
             }
         }
-    }
-
-    fn standing(&self, since: Duration) -> String {
-        self.0.standing(since)
-    }
-
-    fn missing(&self) -> &'static str {
-        "not running"
-    }
-
-    fn stays(&self) -> &'static str {
-        "the thread stays resumed"
     }
 }
 
@@ -210,8 +172,33 @@ impl Emptying {
         Emptying { threads: threads.into_iter().map(one).collect(), told: Vec::new() }
     }
 
-    fn busy(&self) -> impl Iterator<Item = &(OneThread, Drained)> {
-        self.threads.iter().filter(|(_, drained)| *drained != Drained::Empty)
+    /// How many threads there are.
+    pub fn len(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.threads.is_empty()
+    }
+
+    /// Those that are not empty.
+    pub fn busy(&self) -> impl Iterator<Item = &OneThread> {
+        let busy = self.threads.iter().filter(|(_, drained)| *drained != Drained::Empty);
+        busy.map(|(one, _)| one)
+    }
+
+    /// Those that have been paused with a sector since this was asked last: they get empty only
+    /// when somebody resumes them.
+    pub fn newly_stuck(&mut self) -> Vec<&OneThread> {
+        let stuck = self.threads.iter().filter(|(_, drained)| *drained == Drained::Stuck);
+        let stuck: Vec<_> = stuck.map(|(one, _)| one).collect();
+        // One that went on may be stuck again.
+        self.told.retain(|index| stuck.iter().any(|one| one.index == *index));
+        let news: Vec<_> =
+            stuck.into_iter().filter(|one| !self.told.contains(&one.index)).collect();
+        self.told.extend(news.iter().map(|one| one.index));
+        news
     }
 }
 
@@ -221,13 +208,11 @@ impl Goal for Emptying {
             let thread = match one.look(snapshot) {
                 Ok(Some(thread)) => thread,
                 Ok(None) => continue,
-                Err(error) => return Verdict::Missed(error),
+                Err(missed) => return Verdict::Missed(missed),
             };
             *drained = match (&thread.sector_id, &thread.status) {
                 _ if !thread.cordoned => {
-                    let text =
-                        format!("somebody uncordoned thread {} before it was empty", thread.index);
-                    return Verdict::Missed(CliError::new(Exit::Refused, text));
+                    return Verdict::Missed(Missed::Uncordoned { index: thread.index });
                 }
                 (None, _) => Drained::Empty,
                 (Some(_), ThreadStatus::Paused { .. }) => Drained::Stuck,
@@ -235,43 +220,6 @@ impl Goal for Emptying {
             };
         }
         if self.busy().next().is_none() { Verdict::Reached } else { Verdict::NotYet }
-    }
-
-    fn standing(&self, since: Duration) -> String {
-        let busy: Vec<_> = self.busy().map(|(one, _)| one.standing(since)).collect();
-        format!("{} of {}: {}", busy.len(), counted(self.threads.len(), "thread"), busy.join("; "))
-    }
-
-    fn missing(&self) -> &'static str {
-        "not empty"
-    }
-
-    fn stays(&self) -> &'static str {
-        "the threads stay cordoned"
-    }
-
-    fn obstacles(&mut self) -> Vec<String> {
-        // One that went on may be stuck again.
-        self.told.retain(|index| {
-            self.threads
-                .iter()
-                .any(|(one, drained)| one.index == *index && *drained == Drained::Stuck)
-        });
-        let stuck = self
-            .threads
-            .iter()
-            .filter(|(_, drained)| *drained == Drained::Stuck)
-            .map(|(one, _)| one);
-        let news: Vec<_> = stuck.filter(|one| !self.told.contains(&one.index)).collect();
-        let texts = news
-            .iter()
-            .map(|one| {
-                format!("{} is paused: it gets empty only when somebody resumes it", one.name())
-            })
-            .collect();
-        let indexes: Vec<_> = news.iter().map(|one| one.index).collect();
-        self.told.extend(indexes);
-        texts
     }
 }
 
@@ -300,11 +248,6 @@ mod tests {
             revision: 5,
             outcome: Outcome::Paused,
         })
-    }
-
-    fn missed(verdict: Verdict) -> (Exit, String) {
-        let Verdict::Missed(error) = verdict else { panic!("{verdict:?}") };
-        (error.exit, error.message)
     }
 
     fn judged(goal: &mut impl Goal, kind: &str, more: Value) -> Verdict {
@@ -345,14 +288,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_somebody_withdrew_is_refused() {
-        for kind in ["running", "waiting"] {
-            let (exit, text) = missed(judged(&mut Pausing(one()), kind, json!({"revision": 6})));
-            assert!(exit == Exit::Refused && text.contains("resumed"), "{text}");
-        }
-    }
-
-    #[test]
     fn a_resume_is_reached_when_the_thread_runs_or_waits_for_a_sector() {
         for (kind, more) in [
             ("running", json!({})),
@@ -368,73 +303,5 @@ mod tests {
         ] {
             assert!(matches!(judged(&mut Resuming(one()), kind, more), Verdict::NotYet), "{kind}");
         }
-    }
-
-    #[test]
-    fn a_resume_that_fails_again_says_the_error() {
-        let error =
-            json!({"by": "error", "last_err": "permanent: No cached parameters", "revision": 7});
-        let (exit, text) = missed(judged(&mut Resuming(one()), "paused", error));
-        assert_eq!(
-            (exit, text.as_str()),
-            (
-                Exit::Failed,
-                "#0 s-t010000-2: failed again in C1Done: permanent: No cached parameters"
-            )
-        );
-        let (exit, text) = missed(judged(
-            &mut Resuming(one()),
-            "waiting",
-            json!({"retry": 1, "last_err": "temporary: x"}),
-        ));
-        assert!(exit == Exit::Failed && text.contains("temporary: x"), "{text}");
-        assert_eq!(missed(judged(&mut Resuming(one()), "paused", json!({}))).0, Exit::Refused);
-    }
-
-    #[test]
-    fn a_thread_that_is_no_longer_there_is_not_waited_for() {
-        assert_eq!(missed(Pausing(one()).judge(&snapshot(json!([])))).0, Exit::NotFound);
-    }
-
-    #[test]
-    fn a_drain_is_reached_when_all_threads_are_empty_and_names_those_that_are_not() {
-        let mut goal = Emptying::new([(0, 5), (1, 5)]);
-        let threads = |first: Value, second: Value| {
-            let thread = |index: u32, sector: Value| {
-                let status = if index == 1 {
-                    json!({"kind": "paused", "by": "error"})
-                } else {
-                    json!({"kind": "running"})
-                };
-                json!({"index": index, "sector_id": sector, "state": "C1Done", "stage": "C2", "revision": 5, "cordoned": true, "status": status})
-            };
-            snapshot(json!([thread(0, first), thread(1, second)]))
-        };
-        assert!(matches!(
-            goal.judge(&threads(json!("s-t010000-1"), json!("s-t010000-2"))),
-            Verdict::NotYet
-        ));
-        assert_eq!(
-            goal.standing(Duration::ZERO),
-            "2 of 2 threads: #0 s-t010000-1: C2 running 0s; #1 s-t010000-2: C1Done paused 0s by an error"
-        );
-        assert_eq!(
-            goal.obstacles(),
-            ["#1 s-t010000-2 is paused: it gets empty only when somebody resumes it"]
-        );
-        assert_eq!(goal.obstacles(), Vec::<String>::new());
-        assert!(matches!(goal.judge(&threads(Value::Null, json!("s-t010000-2"))), Verdict::NotYet));
-        assert!(
-            goal.standing(Duration::ZERO).starts_with("1 of 2 threads: #1"),
-            "{}",
-            goal.standing(Duration::ZERO)
-        );
-        assert!(matches!(goal.judge(&threads(Value::Null, Value::Null)), Verdict::Reached));
-    }
-
-    #[test]
-    fn a_drain_that_somebody_ended_is_refused() {
-        let (exit, text) = missed(judged(&mut Emptying::new([(0, 5)]), "running", json!({})));
-        assert!(exit == Exit::Refused && text.contains("uncordoned"), "{text}");
     }
 }

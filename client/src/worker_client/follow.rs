@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use async_nats::Subscriber;
-use futures::StreamExt;
-use shared_msgs::{codec::decode, snapshot::WorkerSnapshot};
+use futures::{StreamExt, stream::BoxStream};
+use shared_msgs::{codec::decode, name::WorkerName, snapshot::WorkerSnapshot};
 use tokio::time::timeout;
 
-use super::WorkerClient;
-use crate::{CliError, Exit};
+use super::{OrderError, WorkerClient};
+use crate::{bus::Message, call::CallError};
 
 // What a worker says of its ping interval is believed between these.
 const QUIET: std::ops::RangeInclusive<Duration> =
@@ -18,7 +17,7 @@ const QUIET: std::ops::RangeInclusive<Duration> =
 /// newer one.
 pub struct Follow<'a> {
     worker: &'a WorkerClient,
-    published: Subscriber,
+    published: BoxStream<'static, Message>,
     // Nothing was heard for so long: ask. At first at once.
     quiet: Duration,
 }
@@ -28,28 +27,32 @@ pub enum Heard {
     /// A state of the worker.
     State(Box<WorkerSnapshot>),
     /// Nothing is published, and the worker does not answer either.
-    Silence(CliError),
+    Silence(OrderError),
 }
 
 impl WorkerClient {
     /// Hears the worker from now on: what it publishes after a command that is sent later is not
     /// missed.
-    pub async fn follow(&self) -> Result<Follow<'_>, CliError> {
+    pub async fn follow(&self) -> Result<Follow<'_>, CallError> {
         let subject = self.prefix.state(&self.worker);
-        let published = self.client.subscribe(subject.clone()).await;
-        let published = published.map_err(|error| {
-            CliError::new(Exit::Failed, format!("cannot subscribe {subject}: {error}"))
-        })?;
-        Ok(Follow { worker: self, published, quiet: Duration::ZERO })
+        match self.bus.listen(subject.clone()).await {
+            Ok(published) => Ok(Follow { worker: self, published, quiet: Duration::ZERO }),
+            Err(error) => Err(CallError::NotHeard(subject, error)),
+        }
     }
 }
 
-impl Follow<'_> {
+impl<'a> Follow<'a> {
+    /// Who is heard.
+    pub fn worker(&self) -> &'a WorkerName {
+        &self.worker.worker
+    }
+
     /// Waits for the next state. What cannot be read is passed over.
     pub async fn next(&mut self) -> Heard {
         let readable = async {
             while let Some(message) = self.published.next().await {
-                if let Ok(snapshot) = decode(&message.payload) {
+                if let Some(Ok(snapshot)) = message.body.as_deref().map(decode) {
                     return snapshot;
                 }
             }
@@ -64,7 +67,7 @@ impl Follow<'_> {
         self.quiet = self.quiet.clamp(*QUIET.start(), *QUIET.end());
         match asked {
             Ok(snapshot) => self.heard(snapshot),
-            Err(unanswered) => Heard::Silence(unanswered.error),
+            Err(error) => Heard::Silence(error),
         }
     }
 

@@ -1,0 +1,195 @@
+//! [`Bus`] over NATS. With [`crate::connect`], [`crate::entries`], [`crate::lease`] and
+//! [`crate::history`] it is all of this crate that knows NATS.
+
+use std::{
+    convert::Infallible,
+    sync::atomic::Ordering,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use async_nats::{
+    Client, Message as NatsMessage, StatusCode,
+    client::RequestErrorKind,
+    connection::State,
+    jetstream::{self, kv::Operation},
+};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use serde::Deserialize;
+use shared_msgs::{error::HEADERS_ROOM, name::WorkerName, subject::Prefix};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    bus::{Bus, Message, Stored, Unasked},
+    entries::Entries,
+    hedged::ASK_AGAIN,
+    jetstream::present,
+    state_bucket,
+};
+
+impl Bus for Client {
+    fn ask(&self, subject: String, request: Bytes) -> BoxFuture<'_, Result<Bytes, Unasked>> {
+        async move {
+            match self.request(subject, request).await {
+                Ok(message) => Ok(message.payload),
+                Err(error) => Err(match error.kind() {
+                    RequestErrorKind::NoResponders => Unasked::NoResponders,
+                    RequestErrorKind::TimedOut => Unasked::Lost,
+                    _ => Unasked::NotSent(error.to_string()),
+                }),
+            }
+        }
+        .boxed()
+    }
+
+    fn inbox(&self) -> String {
+        self.new_inbox()
+    }
+
+    fn listen(
+        &self,
+        subject: String,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Message>, String>> {
+        async move {
+            let heard = self.subscribe(subject).await.map_err(|error| error.to_string())?;
+            Ok(heard.map(published).boxed())
+        }
+        .boxed()
+    }
+
+    fn send(
+        &self,
+        subject: String,
+        reply: String,
+        request: Bytes,
+    ) -> BoxFuture<'_, Result<(), String>> {
+        async move {
+            let sent = self.publish_with_reply(subject, reply, request).await;
+            sent.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
+    fn stored<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        worker: Option<&'a WorkerName>,
+    ) -> BoxFuture<'a, Result<Vec<(WorkerName, Stored)>, String>> {
+        match worker {
+            Some(worker) => stored_of(self, prefix, worker).boxed(),
+            None => stored_of_all(self, prefix).boxed(),
+        }
+    }
+
+    fn state_bucket_trouble<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Option<String>> {
+        async move {
+            let jetstream = jetstream::new(self.clone());
+            let stream = jetstream.get_stream(prefix.state_stream()).await.ok()?;
+            state_bucket::trouble(prefix, &stream.cached_info().config)
+        }
+        .boxed()
+    }
+
+    fn leave_silent_servers(&self) -> BoxFuture<'_, Infallible> {
+        async {
+            loop {
+                sleep(ASK_AGAIN).await;
+                if self.connection_state() == State::Connected && !says_anything(self).await {
+                    // One that cannot be asked for is no connection any more.
+                    self.force_reconnect().await.ok();
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+fn published(message: NatsMessage) -> Message {
+    let nobody = message.status == Some(StatusCode::NO_RESPONDERS);
+    Message { subject: message.subject.to_string(), body: (!nobody).then_some(message.payload) }
+}
+
+// Nobody serves a new inbox. A server that lives says so at once, or that it may not be asked.
+async fn says_anything(client: &Client) -> bool {
+    let statistics = client.statistics();
+    let heard = statistics.in_bytes.load(Ordering::Relaxed);
+    let answered = timeout(ASK_AGAIN, client.request(client.new_inbox(), Bytes::new())).await;
+    answered.is_ok() || statistics.in_bytes.load(Ordering::Relaxed) != heard
+}
+
+async fn stored_of(
+    client: &Client,
+    prefix: &Prefix,
+    worker: &WorkerName,
+) -> Result<Vec<(WorkerName, Stored)>, String> {
+    let jetstream = jetstream::new(client.clone());
+    let bucket =
+        jetstream.get_key_value(prefix.state_bucket()).await.map_err(|error| error.to_string())?;
+    let entry = bucket.entry(worker.token()).await.map_err(|error| error.to_string())?;
+    let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
+        return Ok(Vec::new());
+    };
+    let now_ms = server_time_ms(client, &prefix.state_stream()).await?;
+    let stored_ms = (entry.created.unix_timestamp_nanos() / 1_000_000) as i64;
+    let stored =
+        Stored { body: entry.value, age: age(now_ms, stored_ms), revision: entry.revision };
+    Ok(vec![(worker.clone(), stored)])
+}
+
+async fn stored_of_all(
+    client: &Client,
+    prefix: &Prefix,
+) -> Result<Vec<(WorkerName, Stored)>, String> {
+    let jetstream = jetstream::new(client.clone());
+    present(&jetstream).await.map_err(|error| error.to_string())?;
+    let name = prefix.state_stream();
+    let unread = |what: &str, error: &dyn std::fmt::Display| {
+        format!("the workers' last states cannot be read: {what}: {error}")
+    };
+    let stream = jetstream
+        .get_stream(&name)
+        .await
+        .map_err(|error| unread(&format!("stream {name}"), &error))?;
+    let now_ms =
+        server_time_ms(client, &name).await.map_err(|error| unread("the server's time", &error))?;
+    let keys = state_bucket::all_keys(prefix);
+    let opened = Entries::open(client, &stream, keys, "somebody reads the workers' last states");
+    let mut entries = opened.await.map_err(|error| unread("bucket", &error))?;
+    let mut stored = Vec::new();
+    while let Some(entry) = entries.next_stored().await.map_err(|error| unread("bucket", &error))? {
+        let worker = state_bucket::worker_of_key(prefix, &entry.subject);
+        let Some(worker) = worker.filter(|_| !entry.gone) else { continue };
+        let age = age(now_ms, entry.stored_ms);
+        stored.push((worker, Stored { body: entry.payload, age, revision: entry.revision }));
+    }
+    Ok(stored)
+}
+
+fn age(now_ms: i64, stored_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(now_ms.saturating_sub(stored_ms)).unwrap_or(0))
+}
+
+/// How large the body of an answer may be on this connection.
+pub fn answer_room(client: &Client) -> usize {
+    client.max_payload().saturating_sub(HEADERS_ROOM)
+}
+
+/// The server's clock, Unix milliseconds: the `ts` of a stream-info reply (NATS ADR-1), which the
+/// client does not show.
+pub async fn server_time_ms(client: &Client, stream: &str) -> Result<i64, String> {
+    #[derive(Deserialize)]
+    struct StreamInfo {
+        ts: Option<String>,
+    }
+    let reply = client
+        .request(format!("$JS.API.STREAM.INFO.{stream}"), "".into())
+        .await
+        .map_err(|error| error.to_string())?;
+    let info: StreamInfo =
+        serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())?;
+    let ts = info.ts.ok_or("the stream's info has no time")?;
+    let time =
+        humantime::parse_rfc3339_weak(&ts).map_err(|error| format!("time {ts:?}: {error}"))?;
+    let since_epoch = time.duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    Ok(since_epoch.as_millis() as i64)
+}

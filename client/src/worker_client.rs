@@ -1,0 +1,225 @@
+//! Somebody who commands one worker: asks the worker itself, and tells apart what can come of it.
+//! `damocles-worker worker …` and `damocles-manager util worker …` are this client.
+//!
+//! ```text
+//!  answered          -> the reply, or what the worker refused and why
+//!  nobody there      -> not delivered: the worker's key tells "no such worker" from "does not answer since …"
+//!  no answer in time -> asked again with the same request id, see [`attempts`]; in the end nothing is known: the command
+//!                       may have been carried out, or may still be
+//! ```
+//! [`goals`], [`follow`], [`wait`]: waiting for what a command leads to.
+
+pub mod attempts;
+pub mod follow;
+pub mod goals;
+pub mod wait;
+
+use std::{sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+use shared_msgs::{
+    codec::Encoding,
+    command::{BulkReply, CommandReply, CommandRequest, Verb, verb},
+    error::{ErrorBody, ErrorKind},
+    id::Id,
+    name::WorkerName,
+    snapshot::WorkerSnapshot,
+    subject::Prefix,
+};
+use tokio::time::{Instant, timeout};
+
+use self::attempts::{Attempts, Next};
+use crate::{
+    bus::Bus,
+    call::{CallError, asked_again, call, over_a_living_server, read},
+    state_bucket::{LastReport, last_report},
+};
+
+/// Somebody who commands one worker.
+#[derive(Clone)]
+pub struct WorkerClient {
+    /// The connection.
+    pub bus: Arc<dyn Bus>,
+    /// First part of every subject.
+    pub prefix: Prefix,
+    /// The worker.
+    pub worker: WorkerName,
+    /// How long a command may take, from its first attempt to its answer.
+    pub timeout: Duration,
+}
+
+/// Why an order, or a question, has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// Nobody serves the worker's subjects: it has not heard of it.
+    #[error("not delivered: nobody answers for the worker")]
+    NotDelivered(Box<Absence>),
+    /// The worker refused; nothing was changed.
+    #[error("{}", .0.message)]
+    Refused(ErrorBody),
+    /// It could not be sent; or there is no answer, or none that can be read, to a question that
+    /// changes nothing.
+    #[error(transparent)]
+    Failed(CallError),
+    /// The command may have been carried out, or may still be; or its answer cannot be read.
+    #[error("the outcome is unknown after {}: {why}", shared_msgs::duration::human(*waited))]
+    Unknown {
+        /// How the last attempt ended.
+        why: CallError,
+        /// For so long it was tried.
+        waited: Duration,
+    },
+    /// The thread was to be read before, which failed: the command was not sent.
+    #[error("{0}; the command was not sent")]
+    NotSent(Box<OrderError>),
+}
+
+/// What is known of a worker for which nobody answers.
+#[derive(Debug)]
+pub struct Absence {
+    /// What it last said; `None` if it never did; an error, a sentence, if that cannot be read.
+    pub last: Result<Option<LastReport>, String>,
+    /// Why that may be old, or nothing, and how to mend it.
+    pub bucket_trouble: Option<String>,
+}
+
+impl OrderError {
+    /// Why the worker refused, if it did.
+    pub fn refusal(&self) -> Option<&ErrorKind> {
+        match self {
+            OrderError::Refused(body) => Some(&body.kind),
+            OrderError::NotSent(error) => error.refusal(),
+            _ => None,
+        }
+    }
+
+    /// What the worker last said, if it was asked for because nobody answers.
+    pub fn last_report(&self) -> Option<&LastReport> {
+        match self {
+            OrderError::NotDelivered(absence) => absence.last.as_ref().ok()?.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl WorkerClient {
+    /// The worker's state, taken now.
+    pub async fn list(&self) -> Result<WorkerSnapshot, OrderError> {
+        let subject = self.prefix.command(&self.worker, verb::LIST);
+        let request = serde_json::Map::new();
+        match read(&*self.bus, &subject, Encoding::Json, &request, self.timeout).await {
+            Ok(snapshot) => Ok(snapshot),
+            Err(CallError::NoResponders(_)) => Err(self.not_delivered().await),
+            Err(CallError::Refused(body)) => Err(OrderError::Refused(body)),
+            Err(error) => Err(OrderError::Failed(error)),
+        }
+    }
+
+    /// Gives a command to one thread. A resume without `if_revision` reads the thread first and
+    /// sends its revision: a paused thread does not move, so only somebody else's command in
+    /// between makes the worker refuse.
+    pub async fn order(
+        &self,
+        verb: Verb,
+        mut request: CommandRequest,
+    ) -> Result<CommandReply, OrderError> {
+        let began = Instant::now();
+        if let (Verb::Resume, Some(index), None) = (verb, request.index, request.if_revision) {
+            request.if_revision = Some(self.revision_of(index).await?);
+        }
+        self.deliver(verb, request, began).await
+    }
+
+    /// Gives a command to those threads of this worker that the request's selector selects.
+    pub async fn order_many(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+    ) -> Result<BulkReply, OrderError> {
+        self.deliver(verb, request, Instant::now()).await
+    }
+
+    async fn revision_of(&self, index: u32) -> Result<u64, OrderError> {
+        let snapshot = self.list().await.map_err(|error| OrderError::NotSent(Box::new(error)))?;
+        let thread = snapshot.threads.iter().find(|thread| thread.index == index);
+        let absent = ErrorKind::ThreadNotFound { index, threads: snapshot.threads.len() as u32 };
+        thread.map(|thread| thread.revision).ok_or_else(|| OrderError::Refused(absent.into()))
+    }
+
+    // JSON, so that `nats sub` shows what operators do. The id is drawn once: whatever is sent
+    // again is the same command.
+    async fn deliver<R: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+        began: Instant,
+    ) -> Result<R, OrderError> {
+        over_a_living_server(&*self.bus, self.attempt(verb, request, began)).await
+    }
+
+    async fn attempt<R: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+        began: Instant,
+    ) -> Result<R, OrderError> {
+        let request = signed(request);
+        let subject = self.prefix.command(&self.worker, verb.name());
+        let mut attempts = Attempts::new(self.timeout);
+        loop {
+            let patience = attempts.patience(began.elapsed());
+            let called = call(&*self.bus, &subject, Encoding::Json, &request, patience).await;
+            let why = match called {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            match (attempts.failed(&why, began.elapsed()), why) {
+                (Next::Again(pause), _) => tokio::time::sleep(pause).await,
+                (Next::Unknown, why) => {
+                    return Err(OrderError::Unknown { why, waited: self.timeout });
+                }
+                (Next::End, CallError::NoResponders(_)) => return Err(self.not_delivered().await),
+                (Next::End, CallError::Refused(body)) => return Err(OrderError::Refused(body)),
+                (Next::End, why) => return Err(OrderError::Failed(why)),
+            }
+        }
+    }
+
+    async fn not_delivered(&self) -> OrderError {
+        // It only explains, and whoever asks has waited before.
+        let patience = self.timeout / 3;
+        let last = asked_again(&*self.bus, patience, || {
+            last_report(&*self.bus, &self.prefix, &self.worker, patience)
+        });
+        let trouble = asked_again(&*self.bus, patience, || {
+            timeout(patience, self.bus.state_bucket_trouble(&self.prefix))
+        });
+        let (last, trouble) = tokio::join!(last, trouble);
+        OrderError::NotDelivered(Box::new(Absence {
+            last: last.unwrap_or_else(|| Err("JetStream does not answer".into())),
+            bucket_trouble: trouble.and_then(Result::ok).flatten(),
+        }))
+    }
+}
+
+/// The request with what every command carries: an id of its own, unless it has one, and who gives
+/// it.
+pub fn signed(request: CommandRequest) -> CommandRequest {
+    CommandRequest {
+        request_id: request.request_id.or_else(|| Some(Id::generate())),
+        by: request.by.or_else(|| Some(caller())),
+        ..request
+    }
+}
+
+/// Who runs this process, `user@host`, for the log of whoever gets the command.
+pub fn caller() -> String {
+    let named = |variable: &str| std::env::var(variable).ok().filter(|user| !user.is_empty());
+    let user = named("USER")
+        .or_else(|| named("LOGNAME"))
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
+    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests;
