@@ -12,7 +12,7 @@ use damocles_client::connect::{Link, NatsSettings};
 use damocles_daemon::tasks::endless;
 use damocles_terminal::{CliError, Exit};
 use futures::{FutureExt, future::Shared};
-use shared_msgs::subject::{API_QUEUE, Prefix, SEALER_QUEUE};
+use shared_msgs::subject::{API_QUEUE, Prefix, SECTOR_MANAGER_QUEUE};
 use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
@@ -103,22 +103,31 @@ async fn serve(
     }
     let requests =
         client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
-    let answering = responder::serve(client, requests, stop.clone(), async |verb: &str, body| {
-        api.handle(verb, body).await
-    });
+    let answering =
+        responder::serve(client, requests, stop.clone(), async |subject: &str, body| {
+            api.handle(last_token(subject), body).await
+        });
     let answering = until_stop("answers the tools", answering, &stop);
     let Some((offer, served)) = offer else {
         info!(%prefix, "ready");
         return answering.await;
     };
-    let requests =
-        client.queue_subscribe(prefix.sealer("*"), SEALER_QUEUE.into()).await.map_err(closed)?;
+    let queued = |subject| client.queue_subscribe(subject, SECTOR_MANAGER_QUEUE.into());
+    let of_workers = queued(prefix.sector_manager_of_all()).await.map_err(closed)?;
+    let of_operators = queued(prefix.sectors("*")).await.map_err(closed)?;
     info!(%prefix, miners = ?offer.miners, "ready, with a mock sector manager");
     let files = served.as_ref().map(|(_, files)| files.clone());
     let mock = Mock::new(client.clone(), prefix.clone(), offer, files);
-    let offering = responder::serve(client, requests, stop.clone(), async |method: &str, body| {
-        mock.handle(method, body).await
-    });
+    let offering = async {
+        tokio::join!(
+            responder::serve(client, of_workers, stop.clone(), async |subject: &str, body| {
+                mock.handle_worker(subject, body).await
+            }),
+            responder::serve(client, of_operators, stop.clone(), async |subject: &str, body| {
+                mock.handle_operator(last_token(subject), body).await
+            }),
+        );
+    };
     let offering = until_stop("answers for the sector manager", offering, &stop);
     let serving_pieces = async {
         if let Some((listener, files)) = served {
@@ -146,6 +155,10 @@ async fn until_stop(
     } else {
         Err(CliError::new(Exit::Failed, ended))
     }
+}
+
+fn last_token(subject: &str) -> &str {
+    subject.rsplit('.').next().unwrap_or_default()
 }
 
 fn closed(error: impl std::fmt::Display) -> CliError {

@@ -1,4 +1,4 @@
-//! The mock sector manager: answers `sealer.*` as one that has a chain behind it on which
+//! The mock sector manager: answers `sector_manager.*.*` and `sectors.*` as one that has a chain behind it on which
 //! everything succeeds at once.
 //!
 //! ```text

@@ -1,11 +1,12 @@
-//! What a worker asks of the sector manager: `sealer.<method>`.
+//! What a worker asks of the sector manager: `sector_manager.<w>.<method>`, with its own name as
+//! `<w>`. Who asks is known by the subject; a name in a request must be the same.
 //!
 //! The messages hold exactly the information of damocles's sector-manager interface (v0.11), as
 //! named fields in snake_case, so that a relay to a running damocles sector manager is a pure
 //! mapping. What changes something carries a `request_id` beside: the same id gets the same result,
 //! however often it is asked.
 //!
-//! A reply is `{"result": …}` ([`SealerReply`]) or an [`crate::error::ErrorReply`].
+//! A reply is `{"result": …}` ([`SectorManagerReply`]) or an [`crate::error::ErrorReply`].
 //!
 //! Decision 029 in `docs/decisions`.
 
@@ -19,17 +20,25 @@ mod piece_cid;
 pub use base64_bytes::{Base64Bytes, Randomness};
 pub use piece_cid::{piece_cid, piece_commitment, replica_cid};
 
-/// A request to the sector manager, with its method's name and the type of its result.
-pub trait SealerRequest: Serialize + DeserializeOwned + Send + Sync {
+/// A request that a sector manager answers, with its method's name and the type of its result.
+pub trait SectorManagerRequest: Serialize + DeserializeOwned + Send + Sync {
     /// The last token of the subject.
     const METHOD: &'static str;
     /// What the sector manager answers.
     type Reply: Serialize + DeserializeOwned + Send;
 }
 
+/// A worker's request: `sector_manager.<w>.<method>`.
+pub trait WorkerRequest: SectorManagerRequest {
+    /// The worker that the request names beside its subject.
+    fn worker(&self) -> Option<&str> {
+        None
+    }
+}
+
 /// A successful answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SealerReply<T> {
+pub struct SectorManagerReply<T> {
     /// The method's result; null where the sector manager has nothing to give.
     pub result: T,
 }
@@ -750,38 +759,48 @@ pub struct StoreBasicInfo {
 /// A reply that says only that it was done.
 pub type Done = ();
 
+// A request that names its worker says with `of` where.
 macro_rules! methods {
-    ($($request:ident = $method:literal -> $reply:ty),* $(,)?) => {
-        $(impl SealerRequest for $request { const METHOD: &'static str = $method; type Reply = $reply; })*
-        /// Every method's name.
-        pub const METHODS: &[&str] = &[$($method),*];
+    ($($request:ident = $method:literal -> $reply:ty $(, of $worker:expr)?;)*) => {
+        $(
+            impl SectorManagerRequest for $request {
+                const METHOD: &'static str = $method;
+                type Reply = $reply;
+            }
+            impl WorkerRequest for $request {
+                $(fn worker(&self) -> Option<&str> {
+                    let named: fn(&Self) -> Option<&str> = $worker;
+                    named(self)
+                })?
+            }
+        )*
     };
 }
 
 methods! {
-    AllocateSector = "allocate_sector" -> Option<AllocatedSector>,
-    AcquireDeals = "acquire_deals" -> Option<Vec<SectorPiece>>,
-    AssignTicket = "assign_ticket" -> Ticket,
-    SubmitPreCommit = "submit_pre_commit" -> SubmitReply,
-    PollPreCommitState = "poll_pre_commit_state" -> PollReply,
-    SubmitPersisted = "submit_persisted" -> bool,
-    WaitSeed = "wait_seed" -> WaitSeedReply,
-    SubmitProof = "submit_proof" -> SubmitReply,
-    PollProofState = "poll_proof_state" -> PollReply,
-    ReportState = "report_state" -> ReportStateReply,
-    ReportFinalized = "report_finalized" -> Done,
-    ReportAborted = "report_aborted" -> Done,
-    AllocateSnapupSector = "allocate_snapup_sector" -> Option<AllocatedSnapupSector>,
-    SubmitSnapupProof = "submit_snapup_proof" -> SubmitReply,
-    AllocateRebuildSector = "allocate_rebuild_sector" -> Option<AllocatedRebuildSector>,
-    AllocateUnsealSector = "allocate_unseal_sector" -> Option<AllocatedUnsealSector>,
-    AchieveUnsealSector = "achieve_unseal_sector" -> Done,
-    AcquireUnsealDest = "acquire_unseal_dest" -> Vec<String>,
-    AllocateWdpostJob = "allocate_wdpost_job" -> Vec<WdpostJob>,
-    WdpostHeartbeat = "wdpost_heartbeat" -> Done,
-    WdpostFinish = "wdpost_finish" -> Done,
-    StoreReserveSpace = "store_reserve_space" -> Option<StoreBasicInfo>,
-    GetStoreBasicInfo = "store_basic_info" -> Option<StoreBasicInfo>,
+    AllocateSector = "allocate_sector" -> Option<AllocatedSector>;
+    AcquireDeals = "acquire_deals" -> Option<Vec<SectorPiece>>;
+    AssignTicket = "assign_ticket" -> Ticket;
+    SubmitPreCommit = "submit_pre_commit" -> SubmitReply;
+    PollPreCommitState = "poll_pre_commit_state" -> PollReply;
+    SubmitPersisted = "submit_persisted" -> bool;
+    WaitSeed = "wait_seed" -> WaitSeedReply;
+    SubmitProof = "submit_proof" -> SubmitReply;
+    PollProofState = "poll_proof_state" -> PollReply;
+    ReportState = "report_state" -> ReportStateReply, of |report| Some(&report.worker.instance);
+    ReportFinalized = "report_finalized" -> Done;
+    ReportAborted = "report_aborted" -> Done;
+    AllocateSnapupSector = "allocate_snapup_sector" -> Option<AllocatedSnapupSector>;
+    SubmitSnapupProof = "submit_snapup_proof" -> SubmitReply;
+    AllocateRebuildSector = "allocate_rebuild_sector" -> Option<AllocatedRebuildSector>;
+    AllocateUnsealSector = "allocate_unseal_sector" -> Option<AllocatedUnsealSector>;
+    AchieveUnsealSector = "achieve_unseal_sector" -> Done;
+    AcquireUnsealDest = "acquire_unseal_dest" -> Vec<String>;
+    AllocateWdpostJob = "allocate_wdpost_job" -> Vec<WdpostJob>, of |request| Some(&request.worker);
+    WdpostHeartbeat = "wdpost_heartbeat" -> Done, of |beat| Some(&beat.worker);
+    WdpostFinish = "wdpost_finish" -> Done, of |finish| finish.worker.as_deref();
+    StoreReserveSpace = "store_reserve_space" -> Option<StoreBasicInfo>;
+    GetStoreBasicInfo = "store_basic_info" -> Option<StoreBasicInfo>;
 }
 
 #[cfg(test)]
@@ -856,7 +875,10 @@ mod tests {
             proof_type: SealProofType(5),
         };
         let expected = json!({"result": {"id": {"miner": 10000, "number": 2}, "proof_type": 5}});
-        assert_eq!(serde_json::to_value(SealerReply { result: Some(sector) }).unwrap(), expected);
+        assert_eq!(
+            serde_json::to_value(SectorManagerReply { result: Some(sector) }).unwrap(),
+            expected
+        );
         let ticket = Ticket { ticket: Randomness([1; 32]), epoch: 7 };
         let expected =
             json!({"ticket": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=", "epoch": 7});
@@ -871,14 +893,15 @@ mod tests {
     #[test]
     fn nothing_to_give_and_done_are_replies_too() {
         for encoding in [Encoding::Json, Encoding::Msgpack] {
-            let nothing =
-                encoding.encode(&SealerReply::<Option<AllocatedSector>> { result: None }).unwrap();
+            let nothing = encoding
+                .encode(&SectorManagerReply::<Option<AllocatedSector>> { result: None })
+                .unwrap();
             assert_eq!(
-                decode::<SealerReply<Option<AllocatedSector>>>(&nothing).unwrap().result,
+                decode::<SectorManagerReply<Option<AllocatedSector>>>(&nothing).unwrap().result,
                 None
             );
-            let done = encoding.encode(&SealerReply::<Done> { result: () }).unwrap();
-            assert_eq!(decode::<SealerReply<Done>>(&done).unwrap().result, ());
+            let done = encoding.encode(&SectorManagerReply::<Done> { result: () }).unwrap();
+            assert_eq!(decode::<SectorManagerReply<Done>>(&done).unwrap().result, ());
         }
     }
 }

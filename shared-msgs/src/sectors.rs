@@ -1,5 +1,4 @@
-//! What an operator asks of a sector manager of ours: further methods beside the workers' on
-//! `sealer.<method>`.
+//! What an operator asks of a sector manager of ours about its sectors: `sectors.<method>`.
 //!
 //! A list comes in pages: ask again with `after` = the page's `next` until there is none.
 
@@ -7,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::Id,
-    sector_manager::{Commitment, SealProofType, SealerRequest, SectorId, WdpostOutput},
+    sector_manager::{Commitment, SealProofType, SectorId, SectorManagerRequest, WdpostOutput},
 };
 
 /// Asks for the sectors, sorted by miner and number.
@@ -299,23 +298,30 @@ pub struct RemoveWdpostJobs {
     pub jobs: Option<Vec<String>>,
 }
 
+/// An operator's request: `sectors.<method>`.
+pub trait OperatorRequest: SectorManagerRequest {}
+
 macro_rules! methods {
-    ($($request:ident = $method:literal -> $reply:ty),* $(,)?) => {
-        $(impl SealerRequest for $request { const METHOD: &'static str = $method; type Reply = $reply; })*
-        /// Every method's name.
-        pub const OPERATOR_METHODS: &[&str] = &[$($method),*];
+    ($($request:ident = $method:literal -> $reply:ty;)*) => {
+        $(
+            impl SectorManagerRequest for $request {
+                const METHOD: &'static str = $method;
+                type Reply = $reply;
+            }
+            impl OperatorRequest for $request {}
+        )*
     };
 }
 
 methods! {
-    ListSectors = "list_sectors" -> SectorPage,
-    RebuildSector = "rebuild_sector" -> (),
-    UnsealPiece = "unseal_piece" -> UnsealQueued,
-    AbortSector = "abort_sector" -> (),
-    SimulateWdpost = "simulate_wdpost" -> WdpostQueued,
-    ListWdpostJobs = "list_wdpost_jobs" -> WdpostPage,
-    ResetWdpostJobs = "reset_wdpost_jobs" -> Vec<String>,
-    RemoveWdpostJobs = "remove_wdpost_jobs" -> Vec<String>,
+    ListSectors = "list_sectors" -> SectorPage;
+    RebuildSector = "rebuild_sector" -> ();
+    UnsealPiece = "unseal_piece" -> UnsealQueued;
+    AbortSector = "abort_sector" -> ();
+    SimulateWdpost = "simulate_wdpost" -> WdpostQueued;
+    ListWdpostJobs = "list_wdpost_jobs" -> WdpostPage;
+    ResetWdpostJobs = "reset_wdpost_jobs" -> Vec<String>;
+    RemoveWdpostJobs = "remove_wdpost_jobs" -> Vec<String>;
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Every subject, bucket and stream name, made from one prefix.
 //!
 //! ```text
-//!  <p>.v1.state.<w>        worker -> all        last value kept in the state bucket
-//!  <p>.v1.event.<w>.<kind> worker -> stream     one for each thing that happened
-//!  <p>.v1.cmd.<w>.<verb>   CLI -> worker        request-reply
-//!  <p>.v1.cmd_all.<verb>   CLI -> every worker  one request, a reply from each
-//!  <p>.v1.api.<verb>       CLI -> a manager     request-reply, queue group "mgr"
-//!  <p>.v1.sealer.<method>  worker -> a manager  request-reply, queue group "sealer"
+//!  <p>.v1.state.<w>                    worker -> all        last value kept in the state bucket
+//!  <p>.v1.event.<w>.<kind>             worker -> stream     one for each thing that happened
+//!  <p>.v1.cmd.<w>.<verb>               CLI -> worker        request-reply
+//!  <p>.v1.cmd_all.<verb>               CLI -> every worker  one request, a reply from each
+//!  <p>.v1.api.<verb>                   CLI -> a manager     request-reply, queue group "mgr"
+//!  <p>.v1.sector_manager.<w>.<method>  worker -> a manager  request-reply, queue group "sector_manager"
+//!  <p>.v1.sectors.<method>             CLI -> a manager     the same queue group
 //! ```
 //! `<w>` is a worker's name as one token, see [`crate::name`].
 //!
@@ -20,8 +21,8 @@ use crate::{event::EventKind, name::WorkerName};
 
 /// The queue group of the managers' `api.*` subscriptions: one of them answers a request.
 pub const API_QUEUE: &str = "mgr";
-/// The queue group of the sector managers' `sealer.*` subscriptions.
-pub const SEALER_QUEUE: &str = "sealer";
+/// The queue group of the sector managers' `sector_manager.*.*` and `sectors.*` subscriptions.
+pub const SECTOR_MANAGER_QUEUE: &str = "sector_manager";
 /// The prefix where none is configured.
 pub const DEFAULT_PREFIX: &str = "damocles";
 /// Reply subjects start so in every NATS client; responders answer to no others, or a caller could
@@ -100,9 +101,28 @@ impl Prefix {
         format!("{}.v1.api.{verb}", self.0)
     }
 
-    /// `<p>.v1.sealer.<method>`.
-    pub fn sealer(&self, method: &str) -> String {
-        format!("{}.v1.sealer.{method}", self.0)
+    /// `<p>.v1.sector_manager.<w>.<method>`: asked by the worker.
+    pub fn sector_manager(&self, worker: &WorkerName, method: &str) -> String {
+        format!("{}.v1.sector_manager.{}.{method}", self.0, worker.token())
+    }
+
+    /// `<p>.v1.sector_manager.*.*`: asked by any worker.
+    pub fn sector_manager_of_all(&self) -> String {
+        format!("{}.v1.sector_manager.*.*", self.0)
+    }
+
+    /// The worker that asks the sector manager, and the method; `None` for any other subject.
+    pub fn asked_of_sector_manager<'a>(&self, subject: &'a str) -> Option<(WorkerName, &'a str)> {
+        let (token, method) = subject
+            .strip_prefix(self.0.as_str())?
+            .strip_prefix(".v1.sector_manager.")?
+            .split_once('.')?;
+        Some((WorkerName::from_token(token).ok()?, method))
+    }
+
+    /// `<p>.v1.sectors.<method>`: asked by operators.
+    pub fn sectors(&self, method: &str) -> String {
+        format!("{}.v1.sectors.{method}", self.0)
     }
 
     /// The worker that an operator means by a name or a Dest.
@@ -234,7 +254,11 @@ mod tests {
         assert_eq!(prefix.state(&name("127.0.0.1")), "damocles.v1.state.127=2E0=2E0=2E1");
         assert_eq!(prefix.command(&name("w1"), "pause"), "damocles.v1.cmd.w1.pause");
         assert_eq!(prefix.api("list"), "damocles.v1.api.list");
-        assert_eq!(prefix.sealer("allocate_sector"), "damocles.v1.sealer.allocate_sector");
+        assert_eq!(
+            prefix.sector_manager(&name("w 1"), "allocate_sector"),
+            "damocles.v1.sector_manager.w=201.allocate_sector"
+        );
+        assert_eq!(prefix.sectors("list_sectors"), "damocles.v1.sectors.list_sectors");
         assert_eq!(prefix.state_bucket(), "DAMOCLES_STATE");
         assert_eq!(prefix.state_stream(), "KV_DAMOCLES_STATE");
         assert_eq!(prefix.sectors_bucket(10000), "DAMOCLES_SECTORS_10000");
@@ -247,12 +271,14 @@ mod tests {
             let worker = name(worker);
             assert_eq!(prefix.worker_named(worker.as_str()).unwrap(), worker);
             assert_eq!(prefix.worker_named(&prefix.dest(&worker)).unwrap(), worker);
+            let asked = prefix.sector_manager(&worker, "wait_seed");
+            assert_eq!(prefix.asked_of_sector_manager(&asked), Some((worker.clone(), "wait_seed")));
             assert_eq!(prefix.worker_of_state(&prefix.state(&worker)), Some(worker));
         }
     }
 
     #[test]
-    fn a_state_subject_of_another_prefix_or_a_token_that_is_not_canonical_names_nobody() {
+    fn a_subject_of_another_prefix_or_a_token_that_is_not_canonical_names_nobody() {
         let prefix = Prefix::default();
         for subject in [
             "other.v1.state.w1",
@@ -261,6 +287,14 @@ mod tests {
             "damocles.v1.cmd.w1",
         ] {
             assert_eq!(prefix.worker_of_state(subject), None, "{subject}");
+        }
+        for subject in [
+            "other.v1.sector_manager.w1.wait_seed",
+            "damocles.v1.sector_manager.wait_seed",
+            "damocles.v1.sector_manager.=41.wait_seed",
+            "damocles.v1.sectors.w1.wait_seed",
+        ] {
+            assert_eq!(prefix.asked_of_sector_manager(subject), None, "{subject}");
         }
     }
 

@@ -13,7 +13,8 @@ use shared_msgs::{
     error::ErrorKind,
     event::Event,
     name::WorkerName,
-    sector_manager::{SealerReply, SealerRequest},
+    sector_manager::{SectorManagerReply, WorkerRequest},
+    sectors::OperatorRequest,
     snapshot::WorkerSnapshot,
     subject::Prefix,
 };
@@ -65,14 +66,6 @@ impl Bus {
             .await
     }
 
-    /// Asks the sector manager, as a worker does; the test fails if there is no result.
-    pub async fn ask_sealer<R: SealerRequest>(&self, request: &R) -> R::Reply {
-        let subject = self.prefix.sealer(R::METHOD);
-        let reply: SealerReply<R::Reply> =
-            call::call(&self.client, &subject, Encoding::Json, request, DEADLINE).await.unwrap();
-        reply.result
-    }
-
     /// The worker's state, taken now.
     pub async fn list(&self, worker: &str) -> WorkerSnapshot {
         self.ask(worker, verb::LIST, &serde_json::json!({})).await.unwrap()
@@ -108,11 +101,26 @@ impl Bus {
         self.ask(worker, verb.name(), request).await
     }
 
-    /// Asks the sector manager, as a worker or an operator does.
-    pub async fn sealer<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
-        let subject = self.prefix.sealer(R::METHOD);
-        let reply: SealerReply<R::Reply> =
+    /// Asks the sector manager as a worker.
+    pub async fn ask_sector_manager<R: WorkerRequest>(
+        &self,
+        worker: &str,
+        request: &R,
+    ) -> Result<R::Reply, CallError> {
+        let subject = self.prefix.sector_manager(&name(worker), R::METHOD);
+        let reply: SectorManagerReply<R::Reply> =
             call::call(&self.client, &subject, Encoding::Msgpack, request, DEADLINE).await?;
+        Ok(reply.result)
+    }
+
+    /// Asks the sector manager as an operator.
+    pub async fn ask_sectors<R: OperatorRequest>(
+        &self,
+        request: &R,
+    ) -> Result<R::Reply, CallError> {
+        let subject = self.prefix.sectors(R::METHOD);
+        let reply: SectorManagerReply<R::Reply> =
+            call::call(&self.client, &subject, Encoding::Json, request, DEADLINE).await?;
         Ok(reply.result)
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared_msgs::{
     codec::{Encoding, decode},
     error::{ErrorKind, ErrorReply},
-    subject::SEALER_QUEUE,
+    subject::SECTOR_MANAGER_QUEUE,
 };
 use tokio::task::JoinHandle;
 
@@ -92,8 +92,10 @@ impl FakeSectorManager {
         mut answer: impl FnMut(&str, Value) -> Value + Send + 'static,
     ) -> FakeSectorManager {
         let client = bus.client.clone();
-        let mut requests =
-            client.queue_subscribe(bus.prefix.sealer("*"), SEALER_QUEUE.to_owned()).await.unwrap();
+        let mut requests = client
+            .queue_subscribe(bus.prefix.sector_manager_of_all(), SECTOR_MANAGER_QUEUE.to_owned())
+            .await
+            .unwrap();
         client.flush().await.unwrap();
         FakeSectorManager(tokio::spawn(async move {
             while let Some(request) = requests.next().await {

@@ -9,8 +9,8 @@ use shared_msgs::{
     sector_manager::{
         AcquireDeals, AcquireDealsSpec, AllocateSector, AllocateSectorSpec, AllocatedSector,
         AssignTicket, Commitment, PreCommitOnChainInfo, ReportAborted, ReportFinalized,
-        ReportState, SealerRequest, SectorId, SectorPiece, StateChange, SubmitPersisted,
-        SubmitPreCommit, SubmitResult, WorkerPlace,
+        ReportState, SectorId, SectorPiece, StateChange, SubmitPersisted, SubmitPreCommit,
+        SubmitResult, WorkerPlace, WorkerRequest,
     },
 };
 use tokio::{
@@ -40,17 +40,17 @@ impl PlayedWorker {
     }
 
     /// Asks.
-    pub async fn ask<R: SealerRequest>(&self, request: &R) -> R::Reply {
-        self.bus.sealer(request).await.unwrap()
+    pub async fn ask<R: WorkerRequest>(&self, request: &R) -> R::Reply {
+        self.try_ask(request).await.unwrap()
     }
 
     /// Asks; the answer may be a refusal.
-    pub async fn try_ask<R: SealerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
-        self.bus.sealer(request).await
+    pub async fn try_ask<R: WorkerRequest>(&self, request: &R) -> Result<R::Reply, CallError> {
+        self.bus.ask_sector_manager(&self.place.instance, request).await
     }
 
     /// Asks until there is something.
-    pub async fn until_given<R: SealerRequest<Reply = Option<T>>, T>(&self, request: &R) -> T {
+    pub async fn until_given<R: WorkerRequest<Reply = Option<T>>, T>(&self, request: &R) -> T {
         let asking = async {
             loop {
                 match self.ask(request).await {

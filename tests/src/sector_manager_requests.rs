@@ -6,7 +6,7 @@ use async_nats::Subscriber;
 use futures::StreamExt;
 use shared_msgs::{
     codec::decode,
-    sector_manager::{ReportFinalized, SealerRequest, SectorId},
+    sector_manager::{ReportFinalized, SectorId, WorkerRequest},
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -14,18 +14,18 @@ use crate::{DEADLINE, bus::Bus};
 
 /// The requests of all workers, in the order they were sent.
 #[derive(Debug)]
-pub struct SealerRequests {
+pub struct SectorManagerRequests {
     sent: Subscriber,
     seen: Vec<(String, Vec<u8>)>,
     patience: Duration,
 }
 
-impl SealerRequests {
+impl SectorManagerRequests {
     /// Hears every request from now on. Answers come from whoever is the sector manager.
-    pub async fn start(bus: &Bus) -> SealerRequests {
-        let sent = bus.client.subscribe(bus.prefix.sealer("*")).await.unwrap();
+    pub async fn start(bus: &Bus) -> SectorManagerRequests {
+        let sent = bus.client.subscribe(bus.prefix.sector_manager_of_all()).await.unwrap();
         bus.client.flush().await.unwrap();
-        SealerRequests { sent, seen: Vec::new(), patience: DEADLINE }
+        SectorManagerRequests { sent, seen: Vec::new(), patience: DEADLINE }
     }
 
     /// Waits for so long from now on.
@@ -35,7 +35,7 @@ impl SealerRequests {
 
     /// Waits for a request of one kind of which `holds` is true, and returns it. Requests that an
     /// earlier wait has looked at do not count.
-    pub async fn until<R: SealerRequest>(
+    pub async fn until<R: WorkerRequest>(
         &mut self,
         what: &str,
         mut holds: impl FnMut(&R) -> bool,
@@ -80,7 +80,7 @@ impl SealerRequests {
     }
 
     /// Every request of one kind that a wait has looked at.
-    pub fn seen<R: SealerRequest>(&self) -> Vec<R> {
+    pub fn seen<R: WorkerRequest>(&self) -> Vec<R> {
         let of_kind = self.seen.iter().filter(|(method, _)| method == R::METHOD);
         of_kind.map(|(_, payload)| decode(payload).unwrap()).collect()
     }

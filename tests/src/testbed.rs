@@ -21,7 +21,7 @@ use crate::{
     process::Process,
     proxy::Proxy,
     scratch::Scratch,
-    sector_manager_requests::SealerRequests,
+    sector_manager_requests::SectorManagerRequests,
     state_watch::{StateWatch, in_hand, is_paused, waits_for},
     worker::{Worker, WorkerConfig},
 };
@@ -43,7 +43,7 @@ pub struct Testbed {
     /// What workers publish.
     pub states: StateWatch,
     /// What workers ask of the sector manager.
-    pub requests: SealerRequests,
+    pub requests: SectorManagerRequests,
     /// The server.
     pub nats: NatsServer,
     /// The directory of everything.
@@ -74,7 +74,8 @@ impl Testbed {
 
     async fn connect(scratch: Scratch, nats: NatsServer) -> Testbed {
         let bus = Bus::connect(&nats.url()).await;
-        let (states, requests) = (StateWatch::start(&bus).await, SealerRequests::start(&bus).await);
+        let (states, requests) =
+            (StateWatch::start(&bus).await, SectorManagerRequests::start(&bus).await);
         Testbed { bus, states, requests, nats, scratch }
     }
 

@@ -189,6 +189,7 @@ impl Connected {
             client: client.clone(),
             link: link.clone(),
             prefix: prefix.clone(),
+            worker: name.clone(),
             timeout: settings.timeout,
         });
         let (tasks, mut ended) = Tasks::new();

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use shared_msgs::{
     codec::{Encoding, decode},
     error::{ErrorBody, ErrorKind},
-    sector_manager::{SealerReply, SealerRequest},
+    sector_manager::{SectorManagerReply, WorkerRequest},
 };
 use tracing::debug;
 
@@ -34,7 +34,7 @@ pub trait SectorManager: Send + Sync {
 pub struct Unavailable(pub String);
 
 /// Asks until it is answered. While it waits, the thread shows as waiting for the sector manager.
-pub async fn ask<Q: SealerRequest>(
+pub async fn ask<Q: WorkerRequest>(
     manager: &Arc<dyn SectorManager>,
     activity: &Activity,
     request: &Q,
@@ -57,7 +57,7 @@ pub async fn ask<Q: SealerRequest>(
 }
 
 /// Asks once. The outer error means that nobody answered, the inner one that it was refused.
-pub async fn ask_once<Q: SealerRequest>(
+pub async fn ask_once<Q: WorkerRequest>(
     manager: &Arc<dyn SectorManager>,
     request: &Q,
 ) -> Result<Result<Q::Reply, Failure>, Unavailable> {
@@ -70,7 +70,7 @@ pub async fn ask_once<Q: SealerRequest>(
 }
 
 /// What an answer means: a result, or a failure of what was asked for.
-pub(crate) fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, Failure> {
+pub(crate) fn read_answer<Q: WorkerRequest>(answer: &[u8]) -> Result<Q::Reply, Failure> {
     #[derive(Deserialize)]
     struct Refusal {
         error: Option<ErrorBody>,
@@ -83,7 +83,7 @@ pub(crate) fn read_answer<Q: SealerRequest>(answer: &[u8]) -> Result<Q::Reply, F
     };
     let Some(ErrorBody { kind, message }) = decode::<Refusal>(answer).map_err(unreadable)?.error
     else {
-        return decode::<SealerReply<Q::Reply>>(answer)
+        return decode::<SectorManagerReply<Q::Reply>>(answer)
             .map(|reply| reply.result)
             .map_err(unreadable);
     };

@@ -39,7 +39,7 @@ use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 use shared_msgs::{
     id::Id,
     plan::{Event, Plan, Stage, State},
-    sector_manager::{Commitment, SealerRequest, SectorId},
+    sector_manager::{Commitment, SectorId, WorkerRequest},
 };
 
 use crate::{
@@ -201,7 +201,7 @@ impl Job<'_> {
         Done { event: None, sector, outputs: vec![] }
     }
 
-    async fn ask<Q: SealerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {
+    async fn ask<Q: WorkerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {
         sector_manager::ask(&self.shared.sector_manager, self.activity, request).await
     }
 

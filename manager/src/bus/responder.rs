@@ -24,7 +24,7 @@ const MAX_IN_HAND: usize = 64;
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Answers requests until `stop`; then leaves the queue group and finishes what is in hand, within
-/// a grace period. `handle` gets the last token of the subject, and the body.
+/// a grace period. `handle` gets the subject and the body.
 pub async fn serve<H>(
     client: &Client,
     mut requests: Subscriber,
@@ -70,14 +70,13 @@ where
         return;
     }
     let encoding = Encoding::of(&payload).unwrap_or(Encoding::Json);
-    let verb = subject.rsplit('.').next().unwrap_or_default();
     let room = answer_room(client);
     let fits = |body: Vec<u8>| match body.len() {
         bytes if bytes > room => Err(ErrorKind::AnswerTooLarge { bytes, max_bytes: room }),
         _ => Ok(body),
     };
     // Silence would look like a manager that hangs.
-    let handled = AssertUnwindSafe(handle(verb, payload)).catch_unwind().await;
+    let handled = AssertUnwindSafe(handle(&subject, payload)).catch_unwind().await;
     let handled = handled.unwrap_or_else(|panic| {
         Err(ErrorKind::internal(format!("answering it {}", panicked(&*panic))))
     });

@@ -45,7 +45,7 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
         miner,
         sectors: sectors.iter().map(|sector| sector.number).collect(),
     };
-    let queued = session.ask_sealer(&request).await?;
+    let queued = session.ask_sectors(&request).await?;
     print_done(
         &queued,
         &format!("job {}: {} sectors to prove", queued.job, queued.sectors),

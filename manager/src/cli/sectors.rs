@@ -122,12 +122,12 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
     match verb {
         Verb::List(args) => list(session, args.output).await,
         Verb::Rebuild(args) => {
-            session.ask_sealer(&RebuildSector { sector: args.sector }).await?;
+            session.ask_sectors(&RebuildSector { sector: args.sector }).await?;
             done(&args, None, "rebuild queued".into())
         }
         Verb::Unseal(UnsealArgs { sector: args, piece, dest }) => {
             let request = UnsealPiece { sector: args.sector, piece_cid: piece, dest };
-            let UnsealQueued { piece_cid } = session.ask_sealer(&request).await?;
+            let UnsealQueued { piece_cid } = session.ask_sectors(&request).await?;
             let sentence = format!("unsealing of {piece_cid} queued");
             done(&args, Some(piece_cid), sentence)
         }
@@ -138,7 +138,7 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
                 reason: format!("by {}{why}", caller()),
                 unexplained: reason.is_none(),
             };
-            session.ask_sealer(&request).await?;
+            session.ask_sectors(&request).await?;
             done(&args, None, "to be given up; its worker is told when it reports".into())
         }
     }
@@ -153,7 +153,7 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
     let mut sectors: Vec<SectorView> = Vec::new();
     let mut after = None;
     loop {
-        let page = session.read_sealer(&ListSectors { after, limit: None }).await?;
+        let page = session.read_sectors(&ListSectors { after, limit: None }).await?;
         sectors.extend(page.sectors);
         after = next_page(&after, page.next)?;
         if after.is_none() {

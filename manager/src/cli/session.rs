@@ -11,9 +11,7 @@ use damocles_client::{
 use damocles_terminal::{CliError, Exit};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
-    codec::Encoding,
-    error::ErrorKind,
-    sector_manager::{SealerReply, SealerRequest},
+    codec::Encoding, error::ErrorKind, sector_manager::SectorManagerReply, sectors::OperatorRequest,
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -99,23 +97,23 @@ impl Session {
     }
 
     /// Asks a sector manager for something that changes nothing.
-    pub(super) async fn read_sealer<R: SealerRequest>(
+    pub(super) async fn read_sectors<R: OperatorRequest>(
         &self,
         request: &R,
     ) -> Result<R::Reply, CliError> {
-        let subject = self.settings.prefix.sealer(R::METHOD);
-        let reply: Result<SealerReply<R::Reply>, _> =
+        let subject = self.settings.prefix.sectors(R::METHOD);
+        let reply: Result<SectorManagerReply<R::Reply>, _> =
             read(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
         Ok(reply.map_err(explain)?.result)
     }
 
     /// Asks a sector manager for a change.
-    pub(super) async fn ask_sealer<R: SealerRequest>(
+    pub(super) async fn ask_sectors<R: OperatorRequest>(
         &self,
         request: &R,
     ) -> Result<R::Reply, CliError> {
-        let subject = self.settings.prefix.sealer(R::METHOD);
-        let reply: Result<SealerReply<R::Reply>, _> =
+        let subject = self.settings.prefix.sectors(R::METHOD);
+        let reply: Result<SectorManagerReply<R::Reply>, _> =
             call(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
         let reply = reply.map_err(|error| match &error {
             CallError::TimedOut { .. } | CallError::BadReply(..) => {

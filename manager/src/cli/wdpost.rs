@@ -75,11 +75,11 @@ pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
     match verb {
         Verb::List(args) => list(session, args.output).await,
         Verb::Reset(args) => {
-            let jobs = session.ask_sealer(&ResetWdpostJobs { jobs: args.chosen() }).await?;
+            let jobs = session.ask_sectors(&ResetWdpostJobs { jobs: args.chosen() }).await?;
             args.print(&jobs, "ready again")
         }
         Verb::Remove(args) => {
-            let jobs = session.ask_sealer(&RemoveWdpostJobs { jobs: args.chosen() }).await?;
+            let jobs = session.ask_sectors(&RemoveWdpostJobs { jobs: args.chosen() }).await?;
             args.print(&jobs, "removed")
         }
     }
@@ -90,7 +90,7 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
     let mut after = None;
     loop {
         let page =
-            session.read_sealer(&ListWdpostJobs { after: after.clone(), limit: None }).await?;
+            session.read_sectors(&ListWdpostJobs { after: after.clone(), limit: None }).await?;
         jobs.extend(page.jobs);
         after = next_page(&after, page.next)?;
         if after.is_none() {

@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared_msgs::{codec::Encoding, error::ErrorKind, sector_manager::*, sectors::*};
+use shared_msgs::{
+    codec::Encoding,
+    error::ErrorKind,
+    name::{MAX_NAME_BYTES, WorkerName},
+    sector_manager::*,
+    sectors::*,
+    text::cut_text,
+};
 use tracing::{debug, info};
 
 use super::{Mock, chain, jobs::check_store, kv::failed, record::SectorRecord};
@@ -13,22 +20,30 @@ use crate::bus::responder::answer;
 const PATIENCE: Duration = Duration::from_secs(6);
 
 impl Mock {
-    /// Answers one request.
-    pub async fn handle(&self, method: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
-        let handled = tokio::time::timeout(PATIENCE, self.handle_in_time(method, &payload)).await;
-        handled.unwrap_or_else(|_| Err(failed("it does not answer")))
+    /// Answers one request of the worker that the subject names.
+    pub async fn handle_worker(&self, subject: &str, body: Bytes) -> Result<Vec<u8>, ErrorKind> {
+        let (worker, method) = self
+            .prefix
+            .asked_of_sector_manager(subject)
+            .ok_or_else(|| ErrorKind::bad_request(format!("{subject:?} names no worker")))?;
+        in_time(self.answer_worker(Asked { worker: &worker, body: &body }, method)).await
     }
 
-    async fn handle_in_time(&self, method: &str, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+    /// Answers one request of an operator.
+    pub async fn handle_operator(&self, method: &str, body: Bytes) -> Result<Vec<u8>, ErrorKind> {
+        in_time(self.answer_operator(method, &body)).await
+    }
+
+    async fn answer_worker(&self, asked: Asked<'_>, method: &str) -> Result<Vec<u8>, ErrorKind> {
         match method {
             AllocateSector::METHOD => {
-                reply(payload, async |r: AllocateSector| self.allocate(&r).await).await
+                reply(asked, async |r: AllocateSector| self.allocate(&r).await).await
             }
             AcquireDeals::METHOD => {
-                reply(payload, async |r: AcquireDeals| self.acquire_deals(&r).await).await
+                reply(asked, async |r: AcquireDeals| self.acquire_deals(&r).await).await
             }
             AssignTicket::METHOD => {
-                reply(payload, async |r: AssignTicket| {
+                reply(asked, async |r: AssignTicket| {
                     Ok(chain::ticket(self.sector(r.sector).await?.id))
                 })
                 .await
@@ -37,84 +52,88 @@ impl Mock {
                 let submit = async |r: SubmitPreCommit| {
                     Ok(self.update_sector(r.sector.id, |s| Ok(s.pre_commit(&r.info))).await?.1)
                 };
-                reply(payload, submit).await
+                reply(asked, submit).await
             }
             PollPreCommitState::METHOD => {
-                reply(payload, async |r: PollPreCommitState| {
+                reply(asked, async |r: PollPreCommitState| {
                     self.sector(r.sector).await.map(|_| landed())
                 })
                 .await
             }
             SubmitPersisted::METHOD => {
-                reply(payload, async |r: SubmitPersisted| self.persisted(&r).await).await
+                reply(asked, async |r: SubmitPersisted| self.persisted(&r).await).await
             }
             WaitSeed::METHOD => {
                 let seed = async |r: WaitSeed| {
                     let seed = chain::seed(self.sector(r.sector).await?.id);
                     Ok(WaitSeedReply { should_wait: false, delay: 0, seed: Some(seed) })
                 };
-                reply(payload, seed).await
+                reply(asked, seed).await
             }
             SubmitProof::METHOD => {
-                reply(payload, async |r: SubmitProof| {
-                    self.sector(r.sector).await.map(|_| accepted())
-                })
-                .await
+                reply(asked, async |r: SubmitProof| self.sector(r.sector).await.map(|_| accepted()))
+                    .await
             }
             PollProofState::METHOD => {
-                reply(payload, async |r: PollProofState| {
+                reply(asked, async |r: PollProofState| {
                     self.sector(r.sector).await.map(|_| landed())
                 })
                 .await
             }
             ReportState::METHOD => {
-                reply(payload, async |r: ReportState| self.reported(r).await).await
+                reply(asked, async |r: ReportState| self.reported(r).await).await
             }
             ReportFinalized::METHOD => {
-                reply(payload, async |r: ReportFinalized| self.finalized(r).await).await
+                reply(asked, async |r: ReportFinalized| self.finalized(r).await).await
             }
             ReportAborted::METHOD => {
-                reply(payload, async |r: ReportAborted| self.given_up(r).await).await
+                reply(asked, async |r: ReportAborted| self.given_up(r).await).await
             }
             AllocateSnapupSector::METHOD => {
-                reply(payload, async |r: AllocateSnapupSector| self.allocate_snapup(&r).await).await
+                reply(asked, async |r: AllocateSnapupSector| self.allocate_snapup(&r).await).await
             }
             SubmitSnapupProof::METHOD => {
-                reply(payload, async |r: SubmitSnapupProof| self.submit_snapup(r).await).await
+                reply(asked, async |r: SubmitSnapupProof| self.submit_snapup(r).await).await
             }
             AllocateRebuildSector::METHOD => {
-                reply(payload, async |r: AllocateRebuildSector| self.allocate_rebuild(&r).await)
-                    .await
+                reply(asked, async |r: AllocateRebuildSector| self.allocate_rebuild(&r).await).await
             }
             AllocateUnsealSector::METHOD => {
-                reply(payload, async |r: AllocateUnsealSector| self.allocate_unseal(&r).await).await
+                reply(asked, async |r: AllocateUnsealSector| self.allocate_unseal(&r).await).await
             }
             AchieveUnsealSector::METHOD => {
-                reply(payload, async |r: AchieveUnsealSector| self.unsealed(r).await).await
+                reply(asked, async |r: AchieveUnsealSector| self.unsealed(r).await).await
             }
             AcquireUnsealDest::METHOD => {
-                reply(payload, async |r: AcquireUnsealDest| self.unseal_dest(&r).await).await
+                reply(asked, async |r: AcquireUnsealDest| self.unseal_dest(&r).await).await
             }
             AllocateWdpostJob::METHOD => {
-                reply(payload, async |r: AllocateWdpostJob| self.allocate_wdpost(&r).await).await
+                reply(asked, async |r: AllocateWdpostJob| {
+                    self.allocate_wdpost(asked.worker, &r).await
+                })
+                .await
             }
             WdpostHeartbeat::METHOD => {
-                reply(payload, async |r: WdpostHeartbeat| self.wdpost_heartbeat(&r).await).await
+                reply(asked, async |r: WdpostHeartbeat| {
+                    self.wdpost_heartbeat(asked.worker, &r).await
+                })
+                .await
             }
             WdpostFinish::METHOD => {
-                reply(payload, async |r: WdpostFinish| self.finish_wdpost(&r).await).await
+                reply(asked, async |r: WdpostFinish| self.finish_wdpost(asked.worker, &r).await)
+                    .await
             }
             StoreReserveSpace::METHOD => {
-                reply(payload, async |r: StoreReserveSpace| reserve(r)).await
+                reply(asked, async |r: StoreReserveSpace| reserve(r)).await
             }
             GetStoreBasicInfo::METHOD => {
-                reply(payload, async |r: GetStoreBasicInfo| self.store_info(r).await).await
+                reply(asked, async |r: GetStoreBasicInfo| self.store_info(r).await).await
             }
-            _ => self.handle_operator(method, payload).await,
+            unknown => Err(no_method(unknown)),
         }
     }
 
-    async fn handle_operator(&self, method: &str, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+    async fn answer_operator(&self, method: &str, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
         match method {
             ListSectors::METHOD => {
                 list(payload, async |r: ListSectors, encoding| {
@@ -123,16 +142,16 @@ impl Mock {
                 .await
             }
             RebuildSector::METHOD => {
-                reply(payload, async |r: RebuildSector| self.rebuild_sector(&r).await).await
+                list(payload, async |r: RebuildSector, _| self.rebuild_sector(&r).await).await
             }
             UnsealPiece::METHOD => {
-                reply(payload, async |r: UnsealPiece| self.unseal_piece(&r).await).await
+                list(payload, async |r: UnsealPiece, _| self.unseal_piece(&r).await).await
             }
             AbortSector::METHOD => {
-                reply(payload, async |r: AbortSector| self.abort_sector(&r).await).await
+                list(payload, async |r: AbortSector, _| self.abort_sector(&r).await).await
             }
             SimulateWdpost::METHOD => {
-                reply(payload, async |r: SimulateWdpost| self.simulate_wdpost(&r).await).await
+                list(payload, async |r: SimulateWdpost, _| self.simulate_wdpost(&r).await).await
             }
             ListWdpostJobs::METHOD => {
                 list(payload, async |r: ListWdpostJobs, encoding| {
@@ -141,17 +160,12 @@ impl Mock {
                 .await
             }
             ResetWdpostJobs::METHOD => {
-                reply(payload, async |r: ResetWdpostJobs| self.reset_wdpost(&r).await).await
+                list(payload, async |r: ResetWdpostJobs, _| self.reset_wdpost(&r).await).await
             }
             RemoveWdpostJobs::METHOD => {
-                reply(payload, async |r: RemoveWdpostJobs| self.remove_wdpost(&r).await).await
+                list(payload, async |r: RemoveWdpostJobs, _| self.remove_wdpost(&r).await).await
             }
-            known if METHODS.contains(&known) => Err(ErrorKind::bad_request(format!(
-                "the mock sector manager does not serve {known}"
-            ))),
-            unknown => {
-                Err(ErrorKind::bad_request(format!("a sector manager has no method {unknown:?}")))
-            }
+            unknown => Err(no_method(unknown)),
         }
     }
 
@@ -221,22 +235,50 @@ impl Mock {
     }
 }
 
-async fn reply<R: SealerRequest>(
-    payload: &[u8],
+// A worker's request: who asks is said by the subject, and by the body at most as well.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    worker: &'a WorkerName,
+    body: &'a [u8],
+}
+
+async fn in_time(
+    answering: impl Future<Output = Result<Vec<u8>, ErrorKind>>,
+) -> Result<Vec<u8>, ErrorKind> {
+    let answered = tokio::time::timeout(PATIENCE, answering).await;
+    answered.unwrap_or_else(|_| Err(failed("it does not answer")))
+}
+
+async fn reply<R: WorkerRequest>(
+    asked: Asked<'_>,
     act: impl AsyncFnOnce(R) -> Result<R::Reply, ErrorKind>,
 ) -> Result<Vec<u8>, ErrorKind> {
-    list(payload, async |request, _| act(request).await).await
+    list(asked.body, async |request: R, _| {
+        match request.worker().filter(|named| *named != asked.worker.as_str()) {
+            Some(other) => Err(ErrorKind::bad_request(format!(
+                "worker {} asks as worker {:?}",
+                asked.worker,
+                cut_text(other, MAX_NAME_BYTES)
+            ))),
+            None => act(request).await,
+        }
+    })
+    .await
 }
 
 // A method whose answer must fit into a message, which depends on the encoding.
-async fn list<R: SealerRequest>(
+async fn list<R: SectorManagerRequest>(
     payload: &[u8],
     act: impl AsyncFnOnce(R, Encoding) -> Result<R::Reply, ErrorKind>,
 ) -> Result<Vec<u8>, ErrorKind> {
     answer(payload, async |request: R, encoding| {
-        Ok(SealerReply { result: act(request, encoding).await? })
+        Ok(SectorManagerReply { result: act(request, encoding).await? })
     })
     .await
+}
+
+fn no_method(unknown: &str) -> ErrorKind {
+    ErrorKind::bad_request(format!("a sector manager has no method {unknown:?}"))
 }
 
 fn accepted() -> SubmitReply {

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use shared_msgs::{
     error::ErrorKind,
     id::Id,
+    name::WorkerName,
     sector_manager::{
         AllocateWdpostJob, Commitment, SectorId, WdpostAccesses, WdpostFinish, WdpostHeartbeat,
         WdpostInput, WdpostJob, WdpostOutput, WdpostSector,
@@ -36,7 +37,6 @@ use crate::bus::api::max_page_bytes;
 const MAX_SECTORS: usize = 1_500;
 const MAX_JOBS_AT_ONCE: usize = 16;
 const MAX_PROOF_BYTES: usize = 64 * 1024;
-const MAX_NAME_BYTES: usize = 256;
 
 /// A job as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,13 +81,15 @@ impl WdpostRecord {
         matches!(&self.status, Status::Running { worker: holder, .. } if holder == worker)
     }
 
-    fn finish(&mut self, job: &str, finish: &WdpostFinish, now_ms: i64) -> Result<(), ErrorKind> {
+    fn finish(
+        &mut self,
+        from: &str,
+        job: &str,
+        finish: &WdpostFinish,
+        now_ms: i64,
+    ) -> Result<(), ErrorKind> {
         match &self.status {
-            Status::Running { worker, .. }
-                if finish.worker.as_ref().is_some_and(|from| from != worker) =>
-            {
-                Err(not_yours(job))
-            }
+            Status::Running { worker, .. } if worker != from => Err(not_yours(job)),
             Status::Running { worker, since_ms, .. } => {
                 let error = match (&finish.output, finish.error.as_str()) {
                     (Some(_), "") => None,
@@ -154,10 +156,10 @@ impl Mock {
     /// Hands jobs out.
     pub(super) async fn allocate_wdpost(
         &self,
+        worker: &WorkerName,
         request: &AllocateWdpostJob,
     ) -> Result<Vec<WdpostJob>, ErrorKind> {
         let count = MAX_JOBS_AT_ONCE.min(request.count as usize);
-        let worker = cut_text(&request.worker, MAX_NAME_BYTES);
         let jobs = self.wdpost_jobs().await?;
         for _ in 0..MAX_TRIES {
             let now_ms = jobs.server_time_ms().await?;
@@ -198,9 +200,9 @@ impl Mock {
                 }
                 tried += 1;
                 let mut record = job.value.clone();
-                record.hand_out(request.request_id, &worker, now_ms);
+                record.hand_out(request.request_id, worker.as_str(), now_ms);
                 if jobs.replace(&job.key, &record, job.revision).await? {
-                    info!(job = job.key, worker, "window-PoSt job handed out");
+                    info!(job = job.key, %worker, "window-PoSt job handed out");
                     taken += 1;
                 }
             }
@@ -214,6 +216,7 @@ impl Mock {
     /// Notes that jobs are worked on.
     pub(super) async fn wdpost_heartbeat(
         &self,
+        worker: &WorkerName,
         request: &WdpostHeartbeat,
     ) -> Result<(), ErrorKind> {
         let jobs = self.wdpost_jobs().await?;
@@ -221,11 +224,7 @@ impl Mock {
         for id in request.jobs.iter().take(MAX_JOBS_AT_ONCE) {
             // Written as it is: that is what makes it young.
             let touch = |job: &mut WdpostRecord| {
-                if job.heard(&cut_text(&request.worker, MAX_NAME_BYTES)) {
-                    Ok(())
-                } else {
-                    Err(not_yours(id))
-                }
+                if job.heard(worker.as_str()) { Ok(()) } else { Err(not_yours(id)) }
             };
             match self.change_wdpost(&jobs, id, touch).await {
                 Err(error @ ErrorKind::Internal { .. }) => return Err(error),
@@ -237,7 +236,11 @@ impl Mock {
     }
 
     /// Takes what a job yielded.
-    pub(super) async fn finish_wdpost(&self, finish: &WdpostFinish) -> Result<(), ErrorKind> {
+    pub(super) async fn finish_wdpost(
+        &self,
+        worker: &WorkerName,
+        finish: &WdpostFinish,
+    ) -> Result<(), ErrorKind> {
         let bytes = |output: &WdpostOutput| {
             output.proofs.iter().map(|proof| proof.0.len()).sum::<usize>() + 8 * output.faults.len()
         };
@@ -249,7 +252,7 @@ impl Mock {
         let jobs = self.wdpost_jobs().await?;
         let now_ms = jobs.server_time_ms().await?;
         self.change_wdpost(&jobs, &finish.job, |job: &mut WdpostRecord| {
-            job.finish(&finish.job, finish, now_ms)
+            job.finish(worker.as_str(), &finish.job, finish, now_ms)
         })
         .await?;
         info!(job = finish.job, error = finish.error, "window-PoSt job ended");

@@ -84,12 +84,12 @@ fn a_seed_is_a_field_element_of_its_own_job() {
 fn a_job_ends_once_and_only_while_somebody_has_it() {
     let mut record = job();
     let done = finish(Some(WdpostOutput { proofs: vec![], faults: vec![3] }), "");
-    assert!(record.finish("j", &done, 0).is_err());
+    assert!(record.finish("w1", "j", &done, 0).is_err());
     record.hand_out(Id::NIL, "w1", 2_000);
     assert!(record.is_held_by(Id::NIL) && record.heard("w1") && !record.heard("w2"));
-    record.finish("j", &done, 3_500).unwrap();
-    record.finish("j", &done, 9_000).unwrap();
-    assert!(record.finish("j", &finish(None, "late"), 9_000).is_err() && !record.heard("w1"));
+    record.finish("w1", "j", &done, 3_500).unwrap();
+    record.finish("w1", "j", &done, 9_000).unwrap();
+    assert!(record.finish("w1", "j", &finish(None, "late"), 9_000).is_err() && !record.heard("w1"));
     let view = record.view("j", 10_000);
     assert_eq!(
         (view.status, view.worker.as_deref(), view.age_ms, view.elapsed_ms),
@@ -104,7 +104,7 @@ fn nothing_and_an_error_are_failures() {
     for (error, shown) in [("", "it yielded nothing"), ("no parameters", "no parameters")] {
         let mut record = job();
         record.hand_out(Id::NIL, "w1", 2_000);
-        record.finish("j", &finish(None, error), 2_000).unwrap();
+        record.finish("w1", "j", &finish(None, error), 2_000).unwrap();
         let view = record.view("j", 0);
         assert_eq!(
             (view.status, view.error.as_deref(), view.age_ms),

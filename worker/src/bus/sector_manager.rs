@@ -1,11 +1,11 @@
-//! The sector manager over NATS: `sealer.<method>`, request-reply.
+//! The sector manager over NATS: `sector_manager.<w>.<method>`, request-reply.
 
 use std::time::Duration;
 
 use async_nats::Client;
 use damocles_client::connect::Link;
 use futures::future::BoxFuture;
-use shared_msgs::subject::Prefix;
+use shared_msgs::{name::WorkerName, subject::Prefix};
 use tokio::{sync::watch, time::timeout};
 
 use super::link::connected;
@@ -19,6 +19,8 @@ pub struct NatsSectorManager {
     pub link: watch::Receiver<Link>,
     /// First part of every subject.
     pub prefix: Prefix,
+    /// Who asks.
+    pub worker: WorkerName,
     /// How long to wait for one answer.
     pub timeout: Duration,
 }
@@ -34,7 +36,8 @@ impl SectorManager for NatsSectorManager {
             if !connected(&mut link).await {
                 return Err(Unavailable("the connection to NATS is closed".into()));
             }
-            let asking = self.client.request(self.prefix.sealer(method), body.into());
+            let subject = self.prefix.sector_manager(&self.worker, method);
+            let asking = self.client.request(subject, body.into());
             match timeout(self.timeout, asking).await {
                 Ok(Ok(message)) => Ok(message.payload.to_vec()),
                 Ok(Err(error)) => Err(Unavailable(error.to_string())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use shared_msgs::{
     plan::{Event, Plan, State},
-    sector_manager::SealerRequest,
+    sector_manager::WorkerRequest,
 };
 
 use crate::{
@@ -77,7 +77,7 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Asks the sector manager.
-    pub(super) async fn ask<Q: SealerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {
+    pub(super) async fn ask<Q: WorkerRequest>(&self, request: &Q) -> Result<Q::Reply, Failure> {
         sector_manager::ask(&self.shared.sector_manager, self.step.activity, request).await
     }
 }

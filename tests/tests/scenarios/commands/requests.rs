@@ -1,7 +1,7 @@
 //! Requests by hand: the answer has the request's encoding, and no bytes upset a worker.
 
 use async_nats::Message;
-use e2e::{testbed::Testbed, worker::WorkerConfig};
+use e2e::{bus::name, testbed::Testbed, worker::WorkerConfig};
 use serde_json::{Value, json};
 use shared_msgs::{
     api::ListWorkersReply,
@@ -138,7 +138,11 @@ async fn a_manager_answers_both_encodings_and_refuses_garbage() {
         assert_eq!(Encoding::of(&answer.payload).unwrap(), encoding);
         assert_eq!(decode::<ListWorkersReply>(&answer.payload).unwrap().workers[0].name, "w1");
     }
-    for subject in [list, bed.bus.prefix.api("remove"), bed.bus.prefix.sealer("allocate_sector")] {
+    let prefix = &bed.bus.prefix;
+    let of_worker = prefix.sector_manager(&name("w1"), "allocate_sector");
+    let of_operator = prefix.sectors("list_sectors");
+    let of_nobody = of_worker.replace("w1", "=41");
+    for subject in [list, prefix.api("remove"), of_worker, of_operator, of_nobody] {
         let answer = bed.bus.raw(&subject, vec![0xFF, 0, 1]).await;
         let refusal: ErrorReply = decode(&answer.payload).unwrap();
         assert!(

@@ -232,7 +232,7 @@ async fn a_piece_is_unsealed_once_and_a_failure_is_shown() {
 async fn a_window_post_job_is_proven_reset_and_removed() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager_with(&["--job-expiration", "500ms"]).await;
-    let worker = PlayedWorker::new(&bed.bus, "w1");
+    let [worker, second, third] = ["w1", "w2", "w3"].map(|name| PlayedWorker::new(&bed.bus, name));
     let simulate = ["proving", "simulate-wdpost", "--miner", "10000"];
     bed.util_sealer(&simulate).await.expect(5);
     worker.seal_one().await;
@@ -263,20 +263,24 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
         |name: &str| WdpostHeartbeat { jobs: vec![job.id.clone()], worker: name.into() };
     worker.ask(&heartbeat("w1")).await;
     assert!(matches!(
-        refused(worker.try_ask(&heartbeat("w2")).await),
+        refused(second.try_ask(&heartbeat("w2")).await),
         ErrorKind::JobNotFound { .. }
     ));
 
     // Its worker falls silent; another one gets it, and the other job too.
     let mut others = Vec::new();
     while others.iter().all(|other: &WdpostJob| other.id != job.id) {
-        others.extend(worker.ask(&allocate(5, "w2")).await);
+        others.extend(second.ask(&allocate(5, "w2")).await);
     }
     assert!(matches!(
         refused(worker.try_ask(&heartbeat("w1")).await),
         ErrorKind::JobNotFound { .. }
     ));
-    worker.ask(&heartbeat("w2")).await;
+    second.ask(&heartbeat("w2")).await;
+    assert!(
+        matches!(refused(worker.try_ask(&heartbeat("w2")).await), ErrorKind::BadRequest { .. }),
+        "w1 cannot ask as w2"
+    );
     let output = WdpostOutput { proofs: vec![Base64Bytes(vec![0; 192])], faults: vec![] };
     let mut finish = WdpostFinish {
         request_id: Id::generate(),
@@ -289,11 +293,17 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
         matches!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { .. }),
         "w1 has lost it"
     );
+    finish.worker = None;
+    assert!(
+        matches!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { .. }),
+        "the subject names w1"
+    );
     finish.worker = Some("w2".into());
-    worker.ask(&finish).await;
-    worker.ask(&finish).await;
+    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::BadRequest { .. }));
+    second.ask(&finish).await;
+    second.ask(&finish).await;
     finish.request_id = Id::generate();
-    assert!(matches!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { .. }));
+    assert!(matches!(refused(second.try_ask(&finish).await), ErrorKind::JobNotFound { .. }));
 
     let list = bed.util_worker(&["wdpost", "list"]).await.expect(0);
     assert_eq!(
@@ -307,13 +317,13 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
     bed.util_worker(&["wdpost", "reset", "nonsense"]).await.expect(3);
     bed.util_worker(&["wdpost", "reset", &job.id]).await.expect(0);
     assert!(
-        matches!(refused(worker.try_ask(&finish).await), ErrorKind::JobNotFound { .. }),
+        matches!(refused(second.try_ask(&finish).await), ErrorKind::JobNotFound { .. }),
         "reset, it is nobody's"
     );
-    assert_eq!(worker.ask(&allocate(1, "w3")).await[0].id, job.id);
+    assert_eq!(third.ask(&allocate(1, "w3")).await[0].id, job.id);
     bed.util_worker(&["wdpost", "remove", &job.id]).await.expect(0);
     assert_eq!(
-        refused(worker.try_ask(&finish).await),
+        refused(second.try_ask(&finish).await),
         ErrorKind::JobNotFound { job: job.id.clone() }
     );
     bed.util_worker(&["wdpost", "remove", "--all"]).await.expect(0);

@@ -3,7 +3,7 @@
 //! States last milliseconds, so the worker kills itself at failpoints.
 
 use e2e::{
-    sector_manager_requests::SealerRequests,
+    sector_manager_requests::SectorManagerRequests,
     state_watch::{is_in_c2, is_paused, is_stuck},
     testbed::{Testbed, sector},
     worker::WorkerConfig,
@@ -37,7 +37,7 @@ async fn dies_at_every_state(moment: &str) {
         worker.start_to_die_at(&format!("{moment}-commit:{state}"));
         worker.died_at_failpoint().await;
         // Hears what the next run reports, and nothing of this one.
-        bed.requests = SealerRequests::start(&bed.bus).await;
+        bed.requests = SectorManagerRequests::start(&bed.bus).await;
         let newest = bed.allocated().await;
         worker.start();
         let done_with = state == State::Empty && moment == "after";

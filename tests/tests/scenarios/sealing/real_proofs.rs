@@ -11,6 +11,7 @@ use damocles_worker::processor::{
 };
 use e2e::{
     parameters::{self, PATIENCE},
+    played_worker::PlayedWorker,
     testbed::{MINER, Testbed, sector},
     worker::{Worker, WorkerConfig},
 };
@@ -85,9 +86,8 @@ async fn sealed_and_proven(
 
     // The sector manager says the same again.
     let AllocatedSector { id, proof_type } = pre_commit.sector;
-    let seed = bed
-        .bus
-        .ask_sealer(&WaitSeed { sector: id, proof_type })
+    let seed = PlayedWorker::new(&bed.bus, "w1")
+        .ask(&WaitSeed { sector: id, proof_type })
         .await
         .seed
         .map(|seed| seed.seed.0)
