@@ -145,9 +145,9 @@ pub enum ConnectError {
     File {
         /// What the file is for.
         what: &'static str,
-        /// The file.
+        /// Path as it was given.
         path: String,
-        /// Why.
+        /// What the operating system or the parser says.
         error: String,
     },
     /// Nobody answers, or the server refuses.
@@ -155,7 +155,7 @@ pub enum ConnectError {
     Unreachable {
         /// The servers tried, without passwords.
         servers: String,
-        /// Why.
+        /// What the operating system or the parser says.
         error: String,
     },
 }

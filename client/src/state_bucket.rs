@@ -59,7 +59,7 @@ pub fn worker_of_key(prefix: &Prefix, subject: &str) -> Option<WorkerName> {
 /// A worker's last report.
 #[derive(Debug)]
 pub struct LastReport {
-    /// The snapshot.
+    /// As the worker reported it last.
     pub snapshot: WorkerSnapshot,
     /// Its age, by the server's clock alone.
     pub age: Duration,

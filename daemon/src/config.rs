@@ -43,15 +43,15 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read configuration file {path}: {error}")]
     Read {
-        /// The file.
+        /// Path as it was given.
         path: String,
-        /// Why.
+        /// What the operating system says.
         error: std::io::Error,
     },
     /// The file is no TOML, or a value has the wrong type.
     #[error("configuration file {path}: {error}")]
     Parse {
-        /// The file.
+        /// Path as it was given.
         path: String,
         /// Where and what.
         error: String,
@@ -59,7 +59,7 @@ pub enum ConfigError {
     /// A key that nobody knows.
     #[error("configuration file {path}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownKey {
-        /// The file.
+        /// Path as it was given.
         path: String,
         /// The key.
         key: String,
@@ -69,7 +69,7 @@ pub enum ConfigError {
     /// The values do not make sense together.
     #[error("configuration file {path}: {error}")]
     Invalid {
-        /// The file.
+        /// Path as it was given.
         path: String,
         /// What is wrong, and the way out.
         error: String,

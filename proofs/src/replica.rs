@@ -33,7 +33,7 @@ pub struct Files<'a> {
 pub struct Identity {
     /// The miner's address as 32 bytes.
     pub prover: ProverId,
-    /// The sector's number.
+    /// Unique for its miner.
     pub sector: u64,
     /// The ticket that the replica is made with.
     pub ticket: Ticket,

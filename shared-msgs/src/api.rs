@@ -31,7 +31,7 @@ pub struct ListWorkersRequest {
 /// One page of workers, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ListWorkersReply {
-    /// The page.
+    /// The workers of this page, sorted by name.
     pub workers: Vec<WorkerView>,
     /// The `after` of the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,7 +131,7 @@ pub struct RemoveRequest {
 /// The worker is forgotten until it speaks again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RemoveReply {
-    /// The worker's name.
+    /// As the user wrote it, see [`crate::name`].
     pub removed: String,
 }
 

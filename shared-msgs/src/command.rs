@@ -69,7 +69,7 @@ impl Verb {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandRequest {
-    /// The thread's index.
+    /// Position of the thread in the configuration, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,
     /// The threads it is for; each acts only if it fits at the moment it acts.
@@ -139,7 +139,7 @@ impl CommandRequest {
 /// What a command did, and the thread it did it to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandReply {
-    /// The thread's index.
+    /// Position of the thread in the configuration, from 0.
     pub index: u32,
     /// The sector in hand when the command took effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,7 +153,7 @@ pub struct CommandReply {
 /// What a command for many threads did at one worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BulkReply {
-    /// The worker.
+    /// Its name as the user wrote it.
     pub worker: String,
     /// The process that answers.
     pub instance_id: Id,
@@ -168,7 +168,7 @@ pub struct BulkReply {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThreadResult {
-    /// The thread's index.
+    /// Position of the thread in the configuration, from 0.
     pub index: u32,
     /// The sector in hand.
     #[serde(skip_serializing_if = "Option::is_none")]

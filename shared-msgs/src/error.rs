@@ -72,9 +72,9 @@ pub enum ErrorKind {
     InvalidState {
         /// The state asked for.
         given: String,
-        /// The thread's plan.
+        /// Name of the plan, e.g. `sealer`.
         plan: String,
-        /// The plan's states.
+        /// Names of all states that the plan has.
         allowed: Vec<String>,
     },
     /// The plan has the state, but the sector lacks what the state needs.
@@ -111,7 +111,7 @@ pub enum ErrorKind {
     /// The id belongs to another command.
     #[error("request_id {request_id} was used for another command: draw a new one")]
     RequestIdReused {
-        /// The id.
+        /// The id that was given twice.
         request_id: Id,
     },
     /// No such worker is known.
@@ -123,7 +123,7 @@ pub enum ErrorKind {
     /// A worker that still reports cannot be removed.
     #[error("worker {worker:?} still reports (last {last_ping_ms} ms ago): stop it first")]
     WorkerReports {
-        /// The worker's name.
+        /// As the user wrote it, see [`crate::name`].
         worker: String,
         /// Age of its newest report.
         last_ping_ms: u64,
@@ -137,15 +137,15 @@ pub enum ErrorKind {
     /// Only a finished sector can be worked on again.
     #[error("sector {sector} is not finished, it is {state}")]
     SectorNotFinished {
-        /// The sector.
+        /// Which one, `s-t0<miner>-<number>`.
         sector: String,
-        /// Its state.
+        /// Name of the state it is in.
         state: String,
     },
     /// A finished sector cannot be given up.
     #[error("sector {sector} is {state} already")]
     SectorEnded {
-        /// The sector.
+        /// Which one, `s-t0<miner>-<number>`.
         sector: String,
         /// `Finished` or `Aborted`.
         state: String,
@@ -153,7 +153,7 @@ pub enum ErrorKind {
     /// The sector has an open job already.
     #[error("sector {sector} has an open job already: {job}")]
     SectorBusy {
-        /// The sector.
+        /// Which one, `s-t0<miner>-<number>`.
         sector: String,
         /// Which job.
         job: String,
@@ -161,7 +161,7 @@ pub enum ErrorKind {
     /// The sector has no such deal, or several, of which none was named.
     #[error("{}", piece_refusal(sector, piece.as_deref(), deals))]
     PieceNotFound {
-        /// The sector.
+        /// Which one, `s-t0<miner>-<number>`.
         sector: String,
         /// The piece asked for.
         piece: Option<String>,
@@ -184,7 +184,7 @@ pub enum ErrorKind {
     /// The fault is on the answering side.
     #[error("internal error: {detail}")]
     Internal {
-        /// What went wrong.
+        /// In words, for operators.
         #[serde(default)]
         detail: String,
     },

@@ -49,7 +49,7 @@ pub struct Event {
     /// Who gave the command, and from where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// Why.
+    /// What the operating system or the parser says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The command's id.

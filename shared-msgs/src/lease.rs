@@ -24,7 +24,7 @@ pub const MIN_TTL: Duration = Duration::from_secs(1);
 pub struct Lease {
     /// The worker, by its first location: the same after a restart.
     pub worker_id: Id,
-    /// The process.
+    /// The instance that holds it, see [`crate::snapshot`].
     pub instance_id: Id,
     /// The revision at which the lease was acquired; absent in the entry that acquires it, whose
     /// own revision it is.

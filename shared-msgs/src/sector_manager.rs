@@ -163,7 +163,7 @@ pub struct AllocateSectorSpec {
 /// A sector that the worker is to seal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AllocatedSector {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub id: SectorId,
     /// How to seal it.
     pub proof_type: SealProofType,
@@ -194,9 +194,9 @@ pub struct AcquireDealsSpec {
 pub struct AcquireDeals {
     /// The same id gets the same deals.
     pub request_id: Id,
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// What it takes.
+    /// What the sector can take; anything if absent.
     #[serde(default)]
     pub spec: AcquireDealsSpec,
 }
@@ -204,7 +204,7 @@ pub struct AcquireDeals {
 /// A piece of a sector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SectorPiece {
-    /// Size and commitment.
+    /// Its padded size, and its commitment as a CID.
     pub piece: PieceInfo,
     /// The deal; a piece without one is filler.
     #[serde(default)]
@@ -218,7 +218,7 @@ pub struct SectorPiece {
 /// A piece's size and commitment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PieceInfo {
-    /// Padded bytes.
+    /// In bytes, padded: a power of two.
     pub size: u64,
     /// The commitment as a CID, `baga…`.
     pub piece_cid: String,
@@ -247,14 +247,14 @@ pub struct DealInfo {
 /// Asks for the ticket that the replica is made with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AssignTicket {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
 }
 
 /// Randomness of the chain at an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ticket {
-    /// The randomness.
+    /// 32 bytes from the chain; base64 in JSON.
     pub ticket: Randomness,
     /// The chain epoch it is of.
     pub epoch: i64,
@@ -263,9 +263,9 @@ pub struct Ticket {
 /// What goes on chain before the proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PreCommitOnChainInfo {
-    /// The replica's commitment.
+    /// Root of the tree over the sealed replica, 32 bytes.
     pub comm_r: Commitment,
-    /// The data's commitment.
+    /// Root of the tree over the unsealed data, 32 bytes.
     pub comm_d: Commitment,
     /// The ticket that the replica was made with.
     pub ticket: Ticket,
@@ -276,9 +276,9 @@ pub struct PreCommitOnChainInfo {
 pub struct SubmitPreCommit {
     /// The same id gets the same answer.
     pub request_id: Id,
-    /// The sector.
+    /// Which one, and its seal proof type.
     pub sector: AllocatedSector,
-    /// The pre-commit.
+    /// What goes on the chain.
     pub info: PreCommitOnChainInfo,
     /// Replaces an earlier submission.
     pub reset: bool,
@@ -287,7 +287,7 @@ pub struct SubmitPreCommit {
 /// How a submission was received.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubmitReply {
-    /// The result.
+    /// Whether it was taken.
     pub res: SubmitResult,
     /// Why, in a sentence.
     #[serde(default)]
@@ -313,7 +313,7 @@ pub enum SubmitResult {
 /// Asks what became of a pre-commit on chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PollPreCommitState {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
 }
 
@@ -352,9 +352,9 @@ pub enum OnChainState {
 pub struct SubmitPersisted {
     /// The same id gets the same answer.
     pub request_id: Id,
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// The store's name.
+    /// As the worker that keeps it configures it.
     pub store: String,
     /// Whether they are the files of an upgrade.
     pub is_upgrade: bool,
@@ -363,7 +363,7 @@ pub struct SubmitPersisted {
 /// Asks for the seed that the proof's challenges come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WaitSeed {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
     /// How it is sealed.
     pub proof_type: SealProofType,
@@ -376,7 +376,7 @@ pub struct WaitSeedReply {
     pub should_wait: bool,
     /// Ask again after so many seconds.
     pub delay: u64,
-    /// The seed.
+    /// What the proof answers; absent while it has to wait.
     #[serde(default)]
     pub seed: Option<Seed>,
 }
@@ -384,7 +384,7 @@ pub struct WaitSeedReply {
 /// The interactive randomness of a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seed {
-    /// The randomness.
+    /// 32 bytes from the chain; base64 in JSON.
     pub seed: Randomness,
     /// The chain epoch it is of.
     pub epoch: i64,
@@ -395,9 +395,9 @@ pub struct Seed {
 pub struct SubmitProof {
     /// The same id gets the same answer.
     pub request_id: Id,
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// The proof's bytes.
+    /// As the chain takes it; base64 in JSON.
     pub proof: Base64Bytes,
     /// Replaces an earlier submission.
     pub reset: bool,
@@ -406,7 +406,7 @@ pub struct SubmitProof {
 /// Asks what became of a proof on chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PollProofState {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
 }
 
@@ -417,11 +417,11 @@ pub const HEARTBEAT: &str = "Heartbeat";
 /// Tells the sector manager what a sector's thread did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportState {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// Where it is.
+    /// The thread that has it.
     pub worker: WorkerPlace,
-    /// What changed.
+    /// States before and after, and the event between them.
     pub state_change: StateChange,
     /// The failure, if it is one.
     #[serde(default)]
@@ -431,18 +431,18 @@ pub struct ReportState {
 /// A thread of a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerPlace {
-    /// The worker's name.
+    /// As the user wrote it, see [`crate::name`].
     pub instance: String,
-    /// The thread's store.
+    /// Path of the location of the thread.
     pub location: String,
 }
 
 /// A step of a plan, in the names of [`crate::plan`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateChange {
-    /// The state before.
+    /// Name of the state that was left, e.g. `PC1Done`.
     pub prev: String,
-    /// The state after.
+    /// Name of the state that was reached.
     pub next: String,
     /// What led from one to the other.
     pub event: String,
@@ -453,7 +453,7 @@ pub struct StateChange {
 pub struct ReportedFailure {
     /// `temporary`, `permanent`, `abort` or `critical`.
     pub level: String,
-    /// What went wrong.
+    /// In words, for operators.
     pub desc: String,
 }
 
@@ -462,7 +462,7 @@ pub struct ReportedFailure {
 /// else's, and the worker lets go of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportStateReply {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub id: SectorId,
     /// The sector is done with.
     #[serde(default)]
@@ -475,16 +475,16 @@ pub struct ReportStateReply {
 /// Says that a sector is finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportFinalized {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
 }
 
 /// Says that a sector was given up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportAborted {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// Why.
+    /// What the operating system or the parser says.
     pub reason: String,
 }
 
@@ -496,7 +496,7 @@ pub struct AllocateSnapupSector {
     /// Which sectors will do.
     #[serde(default)]
     pub sector: AllocateSectorSpec,
-    /// What it takes.
+    /// What the sector can take; anything if absent.
     #[serde(default)]
     pub deals: AcquireDealsSpec,
 }
@@ -504,9 +504,9 @@ pub struct AllocateSnapupSector {
 /// A sector to put deals into.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AllocatedSnapupSector {
-    /// The sector.
+    /// Which one, and its seal proof type.
     pub sector: AllocatedSector,
-    /// The deals.
+    /// What the sector gets, deals and fillers in order.
     pub pieces: Vec<SectorPiece>,
     /// What the chain knows of it.
     pub public: PublicReplica,
@@ -517,14 +517,14 @@ pub struct AllocatedSnapupSector {
 /// What the chain knows of a replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PublicReplica {
-    /// The replica's commitment.
+    /// Root of the tree over the sealed replica, 32 bytes.
     pub comm_r: Commitment,
 }
 
 /// Where a replica's files are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PrivateReplica {
-    /// The store's name.
+    /// As the worker that keeps it configures it.
     pub access_instance: String,
 }
 
@@ -533,7 +533,7 @@ pub struct PrivateReplica {
 pub struct SubmitSnapupProof {
     /// The same id gets the same answer.
     pub request_id: Id,
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
     /// The new replica's commitment.
     pub comm_r: Commitment,
@@ -541,9 +541,9 @@ pub struct SubmitSnapupProof {
     pub comm_d: Commitment,
     /// The store that the files are in.
     pub access_instance: String,
-    /// The pieces' CIDs.
+    /// CIDs of the pieces, `baga…`.
     pub pieces: Vec<String>,
-    /// The proof's bytes.
+    /// As the chain takes it; base64 in JSON.
     pub proof: Base64Bytes,
 }
 
@@ -560,7 +560,7 @@ pub struct AllocateRebuildSector {
 /// A sector to seal again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AllocatedRebuildSector {
-    /// The sector.
+    /// Which one, and its seal proof type.
     pub sector: AllocatedSector,
     /// The ticket that the replica was made with.
     pub ticket: Ticket,
@@ -590,11 +590,11 @@ pub struct AllocateUnsealSector {
 /// A piece to unseal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AllocatedUnsealSector {
-    /// The sector.
+    /// Which one, and its seal proof type.
     pub sector: AllocatedSector,
-    /// The piece's CID.
+    /// A piece CID, `baga…`; see [`piece_cid`].
     pub piece_cid: String,
-    /// The data's commitment.
+    /// Root of the tree over the unsealed data, 32 bytes.
     pub comm_d: Commitment,
     /// The ticket that the replica was made with.
     pub ticket: Ticket,
@@ -609,9 +609,9 @@ pub struct AllocatedUnsealSector {
 /// Says how unsealing a piece ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AchieveUnsealSector {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// The piece's CID.
+    /// A piece CID, `baga…`; see [`piece_cid`].
     pub piece_cid: String,
     /// What went wrong; empty if it is done.
     pub error: String,
@@ -620,9 +620,9 @@ pub struct AchieveUnsealSector {
 /// Asks where to put an unsealed piece: a list of URLs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AcquireUnsealDest {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// The piece's CID.
+    /// A piece CID, `baga…`; see [`piece_cid`].
     pub piece_cid: String,
 }
 
@@ -639,38 +639,38 @@ pub struct AllocateWdpostJob {
     pub allowed_proof_types: Option<Vec<String>>,
     /// At most so many.
     pub count: u32,
-    /// The worker's name.
+    /// As the user wrote it, see [`crate::name`].
     pub worker: String,
 }
 
 /// A window-PoSt job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostJob {
-    /// The job's id.
+    /// As the sector manager gave it.
     pub id: String,
-    /// What to prove.
+    /// The sectors of a partition, and the challenge.
     pub input: WdpostInput,
 }
 
 /// The sectors of a partition, and the challenge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostInput {
-    /// The sectors.
+    /// At most a partition of them.
     pub sectors: Vec<WdpostSector>,
     /// The miner's actor id.
     pub miner_id: u64,
     /// The name of the window-PoSt proof type.
     pub proof_type: String,
-    /// The chain's randomness.
+    /// 32 bytes of randomness from the chain.
     pub seed: Commitment,
 }
 
 /// A sector of a partition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostSector {
-    /// The sector's number.
+    /// Unique for its miner.
     pub sector_id: u64,
-    /// The replica's commitment.
+    /// Root of the tree over the sealed replica, 32 bytes.
     pub comm_r: Commitment,
     /// Whether it was upgraded.
     pub upgrade: bool,
@@ -681,7 +681,7 @@ pub struct WdpostSector {
 /// Where a sealed sector's files are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostAccesses {
-    /// The replica.
+    /// Path or URL of the replica.
     pub sealed_file: String,
     /// The directory with its trees.
     pub cache_dir: String,
@@ -690,9 +690,9 @@ pub struct WdpostAccesses {
 /// Says that window-PoSt jobs are being worked on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostHeartbeat {
-    /// The jobs' ids.
+    /// As the sector manager gave them.
     pub jobs: Vec<String>,
-    /// The worker's name.
+    /// As the user wrote it, see [`crate::name`].
     pub worker: String,
 }
 
@@ -701,7 +701,7 @@ pub struct WdpostHeartbeat {
 pub struct WdpostFinish {
     /// The same id gets the same answer.
     pub request_id: Id,
-    /// The job's id.
+    /// As the sector manager gave it.
     pub job: String,
     /// The worker's name: whoever has lost the job does not end it.
     #[serde(default)]
@@ -717,7 +717,7 @@ pub struct WdpostFinish {
 /// What a window-PoSt job yields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostOutput {
-    /// The partitions' proofs.
+    /// One for each partition; base64 in JSON.
     pub proofs: Vec<Base64Bytes>,
     /// Numbers of the sectors that cannot be proven.
     pub faults: Vec<u64>,
@@ -728,9 +728,9 @@ pub struct WdpostOutput {
 pub struct StoreReserveSpace {
     /// The same id gets the same store.
     pub request_id: Id,
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// Bytes to reserve.
+    /// How much it will take, in bytes.
     pub size: u64,
     /// Names of the stores that will do.
     #[serde(default)]
@@ -740,14 +740,14 @@ pub struct StoreReserveSpace {
 /// A store; null when there is none of that name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GetStoreBasicInfo {
-    /// The store's name.
+    /// As the worker that keeps it configures it.
     pub name: String,
 }
 
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoreBasicInfo {
-    /// The store's name.
+    /// As the worker that keeps it configures it.
     pub name: String,
     /// Its path on the sector manager's machine.
     pub path: String,

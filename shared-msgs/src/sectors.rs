@@ -23,7 +23,7 @@ pub struct ListSectors {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SectorPage {
-    /// The sectors.
+    /// The sectors of this page, sorted by miner and number.
     pub sectors: Vec<SectorView>,
     /// Where the next page goes on; absent on the last one.
     pub next: Option<SectorId>,
@@ -73,11 +73,11 @@ pub struct SectorView {
 /// A deal of a sector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DealView {
-    /// The deal.
+    /// Id of the deal on the chain.
     pub deal_id: u64,
-    /// The piece.
+    /// Its CID, `baga…`.
     pub piece_cid: String,
-    /// Padded bytes.
+    /// In bytes, padded: a power of two.
     pub size: u64,
     /// Bytes of the client's data.
     pub payload_size: u64,
@@ -99,7 +99,7 @@ pub struct JobView {
     /// The piece, of an unseal job.
     #[serde(default)]
     pub piece_cid: Option<String>,
-    /// Why it failed.
+    /// Empty or absent unless it failed; in words.
     #[serde(default)]
     pub error: Option<String>,
 }
@@ -137,14 +137,14 @@ impl JobStatus {
 /// Has a finished sector sealed again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RebuildSector {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
 }
 
 /// Has a piece taken out of a finished sector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnsealPiece {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
     /// The piece of one of its deals; not needed where it has only one.
     #[serde(default)]
@@ -158,7 +158,7 @@ pub struct UnsealPiece {
 /// What is unsealed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnsealQueued {
-    /// The piece.
+    /// Its CID, `baga…`.
     pub piece_cid: String,
 }
 
@@ -194,7 +194,7 @@ pub fn check_dest(url: &str) -> Result<(), String> {
 /// Gives a sector up: its worker is told when it reports the next time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AbortSector {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
     /// Who gives it up, and why.
     #[serde(default)]
@@ -219,7 +219,7 @@ pub struct SimulateWdpost {
 /// A queued window-PoSt job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostQueued {
-    /// The job.
+    /// Its id, as `list` shows it.
     pub job: String,
     /// How many sectors it proves.
     pub sectors: u64,
@@ -242,7 +242,7 @@ pub struct ListWdpostJobs {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WdpostPage {
-    /// The jobs.
+    /// The jobs of this page, sorted by id.
     pub jobs: Vec<WdpostJobView>,
     /// Where the next page goes on; absent on the last one.
     pub next: Option<String>,
@@ -251,14 +251,14 @@ pub struct WdpostPage {
 /// A window-PoSt job as the sector manager knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostJobView {
-    /// The job.
+    /// Its id, as `list` shows it.
     pub id: String,
     /// The miner's actor id.
     pub miner: u64,
     /// The name of the window-PoSt proof type.
     #[serde(default)]
     pub proof_type: String,
-    /// The chain's randomness.
+    /// 32 bytes of randomness from the chain.
     #[serde(default)]
     pub seed: Commitment,
     /// How many sectors it proves.
@@ -277,7 +277,7 @@ pub struct WdpostJobView {
     /// What it yielded.
     #[serde(default)]
     pub output: Option<WdpostOutput>,
-    /// Why it failed.
+    /// Empty or absent unless it failed; in words.
     #[serde(default)]
     pub error: Option<String>,
 }

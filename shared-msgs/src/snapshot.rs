@@ -28,7 +28,7 @@ pub struct WorkerSnapshot {
     pub epoch: Option<u64>,
     /// Grows with every snapshot of one instance; see [`WorkerSnapshot::supersedes`].
     pub seq: u64,
-    /// The worker's version.
+    /// Version of the program, as `--version` prints it.
     #[serde(default)]
     pub version: String,
     /// The worker's command subject without the verb.
