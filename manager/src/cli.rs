@@ -79,10 +79,10 @@ Examples:
 pub enum Util {
     /// See and steer the workers
     #[command(subcommand)]
-    Worker(Box<worker::Verb>),
+    Worker(Box<worker::WorkerCommand>),
     /// See the sectors of the mock sector manager, and have something done with them
     #[command(subcommand)]
-    Sealer(sealer::Sealer),
+    Sealer(sealer::SealerCommand),
     /// Print one payload, MessagePack or JSON, as JSON
     #[command(after_help = "Reads standard input to its end.
 
@@ -106,8 +106,8 @@ pub async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Daemon => daemon::run(&settings()?, None).await,
         Command::Mock(args) => daemon::run(&settings()?, Some(args.into())).await,
         Command::Util(Util::Decode(args)) => decode::run(&args),
-        Command::Util(Util::Sealer(verb)) => sealer::run(settings()?, verb).await,
-        Command::Util(Util::Worker(verb)) => worker::run(settings()?, *verb).await,
+        Command::Util(Util::Sealer(command)) => sealer::run(settings()?, command).await,
+        Command::Util(Util::Worker(command)) => worker::run(settings()?, *command).await,
     }
 }
 

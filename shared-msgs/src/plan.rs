@@ -38,7 +38,7 @@ pub struct Row {
     /// What a thread does in it; `None` in `Empty`, where it asks for a job, and where a job ends.
     pub stage: Option<Stage>,
     /// Where the events lead.
-    pub next: &'static [(Event, State)],
+    pub next: &'static [(PlanEvent, State)],
 }
 
 // An enum whose variants have names that people type, with conversion both ways.
@@ -93,7 +93,7 @@ named! {
 
 named! {
     /// What moves a thread from one state to another.
-    Event {
+    PlanEvent {
         Allocate = "Allocate", AcquireDeals = "AcquireDeals", AddPiece = "AddPiece", BuildTreeD = "BuildTreeD",
         AssignTicket = "AssignTicket", Pc1 = "PC1", Pc2 = "PC2", Pc2NeedSyntheticProof = "PC2NeedSyntheticProof",
         SyntheticPoRep = "SyntheticPoRep", SubmitPc = "SubmitPC", ReSubmitPc = "ReSubmitPC", CheckPc = "CheckPC",
@@ -106,11 +106,11 @@ named! {
     }
 }
 
-const fn row(state: State, stage: Stage, next: &'static [(Event, State)]) -> Row {
+const fn row(state: State, stage: Stage, next: &'static [(PlanEvent, State)]) -> Row {
     Row { state, stage: Some(stage), next }
 }
 
-const fn empty(next: &'static [(Event, State)]) -> Row {
+const fn empty(next: &'static [(PlanEvent, State)]) -> Row {
     Row { state: State::Empty, stage: None, next }
 }
 
@@ -120,123 +120,129 @@ const ABORTED: Row = Row { state: State::Aborted, stage: None, next: &[] };
 use State as S;
 
 const SEALER: &[Row] = &[
-    empty(&[(Event::Allocate, S::Allocated)]),
-    row(S::Allocated, Stage::AcquireDeals, &[(Event::AcquireDeals, S::DealsAcquired)]),
-    row(S::DealsAcquired, Stage::AddPieces, &[(Event::AddPiece, S::PieceAdded)]),
-    row(S::PieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::TreeDBuilt)]),
-    row(S::TreeDBuilt, Stage::AssignTicket, &[(Event::AssignTicket, S::TicketAssigned)]),
-    row(S::TicketAssigned, Stage::Pc1, &[(Event::Pc1, S::Pc1Done)]),
+    empty(&[(PlanEvent::Allocate, S::Allocated)]),
+    row(S::Allocated, Stage::AcquireDeals, &[(PlanEvent::AcquireDeals, S::DealsAcquired)]),
+    row(S::DealsAcquired, Stage::AddPieces, &[(PlanEvent::AddPiece, S::PieceAdded)]),
+    row(S::PieceAdded, Stage::TreeD, &[(PlanEvent::BuildTreeD, S::TreeDBuilt)]),
+    row(S::TreeDBuilt, Stage::AssignTicket, &[(PlanEvent::AssignTicket, S::TicketAssigned)]),
+    row(S::TicketAssigned, Stage::Pc1, &[(PlanEvent::Pc1, S::Pc1Done)]),
     row(
         S::Pc1Done,
         Stage::Pc2,
-        &[(Event::Pc2, S::Pc2Done), (Event::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded)],
+        &[
+            (PlanEvent::Pc2, S::Pc2Done),
+            (PlanEvent::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded),
+        ],
     ),
-    row(S::SyntheticPoRepNeeded, Stage::SyntheticPoRep, &[(Event::SyntheticPoRep, S::Pc2Done)]),
-    row(S::Pc2Done, Stage::SubmitPreCommit, &[(Event::SubmitPc, S::PcSubmitted)]),
+    row(S::SyntheticPoRepNeeded, Stage::SyntheticPoRep, &[(PlanEvent::SyntheticPoRep, S::Pc2Done)]),
+    row(S::Pc2Done, Stage::SubmitPreCommit, &[(PlanEvent::SubmitPc, S::PcSubmitted)]),
     row(
         S::PcSubmitted,
         Stage::WaitPcLanded,
-        &[(Event::ReSubmitPc, S::Pc2Done), (Event::CheckPc, S::PcLanded)],
+        &[(PlanEvent::ReSubmitPc, S::Pc2Done), (PlanEvent::CheckPc, S::PcLanded)],
     ),
-    row(S::PcLanded, Stage::PersistFiles, &[(Event::Persist, S::Persisted)]),
+    row(S::PcLanded, Stage::PersistFiles, &[(PlanEvent::Persist, S::Persisted)]),
     row(
         S::Persisted,
         Stage::SubmitPersisted,
-        &[(Event::SubmitPersistance, S::PersistanceSubmitted)],
+        &[(PlanEvent::SubmitPersistance, S::PersistanceSubmitted)],
     ),
-    row(S::PersistanceSubmitted, Stage::WaitSeed, &[(Event::AssignSeed, S::SeedAssigned)]),
-    row(S::SeedAssigned, Stage::C1, &[(Event::C1, S::C1Done)]),
-    row(S::C1Done, Stage::C2, &[(Event::C2, S::C2Done)]),
-    row(S::C2Done, Stage::SubmitProof, &[(Event::SubmitProof, S::ProofSubmitted)]),
+    row(S::PersistanceSubmitted, Stage::WaitSeed, &[(PlanEvent::AssignSeed, S::SeedAssigned)]),
+    row(S::SeedAssigned, Stage::C1, &[(PlanEvent::C1, S::C1Done)]),
+    row(S::C1Done, Stage::C2, &[(PlanEvent::C2, S::C2Done)]),
+    row(S::C2Done, Stage::SubmitProof, &[(PlanEvent::SubmitProof, S::ProofSubmitted)]),
     row(
         S::ProofSubmitted,
         Stage::WaitProofLanded,
-        &[(Event::ReSubmitProof, S::C2Done), (Event::Finish, S::Finished)],
+        &[(PlanEvent::ReSubmitProof, S::C2Done), (PlanEvent::Finish, S::Finished)],
     ),
     FINISHED,
     ABORTED,
 ];
 
 const SNAPUP: &[Row] = &[
-    empty(&[(Event::AllocatedSnapUpSector, S::Allocated)]),
-    row(S::Allocated, Stage::AddPieces, &[(Event::AddPiece, S::PieceAdded)]),
-    row(S::PieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::TreeDBuilt)]),
-    row(S::TreeDBuilt, Stage::SnapEncode, &[(Event::SnapEncode, S::SnapEncoded)]),
-    row(S::SnapEncoded, Stage::SnapProve, &[(Event::SnapProve, S::SnapProved)]),
-    row(S::SnapProved, Stage::PersistFiles, &[(Event::Persist, S::Persisted)]),
+    empty(&[(PlanEvent::AllocatedSnapUpSector, S::Allocated)]),
+    row(S::Allocated, Stage::AddPieces, &[(PlanEvent::AddPiece, S::PieceAdded)]),
+    row(S::PieceAdded, Stage::TreeD, &[(PlanEvent::BuildTreeD, S::TreeDBuilt)]),
+    row(S::TreeDBuilt, Stage::SnapEncode, &[(PlanEvent::SnapEncode, S::SnapEncoded)]),
+    row(S::SnapEncoded, Stage::SnapProve, &[(PlanEvent::SnapProve, S::SnapProved)]),
+    row(S::SnapProved, Stage::PersistFiles, &[(PlanEvent::Persist, S::Persisted)]),
     row(
         S::Persisted,
         Stage::SubmitSnapupProof,
-        &[(Event::RePersist, S::SnapProved), (Event::Finish, S::Finished)],
+        &[(PlanEvent::RePersist, S::SnapProved), (PlanEvent::Finish, S::Finished)],
     ),
     FINISHED,
     ABORTED,
 ];
 
 const REBUILD: &[Row] = &[
-    empty(&[(Event::AllocatedRebuildSector, S::Allocated)]),
-    row(S::Allocated, Stage::AddPieces, &[(Event::AddPiece, S::PieceAdded)]),
-    row(S::PieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::TreeDBuilt)]),
-    row(S::TreeDBuilt, Stage::Pc1, &[(Event::Pc1, S::Pc1Done)]),
+    empty(&[(PlanEvent::AllocatedRebuildSector, S::Allocated)]),
+    row(S::Allocated, Stage::AddPieces, &[(PlanEvent::AddPiece, S::PieceAdded)]),
+    row(S::PieceAdded, Stage::TreeD, &[(PlanEvent::BuildTreeD, S::TreeDBuilt)]),
+    row(S::TreeDBuilt, Stage::Pc1, &[(PlanEvent::Pc1, S::Pc1Done)]),
     row(
         S::Pc1Done,
         Stage::Pc2,
-        &[(Event::Pc2, S::Pc2Done), (Event::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded)],
+        &[
+            (PlanEvent::Pc2, S::Pc2Done),
+            (PlanEvent::Pc2NeedSyntheticProof, S::SyntheticPoRepNeeded),
+        ],
     ),
-    row(S::SyntheticPoRepNeeded, Stage::SyntheticPoRep, &[(Event::SyntheticPoRep, S::Pc2Done)]),
-    row(S::Pc2Done, Stage::C1, &[(Event::CheckSealed, S::SealedChecked)]),
+    row(S::SyntheticPoRepNeeded, Stage::SyntheticPoRep, &[(PlanEvent::SyntheticPoRep, S::Pc2Done)]),
+    row(S::Pc2Done, Stage::C1, &[(PlanEvent::CheckSealed, S::SealedChecked)]),
     row(
         S::SealedChecked,
         Stage::PrepareForSnapup,
-        &[(Event::SkipSnap, S::SnapDone), (Event::AddPiece, S::SnapPieceAdded)],
+        &[(PlanEvent::SkipSnap, S::SnapDone), (PlanEvent::AddPiece, S::SnapPieceAdded)],
     ),
-    row(S::SnapPieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::SnapTreeDBuilt)]),
-    row(S::SnapTreeDBuilt, Stage::SnapEncode, &[(Event::SnapEncode, S::SnapEncoded)]),
-    row(S::SnapEncoded, Stage::SnapProve, &[(Event::SnapProve, S::SnapDone)]),
-    row(S::SnapDone, Stage::PersistFiles, &[(Event::Persist, S::Persisted)]),
-    row(S::Persisted, Stage::SubmitPersisted, &[(Event::SubmitPersistance, S::Finished)]),
+    row(S::SnapPieceAdded, Stage::TreeD, &[(PlanEvent::BuildTreeD, S::SnapTreeDBuilt)]),
+    row(S::SnapTreeDBuilt, Stage::SnapEncode, &[(PlanEvent::SnapEncode, S::SnapEncoded)]),
+    row(S::SnapEncoded, Stage::SnapProve, &[(PlanEvent::SnapProve, S::SnapDone)]),
+    row(S::SnapDone, Stage::PersistFiles, &[(PlanEvent::Persist, S::Persisted)]),
+    row(S::Persisted, Stage::SubmitPersisted, &[(PlanEvent::SubmitPersistance, S::Finished)]),
     FINISHED,
     ABORTED,
 ];
 
 const UNSEAL: &[Row] = &[
-    empty(&[(Event::AllocatedUnsealSector, S::Allocated)]),
-    row(S::Allocated, Stage::Unseal, &[(Event::UnsealDone, S::Unsealed)]),
-    row(S::Unsealed, Stage::UploadPiece, &[(Event::UploadPieceDone, S::Finished)]),
+    empty(&[(PlanEvent::AllocatedUnsealSector, S::Allocated)]),
+    row(S::Allocated, Stage::Unseal, &[(PlanEvent::UnsealDone, S::Unsealed)]),
+    row(S::Unsealed, Stage::UploadPiece, &[(PlanEvent::UploadPieceDone, S::Finished)]),
     FINISHED,
     ABORTED,
 ];
 
 const WDPOST: &[Row] = &[
-    empty(&[(Event::Allocated, S::Allocated)]),
-    row(S::Allocated, Stage::WindowPost, &[(Event::Generate, S::Generated)]),
-    row(S::Generated, Stage::SubmitWindowPost, &[(Event::Finish, S::Finished)]),
+    empty(&[(PlanEvent::Allocated, S::Allocated)]),
+    row(S::Allocated, Stage::WindowPost, &[(PlanEvent::Generate, S::Generated)]),
+    row(S::Generated, Stage::SubmitWindowPost, &[(PlanEvent::Finish, S::Finished)]),
     FINISHED,
     ABORTED,
 ];
 
 const NIPOREP: &[Row] = &[
-    empty(&[(Event::Allocate, S::Allocated)]),
-    row(S::Allocated, Stage::AcquireDeals, &[(Event::AcquireDeals, S::DealsAcquired)]),
-    row(S::DealsAcquired, Stage::AddPieces, &[(Event::AddPiece, S::PieceAdded)]),
-    row(S::PieceAdded, Stage::TreeD, &[(Event::BuildTreeD, S::TreeDBuilt)]),
-    row(S::TreeDBuilt, Stage::AssignTicket, &[(Event::AssignTicket, S::TicketAssigned)]),
-    row(S::TicketAssigned, Stage::Pc1, &[(Event::Pc1, S::Pc1Done)]),
-    row(S::Pc1Done, Stage::Pc2, &[(Event::Pc2, S::Pc2Done)]),
-    row(S::Pc2Done, Stage::PersistFiles, &[(Event::Persist, S::Persisted)]),
+    empty(&[(PlanEvent::Allocate, S::Allocated)]),
+    row(S::Allocated, Stage::AcquireDeals, &[(PlanEvent::AcquireDeals, S::DealsAcquired)]),
+    row(S::DealsAcquired, Stage::AddPieces, &[(PlanEvent::AddPiece, S::PieceAdded)]),
+    row(S::PieceAdded, Stage::TreeD, &[(PlanEvent::BuildTreeD, S::TreeDBuilt)]),
+    row(S::TreeDBuilt, Stage::AssignTicket, &[(PlanEvent::AssignTicket, S::TicketAssigned)]),
+    row(S::TicketAssigned, Stage::Pc1, &[(PlanEvent::Pc1, S::Pc1Done)]),
+    row(S::Pc1Done, Stage::Pc2, &[(PlanEvent::Pc2, S::Pc2Done)]),
+    row(S::Pc2Done, Stage::PersistFiles, &[(PlanEvent::Persist, S::Persisted)]),
     row(
         S::Persisted,
         Stage::SubmitPersisted,
-        &[(Event::SubmitPersistance, S::PersistanceSubmitted)],
+        &[(PlanEvent::SubmitPersistance, S::PersistanceSubmitted)],
     ),
-    row(S::PersistanceSubmitted, Stage::WaitSeed, &[(Event::AssignSeed, S::SeedAssigned)]),
-    row(S::SeedAssigned, Stage::C1, &[(Event::C1, S::C1Done)]),
-    row(S::C1Done, Stage::C2, &[(Event::C2, S::C2Done)]),
-    row(S::C2Done, Stage::SubmitProof, &[(Event::SubmitProof, S::ProofSubmitted)]),
+    row(S::PersistanceSubmitted, Stage::WaitSeed, &[(PlanEvent::AssignSeed, S::SeedAssigned)]),
+    row(S::SeedAssigned, Stage::C1, &[(PlanEvent::C1, S::C1Done)]),
+    row(S::C1Done, Stage::C2, &[(PlanEvent::C2, S::C2Done)]),
+    row(S::C2Done, Stage::SubmitProof, &[(PlanEvent::SubmitProof, S::ProofSubmitted)]),
     row(
         S::ProofSubmitted,
         Stage::WaitProofLanded,
-        &[(Event::ReSubmitProof, S::C2Done), (Event::Finish, S::Finished)],
+        &[(PlanEvent::ReSubmitProof, S::C2Done), (PlanEvent::Finish, S::Finished)],
     ),
     FINISHED,
     ABORTED,
@@ -292,7 +298,7 @@ impl Plan {
     }
 
     /// Where an event leads; `None` if it means nothing in that state.
-    pub fn next(self, state: State, event: Event) -> Option<State> {
+    pub fn next(self, state: State, event: PlanEvent) -> Option<State> {
         self.row(state)?.next.iter().find(|(known, _)| *known == event).map(|(_, next)| *next)
     }
 }
@@ -379,13 +385,19 @@ mod tests {
 
     #[test]
     fn resubmissions_go_back() {
-        assert_eq!(Plan::Sealer.next(State::PcSubmitted, Event::ReSubmitPc), Some(State::Pc2Done));
         assert_eq!(
-            Plan::Sealer.next(State::ProofSubmitted, Event::ReSubmitProof),
+            Plan::Sealer.next(State::PcSubmitted, PlanEvent::ReSubmitPc),
+            Some(State::Pc2Done)
+        );
+        assert_eq!(
+            Plan::Sealer.next(State::ProofSubmitted, PlanEvent::ReSubmitProof),
             Some(State::C2Done)
         );
-        assert_eq!(Plan::Snapup.next(State::Persisted, Event::RePersist), Some(State::SnapProved));
-        assert_eq!(Plan::Sealer.next(State::Empty, Event::C2), None);
+        assert_eq!(
+            Plan::Snapup.next(State::Persisted, PlanEvent::RePersist),
+            Some(State::SnapProved)
+        );
+        assert_eq!(Plan::Sealer.next(State::Empty, PlanEvent::C2), None);
     }
 
     #[test]

@@ -70,12 +70,12 @@ pub struct WorkerArgs {
     pub name: Option<String>,
     /// The verb.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub command: WorkerCommand,
 }
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub enum WorkerCommand {
     /// Show the sealing threads
     List(list::ListArgs),
     /// Pause a sealing thread: at once while it waits, else when its stage ends
@@ -130,12 +130,16 @@ pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
         Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {
             let worker = target::connect(nats, &args).await?;
-            match args.verb {
-                Verb::List(args) => list::run(&worker, &args).await,
-                Verb::Pause(args) => pause::run(&worker, args).await,
-                Verb::Resume(args) => resume::run(&worker, args).await,
-                Verb::Cordon(args) => cordon::run(&worker, command::Verb::Cordon, args).await,
-                Verb::Uncordon(args) => cordon::run(&worker, command::Verb::Uncordon, args).await,
+            match args.command {
+                WorkerCommand::List(args) => list::run(&worker, &args).await,
+                WorkerCommand::Pause(args) => pause::run(&worker, args).await,
+                WorkerCommand::Resume(args) => resume::run(&worker, args).await,
+                WorkerCommand::Cordon(args) => {
+                    cordon::run(&worker, command::Verb::Cordon, args).await
+                }
+                WorkerCommand::Uncordon(args) => {
+                    cordon::run(&worker, command::Verb::Uncordon, args).await
+                }
             }
         }
     }

@@ -44,7 +44,7 @@ use crate::{
     },
     thread::{
         heartbeat,
-        owner::{Owner, Stop, Surroundings},
+        owner::{Owner, Shutdown, Surroundings},
         report::Reports,
     },
 };
@@ -210,7 +210,7 @@ impl Connected {
             static_tree_d: config.static_tree_d,
         });
         let changed = Arc::new(Notify::new());
-        let (stop_threads, stop) = watch::channel(Stop::No);
+        let (stop_threads, stop) = watch::channel(Shutdown::No);
         let (lease, seen_lease) = watch::channel(LeaseState::Unsettled);
         let stores: Vec<_> = threads.iter().map(|place| place.store.clone()).collect();
         let own_store = Arc::new(OwnStore::new(stores.clone()));
@@ -402,11 +402,11 @@ fn open_stores(
 
 async fn stop_all(
     mut threads: JoinSet<()>,
-    stop: &watch::Sender<Stop>,
+    stop: &watch::Sender<Shutdown>,
     grace: Duration,
     asked_again: impl Future<Output = &'static str>,
 ) {
-    stop.send_replace(Stop::AtSafePoint);
+    stop.send_replace(Shutdown::AtSafePoint);
     let all_ended = async { while threads.join_next().await.is_some() {} };
     let why = tokio::select! {
         () = all_ended => return info!("all threads are at a safe point"),
@@ -419,6 +419,6 @@ async fn stop_all(
         ?grace,
         "stages that still run are given up; the next start runs them again"
     );
-    stop.send_replace(Stop::Now);
+    stop.send_replace(Shutdown::Now);
     while threads.join_next().await.is_some() {}
 }

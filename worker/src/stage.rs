@@ -1,5 +1,5 @@
 //! What a thread does in each state: one file for each part of a sector's way, each stage a
-//! function that reads the [`Job`], does its work, and returns what it yielded as a [`Done`].
+//! function that reads the [`StageRun`], does its work, and returns what it yielded as a [`Done`].
 //!
 //! ```text
 //!  sealer, niporep: deals -> add_pieces -> tree_d -> ticket -> pc1 -> pc2 (-> synthetic) -> pre_commit -> persist -> seed
@@ -38,7 +38,7 @@ use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
 use shared_msgs::{
     id::Id,
-    plan::{Event, Plan, Stage, State},
+    plan::{Plan, PlanEvent, Stage, State},
     sector_manager::{Commitment, SectorId, WorkerRequest},
 };
 
@@ -77,7 +77,7 @@ pub struct Shared {
 }
 
 /// One stage's work on one sector.
-pub struct Job<'a> {
+pub struct StageRun<'a> {
     /// The thread's plan.
     pub plan: Plan,
     /// The state that was committed last.
@@ -103,7 +103,7 @@ pub struct Job<'a> {
 pub struct Done {
     /// What happened, in the words of the plan's table; `None` when the stage has only noted
     /// something in the sector, and is to be run again.
-    pub event: Option<Event>,
+    pub event: Option<PlanEvent>,
     /// The sector with what the stage yielded.
     pub sector: Sector,
     /// Large outputs to store with it.
@@ -135,38 +135,38 @@ pub fn is_heavy(stage: Stage) -> bool {
 }
 
 /// Runs a stage.
-pub async fn run(stage: Stage, job: &Job<'_>) -> Result<Done, Failure> {
+pub async fn run(stage: Stage, run: &StageRun<'_>) -> Result<Done, Failure> {
     match stage {
-        Stage::AcquireDeals => deals::acquire(job).await,
-        Stage::AddPieces => add_pieces::run(job).await,
-        Stage::TreeD => tree_d::run(job).await,
-        Stage::AssignTicket => ticket::assign(job).await,
-        Stage::Pc1 => pc1::run(job).await,
-        Stage::Pc2 => pc2::run(job).await,
-        Stage::SyntheticPoRep => synthetic::run(job).await,
-        Stage::SubmitPreCommit => pre_commit::submit(job).await,
-        Stage::WaitPcLanded => pre_commit::wait_landed(job).await,
-        Stage::PersistFiles => persist::copy_files(job).await,
-        Stage::SubmitPersisted => persist::submit(job).await,
-        Stage::WaitSeed => seed::wait(job).await,
-        Stage::C1 if job.plan == Plan::Rebuild => c1::check(job).await,
-        Stage::C1 => c1::run(job).await,
-        Stage::C2 => c2::run(job).await,
-        Stage::SubmitProof => proof::submit(job).await,
-        Stage::WaitProofLanded => proof::wait_landed(job).await,
-        Stage::PrepareForSnapup => snap::prepare(job).await,
-        Stage::SnapEncode => snap::encode(job).await,
-        Stage::SnapProve => snap::prove(job).await,
-        Stage::SubmitSnapupProof => snap::submit(job).await,
-        Stage::Unseal => unseal::run(job).await,
-        Stage::UploadPiece => unseal::upload(job).await,
+        Stage::AcquireDeals => deals::acquire(run).await,
+        Stage::AddPieces => add_pieces::run(run).await,
+        Stage::TreeD => tree_d::run(run).await,
+        Stage::AssignTicket => ticket::assign(run).await,
+        Stage::Pc1 => pc1::run(run).await,
+        Stage::Pc2 => pc2::run(run).await,
+        Stage::SyntheticPoRep => synthetic::run(run).await,
+        Stage::SubmitPreCommit => pre_commit::submit(run).await,
+        Stage::WaitPcLanded => pre_commit::wait_landed(run).await,
+        Stage::PersistFiles => persist::copy_files(run).await,
+        Stage::SubmitPersisted => persist::submit(run).await,
+        Stage::WaitSeed => seed::wait(run).await,
+        Stage::C1 if run.plan == Plan::Rebuild => c1::check(run).await,
+        Stage::C1 => c1::run(run).await,
+        Stage::C2 => c2::run(run).await,
+        Stage::SubmitProof => proof::submit(run).await,
+        Stage::WaitProofLanded => proof::wait_landed(run).await,
+        Stage::PrepareForSnapup => snap::prepare(run).await,
+        Stage::SnapEncode => snap::encode(run).await,
+        Stage::SnapProve => snap::prove(run).await,
+        Stage::SubmitSnapupProof => snap::submit(run).await,
+        Stage::Unseal => unseal::run(run).await,
+        Stage::UploadPiece => unseal::upload(run).await,
         Stage::WindowPost | Stage::SubmitWindowPost => {
             Err(Failure::critical(format!("stage {stage} is of no sector")))
         }
     }
 }
 
-impl Job<'_> {
+impl StageRun<'_> {
     pub(crate) fn id(&self) -> SectorId {
         self.sector.allocated.id
     }
@@ -188,7 +188,7 @@ impl Job<'_> {
         })
     }
 
-    fn done(&self, event: Event, change: impl FnOnce(&mut Sector)) -> Result<Done, Failure> {
+    fn done(&self, event: PlanEvent, change: impl FnOnce(&mut Sector)) -> Result<Done, Failure> {
         let mut sector = self.sector.clone();
         change(&mut sector);
         Ok(Done { event: Some(event), sector, outputs: vec![] })

@@ -8,7 +8,7 @@ use super::session::Session;
 
 /// What to prove.
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub enum ProvingCommand {
     /// Queue a window-PoSt job for threads of plan wdpost, as a deadline would
     #[command(
         after_help = "Without a SECTOR it proves all finished sectors of the miner whose replica's commitment is known; that of a sector of
@@ -35,8 +35,8 @@ pub struct SimulateArgs {
     pub output: ReplyOutput,
 }
 
-pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    let Verb::SimulateWdpost(SimulateArgs { miner, sectors, output }) = verb;
+pub(super) async fn run(session: &Session, command: ProvingCommand) -> Result<(), CliError> {
+    let ProvingCommand::SimulateWdpost(SimulateArgs { miner, sectors, output }) = command;
     if let Some(other) = sectors.iter().find(|sector| sector.miner != miner) {
         return Err(CliError::new(Exit::Usage, format!("{other} is no sector of miner t0{miner}")));
     }

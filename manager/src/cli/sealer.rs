@@ -8,20 +8,20 @@ use super::{proving, sectors, session::Session};
 
 /// What to do with what the sector manager knows.
 #[derive(Subcommand, Debug)]
-pub enum Sealer {
+pub enum SealerCommand {
     /// See the sectors, and have something done with them
     #[command(subcommand)]
-    Sectors(sectors::Verb),
+    Sectors(sectors::SectorsCommand),
     /// Proofs of sectors that are sealed
     #[command(subcommand)]
-    Proving(proving::Verb),
+    Proving(proving::ProvingCommand),
 }
 
-/// Runs a verb.
-pub async fn run(settings: NatsSettings, verb: Sealer) -> Result<(), CliError> {
+/// Runs a command.
+pub async fn run(settings: NatsSettings, command: SealerCommand) -> Result<(), CliError> {
     let session = Session::connect(settings).await?;
-    match verb {
-        Sealer::Sectors(verb) => sectors::run(&session, verb).await,
-        Sealer::Proving(verb) => proving::run(&session, verb).await,
+    match command {
+        SealerCommand::Sectors(command) => sectors::run(&session, command).await,
+        SealerCommand::Proving(command) => proving::run(&session, command).await,
     }
 }

@@ -16,7 +16,7 @@ const WIDE_COLUMNS: [&str; 4] = ["Proof", "CommD", "Jobs", "AbortReason"];
 
 /// What to do with the sectors.
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub enum SectorsCommand {
     /// List the sectors that were allocated
     #[command(
         after_help = "-o wide adds what is, and was, done with a sector since it is finished, and why it failed.
@@ -118,20 +118,20 @@ fn dest(text: &str) -> Result<String, String> {
     check_dest(text).map(|()| text.to_owned())
 }
 
-pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::List(args) => list(session, args.output).await,
-        Verb::Rebuild(args) => {
+pub(super) async fn run(session: &Session, command: SectorsCommand) -> Result<(), CliError> {
+    match command {
+        SectorsCommand::List(args) => list(session, args.output).await,
+        SectorsCommand::Rebuild(args) => {
             session.ask_sectors(&RebuildSector { sector: args.sector }).await?;
             done(&args, None, "rebuild queued".into())
         }
-        Verb::Unseal(UnsealArgs { sector: args, piece, dest }) => {
+        SectorsCommand::Unseal(UnsealArgs { sector: args, piece, dest }) => {
             let request = UnsealPiece { sector: args.sector, piece_cid: piece, dest };
             let UnsealQueued { piece_cid } = session.ask_sectors(&request).await?;
             let sentence = format!("unsealing of {piece_cid} queued");
             done(&args, Some(piece_cid), sentence)
         }
-        Verb::Abort(AbortArgs { sector: args, reason }) => {
+        SectorsCommand::Abort(AbortArgs { sector: args, reason }) => {
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let request = AbortSector {
                 sector: args.sector,

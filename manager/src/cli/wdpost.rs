@@ -16,7 +16,7 @@ const COLUMNS: [&str; 8] =
 
 /// What to do with the window-PoSt jobs.
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub enum WdpostCommand {
     /// List the window-PoSt jobs
     #[command(after_help = "Examples:
   damocles-manager util worker wdpost list
@@ -71,14 +71,14 @@ impl JobsArgs {
     }
 }
 
-pub(super) async fn run(session: &Session, verb: Verb) -> Result<(), CliError> {
-    match verb {
-        Verb::List(args) => list(session, args.output).await,
-        Verb::Reset(args) => {
+pub(super) async fn run(session: &Session, command: WdpostCommand) -> Result<(), CliError> {
+    match command {
+        WdpostCommand::List(args) => list(session, args.output).await,
+        WdpostCommand::Reset(args) => {
             let jobs = session.ask_sectors(&ResetWdpostJobs { jobs: args.chosen() }).await?;
             args.print(&jobs, "ready again")
         }
-        Verb::Remove(args) => {
+        WdpostCommand::Remove(args) => {
             let jobs = session.ask_sectors(&RemoveWdpostJobs { jobs: args.chosen() }).await?;
             args.print(&jobs, "removed")
         }

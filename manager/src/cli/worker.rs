@@ -16,7 +16,7 @@ use super::{cordon, history, info, list, pause, remove, resume, session::Session
 
 /// What to do with the workers.
 #[derive(Subcommand, Debug)]
-pub enum Verb {
+pub enum WorkerCommand {
     /// List the workers that report, or have reported, to the managers
     #[command(
         after_help = "A worker is expired (!) when its last report is older than three of its own ping intervals. It is
@@ -121,26 +121,26 @@ Examples:
     History(history::HistoryArgs),
     /// The window-PoSt jobs that the sector manager hands out
     #[command(subcommand)]
-    Wdpost(wdpost::Verb),
+    Wdpost(wdpost::WdpostCommand),
 }
 
-/// Runs a verb. What is called wrongly is said before anything is connected.
-pub async fn run(settings: NatsSettings, verb: Verb) -> Result<(), CliError> {
+/// Runs a command. What is called wrongly is said before anything is connected.
+pub async fn run(settings: NatsSettings, command: WorkerCommand) -> Result<(), CliError> {
     let session = || Session::connect(settings.clone());
-    match verb {
-        Verb::List(args) if args.watch => list::watch::run(settings, &args).await,
-        Verb::List(args) => list::run(&session().await?, &args).await,
-        Verb::Info(args) if args.watch => info::watch::run(settings, &args).await,
-        Verb::Info(args) => {
+    match command {
+        WorkerCommand::List(args) if args.watch => list::watch::run(settings, &args).await,
+        WorkerCommand::List(args) => list::run(&session().await?, &args).await,
+        WorkerCommand::Info(args) if args.watch => info::watch::run(settings, &args).await,
+        WorkerCommand::Info(args) => {
             info::run(&session().await?.worker(&args.target.worker)?, args.output).await
         }
-        Verb::Pause(args) => pause::run(settings, args).await,
-        Verb::Resume(args) => resume::run(settings, args).await,
-        Verb::Cordon(args) => cordon::run(settings, command::Verb::Cordon, args).await,
-        Verb::Uncordon(args) => cordon::run(settings, command::Verb::Uncordon, args).await,
-        Verb::Drain(args) => cordon::drain(settings, args).await,
-        Verb::Remove(args) => remove::run(&session().await?, &args).await,
-        Verb::History(args) => history::run(settings, &args).await,
-        Verb::Wdpost(verb) => wdpost::run(&session().await?, verb).await,
+        WorkerCommand::Pause(args) => pause::run(settings, args).await,
+        WorkerCommand::Resume(args) => resume::run(settings, args).await,
+        WorkerCommand::Cordon(args) => cordon::run(settings, command::Verb::Cordon, args).await,
+        WorkerCommand::Uncordon(args) => cordon::run(settings, command::Verb::Uncordon, args).await,
+        WorkerCommand::Drain(args) => cordon::drain(settings, args).await,
+        WorkerCommand::Remove(args) => remove::run(&session().await?, &args).await,
+        WorkerCommand::History(args) => history::run(settings, &args).await,
+        WorkerCommand::Wdpost(command) => wdpost::run(&session().await?, command).await,
     }
 }

@@ -22,7 +22,7 @@ use damocles_worker::{
         own::OwnStore,
     },
     thread::{
-        owner::{Owner as Thread, Stop, Surroundings},
+        owner::{Owner as Thread, Shutdown, Surroundings},
         report::Reports,
     },
 };
@@ -82,7 +82,7 @@ pub struct Process {
     cut: AtomicBool,
     link: watch::Sender<bool>,
     power: Power,
-    stop_threads: watch::Sender<Stop>,
+    stop_threads: watch::Sender<Shutdown>,
     release: Mutex<Option<oneshot::Sender<()>>>,
     events: Arc<EventPublisher>,
 }
@@ -95,7 +95,7 @@ impl Process {
         let (power, outgoing, changed) =
             (Power::default(), Arc::<Outgoing>::default(), Arc::new(Notify::new()));
         let (lease, seen_lease) = watch::channel(LeaseState::Unsettled);
-        let (stop_threads, stop) = watch::channel(Stop::No);
+        let (stop_threads, stop) = watch::channel(Shutdown::No);
         let reports = Reports::start(
             &Tasks::new().0,
             on.name.to_string(),
@@ -215,9 +215,9 @@ impl Process {
     pub async fn stop(self: &Arc<Self>, world: &Arc<World>) {
         self.serving.store(false, Ordering::Relaxed);
         self.worker.set_status(WorkerStatus::Stopping);
-        self.stop_threads.send_replace(Stop::AtSafePoint);
+        self.stop_threads.send_replace(Shutdown::AtSafePoint);
         if timeout(GRACE, self.threads_end()).await.is_err() {
-            self.stop_threads.send_replace(Stop::Now);
+            self.stop_threads.send_replace(Shutdown::Now);
             self.threads_end().await;
         }
         self.worker.set_status(WorkerStatus::Stopped);

@@ -1,7 +1,7 @@
 //! Asking the sector manager for a job, as each plan does.
 
 use shared_msgs::{
-    plan::{Event, Plan, State},
+    plan::{Plan, PlanEvent, State},
     sector_manager::{
         AllocateRebuildSector, AllocateSector, AllocateSnapupSector, AllocateUnsealSector,
         AllocateWdpostJob, AllocatedSector, PrivateReplica, PublicReplica, piece_commitment,
@@ -27,17 +27,20 @@ impl Work<'_> {
         }
         let allocated = match plan {
             Plan::Sealer | Plan::Niporep => {
-                self.allocate_sector().await?.map(|sector| (Event::Allocate, sector))
+                self.allocate_sector().await?.map(|sector| (PlanEvent::Allocate, sector))
             }
-            Plan::Snapup => {
-                self.allocate_snapup().await?.map(|sector| (Event::AllocatedSnapUpSector, sector))
-            }
-            Plan::Rebuild => {
-                self.allocate_rebuild().await?.map(|sector| (Event::AllocatedRebuildSector, sector))
-            }
-            Plan::Unseal => {
-                self.allocate_unseal().await?.map(|sector| (Event::AllocatedUnsealSector, sector))
-            }
+            Plan::Snapup => self
+                .allocate_snapup()
+                .await?
+                .map(|sector| (PlanEvent::AllocatedSnapUpSector, sector)),
+            Plan::Rebuild => self
+                .allocate_rebuild()
+                .await?
+                .map(|sector| (PlanEvent::AllocatedRebuildSector, sector)),
+            Plan::Unseal => self
+                .allocate_unseal()
+                .await?
+                .map(|sector| (PlanEvent::AllocatedUnsealSector, sector)),
             Plan::Wdpost => return self.allocate_wdpost().await,
         };
         let Some((event, sector)) = allocated else { return Ok(None) };
@@ -139,11 +142,11 @@ impl Work<'_> {
             worker: self.shared.worker.clone(),
         };
         let Some(job) = self.ask(&request).await?.into_iter().next() else { return Ok(None) };
-        let state = next(Plan::Wdpost, State::Empty, Event::Allocated)?;
+        let state = next(Plan::Wdpost, State::Empty, PlanEvent::Allocated)?;
         let wdpost = Some(Wdpost { job, output: None, abort_reason: None });
         Ok(Some(Moved {
             state,
-            event: Some(Event::Allocated),
+            event: Some(PlanEvent::Allocated),
             sector: None,
             wdpost,
             outputs: vec![],

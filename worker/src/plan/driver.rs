@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use shared_msgs::plan::{Event, Plan, Stage, State};
+use shared_msgs::plan::{Plan, PlanEvent, Stage, State};
 
 use super::{
     step::{Moved, Step, Steps, Work, Yield, ended, next},
@@ -23,8 +23,8 @@ use crate::{
     failpoint,
     failure::Failure,
     stage::{
-        self, Done, Job, Shared,
-        window_post::{self, WdpostJob},
+        self, Done, Shared, StageRun,
+        window_post::{self, WdpostRun},
     },
     store::record::{Sector, Wdpost},
 };
@@ -78,7 +78,7 @@ impl Work<'_> {
     }
 
     async fn remove_later(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
-        let sector = tidy::remove_later(&self.job(state, sector)).await?;
+        let sector = tidy::remove_later(&self.stage_run(state, sector)).await?;
         Ok(Some(Moved { state, event: None, sector: Some(sector), wdpost: None, outputs: vec![] }))
     }
 
@@ -88,7 +88,8 @@ impl Work<'_> {
             Failure::critical(format!("plan {plan} has no stage for state {state}"))
         })?;
         failpoint::reach("stage", stage.name());
-        let Done { event, sector, outputs } = stage::run(stage, &self.job(state, sector)).await?;
+        let Done { event, sector, outputs } =
+            stage::run(stage, &self.stage_run(state, sector)).await?;
         let Some(event) = event else { return Ok(Yield::Noted(sector.into())) };
         let state = next(plan, state, event)?;
         Ok(Yield::Moved(
@@ -100,10 +101,10 @@ impl Work<'_> {
         let plan = self.step.record.plan;
         let (event, wdpost) = match plan.stage(state) {
             Some(Stage::WindowPost) => {
-                (Event::Generate, window_post::generate(&self.wdpost_job(wdpost)).await?)
+                (PlanEvent::Generate, window_post::generate(&self.wdpost_run(wdpost)).await?)
             }
             Some(Stage::SubmitWindowPost) => {
-                (Event::Finish, window_post::submit(&self.wdpost_job(wdpost)).await?)
+                (PlanEvent::Finish, window_post::submit(&self.wdpost_run(wdpost)).await?)
             }
             _ => {
                 return Err(Failure::critical(format!(
@@ -121,8 +122,8 @@ impl Work<'_> {
         }))
     }
 
-    fn job<'a>(&'a self, state: State, sector: &'a Sector) -> Job<'a> {
-        Job {
+    fn stage_run<'a>(&'a self, state: State, sector: &'a Sector) -> StageRun<'a> {
+        StageRun {
             plan: self.step.record.plan,
             state,
             sector,
@@ -135,8 +136,8 @@ impl Work<'_> {
         }
     }
 
-    fn wdpost_job<'a>(&'a self, wdpost: &'a Wdpost) -> WdpostJob<'a> {
+    fn wdpost_run<'a>(&'a self, wdpost: &'a Wdpost) -> WdpostRun<'a> {
         let Step { record, activity, .. } = self.step;
-        WdpostJob { wdpost, request_id: record.request_id, shared: self.shared, activity }
+        WdpostRun { wdpost, request_id: record.request_id, shared: self.shared, activity }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use shared_msgs::{
-    plan::{Event, Plan, State},
+    plan::{Plan, PlanEvent, State},
     sector_manager::WorkerRequest,
 };
 
@@ -60,7 +60,7 @@ pub struct Moved {
     /// The state.
     pub state: State,
     /// What led there; `None` when a job has ended, or was set back.
-    pub event: Option<Event>,
+    pub event: Option<PlanEvent>,
     /// The sector.
     pub sector: Option<Sector>,
     /// The window-PoSt job.
@@ -82,7 +82,7 @@ impl Work<'_> {
     }
 }
 
-pub(super) fn next(plan: Plan, state: State, event: Event) -> Result<State, Failure> {
+pub(super) fn next(plan: Plan, state: State, event: PlanEvent) -> Result<State, Failure> {
     plan.next(state, event).ok_or_else(|| {
         Failure::critical(format!("plan {plan}: {event} means nothing in state {state}"))
     })

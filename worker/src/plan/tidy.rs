@@ -5,29 +5,29 @@ use std::path::PathBuf;
 use super::{input::Input, inputs};
 use crate::{
     failure::Failure,
-    stage::{Job, on_disk},
+    stage::{StageRun, on_disk},
     store::{attached::Kind, files::remove_path, record::Sector},
 };
 
 /// Removes it, and returns the sector as it is then. Safe to repeat.
-pub(crate) async fn remove_later(job: &Job<'_>) -> Result<Sector, Failure> {
-    let later = inputs::later(job.plan, job.state);
-    let paths: Vec<PathBuf> = later.iter().flat_map(|input| local_files(job, *input)).collect();
+pub(crate) async fn remove_later(run: &StageRun<'_>) -> Result<Sector, Failure> {
+    let later = inputs::later(run.plan, run.state);
+    let paths: Vec<PathBuf> = later.iter().flat_map(|input| local_files(run, *input)).collect();
     on_disk(move || paths.iter().try_for_each(|path| remove_path(path))).await?;
-    let mut sector = job.sector.clone();
-    if let Some(name) = &job.sector.persisted
+    let mut sector = run.sector.clone();
+    if let Some(name) = &run.sector.persisted
         && later.contains(&Input::PersistedFiles)
     {
-        let store = job.store_named(name).await?;
-        let (id, kind) = (job.id(), Kind::persisted(job.sector));
+        let store = run.store_named(name).await?;
+        let (id, kind) = (run.id(), Kind::persisted(run.sector));
         on_disk(move || store.remove(id, kind)).await?;
         sector.persisted = None;
     }
     Ok(sector)
 }
 
-fn local_files(job: &Job<'_>, input: Input) -> Vec<PathBuf> {
-    let files = &job.files;
+fn local_files(run: &StageRun<'_>, input: Input) -> Vec<PathBuf> {
+    let files = &run.files;
     let paths: &[&PathBuf] = match input {
         Input::Pieces => &[&files.unsealed],
         Input::CommD => &[&files.tree_d],

@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 
 use shared_msgs::{
-    plan::{Event, Plan},
+    plan::{Plan, PlanEvent},
     sector_manager::{Commitment, SectorPiece, piece_cid, piece_commitment, unpadded},
 };
 
-use super::{Done, Job, on_disk};
+use super::{Done, StageRun, on_disk};
 use crate::{
     failure::Failure,
     processor::task::{AddPieces, Piece, PieceFile, PieceInfo},
@@ -19,23 +19,23 @@ use crate::{
 const MIN_PIECE_BYTES: u64 = 128;
 const MAX_URL_BYTES: usize = 2048;
 
-pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
-    let upgrading = job.is_for_upgrade();
+pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let upgrading = run.is_for_upgrade();
     let path =
-        if upgrading { job.files.update_unsealed.clone() } else { job.files.unsealed.clone() };
+        if upgrading { run.files.update_unsealed.clone() } else { run.files.unsealed.clone() };
     on_disk({
         let path = path.clone();
         move || remove_path(&path)
     })
     .await?;
-    job.require_sectors(1).await?;
-    let slots = layout(job.deals(), job.sector_size()?)
-        .map_err(|error| Failure::permanent(format!("the deals of {}: {error}", job.id())))?;
+    run.require_sectors(1).await?;
+    let slots = layout(run.deals(), run.sector_size()?)
+        .map_err(|error| Failure::permanent(format!("the deals of {}: {error}", run.id())))?;
 
     let mut pieces = Vec::with_capacity(slots.len());
     for slot in &slots {
         pieces.push(match slot.deal {
-            Some(deal) => job.piece_of(deal, slot).await?,
+            Some(deal) => run.piece_of(deal, slot).await?,
             None => Piece {
                 piece_file: PieceFile::Pledge,
                 payload_size: 0,
@@ -44,14 +44,14 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
         });
     }
     let sources: Vec<_> = pieces.iter().map(|piece| piece.piece_file.clone()).collect();
-    let task = AddPieces { seal_proof_type: job.proof_name()?, pieces, staged_filepath: path };
-    let written = job.shared.processors.run(task, job.activity).await?;
+    let task = AddPieces { seal_proof_type: run.proof_name()?, pieces, staged_filepath: path };
+    let written = run.shared.processors.run(task, run.activity).await?;
     check_commitments(&slots, &sources, &written)?;
     let pieces = written
         .into_iter()
         .map(|info| PieceCommitment { commitment: info.commitment, size: info.size })
         .collect();
-    job.done(Event::AddPiece, |sector| match &mut sector.upgrade {
+    run.done(PlanEvent::AddPiece, |sector| match &mut sector.upgrade {
         Some(upgrade) if upgrading => upgrade.pieces = Some(pieces),
         _ => sector.pieces = Some(pieces),
     })
@@ -133,7 +133,7 @@ fn check_commitments(
     Ok(())
 }
 
-impl Job<'_> {
+impl StageRun<'_> {
     /// The deals of the data that the stage is about. A sector that was upgraded was sealed without
     /// any.
     pub(super) fn deals(&self) -> &[SectorPiece] {

@@ -1,28 +1,28 @@
 //! AcquireDeals: asks for deals to put into the sector.
 
 use shared_msgs::{
-    plan::{Event, Plan},
+    plan::{Plan, PlanEvent},
     sector_manager::AcquireDeals,
 };
 
-use super::{Done, Job};
+use super::{Done, StageRun};
 use crate::failure::Failure;
 
-pub(super) async fn acquire(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn acquire(run: &StageRun<'_>) -> Result<Done, Failure> {
     // The non-interactive PoRep is for sectors without deals (FIP-0092).
-    if job.plan == Plan::Niporep || !job.sealing.enable_deals {
-        return job.done(Event::AcquireDeals, |sector| sector.deals = Some(vec![]));
+    if run.plan == Plan::Niporep || !run.sealing.enable_deals {
+        return run.done(PlanEvent::AcquireDeals, |sector| sector.deals = Some(vec![]));
     }
     loop {
         let request = AcquireDeals {
-            request_id: job.request_id,
-            sector: job.id(),
-            spec: job.sealing.deals(),
+            request_id: run.request_id,
+            sector: run.id(),
+            spec: run.sealing.deals(),
         };
-        let deals = job.ask(&request).await?.unwrap_or_default();
-        if !deals.is_empty() || !job.sealing.disable_cc {
-            return job.done(Event::AcquireDeals, |sector| sector.deals = Some(deals));
+        let deals = run.ask(&request).await?.unwrap_or_default();
+        if !deals.is_empty() || !run.sealing.disable_cc {
+            return run.done(PlanEvent::AcquireDeals, |sector| sector.deals = Some(deals));
         }
-        job.activity.wait("deals", tokio::time::sleep(job.sealing.seal_interval)).await;
+        run.activity.wait("deals", tokio::time::sleep(run.sealing.seal_interval)).await;
     }
 }

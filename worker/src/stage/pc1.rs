@@ -2,11 +2,11 @@
 
 use std::{fs, sync::Arc};
 
-use shared_msgs::plan::Event;
+use shared_msgs::plan::PlanEvent;
 use tracing::info;
 
 use super::{
-    Done, Job, field,
+    Done, StageRun, field,
     layers::{Layers, MadeFrom},
     on_disk,
     tree_d::TREE_FILE,
@@ -20,25 +20,25 @@ use crate::{
     },
 };
 
-pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     let task = Pc1 {
-        registered_proof: job.proof_name()?,
-        cache_path: job.files.cache.clone(),
-        in_path: job.files.unsealed.clone(),
-        out_path: job.files.sealed.clone(),
-        prover_id: prover_id(job.id().miner),
-        sector_id: job.id().number,
-        ticket: field(&job.sector.ticket, "ticket")?.ticket.0,
-        piece_infos: job.piece_infos()?,
+        registered_proof: run.proof_name()?,
+        cache_path: run.files.cache.clone(),
+        in_path: run.files.unsealed.clone(),
+        out_path: run.files.sealed.clone(),
+        prover_id: prover_id(run.id().miner),
+        sector_id: run.id().number,
+        ticket: field(&run.sector.ticket, "ticket")?.ticket.0,
+        piece_infos: run.piece_infos()?,
     };
     let made_from = MadeFrom {
         registered_proof: task.registered_proof.clone(),
         prover_id: task.prover_id,
         sector_id: task.sector_id,
         ticket: task.ticket,
-        comm_d: *field(&job.sector.comm_d, "commD")?,
+        comm_d: *field(&run.sector.comm_d, "commD")?,
     };
-    let (files, size, count) = (job.files.clone(), job.sector_size()?, layers(job.sector_size()?));
+    let (files, size, count) = (run.files.clone(), run.sector_size()?, layers(run.sector_size()?));
     let layers = Arc::new(Layers::new(&files.cache, &files.layers, count, size, made_from));
     // The library takes trees that are there as they are: half-made ones must go, and the data's
     // tree, which is whole, is not built again.
@@ -55,12 +55,12 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     })
     .await?;
     if kept > 0 {
-        info!(sector = %job.id(), "PC1 goes on behind layer {kept} of {count}");
+        info!(sector = %run.id(), "PC1 goes on behind layer {kept} of {count}");
     }
-    job.require_sectors(1 + count - kept).await?;
-    let making = job.shared.processors.run(task, job.activity);
-    let output = layers.follow(kept, job.activity, making).await?;
-    let mut done = job.done(Event::Pc1, |sector| sector.pc1_done = true)?;
+    run.require_sectors(1 + count - kept).await?;
+    let making = run.shared.processors.run(task, run.activity);
+    let output = layers.follow(kept, run.activity, making).await?;
+    let mut done = run.done(PlanEvent::Pc1, |sector| sector.pc1_done = true)?;
     done.outputs.push((Blob::Pc1Out, output.get().as_bytes().to_vec()));
     Ok(done)
 }

@@ -2,9 +2,9 @@
 
 use std::{fs, io, path::Path};
 
-use shared_msgs::plan::Event;
+use shared_msgs::plan::PlanEvent;
 
-use super::{Done, Job, field, on_disk};
+use super::{Done, StageRun, field, on_disk};
 use crate::{
     failure::Failure,
     processor::task::Pc2,
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     // The replica, tree-c and tree-r-last.
-    job.require_sectors(3).await?;
-    let files = job.files.clone();
+    run.require_sectors(3).await?;
+    let files = run.files.clone();
     on_disk(move || {
         remove_trees(&files.cache)?;
         // The replica is made in place from the data: a half-made one must not be encoded twice.
@@ -26,24 +26,24 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     })
     .await?;
     let task = Pc2 {
-        pc1out: job.output(Blob::Pc1Out).await?,
-        cache_dir: job.files.cache.clone(),
-        sealed_file: job.files.sealed.clone(),
+        pc1out: run.output(Blob::Pc1Out).await?,
+        cache_dir: run.files.cache.clone(),
+        sealed_file: run.files.sealed.clone(),
     };
-    let output = job.shared.processors.run(task, job.activity).await?;
-    let files = job.files.clone();
+    let output = run.shared.processors.run(task, run.activity).await?;
+    let files = run.files.clone();
     on_disk(move || sync_file(&files.sealed).and_then(|()| sync_dir_and_files(&files.cache)))
         .await?;
-    if output.comm_d != *field(&job.sector.comm_d, "commD")? {
+    if output.comm_d != *field(&run.sector.comm_d, "commD")? {
         return Err(Failure::permanent("PC2's commD is not that of tree-d"));
     }
-    let synthetic = job.sector.allocated.proof_type.is_synthetic();
+    let synthetic = run.sector.allocated.proof_type.is_synthetic();
     // Commit phase 1 of a synthetic proof type needs the proofs that come next.
-    if job.sealing.verify_after_pc2 && !synthetic {
-        job.check_replica(job.replica_with(output.comm_r)?).await?;
+    if run.sealing.verify_after_pc2 && !synthetic {
+        run.check_replica(run.replica_with(output.comm_r)?).await?;
     }
-    let event = if synthetic { Event::Pc2NeedSyntheticProof } else { Event::Pc2 };
-    job.done(event, |sector| sector.comm_r = Some(output.comm_r))
+    let event = if synthetic { PlanEvent::Pc2NeedSyntheticProof } else { PlanEvent::Pc2 };
+    run.done(event, |sector| sector.comm_r = Some(output.comm_r))
 }
 
 fn remove_trees(cache: &Path) -> io::Result<()> {

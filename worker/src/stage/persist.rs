@@ -8,12 +8,12 @@ use std::{
 };
 
 use shared_msgs::{
-    plan::{Event, Plan},
+    plan::{Plan, PlanEvent},
     sector_manager::{SectorId, SubmitPersisted},
 };
 use tracing::warn;
 
-use super::{Done, Job, field, on_disk};
+use super::{Done, StageRun, field, on_disk};
 use crate::{
     failure::Failure,
     processor::task::{Transfer, TransferItem, TransferOption, TransferRoute, TransferStoreInfo},
@@ -23,31 +23,31 @@ use crate::{
     },
 };
 
-pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn copy_files(run: &StageRun<'_>) -> Result<Done, Failure> {
     // An upgraded replica is decoded with the one that it was made from: a rebuild brings back
     // both.
-    let kinds = match Kind::persisted(job.sector) {
-        Kind::Update if job.upgrade()?.source.is_none() => vec![Kind::Sealed, Kind::Update],
+    let kinds = match Kind::persisted(run.sector) {
+        Kind::Update if run.upgrade()?.source.is_none() => vec![Kind::Sealed, Kind::Update],
         kind => vec![kind],
     };
     let mut refused = vec![];
-    for store in candidates(job)? {
-        if let Err(error) = usable(job, &store, &kinds).await? {
+    for store in candidates(run)? {
+        if let Err(error) = usable(run, &store, &kinds).await? {
             refused.push(error);
             continue;
         }
-        if !is_begun(job, &store) {
+        if !is_begun(run, &store) {
             // What is there is never replaced by a sector that happens to have its number.
-            require_none(job, &store, &kinds).await?;
-            return Ok(job.note(|sector| sector.persisting = Some(store.name)));
+            require_none(run, &store, &kinds).await?;
+            return Ok(run.note(|sector| sector.persisting = Some(store.name)));
         }
-        match bring(job, &store, &kinds).await {
+        match bring(run, &store, &kinds).await {
             Ok(()) => {
-                return job.done(Event::Persist, |sector| sector.persisted = Some(store.name));
+                return run.done(PlanEvent::Persist, |sector| sector.persisted = Some(store.name));
             }
             // The look before has not shown it, or it has become so meanwhile.
             Err(failure) if is_refused(&failure.message) => {
-                warn!(sector = %job.id(), store = store.name, %failure, "this store cannot be written to; the next one is tried");
+                warn!(sector = %run.id(), store = store.name, %failure, "this store cannot be written to; the next one is tried");
                 refused.push(failure.message);
             }
             Err(failure) => return Err(failure),
@@ -57,17 +57,21 @@ pub(super) async fn copy_files(job: &Job<'_>) -> Result<Done, Failure> {
 }
 
 // Whether what the store has of the sector is this job's: a rebuild replaces the sector by itself.
-fn is_begun(job: &Job<'_>, store: &AttachedStore) -> bool {
-    let begun = [&job.sector.persisting, &job.sector.persisted].into_iter().flatten();
+fn is_begun(run: &StageRun<'_>, store: &AttachedStore) -> bool {
+    let begun = [&run.sector.persisting, &run.sector.persisted].into_iter().flatten();
     let named = |name: &String| {
-        AttachedStore::named(&job.shared.attached, name)
+        AttachedStore::named(&run.shared.attached, name)
             .is_some_and(|named| named.name == store.name)
     };
-    job.plan == Plan::Rebuild || begun.into_iter().any(named)
+    run.plan == Plan::Rebuild || begun.into_iter().any(named)
 }
 
-async fn require_none(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<(), Failure> {
-    let replicas: Vec<_> = kinds.iter().map(|kind| store.files(job.id(), *kind).replica).collect();
+async fn require_none(
+    run: &StageRun<'_>,
+    store: &AttachedStore,
+    kinds: &[Kind],
+) -> Result<(), Failure> {
+    let replicas: Vec<_> = kinds.iter().map(|kind| store.files(run.id(), *kind).replica).collect();
     let there = on_disk(move || {
         Ok(replicas.into_iter().find(|replica| fs::symlink_metadata(replica).is_ok()))
     })
@@ -77,7 +81,7 @@ async fn require_none(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> R
         Some(replica) => Err(Failure::permanent(format!(
             "store {:?} has a replica of {} that this job has not brought, {}: move it away if it is not needed, then resume",
             store.name,
-            job.id(),
+            run.id(),
             replica.display()
         ))),
     }
@@ -85,10 +89,10 @@ async fn require_none(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> R
 
 // A sector that was persisted before goes where it went, an upgrade where the sector is; others to
 // the first store that can take them.
-fn candidates(job: &Job<'_>) -> Result<Vec<AttachedStore>, Failure> {
-    let stores = &job.shared.attached;
-    let before = job.sector.persisted.as_ref().or(job.sector.persisting.as_ref());
-    let wanted = before.or(job.sector.upgrade.as_ref().and_then(|upgrade| upgrade.source.as_ref()));
+fn candidates(run: &StageRun<'_>) -> Result<Vec<AttachedStore>, Failure> {
+    let stores = &run.shared.attached;
+    let before = run.sector.persisted.as_ref().or(run.sector.persisting.as_ref());
+    let wanted = before.or(run.sector.upgrade.as_ref().and_then(|upgrade| upgrade.source.as_ref()));
     let wanted =
         wanted.and_then(|name| AttachedStore::named(stores, name)).map(|store| &store.name);
     let mut writable: Vec<_> = stores.iter().filter(|store| !store.readonly).cloned().collect();
@@ -103,11 +107,11 @@ fn candidates(job: &Job<'_>) -> Result<Vec<AttachedStore>, Failure> {
 
 // Why a store cannot take them, if so.
 async fn usable(
-    job: &Job<'_>,
+    run: &StageRun<'_>,
     store: &AttachedStore,
     kinds: &[Kind],
 ) -> Result<Result<(), String>, Failure> {
-    let (bytes, store, kinds) = (job.bytes_of(kinds.len() as u64)?, store.clone(), kinds.to_vec());
+    let (bytes, store, kinds) = (run.bytes_of(kinds.len() as u64)?, store.clone(), kinds.to_vec());
     let look = move || {
         let writable = || kinds.iter().try_for_each(|kind| store.check_writable(*kind));
         let checked = store
@@ -119,12 +123,12 @@ async fn usable(
     on_disk(look).await
 }
 
-async fn bring(job: &Job<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<(), Failure> {
+async fn bring(run: &StageRun<'_>, store: &AttachedStore, kinds: &[Kind]) -> Result<(), Failure> {
     for kind in kinds.iter().copied() {
-        let (id, local, target) = (job.id(), job.local(kind), store.clone());
+        let (id, local, target) = (run.id(), run.local(kind), store.clone());
         let transfer = on_disk(move || transfer_to(&target, id, kind, &local)).await?;
         let brought = transfer.clone();
-        if !job.shared.processors.run(transfer, job.activity).await? {
+        if !run.shared.processors.run(transfer, run.activity).await? {
             return Err(Failure::temporary(format!(
                 "the files could not be brought to store {:?}",
                 store.name
@@ -188,17 +192,17 @@ fn is_refused(message: &str) -> bool {
     ["Read-only file system", "Permission denied"].iter().any(|sign| message.contains(sign))
 }
 
-pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
-    let store = field(&job.sector.persisted, "store")?.clone();
-    let is_upgrade = job.sector.upgrade.is_some();
+pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let store = field(&run.sector.persisted, "store")?.clone();
+    let is_upgrade = run.sector.upgrade.is_some();
     let request = SubmitPersisted {
-        request_id: job.request_id,
-        sector: job.id(),
+        request_id: run.request_id,
+        sector: run.id(),
         store: store.clone(),
         is_upgrade,
     };
-    if job.ask(&request).await? {
-        job.done(Event::SubmitPersistance, |_| {})
+    if run.ask(&request).await? {
+        run.done(PlanEvent::SubmitPersistance, |_| {})
     } else {
         Err(Failure::permanent(format!(
             "the sector manager does not find the sector's files in store {store:?}"

@@ -1,36 +1,36 @@
 //! SubmitPreCommit and WaitPCLanded.
 
 use shared_msgs::{
-    plan::Event,
+    plan::PlanEvent,
     sector_manager::{PollPreCommitState, PreCommitOnChainInfo, SubmitPreCommit},
 };
 
 use super::{
-    Done, Job, field,
+    Done, StageRun, field,
     submission::{OnChain, accepted, on_chain},
 };
 use crate::failure::Failure;
 
-pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
     let info = PreCommitOnChainInfo {
-        comm_r: *field(&job.sector.comm_r, "commR")?,
-        comm_d: *field(&job.sector.comm_d, "commD")?,
-        ticket: *field(&job.sector.ticket, "ticket")?,
+        comm_r: *field(&run.sector.comm_r, "commR")?,
+        comm_d: *field(&run.sector.comm_d, "commD")?,
+        ticket: *field(&run.sector.ticket, "ticket")?,
     };
-    let reset = job.sector.pre_commit_sent;
+    let reset = run.sector.pre_commit_sent;
     let request =
-        SubmitPreCommit { request_id: job.request_id, sector: job.sector.allocated, info, reset };
-    accepted("pre-commit", job.ask(&request).await?)?;
-    job.done(Event::SubmitPc, |sector| sector.pre_commit_sent = true)
+        SubmitPreCommit { request_id: run.request_id, sector: run.sector.allocated, info, reset };
+    accepted("pre-commit", run.ask(&request).await?)?;
+    run.done(PlanEvent::SubmitPc, |sector| sector.pre_commit_sent = true)
 }
 
-pub(super) async fn wait_landed(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn wait_landed(run: &StageRun<'_>) -> Result<Done, Failure> {
     loop {
-        let reply = job.ask(&PollPreCommitState { sector: job.id() }).await?;
+        let reply = run.ask(&PollPreCommitState { sector: run.id() }).await?;
         match on_chain("pre-commit", reply)? {
-            OnChain::Landed => return job.done(Event::CheckPc, |_| {}),
-            OnChain::Resubmit => return job.done(Event::ReSubmitPc, |_| {}),
-            OnChain::PollAgain => job.poll_later("pre-commit to land").await,
+            OnChain::Landed => return run.done(PlanEvent::CheckPc, |_| {}),
+            OnChain::Resubmit => return run.done(PlanEvent::ReSubmitPc, |_| {}),
+            OnChain::PollAgain => run.poll_later("pre-commit to land").await,
         }
     }
 }

@@ -1,35 +1,35 @@
 //! SubmitProof and WaitProofLanded.
 
 use shared_msgs::{
-    plan::Event,
+    plan::PlanEvent,
     sector_manager::{PollProofState, SubmitProof},
 };
 
 use super::{
-    Done, Job, field,
+    Done, StageRun, field,
     submission::{OnChain, accepted, on_chain},
 };
 use crate::failure::Failure;
 
-pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
-    let proof = field(&job.sector.proof, "proof")?.clone();
+pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let proof = field(&run.sector.proof, "proof")?.clone();
     let request = SubmitProof {
-        request_id: job.request_id,
-        sector: job.id(),
+        request_id: run.request_id,
+        sector: run.id(),
         proof,
-        reset: job.sector.proof_sent,
+        reset: run.sector.proof_sent,
     };
-    accepted("proof", job.ask(&request).await?)?;
-    job.done(Event::SubmitProof, |sector| sector.proof_sent = true)
+    accepted("proof", run.ask(&request).await?)?;
+    run.done(PlanEvent::SubmitProof, |sector| sector.proof_sent = true)
 }
 
-pub(super) async fn wait_landed(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn wait_landed(run: &StageRun<'_>) -> Result<Done, Failure> {
     loop {
-        let reply = job.ask(&PollProofState { sector: job.id() }).await?;
+        let reply = run.ask(&PollProofState { sector: run.id() }).await?;
         match on_chain("proof", reply)? {
-            OnChain::Landed => return job.done(Event::Finish, |_| {}),
-            OnChain::Resubmit => return job.done(Event::ReSubmitProof, |_| {}),
-            OnChain::PollAgain => job.poll_later("proof to land").await,
+            OnChain::Landed => return run.done(PlanEvent::Finish, |_| {}),
+            OnChain::Resubmit => return run.done(PlanEvent::ReSubmitProof, |_| {}),
+            OnChain::PollAgain => run.poll_later("proof to land").await,
         }
     }
 }

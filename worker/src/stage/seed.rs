@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use shared_msgs::{plan::Event, sector_manager::WaitSeed};
+use shared_msgs::{plan::PlanEvent, sector_manager::WaitSeed};
 
-use super::{Done, Job};
+use super::{Done, StageRun};
 use crate::failure::Failure;
 
-pub(super) async fn wait(job: &Job<'_>) -> Result<Done, Failure> {
+pub(super) async fn wait(run: &StageRun<'_>) -> Result<Done, Failure> {
     loop {
-        let request = WaitSeed { sector: job.id(), proof_type: job.sector.allocated.proof_type };
-        let reply = job.ask(&request).await?;
+        let request = WaitSeed { sector: run.id(), proof_type: run.sector.allocated.proof_type };
+        let reply = run.ask(&request).await?;
         match reply.seed {
             Some(seed) if !reply.should_wait => {
-                return job.done(Event::AssignSeed, |sector| sector.seed = Some(seed));
+                return run.done(PlanEvent::AssignSeed, |sector| sector.seed = Some(seed));
             }
             None if !reply.should_wait => {
                 return Err(Failure::temporary(
@@ -21,7 +21,7 @@ pub(super) async fn wait(job: &Job<'_>) -> Result<Done, Failure> {
                 ));
             }
             _ => {
-                job.activity
+                run.activity
                     .wait("seed", tokio::time::sleep(Duration::from_secs(reply.delay.max(1))))
                     .await
             }

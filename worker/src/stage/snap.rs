@@ -5,11 +5,11 @@
 use std::fs;
 
 use shared_msgs::{
-    plan::{Event, Plan},
+    plan::{Plan, PlanEvent},
     sector_manager::{Base64Bytes, Commitment, SubmitResult, SubmitSnapupProof},
 };
 
-use super::{Done, Job, add_pieces, field, on_disk, submission::accepted};
+use super::{Done, StageRun, add_pieces, field, on_disk, submission::accepted};
 use crate::{
     failure::Failure,
     processor::task::{SnapEncode, SnapProve},
@@ -21,19 +21,19 @@ use crate::{
 };
 
 /// Adds the new pieces to a sector that is sealed again, if it had got any.
-pub(super) async fn prepare(job: &Job<'_>) -> Result<Done, Failure> {
-    match job.sector.upgrade {
-        None => job.done(Event::SkipSnap, |_| {}),
-        Some(_) => add_pieces::run(job).await,
+pub(super) async fn prepare(run: &StageRun<'_>) -> Result<Done, Failure> {
+    match run.sector.upgrade {
+        None => run.done(PlanEvent::SkipSnap, |_| {}),
+        Some(_) => add_pieces::run(run).await,
     }
 }
 
 /// Makes the new replica from the old one and the new data.
-pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
-    let (old, new) = (job.old_replica().await?, job.local(Kind::Update));
+pub(super) async fn encode(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let (old, new) = (run.old_replica().await?, run.local(Kind::Update));
     // The new replica, the data's tree and tree-r-last.
-    job.require_sectors(4).await?;
-    let size = job.sector_size()?;
+    run.require_sectors(4).await?;
+    let size = run.sector_size()?;
     on_disk({
         let new = new.clone();
         move || {
@@ -46,18 +46,18 @@ pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
     })
     .await?;
     let task = SnapEncode {
-        registered_proof: job.update_proof_name()?,
+        registered_proof: run.update_proof_name()?,
         new_replica_path: new.replica,
         new_cache_path: new.cache,
         sector_path: old.replica,
         sector_cache_path: old.cache,
-        staged_data_path: job.files.update_unsealed.clone(),
-        piece_infos: job.piece_infos()?,
+        staged_data_path: run.files.update_unsealed.clone(),
+        piece_infos: run.piece_infos()?,
     };
-    let encoded = job.shared.processors.run(task, job.activity).await?;
-    let new = job.local(Kind::Update);
+    let encoded = run.shared.processors.run(task, run.activity).await?;
+    let new = run.local(Kind::Update);
     on_disk(move || sync_file(&new.replica).and_then(|()| sync_dir_and_files(&new.cache))).await?;
-    let upgrade = job.upgrade()?;
+    let upgrade = run.upgrade()?;
     if encoded.comm_d_new != *field(&upgrade.comm_d, "commD of the upgrade")? {
         return Err(Failure::permanent("the encoded data's commD is not that of tree-d"));
     }
@@ -67,7 +67,7 @@ pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
             "the upgraded replica has commR {found}, the chain knows {known}"
         )));
     }
-    job.done(Event::SnapEncode, |sector| {
+    run.done(PlanEvent::SnapEncode, |sector| {
         if let Some(upgrade) = &mut sector.upgrade {
             upgrade.comm_r = Some(encoded.comm_r_new);
         }
@@ -75,13 +75,13 @@ pub(super) async fn encode(job: &Job<'_>) -> Result<Done, Failure> {
 }
 
 /// Proves the upgrade. A rebuild only checks that it could: the chain has the proof.
-pub(super) async fn prove(job: &Job<'_>) -> Result<Done, Failure> {
-    let vannilla_proofs = vanilla_proofs(job).await?;
-    if job.plan == Plan::Rebuild {
-        return job.done(Event::SnapProve, |_| {});
+pub(super) async fn prove(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let vannilla_proofs = vanilla_proofs(run).await?;
+    if run.plan == Plan::Rebuild {
+        return run.done(PlanEvent::SnapProve, |_| {});
     }
-    let (comm_r_old, comm_r_new, comm_d_new) = job.update_commitments()?;
-    let registered_proof = job.update_proof_name()?;
+    let (comm_r_old, comm_r_new, comm_d_new) = run.update_commitments()?;
+    let registered_proof = run.update_proof_name()?;
     let task = SnapProve {
         registered_proof: registered_proof.clone(),
         vannilla_proofs,
@@ -89,11 +89,11 @@ pub(super) async fn prove(job: &Job<'_>) -> Result<Done, Failure> {
         comm_r_new,
         comm_d_new,
     };
-    let proof = job.shared.processors.run(task, job.activity).await?;
-    if !job.sealing.ignore_proof_check {
-        verify(job, registered_proof, proof.clone()).await?;
+    let proof = run.shared.processors.run(task, run.activity).await?;
+    if !run.sealing.ignore_proof_check {
+        verify(run, registered_proof, proof.clone()).await?;
     }
-    job.done(Event::SnapProve, |sector| {
+    run.done(PlanEvent::SnapProve, |sector| {
         if let Some(upgrade) = &mut sector.upgrade {
             upgrade.proof = Some(Base64Bytes(proof));
         }
@@ -101,33 +101,33 @@ pub(super) async fn prove(job: &Job<'_>) -> Result<Done, Failure> {
 }
 
 /// Hands the proof in.
-pub(super) async fn submit(job: &Job<'_>) -> Result<Done, Failure> {
-    let upgrade = job.upgrade()?;
-    let (_, comm_r, comm_d) = job.update_commitments()?;
-    let deals = job.sector.deals.iter().flatten();
+pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let upgrade = run.upgrade()?;
+    let (_, comm_r, comm_d) = run.update_commitments()?;
+    let deals = run.sector.deals.iter().flatten();
     let request = SubmitSnapupProof {
-        request_id: job.request_id,
-        sector: job.id(),
+        request_id: run.request_id,
+        sector: run.id(),
         comm_r,
         comm_d,
-        access_instance: field(&job.sector.persisted, "store")?.clone(),
+        access_instance: field(&run.sector.persisted, "store")?.clone(),
         pieces: deals
             .filter(|piece| piece.deal_info.is_some())
             .map(|piece| piece.piece.piece_cid.clone())
             .collect(),
         proof: field(&upgrade.proof, "proof of the upgrade")?.clone(),
     };
-    let reply = job.ask(&request).await?;
+    let reply = run.ask(&request).await?;
     if reply.res == SubmitResult::FilesMissed {
-        tracing::warn!(sector = %job.id(), reason = reply.desc, "the sector manager misses files: they are persisted again");
-        job.poll_later("the files to be persisted again").await;
-        return job.done(Event::RePersist, |_| {});
+        tracing::warn!(sector = %run.id(), reason = reply.desc, "the sector manager misses files: they are persisted again");
+        run.poll_later("the files to be persisted again").await;
+        return run.done(PlanEvent::RePersist, |_| {});
     }
     accepted("proof of the upgrade", reply)?;
-    job.done(Event::Finish, |_| {})
+    run.done(PlanEvent::Finish, |_| {})
 }
 
-impl Job<'_> {
+impl StageRun<'_> {
     fn update_proof_name(&self) -> Result<String, Failure> {
         let proof = self.sector.allocated.proof_type;
         proof.update_name().ok_or_else(|| {
@@ -160,10 +160,10 @@ fn hex(commitment: &Commitment) -> String {
 }
 
 #[cfg(feature = "builtin-proofs")]
-async fn vanilla_proofs(job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
+async fn vanilla_proofs(run: &StageRun<'_>) -> Result<Vec<Vec<u8>>, Failure> {
     use crate::processor::builtin;
-    let (old, new) = (job.old_replica().await?, job.local(Kind::Update));
-    let (proof, commitments) = (job.update_proof_name()?, job.update_commitments()?);
+    let (old, new) = (run.old_replica().await?, run.local(Kind::Update));
+    let (proof, commitments) = (run.update_proof_name()?, run.update_commitments()?);
     let made = tokio::task::spawn_blocking(move || {
         builtin::update_vanilla_proofs(&proof, commitments, &old, &new)
     })
@@ -172,8 +172,8 @@ async fn vanilla_proofs(job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 #[cfg(feature = "builtin-proofs")]
-async fn verify(job: &Job<'_>, proof_type: String, proof: Vec<u8>) -> Result<(), Failure> {
-    let commitments = job.update_commitments()?;
+async fn verify(run: &StageRun<'_>, proof_type: String, proof: Vec<u8>) -> Result<(), Failure> {
+    let commitments = run.update_commitments()?;
     let verified = tokio::task::spawn_blocking(move || {
         crate::processor::builtin::verify_update(&proof_type, &proof, commitments)
     })
@@ -195,7 +195,7 @@ async fn verify(job: &Job<'_>, proof_type: String, proof: Vec<u8>) -> Result<(),
 }
 
 #[cfg(not(feature = "builtin-proofs"))]
-async fn vanilla_proofs(_job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
+async fn vanilla_proofs(_run: &StageRun<'_>) -> Result<Vec<Vec<u8>>, Failure> {
     Err(Failure::critical(
         "this worker was built without the proofs, which make the vanilla proofs of an upgrade",
     ))
@@ -203,7 +203,7 @@ async fn vanilla_proofs(_job: &Job<'_>) -> Result<Vec<Vec<u8>>, Failure> {
 
 // Refused at start-up unless `ignore_proof_check` is set, see `config`.
 #[cfg(not(feature = "builtin-proofs"))]
-async fn verify(_job: &Job<'_>, _proof_type: String, _proof: Vec<u8>) -> Result<(), Failure> {
+async fn verify(_run: &StageRun<'_>, _proof_type: String, _proof: Vec<u8>) -> Result<(), Failure> {
     Err(Failure::critical(
         "this worker was built without the proofs and cannot verify: set sealing.ignore_proof_check",
     ))

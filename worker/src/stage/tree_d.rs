@@ -9,9 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared_msgs::{plan::Event, sector_manager::Commitment};
+use shared_msgs::{plan::PlanEvent, sector_manager::Commitment};
 
-use super::{Done, Job, on_disk};
+use super::{Done, StageRun, on_disk};
 use crate::{
     failure::Failure,
     processor::task::TreeD,
@@ -25,9 +25,9 @@ use crate::{
 pub(super) const TREE_FILE: &str = "sc-02-data-tree-d.dat";
 const NODE_BYTES: u64 = 32;
 
-pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
-    let upgrading = job.is_for_upgrade();
-    let files = &job.files;
+pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let upgrading = run.is_for_upgrade();
+    let files = &run.files;
     let (staged_file, cache_dir) = if upgrading {
         (&files.update_unsealed, &files.update_tree_d)
     } else {
@@ -41,34 +41,34 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     })
     .await?;
     let tree = cache_dir.join(TREE_FILE);
-    match job.static_tree()? {
+    match run.static_tree()? {
         Some(made_before) => {
             let tree = tree.clone();
             on_disk(move || symlink(made_before, &tree).map_err(|error| at(&tree, error))).await?;
         }
         None => {
-            job.require_sectors(2).await?;
+            run.require_sectors(2).await?;
             let task = TreeD {
-                registered_proof: job.proof_name()?,
+                registered_proof: run.proof_name()?,
                 staged_file,
                 cache_dir: cache_dir.clone(),
             };
-            job.shared.processors.run(task, job.activity).await?;
+            run.shared.processors.run(task, run.activity).await?;
             // What is committed as made must outlive a loss of power; here as after each stage that
             // makes files.
             on_disk(move || sync_dir_and_files(&cache_dir)).await?;
         }
     }
-    let leaves = job.sector_size()? / NODE_BYTES;
+    let leaves = run.sector_size()? / NODE_BYTES;
     let comm_d = on_disk(move || root_of(&tree, leaves)).await?;
-    check_pieces(job, comm_d)?;
-    job.done(Event::BuildTreeD, |sector| match &mut sector.upgrade {
+    check_pieces(run, comm_d)?;
+    run.done(PlanEvent::BuildTreeD, |sector| match &mut sector.upgrade {
         Some(upgrade) if upgrading => upgrade.comm_d = Some(comm_d),
         _ => sector.comm_d = Some(comm_d),
     })
 }
 
-impl Job<'_> {
+impl StageRun<'_> {
     // Every sector of zeros has the same tree: one that was made before will do.
     fn static_tree(&self) -> Result<Option<PathBuf>, Failure> {
         Ok(if self.deals().is_empty() {
@@ -96,8 +96,8 @@ fn root_of(tree: &Path, leaves: u64) -> io::Result<Commitment> {
 }
 
 #[cfg(feature = "builtin-proofs")]
-fn check_pieces(job: &Job<'_>, comm_d: Commitment) -> Result<(), Failure> {
-    let expected = crate::processor::builtin::comm_d_of(&job.proof_name()?, &job.piece_infos()?)
+fn check_pieces(run: &StageRun<'_>, comm_d: Commitment) -> Result<(), Failure> {
+    let expected = crate::processor::builtin::comm_d_of(&run.proof_name()?, &run.piece_infos()?)
         .map_err(Failure::permanent)?;
     if expected == comm_d {
         Ok(())
@@ -108,6 +108,6 @@ fn check_pieces(job: &Job<'_>, comm_d: Commitment) -> Result<(), Failure> {
 
 // Pre-commit phase 1 checks it again, wherever it runs.
 #[cfg(not(feature = "builtin-proofs"))]
-fn check_pieces(_job: &Job<'_>, _comm_d: Commitment) -> Result<(), Failure> {
+fn check_pieces(_run: &StageRun<'_>, _comm_d: Commitment) -> Result<(), Failure> {
     Ok(())
 }

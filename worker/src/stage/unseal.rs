@@ -8,9 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared_msgs::{plan::Event, sector_manager::AcquireUnsealDest};
+use shared_msgs::{plan::PlanEvent, sector_manager::AcquireUnsealDest};
 
-use super::{Done, Job, field, on_disk};
+use super::{Done, StageRun, field, on_disk};
 use crate::{
     failure::Failure,
     processor::{
@@ -25,12 +25,12 @@ use crate::{
     },
 };
 
-pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
-    let piece = job.unseal_piece()?.clone();
-    let store = job.store_named(&piece.store).await?;
+pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let piece = run.unseal_piece()?.clone();
+    let store = run.store_named(&piece.store).await?;
     let (sealed, updated) =
-        (store.files(job.id(), Kind::Sealed), store.files(job.id(), Kind::Update));
-    let (out, scratch) = (job.files.piece.clone(), job.files.unseal_cache.clone());
+        (store.files(run.id(), Kind::Sealed), store.files(run.id(), Kind::Update));
+    let (out, scratch) = (run.files.piece.clone(), run.files.unseal_cache.clone());
     let is_updated = on_disk({
         let (out, scratch, update) = (out.clone(), scratch.clone(), updated.replica.clone());
         move || {
@@ -41,23 +41,23 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
     })
     .await?;
     // The piece, and the layers that are made again; of an upgraded sector the whole data.
-    job.require_sectors(3).await?;
+    run.require_sectors(3).await?;
     if is_updated {
-        decode_update(job, &piece, sealed, updated, scratch.join("data"), out.clone()).await?;
+        decode_update(run, &piece, sealed, updated, scratch.join("data"), out.clone()).await?;
     } else {
         let task = Unseal {
-            registered_proof: job.proof_name()?,
-            prover_id: prover_id(job.id().miner),
-            sector_id: job.id().number,
+            registered_proof: run.proof_name()?,
+            prover_id: prover_id(run.id().miner),
+            sector_id: run.id().number,
             comm_d: piece.comm_d,
-            ticket: field(&job.sector.ticket, "ticket")?.ticket.0,
+            ticket: field(&run.sector.ticket, "ticket")?.ticket.0,
             cache_dir: scratch.clone(),
             sealed_file: sealed.replica,
             unsealed_output: out.clone(),
             offset: piece.offset,
             num_bytes: piece.size,
         };
-        let size = job.shared.processors.run(task, job.activity).await?;
+        let size = run.shared.processors.run(task, run.activity).await?;
         if size != piece.size {
             return Err(Failure::temporary(format!(
                 "{size} bytes were unsealed of {}",
@@ -65,18 +65,18 @@ pub(super) async fn run(job: &Job<'_>) -> Result<Done, Failure> {
             )));
         }
     }
-    check_piece(job, &piece, out).await?;
+    check_piece(run, &piece, out).await?;
     on_disk(move || remove_path(&scratch)).await?;
-    job.done(Event::UnsealDone, |sector| {
+    run.done(PlanEvent::UnsealDone, |sector| {
         sector.unseal.iter_mut().for_each(|piece| piece.done = true)
     })
 }
 
-pub(super) async fn upload(job: &Job<'_>) -> Result<Done, Failure> {
-    let piece = job.unseal_piece()?;
-    let request = AcquireUnsealDest { sector: job.id(), piece_cid: piece.piece_cid.clone() };
-    let mut wanted = job.ask(&request).await?;
-    let directories = &job.shared.local_pieces_dirs;
+pub(super) async fn upload(run: &StageRun<'_>) -> Result<Done, Failure> {
+    let piece = run.unseal_piece()?;
+    let request = AcquireUnsealDest { sector: run.id(), piece_cid: piece.piece_cid.clone() };
+    let mut wanted = run.ask(&request).await?;
+    let directories = &run.shared.local_pieces_dirs;
     if wanted.is_empty() {
         let first = directories.first().ok_or_else(|| {
             Failure::permanent(
@@ -86,7 +86,7 @@ pub(super) async fn upload(job: &Job<'_>) -> Result<Done, Failure> {
         wanted.push(format!("file://{}", first.join(&piece.piece_cid).display()));
     }
     for destination in wanted {
-        let from = job.files.piece.clone();
+        let from = run.files.piece.clone();
         match Destination::parse(&destination, directories).map_err(Failure::permanent)? {
             Destination::File(to) => {
                 let directories = directories.clone();
@@ -99,7 +99,7 @@ pub(super) async fn upload(job: &Job<'_>) -> Result<Done, Failure> {
             }
         }
     }
-    job.done(Event::UploadPieceDone, |_| {})
+    run.done(PlanEvent::UploadPieceDone, |_| {})
 }
 
 /// Where a piece goes.
@@ -171,7 +171,7 @@ fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-impl Job<'_> {
+impl StageRun<'_> {
     fn unseal_piece(&self) -> Result<&UnsealPiece, Failure> {
         field(&self.sector.unseal, "piece to unseal")
     }
@@ -179,7 +179,7 @@ impl Job<'_> {
 
 #[cfg(feature = "builtin-proofs")]
 async fn decode_update(
-    job: &Job<'_>,
+    run: &StageRun<'_>,
     piece: &UnsealPiece,
     sealed: crate::store::attached::ReplicaFiles,
     updated: crate::store::attached::ReplicaFiles,
@@ -187,7 +187,7 @@ async fn decode_update(
     out: PathBuf,
 ) -> Result<(), Failure> {
     use crate::processor::builtin;
-    let proof = job.sector.allocated.proof_type.update_name();
+    let proof = run.sector.allocated.proof_type.update_name();
     let proof = proof
         .ok_or_else(|| Failure::permanent("the sector's seal proof type has no update proof"))?;
     let (comm_d, offset, size) = (piece.comm_d, piece.offset, piece.size);
@@ -199,9 +199,9 @@ async fn decode_update(
 }
 
 #[cfg(feature = "builtin-proofs")]
-async fn check_piece(job: &Job<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
+async fn check_piece(run: &StageRun<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
     use shared_msgs::sector_manager::{piece_cid, piece_commitment};
-    let (proof, size) = (job.proof_name()?, piece.size);
+    let (proof, size) = (run.proof_name()?, piece.size);
     let found = tokio::task::spawn_blocking(move || {
         crate::processor::builtin::piece_commitment(&proof, &out, size)
     })
@@ -210,7 +210,7 @@ async fn check_piece(job: &Job<'_>, piece: &UnsealPiece, out: PathBuf) -> Result
     if piece_commitment(&piece.piece_cid).is_ok_and(|expected| expected == found) {
         return Ok(());
     }
-    let (wanted, found, sector) = (&piece.piece_cid, piece_cid(&found), job.id());
+    let (wanted, found, sector) = (&piece.piece_cid, piece_cid(&found), run.id());
     Err(Failure::permanent(format!(
         "the bytes at {} of {sector} are piece {found}, not {wanted}",
         piece.offset
@@ -219,7 +219,7 @@ async fn check_piece(job: &Job<'_>, piece: &UnsealPiece, out: PathBuf) -> Result
 
 #[cfg(not(feature = "builtin-proofs"))]
 async fn decode_update(
-    _job: &Job<'_>,
+    _run: &StageRun<'_>,
     _piece: &UnsealPiece,
     _sealed: crate::store::attached::ReplicaFiles,
     _updated: crate::store::attached::ReplicaFiles,
@@ -233,7 +233,11 @@ async fn decode_update(
 
 // Whoever takes the piece can check it: its CID is its name.
 #[cfg(not(feature = "builtin-proofs"))]
-async fn check_piece(_job: &Job<'_>, _piece: &UnsealPiece, _out: PathBuf) -> Result<(), Failure> {
+async fn check_piece(
+    _run: &StageRun<'_>,
+    _piece: &UnsealPiece,
+    _out: PathBuf,
+) -> Result<(), Failure> {
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::{
 const MAX_SECTORS: usize = 2349;
 
 /// A window-PoSt job, and what its stages work with.
-pub(crate) struct WdpostJob<'a> {
+pub(crate) struct WdpostRun<'a> {
     /// The job as it was committed last.
     pub(crate) wdpost: &'a Wdpost,
     /// The id for what a stage asks the sector manager to change.
@@ -32,8 +32,8 @@ pub(crate) struct WdpostJob<'a> {
 }
 
 /// Makes the proofs.
-pub(crate) async fn generate(job: &WdpostJob<'_>) -> Result<Wdpost, Failure> {
-    let WdpostJob { wdpost, shared, activity, .. } = *job;
+pub(crate) async fn generate(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
+    let WdpostRun { wdpost, shared, activity, .. } = *run;
     let input = &wdpost.job.input;
     let (count, job) = (input.sectors.len(), &wdpost.job.id);
     if count == 0 || count > MAX_SECTORS {
@@ -75,8 +75,8 @@ pub(crate) async fn generate(job: &WdpostJob<'_>) -> Result<Wdpost, Failure> {
 }
 
 /// Hands them in.
-pub(crate) async fn submit(job: &WdpostJob<'_>) -> Result<Wdpost, Failure> {
-    let WdpostJob { wdpost, request_id, shared, activity } = *job;
+pub(crate) async fn submit(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
+    let WdpostRun { wdpost, request_id, shared, activity } = *run;
     let output =
         wdpost.output.clone().ok_or_else(|| Failure::critical("the job's record has no proofs"))?;
     let error = match output.faults.as_slice() {

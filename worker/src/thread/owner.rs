@@ -119,7 +119,7 @@ pub struct Surroundings {
 
 /// Whether the worker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum Shutdown {
     /// It does not.
     No,
     /// As soon as no stage runs.
@@ -191,7 +191,7 @@ impl Owner {
 
     /// Runs until the worker stops. A panic ends this thread alone: it shows that, and the others
     /// go on.
-    pub async fn run(self, stop: watch::Receiver<Stop>) {
+    pub async fn run(self, stop: watch::Receiver<Shutdown>) {
         let (index, view, changed) = (self.index, self.view.clone(), self.changed.clone());
         if let Err(panic) = AssertUnwindSafe(self.run_to_end(stop)).catch_unwind().await {
             let why = format!("its task has ended: {}; restart the worker", panicked(&*panic));
@@ -201,7 +201,7 @@ impl Owner {
         }
     }
 
-    async fn run_to_end(mut self, mut stop: watch::Receiver<Stop>) {
+    async fn run_to_end(mut self, mut stop: watch::Receiver<Shutdown>) {
         loop {
             self.show(None);
             let flow = if self.unusable.is_some() {
@@ -246,7 +246,7 @@ impl Owner {
     }
 
     // Waits for a moment or for ever, for a command, or for the worker to stop.
-    async fn rest(&mut self, until: Option<Instant>, stop: &mut watch::Receiver<Stop>) -> Flow {
+    async fn rest(&mut self, until: Option<Instant>, stop: &mut watch::Receiver<Shutdown>) -> Flow {
         let wake = async {
             match until {
                 Some(until) => sleep_until(until).await,
@@ -255,14 +255,14 @@ impl Owner {
         };
         tokio::select! {
             biased;
-            () = told(stop, |stop| stop != Stop::No) => return Flow::Stop,
+            () = told(stop, |stop| stop != Shutdown::No) => return Flow::Stop,
             Some(message) = self.mailbox.recv() => self.handle(message, Standing { doing: Doing::Waiting, stopper: None }).await,
             () = wake => {}
         }
         Flow::GoOn
     }
 
-    async fn step(&mut self, stop: &mut watch::Receiver<Stop>) -> Flow {
+    async fn step(&mut self, stop: &mut watch::Receiver<Shutdown>) -> Flow {
         let plan = match self.read_config().await {
             Ok(plan) => plan,
             Err(failure) => {
@@ -310,8 +310,8 @@ impl Owner {
                     self.note_running(&activity).await;
                     self.show(Some(activity.now()));
                 }
-                () = told(stop, |stop| stop != Stop::No), if !stopping => stopping = true,
-                () = told(&mut stop_now, |stop| stop == Stop::Now) => return Flow::Stop,
+                () = told(stop, |stop| stop != Shutdown::No), if !stopping => stopping = true,
+                () = told(&mut stop_now, |stop| stop == Shutdown::Now) => return Flow::Stop,
                 Some(message) = self.mailbox.recv() => {
                     self.handle(message, Standing { doing: activity.doing(), stopper: activity.stopper() }).await;
                     self.show(Some(activity.now()));
@@ -542,7 +542,7 @@ impl Owner {
 }
 
 // A worker that is gone without a word has stopped too.
-async fn told(stop: &mut watch::Receiver<Stop>, what: fn(Stop) -> bool) {
+async fn told(stop: &mut watch::Receiver<Shutdown>, what: fn(Shutdown) -> bool) {
     stop.wait_for(|stop| what(*stop)).await.map(drop).ok();
 }
 

@@ -13,7 +13,7 @@ use shared_msgs::{
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
 
-use super::{Flow, HoldOff, Owner, Stop, hold_off, unwritten::Unwritten};
+use super::{Flow, HoldOff, Owner, Shutdown, hold_off, unwritten::Unwritten};
 use crate::{
     failure::Failure,
     store::{
@@ -40,7 +40,7 @@ impl Owner {
     }
 
     /// Does nothing until the store can be used.
-    pub(super) async fn wait_for_store(&mut self, stop: &mut watch::Receiver<Stop>) -> Flow {
+    pub(super) async fn wait_for_store(&mut self, stop: &mut watch::Receiver<Shutdown>) -> Flow {
         match &self.hold_off {
             Some(HoldOff { until, .. }) if *until <= Instant::now() => {
                 self.open_again().await;

@@ -12,7 +12,7 @@ use shared_msgs::{
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::{Flow, Owner, Stop, hold_off};
+use super::{Flow, Owner, Shutdown, hold_off};
 use crate::{
     failpoint,
     failure::{Failure, Level},
@@ -37,13 +37,13 @@ enum What {
     /// What a restart did to the record.
     Restarted { events: Vec<Event> },
     /// Where a step has led.
-    Moved(Box<Step>),
+    Moved(Box<DoneStep>),
     /// How a step has failed.
     Failed(Failure),
 }
 
 /// A step that was done.
-struct Step {
+struct DoneStep {
     from: State,
     job: Option<String>,
     to: State,
@@ -79,7 +79,7 @@ impl Unwritten {
 
     pub(super) fn moved(record: &Record, moved: Moved) -> Self {
         let Moved { state, event, sector, wdpost, outputs } = moved;
-        Unwritten::new(What::Moved(Box::new(Step {
+        Unwritten::new(What::Moved(Box::new(DoneStep {
             from: record.state,
             job: record.job_name(),
             to: state,
@@ -120,7 +120,7 @@ impl Owner {
     }
 
     /// Waits for the next try, or tries.
-    pub(super) async fn write_down_later(&mut self, stop: &mut watch::Receiver<Stop>) -> Flow {
+    pub(super) async fn write_down_later(&mut self, stop: &mut watch::Receiver<Shutdown>) -> Flow {
         if let Some((until, now)) = self.pending_hold_off() {
             self.show(Some(now));
             return self.rest(Some(until), stop).await;
