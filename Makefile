@@ -15,7 +15,7 @@ CLIPPY_FLAGS := --all-targets -- -D warnings
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test test-proofs soak lint build no-proofs demo bench nats nats-server nats-client tmpfs
+.PHONY: help test test-proofs soak lint messages-alone build no-proofs demo bench nats nats-server nats-client tmpfs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +30,20 @@ test-proofs: nats-server build ## run the tests of real proofs; the first time, 
 soak: build ## run a million simulated worlds, or SEEDS=… of them from FIRST=…; SEED=n runs one and shows what happens
 	@exec $(PROGRAMS)/soak
 
-lint: ## check format and lints, for every set of features
+lint: messages-alone ## check format and lints, for every set of features
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(WORKSPACE) $(CLIPPY_FLAGS)
 	$(CARGO) clippy --workspace $(CLIPPY_FLAGS)
 	$(CARGO) clippy $(NO_PROOFS) $(CLIPPY_FLAGS)
+
+# Whoever wants the messages gets no runtime, no transport and no terminal with them.
+NOT_IN_MESSAGES := tokio|futures|async-nats|clap|rustix|comfy-table|indicatif|toml|tracing-subscriber
+
+messages-alone: # the messages depend on none of these crates
+	@crates=$$($(CARGO) tree -p shared-msgs --edges normal --prefix none) || exit 1; \
+	if printf '%s\n' "$$crates" | grep -E '^($(NOT_IN_MESSAGES)) '; then \
+		echo 'error: shared-msgs depends on the crates above' >&2; exit 1; \
+	fi
 
 build: ## build what test, demo and bench run
 	$(CARGO) build $(WORKSPACE)

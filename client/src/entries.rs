@@ -1,8 +1,6 @@
 //! What a bucket holds: the last value of each key, and from then on every change, removals and
 //! expiries included.
 
-use std::time::Duration;
-
 use async_nats::{
     Client, HeaderMap, Subject,
     jetstream::{
@@ -17,8 +15,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::timeout;
 
-/// For one answer of JetStream.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+use crate::jetstream::PATIENCE;
 
 /// The entries of a bucket, in the order in which they were stored. A consumer notices a gap.
 pub struct Entries {

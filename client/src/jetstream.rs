@@ -3,11 +3,18 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{Context, ErrorCode, context::AccountErrorKind};
-use tokio::time::timeout;
+use async_nats::jetstream::{
+    Context, ErrorCode,
+    context::{AccountErrorKind, GetStreamErrorKind},
+    stream::Stream,
+};
+use tokio::time::{sleep, timeout};
 
-// Nobody answers while its servers have no leader.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For one answer of JetStream: nobody answers while its servers have no leader.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+// How often it is looked whether a stream is still there.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Why JetStream cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,4 +49,26 @@ pub async fn present(jetstream: &Context) -> Result<(), JetStreamError> {
         }
         _ => JetStreamError::failed("ask for JetStream", error),
     })
+}
+
+/// Waits until a stream is not the one that it was: what was read of it says nothing any more. Says
+/// what became of it.
+pub async fn gone(jetstream: &Context, stream: &Stream) -> &'static str {
+    let known = stream.cached_info();
+    loop {
+        sleep(LOOK).await;
+        match timeout(PATIENCE, jetstream.get_stream(&known.config.name)).await {
+            Ok(Ok(found)) if found.cached_info().created != known.created => {
+                return "was deleted and made anew";
+            }
+            Ok(Err(error)) if is_missing(&error.kind()) => return "was deleted",
+            // There, or nobody answers now.
+            _ => {}
+        }
+    }
+}
+
+/// Whether there is no such stream.
+pub fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }

@@ -1,6 +1,8 @@
 //! Reaching damocles over NATS: whatever our own tools do, any program can. A tour:
 //!
 //! - [`connect`]: the options, and the two ways to connect
+//! - [`system`]: a system's workers and managers; [`bulk`]: one command for many threads
+//! - [`history`]: what happened
 //! - [`worker_client`]: commanding one worker: orders and why they have no result, following it,
 //!   waiting for what an order leads to
 //! - [`bus`]: what all of this needs of a bus; [`nats`]: NATS as one
@@ -8,13 +10,16 @@
 //! - [`jetstream`]: whether anything is kept; [`state_bucket`]: the workers' last states;
 //!   [`lease`]: who owns their names; [`entries`]: what a bucket holds
 
+pub mod bulk;
 pub mod bus;
 pub mod call;
 pub mod connect;
 pub mod entries;
 pub mod hedged;
+pub mod history;
 pub mod jetstream;
 pub mod lease;
 pub mod nats;
 pub mod state_bucket;
+pub mod system;
 pub mod worker_client;

@@ -29,7 +29,7 @@ use shared_msgs::{
     id::Id,
     lease::{Claim, Lease},
     name::WorkerName,
-    snapshot::{WorkerSnapshot, WorkerStatus},
+    snapshot::{WorkerSnapshot, WorkerStatus, expires_after_ms},
     subject::Prefix,
     text::cut_text,
 };
@@ -44,8 +44,6 @@ mod tests;
 
 pub use claims::Claims;
 
-/// A worker is expired when its newest report is older than so many of its own ping intervals.
-pub const PINGS_TO_EXPIRE: u64 = 3;
 /// More workers than this are not taken in: names come from the bus, and memory is finite.
 pub const MAX_WORKERS: usize = 100_000;
 // How many earlier instances of a worker are remembered, and how much text of a report.
@@ -111,12 +109,7 @@ fn millis(duration: Duration) -> Moment {
 
 // How long a worker may be silent before it counts as gone, in milliseconds.
 fn patience(ping_interval_ms: u64) -> Moment {
-    i64::try_from(ping_interval_ms.saturating_mul(PINGS_TO_EXPIRE)).unwrap_or(i64::MAX)
-}
-
-/// Whether a report of this age, from a worker that pings so often, is expired.
-pub fn is_expired(age: Duration, ping_interval_ms: u64) -> bool {
-    millis(age) > patience(ping_interval_ms)
+    i64::try_from(expires_after_ms(ping_interval_ms)).unwrap_or(i64::MAX)
 }
 
 impl Registry {

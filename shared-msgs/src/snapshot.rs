@@ -4,15 +4,29 @@
 //! Readers take the worker's identity from the subject, never from the payload. States and stages
 //! are text here, and every sum has an `Other` case, so an older reader never loses a newer worker.
 
-use crate::id::Id;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Texts;
+use crate::{codec::Texts, id::Id};
 
 /// The longest `last_err`, in bytes, mark included.
 pub const MAX_LAST_ERR_BYTES: usize = 4096;
 /// The longest `end_pending`, in bytes, mark included.
 pub const MAX_END_PENDING_BYTES: usize = 256;
+
+/// A worker is expired when its newest report is older than so many of its own ping intervals.
+pub const PINGS_TO_EXPIRE: u64 = 3;
+
+/// How long a worker that reports so often may be silent, in milliseconds, before it is expired.
+pub fn expires_after_ms(ping_interval_ms: u64) -> u64 {
+    ping_interval_ms.saturating_mul(PINGS_TO_EXPIRE)
+}
+
+/// Whether a report of this age, from a worker that reports so often, is expired.
+pub fn is_expired(age: Duration, ping_interval_ms: u64) -> bool {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX) > expires_after_ms(ping_interval_ms)
+}
 
 /// The state of a worker and all of its threads at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

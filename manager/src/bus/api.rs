@@ -14,14 +14,13 @@ use shared_msgs::{
     codec::Encoding,
     error::ErrorKind,
     name::WorkerName,
-    snapshot::WorkerStatus,
+    snapshot::{WorkerStatus, is_expired},
     subject::Prefix,
 };
 use tokio::sync::watch;
 use tracing::info;
 
 use super::{SharedRegistry, responder::answer};
-use crate::registry::is_expired;
 
 /// The most bytes in one page: half of what NATS carries by default, and no more than it carries
 /// here.

@@ -18,7 +18,7 @@ use async_nats::{
 use damocles_client::{
     connect::Link,
     entries::{Entries, Entry, in_time},
-    jetstream::{JetStreamError, present},
+    jetstream::{JetStreamError, gone, present},
 };
 use shared_msgs::{
     codec::decode,
@@ -91,7 +91,7 @@ impl Leases {
         trouble.is_over();
         tokio::select! {
             Err(error) = self.follow_entries(&mut entries) => Err(JetStreamError::Failed(error)),
-            why = streams::gone(&jetstream, &bucket.stream) => {
+            why = gone(&jetstream, &bucket.stream) => {
                 Err(JetStreamError::Failed(format!("bucket {} {why}", self.prefix.lease_bucket())))
             }
         }

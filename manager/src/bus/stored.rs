@@ -16,7 +16,7 @@ use async_nats::{
 use damocles_client::{
     connect::Link,
     entries::{Entries, Entry, in_time},
-    jetstream::{JetStreamError, present},
+    jetstream::{JetStreamError, gone, present},
     nats::server_time_ms,
     state_bucket,
 };
@@ -99,7 +99,7 @@ impl Ingest {
         loaded.send_replace(true);
         tokio::select! {
             Err(error) = self.follow(&mut entries, &clock) => Err(JetStreamError::Failed(error)),
-            why = streams::gone(&jetstream, &stream) => {
+            why = gone(&jetstream, &stream) => {
                 Err(JetStreamError::Failed(format!("stream {} {why}", self.prefix.state_stream())))
             }
         }

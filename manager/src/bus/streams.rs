@@ -7,20 +7,16 @@ use async_nats::{
     Client,
     jetstream::{
         self, ErrorCode,
-        context::{CreateStreamErrorKind, GetStreamErrorKind},
+        context::CreateStreamErrorKind,
         stream::{Config, DiscardPolicy, RetentionPolicy, Stream},
     },
 };
 use damocles_client::{
     connect::Link,
-    entries::PATIENCE,
-    jetstream::{JetStreamError, present},
+    jetstream::{JetStreamError, PATIENCE, gone, is_missing, present},
 };
 use shared_msgs::subject::Prefix;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tracing::{info, warn};
 
 use super::connection::AtEachConnection;
@@ -29,9 +25,6 @@ use super::connection::AtEachConnection;
 const EVENTS_MAX_BYTES: i64 = 1 << 30;
 const EVENTS_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const RETRY: Duration = Duration::from_secs(30);
-
-// How often it is looked whether a stream is still there.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// Sees to it that the stream of events is there, and stays there. Nothing else depends on it.
 pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver<Link>) {
@@ -52,23 +45,6 @@ pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver
             }
         })
         .await;
-}
-
-/// Waits until a stream is not the one that it was: what was read of it says nothing any more. Says
-/// what became of it.
-pub async fn gone(jetstream: &jetstream::Context, stream: &Stream) -> &'static str {
-    let known = stream.cached_info();
-    loop {
-        sleep(LOOK).await;
-        match timeout(PATIENCE, jetstream.get_stream(&known.config.name)).await {
-            Ok(Ok(found)) if found.cached_info().created != known.created => {
-                return "was deleted and made anew";
-            }
-            Ok(Err(error)) if is_missing(&error.kind()) => return "was deleted",
-            // There, or nobody answers now.
-            _ => {}
-        }
-    }
 }
 
 /// The stream as it is, created if it is missing.
@@ -114,10 +90,6 @@ pub fn say(stream: &str, differences: &[String]) {
     for difference in differences {
         warn!(stream, "this stream is not as a manager makes it and is left alone: {difference}");
     }
-}
-
-fn is_missing(kind: &GetStreamErrorKind) -> bool {
-    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn is_out_of_storage(kind: &CreateStreamErrorKind) -> bool {

@@ -1,22 +1,20 @@
 //! One command for many threads: one request that every worker hears, and a reply from each.
 //!
 //! ```text
-//!  fleet    whom to expect: the workers in the state bucket that report, and whose name fits
-//!  scatter  asks all at once, then by name those that said nothing
-//!  gather   (pure) who has answered what, and whether that is everybody
+//!  damocles_client::bulk  whom to expect, asking all at once, and who has answered what
 //!  report   (pure) a line for each thread, a summary, the exit code
 //!  confirm  on a terminal: shows what would be done, and asks
 //! ```
 
 mod confirm;
-mod fleet;
-mod gather;
 mod report;
-mod scatter;
 
 use std::io::IsTerminal;
 
-use damocles_client::worker_client::signed;
+use damocles_client::{
+    bulk::{Reports, ScatterError, fleet::Fleet},
+    worker_client::signed,
+};
 use damocles_terminal::{CliError, Exit, ReplyOutput, note};
 use shared_msgs::{
     command::{CommandRequest, Verb},
@@ -25,11 +23,7 @@ use shared_msgs::{
     selector::Selector,
 };
 
-use self::{
-    fleet::Fleet,
-    gather::Gathered,
-    report::{Report, listed},
-};
+use self::report::{Report, listed};
 use super::{
     selectors::{ManyArgs, usage},
     session::Session,
@@ -64,8 +58,11 @@ impl BulkOrder {
     /// Carries it out, and prints what came of it.
     pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
         let selection = self.selector.compile().map_err(usage)?;
-        let fleet = match fleet::read(session).await {
-            Ok(stored) => Some(Fleet::of(stored, &selection)),
+        let fleet = match session.system.reports().await {
+            Ok(Reports { workers, trouble }) => {
+                trouble.iter().for_each(|trouble| note(trouble));
+                Some(Fleet::of(workers, &selection))
+            }
             Err(why) => {
                 let patience = human_secs(session.settings.timeout);
                 note(&format!(
@@ -106,7 +103,11 @@ impl BulkOrder {
         expected: Option<Vec<WorkerName>>,
     ) -> Result<Report, CliError> {
         let request = signed(CommandRequest { dry_run, ..self.request.clone() });
-        let gathered: Gathered = scatter::scatter(session, self.verb, &request, expected).await?;
+        let gathered = session.system.order_all(self.verb, &request, expected).await;
+        let gathered = gathered.map_err(|error| match error {
+            ScatterError::Failed { .. } => CliError::new(Exit::Failed, error),
+            ScatterError::NotSentInTime => CliError::new(Exit::NoAnswer, error),
+        })?;
         Ok(Report::new(self.verb, &request, gathered))
     }
 }

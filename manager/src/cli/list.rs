@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use clap::Args;
+use damocles_client::system::ListError;
 use damocles_terminal::{CliError, Exit, Output, counted, json, jsonl, note, print, table};
 use serde::Serialize;
 use shared_msgs::{
-    api::{ListWorkersReply, ListWorkersRequest, WorkerView, verb},
+    api::WorkerView,
     duration::{human, human_secs},
-    snapshot::{Standstill, WorkerStatus},
+    snapshot::{Standstill, WorkerStatus, is_expired},
 };
 
 use super::session::{Session, no_manager};
-use crate::registry::is_expired;
 
 pub(super) mod watch;
 
@@ -132,27 +132,11 @@ fn first_ones(notes: impl Iterator<Item = String>) -> Vec<String> {
     notes
 }
 
-// Page after page; each may come from another manager. The last one's notes are the newest.
 async fn all(session: &Session) -> Result<(Vec<WorkerView>, Vec<String>), CliError> {
-    let mut workers: Vec<WorkerView> = Vec::new();
-    let mut after = None;
-    loop {
-        let request = ListWorkersRequest { after: after.clone(), limit: None };
-        let page: ListWorkersReply =
-            session.read_managers(verb::LIST, &request).await.map_err(no_manager)?;
-        workers.extend(page.workers);
-        match page.next {
-            None => return Ok((workers, page.notes)),
-            // Names rise from page to page, or this would never end.
-            next if next > after => after = next,
-            Some(next) => {
-                return Err(CliError::new(
-                    Exit::Failed,
-                    format!("a manager's list goes back to {next:?}"),
-                ));
-            }
-        }
-    }
+    session.system.workers().await.map_err(|error| match error {
+        ListError::Call(error) => no_manager(error),
+        ListError::GoesBack(_) => CliError::new(Exit::Failed, error),
+    })
 }
 
 impl Line {

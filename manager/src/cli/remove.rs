@@ -24,7 +24,8 @@ pub struct RemoveArgs {
 
 pub(super) async fn run(session: &Session, args: &RemoveArgs) -> Result<(), CliError> {
     let request = RemoveRequest { worker: args.target.worker.clone() };
-    let reply: RemoveReply = session.ask_managers(verb::REMOVE, &request).await.map_err(refused)?;
+    let reply: RemoveReply =
+        session.system.ask_managers(verb::REMOVE, &request).await.map_err(refused)?;
     print_done(&reply, &format!("{}: removed", reply.removed), args.output)
 }
 

@@ -6,10 +6,10 @@ use clap::Args;
 use damocles_client::{
     call::{CallError, call, read},
     connect::{Link, NatsSettings},
+    system::{self, System},
     worker_client::WorkerClient,
 };
 use damocles_terminal::{CliError, Exit};
-use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     codec::Encoding, error::ErrorKind, sector_manager::SectorManagerReply, sectors::OperatorRequest,
 };
@@ -27,13 +27,20 @@ pub struct Target {
 pub(super) struct Session {
     pub(super) client: async_nats::Client,
     pub(super) settings: NatsSettings,
+    pub(super) system: System,
 }
 
 impl Session {
     /// Connects.
     pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
         let client = settings.connect_once("damocles-manager util").await?;
-        Ok(Session { client, settings })
+        Ok(Session::over(client, settings))
+    }
+
+    fn over(client: async_nats::Client, settings: NatsSettings) -> Session {
+        let (prefix, timeout) = (settings.prefix.clone(), settings.timeout);
+        let system = System { bus: Arc::new(client.clone()), prefix, timeout };
+        Session { client, settings, system }
     }
 
     /// Connects for a command that goes on until it is told to end, over outages too. NATS must be
@@ -46,54 +53,13 @@ impl Session {
         let (client, mut link) = settings.connect_daemon("damocles-manager util").await?;
         // If it takes longer, NATS has gone meanwhile, and whoever waits for it says so.
         let _ = timeout(settings.timeout, link.wait_for(|link| matches!(link, Link::Up(_)))).await;
-        Ok((Session { client, settings }, link))
+        Ok((Session::over(client, settings), link))
     }
 
     /// Somebody who commands the worker of that name or Dest.
     pub(super) fn worker(&self, name_or_dest: &str) -> Result<WorkerClient, CliError> {
-        let Session { client, settings } = self;
-        let worker = settings
-            .prefix
-            .worker_named(name_or_dest)
-            .map_err(|error| CliError::new(Exit::Usage, error))?;
-        Ok(WorkerClient {
-            bus: Arc::new(client.clone()),
-            prefix: settings.prefix.clone(),
-            worker,
-            timeout: settings.timeout,
-        })
-    }
-
-    /// Asks the managers for something that changes nothing.
-    pub(super) async fn read_managers<Q: Serialize, R: DeserializeOwned>(
-        &self,
-        verb: &str,
-        request: &Q,
-    ) -> Result<R, CallError> {
-        read(
-            &self.client,
-            &self.settings.prefix.api(verb),
-            Encoding::Msgpack,
-            request,
-            self.settings.timeout,
-        )
-        .await
-    }
-
-    /// Asks the managers for a change.
-    pub(super) async fn ask_managers<Q: Serialize, R: DeserializeOwned>(
-        &self,
-        verb: &str,
-        request: &Q,
-    ) -> Result<R, CallError> {
-        call(
-            &self.client,
-            &self.settings.prefix.api(verb),
-            Encoding::Msgpack,
-            request,
-            self.settings.timeout,
-        )
-        .await
+        let worker = self.system.prefix.worker_named(name_or_dest);
+        Ok(self.system.worker(worker.map_err(|error| CliError::new(Exit::Usage, error))?))
     }
 
     /// Asks a sector manager for something that changes nothing.
@@ -182,16 +148,11 @@ fn hint(kind: &ErrorKind) -> &'static str {
     }
 }
 
-/// Goes from page to page; cursors rise, or this would never end.
+/// Goes from page to page of a sector manager's list.
 pub(super) fn next_page<K: PartialOrd + std::fmt::Debug>(
     after: &Option<K>,
     next: Option<K>,
 ) -> Result<Option<K>, CliError> {
-    match next {
-        Some(next) if after.as_ref().is_some_and(|after| next <= *after) => Err(CliError::new(
-            Exit::Failed,
-            format!("the sector manager's list goes back to {next:?}"),
-        )),
-        next => Ok(next),
-    }
+    system::next_page(after, next)
+        .map_err(|error| CliError::new(Exit::Failed, format!("the sector manager's list {error}")))
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use shared_msgs::{
     id::Id,
-    snapshot::{WorkerSnapshot, WorkerStatus},
+    snapshot::{WorkerSnapshot, WorkerStatus, is_expired},
     subject::Prefix,
 };
 

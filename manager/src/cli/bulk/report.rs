@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use damocles_client::bulk::gather::Gathered;
 use damocles_terminal::{
     CliError, Exit, ReplyOutput, counted, json, jsonl, note, print,
     said::{Fate, fate, result},
@@ -15,8 +16,6 @@ use shared_msgs::{
     id::Id,
     name::WorkerName,
 };
-
-use super::gather::Gathered;
 
 const COLUMNS: [&str; 4] = ["Worker", "Index", "SectorID", "Result"];
 // More names than these fill a screen; JSON has them all.

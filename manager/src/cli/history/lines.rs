@@ -1,9 +1,8 @@
 //! How events are printed.
 
 use clap::ValueEnum;
+use damocles_client::history::Recorded;
 use damocles_terminal::{CliError, jsonl, print, print_more, printable};
-use serde::Serialize;
-use shared_msgs::event::Event;
 
 use super::words;
 
@@ -17,20 +16,6 @@ pub enum HistoryOutput {
     Json,
     /// One JSON object a line
     Jsonl,
-}
-
-/// An event as the stream has it.
-#[derive(Serialize)]
-pub(super) struct Recorded {
-    /// Whose it is.
-    pub(super) worker: String,
-    /// When it was stored, Unix milliseconds by the server's clock.
-    pub(super) stored_at: i64,
-    /// Its number in the stream.
-    pub(super) seq: u64,
-    /// The event.
-    #[serde(flatten)]
-    pub(super) event: Event,
 }
 
 /// Prints one event after another.
@@ -49,9 +34,9 @@ impl Lines {
         if self.output == HistoryOutput::Json { print("[") } else { Ok(()) }
     }
 
-    /// Prints one; `kind` is what its subject says. Says whether there is a reader still.
-    pub(super) fn print(&mut self, recorded: &Recorded, kind: &str) -> Result<bool, CliError> {
-        print_more(&self.next(recorded, kind)?)
+    /// Prints one. Says whether there is a reader still.
+    pub(super) fn print(&mut self, recorded: &Recorded) -> Result<bool, CliError> {
+        print_more(&self.next(recorded)?)
     }
 
     pub(super) fn end(&self) -> Result<(), CliError> {
@@ -62,10 +47,10 @@ impl Lines {
         }
     }
 
-    fn next(&mut self, recorded: &Recorded, kind: &str) -> Result<String, CliError> {
+    fn next(&mut self, recorded: &Recorded) -> Result<String, CliError> {
         let first = std::mem::replace(&mut self.first, false);
         Ok(match self.output {
-            HistoryOutput::Plain => self.plain(recorded, kind),
+            HistoryOutput::Plain => self.plain(recorded),
             HistoryOutput::Jsonl => jsonl(std::slice::from_ref(recorded))?,
             HistoryOutput::Json => {
                 let object = jsonl(std::slice::from_ref(recorded))?;
@@ -75,7 +60,7 @@ impl Lines {
     }
 
     // Nobody knows the widths of what is still to come: columns grow when they have to.
-    fn plain(&mut self, Recorded { worker, event, .. }: &Recorded, kind: &str) -> String {
+    fn plain(&mut self, Recorded { worker, kind, event, .. }: &Recorded) -> String {
         let dash = || "-".to_owned();
         let cells = [
             printable(worker),
@@ -94,12 +79,21 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use shared_msgs::{event::EventKind, id::Id};
+    use shared_msgs::{
+        event::{Event, EventKind},
+        id::Id,
+    };
 
     use super::*;
 
     fn recorded(worker: &str, event: Event) -> Recorded {
-        Recorded { worker: worker.into(), stored_at: 1_700_000_000_500, seq: 9, event }
+        Recorded {
+            worker: worker.into(),
+            stored_at: 1_700_000_000_500,
+            seq: 9,
+            kind: String::new(),
+            event,
+        }
     }
 
     fn moved() -> Event {
@@ -122,7 +116,7 @@ mod tests {
             recorded("w\n1", started),
         ]
         .iter()
-        .map(|recorded| lines.next(recorded, "").unwrap())
+        .map(|recorded| lines.next(recorded).unwrap())
         .collect();
         let expected = "\
 2023-11-14T22:13:20.000Z  w1  -  -  worker started
@@ -135,7 +129,7 @@ mod tests {
     #[test]
     fn a_json_line_is_the_event_with_where_it_stands_in_the_stream() {
         let line: Value = serde_json::from_str(
-            &Lines::new(HistoryOutput::Jsonl).next(&recorded("w1", moved()), "").unwrap(),
+            &Lines::new(HistoryOutput::Jsonl).next(&recorded("w1", moved())).unwrap(),
         )
         .unwrap();
         let expected = json!({

@@ -11,17 +11,14 @@ use damocles_terminal::{CliError, Exit, Output, Stop, jsonl, unanswered::unanswe
 use futures::{FutureExt, StreamExt};
 use shared_msgs::{
     codec::decode,
-    snapshot::{ThreadStatus, WorkerSnapshot, WorkerStatus},
+    snapshot::{ThreadStatus, WorkerSnapshot, WorkerStatus, is_expired},
 };
 use tokio::time::{Instant, sleep};
 
 use super::{InfoArgs, shown};
-use crate::{
-    cli::{
-        screen::{Frame, Screen, TICK, pace},
-        session::Session,
-    },
-    registry::is_expired,
+use crate::cli::{
+    screen::{Frame, Screen, TICK, pace},
+    session::Session,
 };
 
 // The newest snapshot, and what is known of its age.

@@ -39,19 +39,19 @@ pub(super) struct Gather {
 
 /// All answers, each kind by worker.
 #[derive(Debug)]
-pub(super) struct Gathered {
+pub struct Gathered {
     /// What workers did. Two processes of one name may both answer.
-    pub(super) replies: Vec<BulkReply>,
+    pub replies: Vec<BulkReply>,
     /// Why workers did nothing.
-    pub(super) refused: Vec<(WorkerName, ErrorBody)>,
+    pub refused: Vec<(WorkerName, ErrorBody)>,
     /// Why workers did nothing that do not say who they are.
-    pub(super) unnamed: Vec<ErrorBody>,
+    pub unnamed: Vec<ErrorBody>,
     /// Who has not answered.
-    pub(super) missing: Vec<WorkerName>,
+    pub missing: Vec<WorkerName>,
     /// Answers that cannot be read.
-    pub(super) unreadable: usize,
+    pub unreadable: usize,
     /// Nobody else was to answer.
-    pub(super) complete: bool,
+    pub complete: bool,
 }
 
 impl Gather {

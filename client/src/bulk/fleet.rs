@@ -1,0 +1,109 @@
+//! Whom to expect: the workers of the state bucket that report, and whose name fits.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use shared_msgs::{
+    codec::decode,
+    name::WorkerName,
+    selector::Selection,
+    snapshot::{WorkerStatus, is_expired},
+};
+
+use crate::bus::Stored;
+
+/// A worker of the state bucket.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// Its name.
+    pub worker: WorkerName,
+    /// What it said of itself.
+    pub status: WorkerStatus,
+    /// How often it reports.
+    pub ping_interval_ms: u64,
+    /// How long ago it did, by the server's clock alone.
+    pub age: Duration,
+}
+
+impl Reported {
+    /// Reads what is stored of a worker. `None` for what no worker has written.
+    pub(super) fn read(worker: WorkerName, stored: &Stored) -> Option<Reported> {
+        // Only what is needed: threads are most of a snapshot.
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default)]
+            status: WorkerStatus,
+            #[serde(default)]
+            ping_interval_ms: u64,
+        }
+        let Head { status, ping_interval_ms } = decode(&stored.body).ok()?;
+        Some(Reported { worker, status, ping_interval_ms, age: stored.age })
+    }
+}
+
+/// Workers whose name fits, by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// They report, and so are to answer.
+    pub expected: Vec<WorkerName>,
+    /// Their last report is too old for that.
+    pub expired: Vec<WorkerName>,
+}
+
+impl Fleet {
+    /// Those of the stored ones that are meant. Whoever was stopped is not waited for.
+    pub fn of(reported: Vec<Reported>, selection: &Selection) -> Fleet {
+        let mut fleet = Fleet::default();
+        for Reported { worker, status, ping_interval_ms, age } in reported {
+            if status != WorkerStatus::Stopped && selection.fits_worker(worker.as_str()) {
+                let workers = if is_expired(age, ping_interval_ms) {
+                    &mut fleet.expired
+                } else {
+                    &mut fleet.expected
+                };
+                workers.push(worker);
+            }
+        }
+        fleet.expected.sort();
+        fleet.expired.sort();
+        fleet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_msgs::selector::Selector;
+
+    use super::*;
+
+    fn reported(worker: &str, status: WorkerStatus, age_ms: u64) -> Reported {
+        Reported {
+            worker: worker.parse().unwrap(),
+            status,
+            ping_interval_ms: 10_000,
+            age: Duration::from_millis(age_ms),
+        }
+    }
+
+    #[test]
+    fn whoever_reports_and_fits_is_expected() {
+        let selection =
+            Selector { worker: vec!["w*".into()], ..Selector::default() }.compile().unwrap();
+        let fleet = Fleet::of(
+            vec![
+                reported("w2", WorkerStatus::Running, 30_000),
+                reported("w1", WorkerStatus::Stopping, 0),
+                reported("w3", WorkerStatus::Running, 30_001),
+                reported("w4", WorkerStatus::Stopped, 0),
+                reported("x", WorkerStatus::Running, 0),
+            ],
+            &selection,
+        );
+        let names =
+            |workers: &[WorkerName]| workers.iter().map(WorkerName::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            (names(&fleet.expected), names(&fleet.expired)),
+            (vec!["w1".into(), "w2".into()], vec!["w3".into()])
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! Asks all workers at once, then by name those that said nothing; again all of them where their
+//! names are not known.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use shared_msgs::{
+    codec::Encoding,
+    command::{CommandRequest, Verb},
+    name::WorkerName,
+    subject::Prefix,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    ScatterError,
+    gather::{Answer, Gather, Gathered},
+};
+use crate::{
+    bus::Bus,
+    call::{CallError, answer_in},
+    worker_client::attempts::patience_of_one,
+};
+
+// Who has not answered after this part of the time is asked by name.
+const PARTS: u32 = 3;
+const ALL: &str = "all";
+
+/// One command on its way to many.
+pub(super) struct Scatter<'a> {
+    pub(super) bus: &'a dyn Bus,
+    pub(super) prefix: &'a Prefix,
+    /// For all of it.
+    pub(super) patience: Duration,
+    pub(super) verb: Verb,
+}
+
+impl Scatter<'_> {
+    /// Sends the request to all workers and returns their answers: when all that are expected have
+    /// answered, or the time is up. Whoever is asked again is asked with the same id, and acts
+    /// once.
+    pub(super) async fn gather(
+        &self,
+        request: &CommandRequest,
+        expected: Option<Vec<WorkerName>>,
+    ) -> Result<Gathered, ScatterError> {
+        let failed = |what, why: String| ScatterError::Failed { what, why };
+        // JSON, so that `nats sub` shows what operators do.
+        let body = Encoding::Json.encode(request);
+        let body = body.map_err(|error| failed("write the request", error.to_string()))?;
+        let body = Bytes::from(body);
+        let inbox = self.bus.inbox();
+        let answers = self.bus.listen(format!("{inbox}.*")).await;
+        let mut answers = answers.map_err(|error| failed("subscribe an inbox", error))?;
+        let ask_all = || self.ask(self.prefix.command_of_all(self.verb.name()), &inbox, ALL, &body);
+        // Sorted, so that a name is found fast.
+        let mut names = expected.clone().unwrap_or_default();
+        names.sort();
+        let mut gather = Gather::new(expected);
+        let began = Instant::now();
+        let deadline = began + self.patience;
+        let (mut again_at, mut hurried) = (began + self.patience / PARTS, false);
+        ask_all().await?;
+        while !gather.is_complete() {
+            let message = tokio::select! {
+                message = answers.next() => message,
+                () = sleep_until(deadline) => break,
+                () = sleep_until(again_at) => {
+                    again_at += patience_of_one(self.patience);
+                    if names.is_empty() {
+                        // Whom to ask by name is not known.
+                        ask_all().await?;
+                    }
+                    let missing: Vec<_> = gather.missing().cloned().collect();
+                    for worker in missing {
+                        let Ok(place) = names.binary_search(&worker) else { continue };
+                        let subject = self.prefix.command(&worker, self.verb.name());
+                        self.ask(subject, &inbox, &place.to_string(), &body).await?;
+                    }
+                    continue;
+                }
+            };
+            let Some(message) = message else { break };
+            // Nobody listens there.
+            let Some(body) = message.body else { continue };
+            let asked = message
+                .subject
+                .rsplit('.')
+                .next()
+                .and_then(|place| names.get(place.parse::<usize>().ok()?));
+            gather.take(asked, read(&message.subject, &body));
+            // Once: who is asked by name has time to answer.
+            if !hurried && gather.needs_names() {
+                hurried = true;
+                again_at = again_at.min(Instant::now());
+            }
+        }
+        Ok(gather.finish())
+    }
+
+    async fn ask(
+        &self,
+        subject: String,
+        inbox: &str,
+        token: &str,
+        body: &Bytes,
+    ) -> Result<(), ScatterError> {
+        let sending = self.bus.send(subject, format!("{inbox}.{token}"), body.clone());
+        match timeout(self.patience, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(ScatterError::Failed { what: "send the request", why }),
+            Err(_) => Err(ScatterError::NotSentInTime),
+        }
+    }
+}
+
+fn read(subject: &str, answer: &[u8]) -> Answer {
+    match answer_in(subject, answer) {
+        Ok(reply) => Answer::Reply(reply),
+        Err(CallError::Refused(body)) => Answer::Refused(body),
+        Err(_) => Answer::Unreadable,
+    }
+}
