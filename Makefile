@@ -12,15 +12,16 @@ NO_PROOFS := -p damocles-worker --no-default-features
 # Paths of tests start from their own crate.
 PARAMETERS := $(abspath $(or $(FIL_PROOFS_PARAMETER_CACHE),$(TARGET)/parameters))
 CLIPPY_FLAGS := --all-targets -- -D warnings
+CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help test test-proofs soak lint messages-alone build no-proofs demo bench nats nats-server nats-client tmpfs
+.PHONY: help test test-proofs soak lint messages-alone deny advisories cargo-deny build no-proofs demo bench nats nats-server nats-client tmpfs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: nats-server nats-client tmpfs lint no-proofs build ## check format and lints, build with and without proofs, run all tests
+test: nats-server nats-client tmpfs lint deny no-proofs build ## check format, lints and dependencies, build with and without proofs, run all tests
 	$(CARGO) test $(WORKSPACE)
 
 test-proofs: nats-server build ## run the tests of real proofs; the first time, about 20 minutes for their parameters
@@ -30,11 +31,22 @@ test-proofs: nats-server build ## run the tests of real proofs; the first time, 
 soak: build ## run a million simulated worlds, or SEEDS=… of them from FIRST=…; SEED=n runs one and shows what happens
 	@exec $(PROGRAMS)/soak
 
-lint: messages-alone ## check format and lints, for every set of features
+lint: messages-alone ## check format and lints, for every set of features, and the documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(WORKSPACE) $(CLIPPY_FLAGS)
 	$(CARGO) clippy --workspace $(CLIPPY_FLAGS)
 	$(CARGO) clippy $(NO_PROOFS) $(CLIPPY_FLAGS)
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(WORKSPACE) --no-deps --document-private-items
+
+deny: cargo-deny ## check the licences, origins and duplicates of what is depended on
+	$(CARGO) deny check bans licenses sources
+
+advisories: cargo-deny ## look what is depended on up in the database of RustSec, which is on GitHub
+	$(CARGO) deny check advisories
+
+# Three minutes of one core, once.
+cargo-deny:
+	@$(CARGO) deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY)' || $(CARGO) install --locked cargo-deny@$(CARGO_DENY)
 
 # Whoever wants the messages gets no runtime, no transport and no terminal with them.
 NOT_IN_MESSAGES := tokio|futures|async-nats|clap|rustix|comfy-table|indicatif|toml|tracing-subscriber

@@ -8,7 +8,7 @@
 //! ```
 //! Whoever makes them can forge proofs with what was drawn meanwhile. The parameters of the real
 //! network come from a ceremony of many parties, and are downloaded. How files are written and
-//! recognised is in [`files`].
+//! recognised is in [`mod@files`].
 
 pub mod files;
 

@@ -16,7 +16,7 @@ use crate::{
     selector::Selector,
 };
 
-/// The verbs of `cmd.<w>.<verb>`; those with a [`CommandRequest`](super::CommandRequest) are served
+/// The verbs of `cmd.<w>.<verb>`; those with a [`CommandRequest`] are served
 /// on `cmd_all.<verb>` too.
 pub mod verb {
     /// Answers a [`crate::snapshot::WorkerSnapshot`] taken now.

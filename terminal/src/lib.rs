@@ -211,7 +211,7 @@ pub fn print(text: &str) -> Result<(), CliError> {
     print_more(text).map(|_| ())
 }
 
-/// Like [`print`], for a command that has no end of its own: says whether there is a reader still.
+/// Like [`print()`], for a command that has no end of its own: says whether there is a reader still.
 pub fn print_more(text: &str) -> Result<bool, CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

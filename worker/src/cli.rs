@@ -49,6 +49,7 @@ pub enum Command {
     Store(StoreArgs),
     /// Compute a stage for a worker that has a [[processors.<stage>]] without bin: tasks on stdin,
     /// answers on stdout
+    #[expect(rustdoc::invalid_html_tags, reason = "clap shows it as it is")]
     Processor(processor::ProcessorArgs),
     /// Make what proofs need in development
     Generator(GeneratorArgs),

@@ -33,6 +33,7 @@ pub struct MockArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", requires = "pieces")]
     pub http_listen: SocketAddr,
     /// The URL of that address as workers on other machines reach it [default: http://<address>]
+    #[expect(rustdoc::invalid_html_tags, reason = "clap shows it as it is")]
     #[arg(long, value_name = "URL", requires = "pieces", value_parser = base_url)]
     pub http_url: Option<String>,
     /// After what silence of its worker a job is handed out again
