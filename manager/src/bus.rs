@@ -12,10 +12,11 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use shared_msgs::subject::Prefix;
+use tokio::time::Instant;
 
 use crate::registry::Registry;
 

@@ -103,13 +103,13 @@ fn main() -> io::Result<()> {
         ignore_term()?;
     }
     match args.misdeed(&[Misdeed::DieAtStart, Misdeed::HangAtStart])? {
-        Some(Misdeed::DieAtStart) => process::exit(FAILURE),
+        Some(Misdeed::DieAtStart) => die(),
         Some(_) => return io::copy(&mut io::stdin().lock(), &mut io::sink()).map(drop),
         None => {}
     }
     writeln!(io::stdout(), "{} processor ready", args.stage.name())?;
     if args.misdeed(&[Misdeed::DieWhenReady])?.is_some() {
-        process::exit(FAILURE);
+        die();
     }
     let (tasks, received) = mpsc::channel();
     let (holds, stays) = (args.hold.is_some(), args.ignore_term);
@@ -125,6 +125,11 @@ fn main() -> io::Result<()> {
         thread::sleep(STAY);
     }
     if holds { Ok(()) } else { answering.join().unwrap_or(Ok(())) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a process that dies leaves nothing in order")]
+fn die() -> ! {
+    process::exit(FAILURE)
 }
 
 fn ignore_term() -> io::Result<()> {
@@ -156,7 +161,7 @@ fn answer_all(args: &Args, ids: &mpsc::Receiver<Value>) -> io::Result<()> {
         let misdeeds =
             [Misdeed::Die, Misdeed::Garbage, Misdeed::LongLine, Misdeed::Twice, Misdeed::UnknownId];
         match args.misdeed(&misdeeds)? {
-            Some(Misdeed::Die) => process::exit(FAILURE),
+            Some(Misdeed::Die) => die(),
             Some(Misdeed::Garbage) => writeln!(stdout, "no answer at all")?,
             Some(Misdeed::LongLine) => writeln!(stdout, "{}", "x".repeat(LONG_LINE_BYTES))?,
             Some(Misdeed::Twice) => writeln!(stdout, "{answer}\n{answer}")?,

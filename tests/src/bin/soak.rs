@@ -1,12 +1,13 @@
 //! `make soak`: simulated worlds by the million. `SEEDS=…` says how many, `FIRST=…` where to begin;
 //! `SEED=n` lets one run and shows what happens in it. See `e2e::simulation`.
 
-use std::{io, process::ExitCode, time::Instant};
+use std::{io, process::ExitCode};
 
 use clap::Parser;
 use damocles_terminal::{CliError, Exit, finish, note, print};
 use e2e::simulation::{ground::Ground, many::run_all, run, world::Tally};
 use shared_msgs::duration::human;
+use tokio::time::Instant;
 
 const CHUNK: u64 = 10_000;
 

@@ -4,7 +4,7 @@
 use std::{
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use damocles_worker::processor::{
@@ -13,6 +13,7 @@ use damocles_worker::processor::{
 };
 use e2e::testbed::Testbed;
 use futures::StreamExt;
+use tokio::time::Instant;
 
 use crate::figure::Samples;
 

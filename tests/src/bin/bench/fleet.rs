@@ -1,6 +1,6 @@
 //! A fleet of workers that are there on the bus only: one subscription answers for all of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::{binaries, bus::name, played_commands::bulk, testbed::Testbed};
 use futures::StreamExt;
@@ -10,6 +10,7 @@ use shared_msgs::{
     id::Id,
     selector::Selector,
 };
+use tokio::time::Instant;
 
 use crate::{baseline, figure::Samples};
 

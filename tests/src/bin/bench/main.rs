@@ -12,7 +12,7 @@ mod baseline;
 mod figure;
 mod fleet;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use damocles_client::call::call;
 use e2e::{binaries, bus::Bus, state_watch::is_stuck, testbed::Testbed, worker::WorkerConfig};
@@ -24,6 +24,7 @@ use shared_msgs::{
     id::Id,
     snapshot::WorkerSnapshot,
 };
+use tokio::time::Instant;
 
 const WORKER: &str = "bench";
 const WAITING: &str = "waiting";

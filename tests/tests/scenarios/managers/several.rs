@@ -1,9 +1,8 @@
 //! Managers own no state: all see the same workers, and each may die at any time.
 
-use std::time::Instant;
-
 use e2e::{testbed::Testbed, worker::WorkerConfig};
 use shared_msgs::{api::WorkerView, sector_manager::ReportFinalized, snapshot::WorkerStatus};
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_killed_manager_costs_no_sector_and_its_successor_goes_on() {

@@ -133,7 +133,7 @@ async fn a_thread_that_has_changed_since_is_refused_with_both_revisions() {
 async fn a_worker_that_never_answers_is_given_up_at_the_deadline() {
     let bed = Testbed::start().await;
     let worker = PlayedCommands::start(&bed.bus, "w1", |_| None).await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let output = bed.util_worker(&["--timeout", "1500ms", "pause", "w1", "0"]).await.expect(4);
     assert!(
         output.stderr.contains("no answer within 1.500s; the outcome is unknown"),

@@ -1,14 +1,14 @@
 //! `generator groth-params`: one part after the other, each whole before it gets its name.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use damocles_terminal::{CliError, Exit, Stop, note};
 use indicatif::HumanBytes;
 use shared_msgs::{duration::human_secs, sector_manager::SECTOR_SIZES};
-use tokio::{task::spawn_blocking, time::interval};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, interval},
+};
 
 use super::{
     GrothParamsArgs, Purpose, SectorSize,

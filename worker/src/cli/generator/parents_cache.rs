@@ -1,14 +1,12 @@
 //! `generator parents-cache`: what PC1 would do first on a machine.
 
-use std::time::Instant;
-
 use damocles_terminal::{CliError, Exit, Stop};
 use sealing_proofs::{
     api::RegisteredSealProof,
     parents::{self, Ensured},
 };
 use shared_msgs::duration::human_secs;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::Instant};
 
 use super::{
     ParentsCacheArgs, PorepKind,

@@ -2,13 +2,13 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use damocles_terminal::{CliError, Exit, Stop, printable};
 use indicatif::{ProgressBar, ProgressStyle};
 use shared_msgs::duration::human_secs;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 // How often somebody who reads a log hears that it goes on.
 const REMINDER: Duration = Duration::from_secs(60);
