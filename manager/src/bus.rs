@@ -20,28 +20,28 @@ use tokio::time::Instant;
 
 use crate::registry::Registry;
 
-pub mod api;
-pub mod bucket;
-pub mod bucket_watch;
-pub mod connection;
-pub mod ingest;
-pub mod leases;
-pub mod responder;
-pub mod stillness;
-pub mod stored;
-pub mod streams;
-pub mod unreadable;
+pub(crate) mod api;
+pub(crate) mod bucket;
+pub(crate) mod bucket_watch;
+pub(crate) mod connection;
+pub(crate) mod ingest;
+pub(crate) mod leases;
+pub(crate) mod responder;
+pub(crate) mod stillness;
+pub(crate) mod stored;
+pub(crate) mod streams;
+pub(crate) mod unreadable;
 
 /// The registry as the tasks share it, with the clock of its times.
 #[derive(Clone)]
-pub struct SharedRegistry {
+pub(crate) struct SharedRegistry {
     registry: Arc<Mutex<Registry>>,
     started: Instant,
 }
 
 impl SharedRegistry {
     /// An empty one, its clock at zero.
-    pub fn new(prefix: Prefix, store_patience: Duration) -> Self {
+    pub(crate) fn new(prefix: Prefix, store_patience: Duration) -> Self {
         SharedRegistry {
             registry: Arc::new(Mutex::new(Registry::new(prefix, store_patience))),
             started: Instant::now(),
@@ -49,12 +49,12 @@ impl SharedRegistry {
     }
 
     /// The manager's monotonic clock.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// Works on the registry at this moment.
-    pub fn with<T>(&self, work: impl FnOnce(&mut Registry, Duration) -> T) -> T {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Registry, Duration) -> T) -> T {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked under the lock, so that the registry sees time pass in order.
         work(&mut registry, self.now())

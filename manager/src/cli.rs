@@ -8,22 +8,22 @@ use damocles_terminal::CliError;
 
 mod bulk;
 mod cordon;
-pub mod daemon;
-pub mod decode;
+pub(crate) mod daemon;
+pub(crate) mod decode;
 mod history;
 mod info;
 mod list;
 mod pause;
-pub mod proving;
+pub(crate) mod proving;
 mod remove;
 mod resume;
 mod screen;
-pub mod sealer;
-pub mod sectors;
+pub(crate) mod sealer;
+pub(crate) mod sectors;
 mod selectors;
 mod session;
-pub mod wdpost;
-pub mod worker;
+pub(crate) mod wdpost;
+pub(crate) mod worker;
 
 /// Sees all workers over NATS, and steers them
 #[derive(Parser, Debug)]

@@ -16,7 +16,7 @@ struct Config {
 }
 
 /// How to reach NATS: what the command line and the environment say, else the file.
-pub fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSettings, CliError> {
+pub(crate) fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSettings, CliError> {
     let config = match file {
         None => Config::default(),
         Some(path) => {

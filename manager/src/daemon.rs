@@ -28,7 +28,7 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs a manager until `shutdown`; with an offer, a mock sector manager beside.
-pub async fn run(
+pub(crate) async fn run(
     settings: &NatsSettings,
     offer: Option<Offer>,
     shutdown: impl Future<Output = ()>,

@@ -7,9 +7,9 @@
 //! - [`daemon`]: the order of start and stop
 //! - [`cli`]: the command-line tool, one file a verb; [`config`]: its configuration file
 
-pub mod bus;
+pub(crate) mod bus;
 pub mod cli;
-pub mod config;
-pub mod daemon;
-pub mod mock;
+pub(crate) mod config;
+pub(crate) mod daemon;
+pub(crate) mod mock;
 pub mod registry;

@@ -19,27 +19,27 @@ use shared_msgs::{sector_manager::SealProofType, subject::Prefix};
 
 use self::pieces::PieceFiles;
 
-pub mod allocation;
-pub mod chain;
-pub mod commp;
-pub mod deals;
-pub mod http;
-pub mod job;
-pub mod jobs;
-pub mod kv;
-pub mod methods;
-pub mod operator;
-pub mod pieces;
-pub mod record;
-pub mod records;
-pub mod wdpost;
+pub(crate) mod allocation;
+pub(crate) mod chain;
+pub(crate) mod commp;
+pub(crate) mod deals;
+pub(crate) mod http;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod kv;
+pub(crate) mod methods;
+pub(crate) mod operator;
+pub(crate) mod pieces;
+pub(crate) mod record;
+pub(crate) mod records;
+pub(crate) mod wdpost;
 
 /// A worker that has been silent for so long has lost its job.
-pub const JOB_EXPIRATION: Duration = Duration::from_secs(60);
+pub(crate) const JOB_EXPIRATION: Duration = Duration::from_secs(60);
 
 /// What the mock sector manager has to offer.
 #[derive(Clone, Debug)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Actor ids of the miners that it allocates sectors for.
     pub miners: Vec<u64>,
     /// How their sectors can be sealed; a worker that takes any gets the first.
@@ -52,8 +52,7 @@ pub struct Offer {
 
 /// Files that are offered as deals.
 #[derive(Clone, Debug)]
-pub struct PiecesOffer {
-    /// Their directory.
+pub(crate) struct PiecesOffer {
     pub directory: PathBuf,
     /// Where they are served by HTTP.
     pub listen: SocketAddr,
@@ -63,7 +62,7 @@ pub struct PiecesOffer {
 
 impl Offer {
     /// An offer for no miner yet: every proof of the size of this one.
-    pub fn of_proof(proof_type: SealProofType, synthetic_first: bool) -> Offer {
+    pub(crate) fn of_proof(proof_type: SealProofType, synthetic_first: bool) -> Offer {
         let (plain, synthetic, non_interactive) =
             (proof_type, proof_type.synthetic(), proof_type.non_interactive());
         let proof_types = match synthetic_first {
@@ -75,7 +74,7 @@ impl Offer {
 }
 
 /// A mock sector manager.
-pub struct Mock {
+pub(crate) struct Mock {
     client: Client,
     prefix: Prefix,
     offer: Offer,
@@ -84,7 +83,7 @@ pub struct Mock {
 
 impl Mock {
     /// Offers sectors, and the files as deals.
-    pub fn new(
+    pub(crate) fn new(
         client: Client,
         prefix: Prefix,
         offer: Offer,

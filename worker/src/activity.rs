@@ -9,7 +9,7 @@ use tokio::{
 /// Running or waiting, and since when.
 #[derive(Clone, Debug)]
 pub struct Now {
-    /// Which.
+    /// Whether it can be cut off, and what it waits for.
     pub kind: Kind,
     /// Since when.
     pub since: Instant,

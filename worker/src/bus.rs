@@ -4,13 +4,13 @@
 //! - [`snapshots`]: the worker's snapshots; [`events`]: what has happened; [`commands`]: its commands
 //! - [`sector_manager`]: asking the sector manager
 
-pub mod commands;
-pub mod events;
-pub mod lease;
+pub(crate) mod commands;
+pub(crate) mod events;
+pub(crate) mod lease;
 mod link;
 mod probe;
-pub mod sector_manager;
-pub mod snapshots;
+pub(crate) mod sector_manager;
+pub(crate) mod snapshots;
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,9 +37,9 @@ const LEAVE: Duration = Duration::from_secs(2);
 pub struct Bus {
     /// Of snapshots.
     pub publisher: Publisher,
-    /// Of events.
+    /// Publishes what has happened, each once.
     pub events: EventPublisher,
-    /// The worker.
+    /// Who is on the bus, with the threads that it shows.
     pub worker: Arc<Worker>,
     /// The connection.
     pub client: Client,

@@ -1,14 +1,14 @@
 //! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`,
 //! `generator …`.
 
-pub mod cordon;
-pub mod daemon;
-pub mod generator;
-pub mod list;
-pub mod pause;
-pub mod processor;
-pub mod resume;
-pub mod store;
+pub(crate) mod cordon;
+pub(crate) mod daemon;
+pub(crate) mod generator;
+pub(crate) mod list;
+pub(crate) mod pause;
+pub(crate) mod processor;
+pub(crate) mod resume;
+pub(crate) mod store;
 mod target;
 
 use std::path::PathBuf;

@@ -7,15 +7,15 @@ use std::{
 };
 
 /// Tells Unix milliseconds.
-pub type Clock = fn() -> u64;
+pub(crate) type Clock = fn() -> u64;
 
 /// The machine's clock.
 #[expect(clippy::disallowed_methods, reason = "here is the clock")]
-pub fn system() -> u64 {
+pub(crate) fn system() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Another one each time that the machine starts, if it can be told (Linux, `random(4)`).
-pub fn boot_id() -> Option<String> {
+pub(crate) fn boot_id() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }

@@ -38,7 +38,7 @@ const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// A worker's commands.
 pub struct Commands {
-    /// The worker.
+    /// Its threads carry the commands out.
     pub worker: Arc<Worker>,
     /// Where commands for many threads are written down.
     pub store: Arc<OwnStore>,

@@ -4,7 +4,7 @@
 //!   each job
 
 pub mod hot;
-pub mod sealing;
+pub(crate) mod sealing;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -131,7 +131,7 @@ pub struct ThreadConfig {
 pub struct AttachedConfig {
     /// The name that the sector manager knows it by; its canonical path if absent.
     pub name: Option<String>,
-    /// Its path.
+    /// An absolute or relative path of a directory.
     pub location: PathBuf,
     /// Nothing is written to it.
     #[serde(default)]

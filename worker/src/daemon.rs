@@ -100,7 +100,7 @@ pub enum StartError {
         first: usize,
         /// Position of the second.
         second: usize,
-        /// The name.
+        /// The name that both have.
         name: String,
     },
     /// A directory cannot be made.

@@ -23,7 +23,7 @@ use crate::{clock, lease::LeaseState, thread::mailbox::ThreadHandle};
 
 /// Everything a worker says about itself.
 pub struct Worker {
-    /// Its name.
+    /// As the user wrote it, see [`shared_msgs::name`].
     pub name: WorkerName,
     /// This run of the process.
     pub instance_id: Id,

@@ -135,7 +135,7 @@ enum State {
 pub enum Renewal {
     /// The lease was acquired or renewed by what was asked.
     Renewed {
-        /// Its epoch.
+        /// The revision at which the lease was acquired.
         epoch: u64,
     },
     /// It may be somebody else's: the next question tells.

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 const ENOUGH: u64 = 1 << 20;
 
 /// Raises the soft limit to the hard one; the processes that are started from here have it too.
-pub fn raise_limit() {
+pub(crate) fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
     let Some(raised) = raised(&limit) else { return };
     let (from, to) = (limit.current, raised.current);
@@ -35,7 +35,7 @@ fn raised(limit: &Rlimit) -> Option<Rlimit> {
 
 /// Whether the process is about to run out of them: what fails now may have failed for that,
 /// whatever it says.
-pub fn are_short() -> bool {
+pub(crate) fn are_short() -> bool {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return false };
     match fs::read_dir("/proc/self/fd") {
         Ok(open) => is_short(open.count() as u64, limit),

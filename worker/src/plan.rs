@@ -8,16 +8,16 @@
 //! - [`driver`]: one step of a plan: asks for a job, runs a stage, or ends one; [`step`]: what that
 //!   works with, and what it yields
 
-pub mod allocate;
-pub mod driver;
-pub mod end;
-pub mod input;
-pub mod inputs;
-pub mod niporep;
-pub mod rebuild;
-pub mod sealer;
-pub mod snapup;
+pub(crate) mod allocate;
+pub(crate) mod driver;
+pub(crate) mod end;
+pub(crate) mod input;
+pub(crate) mod inputs;
+pub(crate) mod niporep;
+pub(crate) mod rebuild;
+pub(crate) mod sealer;
+pub(crate) mod snapup;
 pub mod step;
 mod tidy;
-pub mod unseal;
-pub mod wdpost;
+pub(crate) mod unseal;
+pub(crate) mod wdpost;

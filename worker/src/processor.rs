@@ -14,23 +14,23 @@
 
 #[cfg(feature = "builtin-proofs")]
 pub mod builtin;
-pub mod cgroup;
-pub mod child;
-pub mod daemons;
-pub mod desk;
-pub mod external;
-pub mod groups;
-pub mod limits;
-pub mod lines;
-pub mod own;
-pub mod piece_reader;
-pub mod placement;
-pub mod pool;
+pub(crate) mod cgroup;
+pub(crate) mod child;
+pub(crate) mod daemons;
+pub(crate) mod desk;
+pub(crate) mod external;
+pub(crate) mod groups;
+pub(crate) mod limits;
+pub(crate) mod lines;
+pub(crate) mod own;
+pub(crate) mod piece_reader;
+pub(crate) mod placement;
+pub(crate) mod pool;
 pub mod processes;
-pub mod protocol;
+pub(crate) mod protocol;
 pub mod settings;
 pub mod task;
-pub mod tasks;
+pub(crate) mod tasks;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

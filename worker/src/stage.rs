@@ -61,7 +61,7 @@ use crate::{
 };
 
 /// What all threads of a worker share.
-pub struct Shared {
+pub(crate) struct Shared {
     /// The worker's name.
     pub worker: String,
     /// The way to the sector manager.
@@ -77,14 +77,13 @@ pub struct Shared {
 }
 
 /// One stage's work on one sector.
-pub struct StageRun<'a> {
+pub(crate) struct StageRun<'a> {
     /// The thread's plan.
     pub plan: Plan,
     /// The state that was committed last.
     pub state: State,
     /// The sector as it was committed last.
     pub sector: &'a Sector,
-    /// Its files.
     pub files: SectorFiles,
     /// The id for what this stage asks the sector manager to change.
     pub request_id: Id,
@@ -100,7 +99,7 @@ pub struct StageRun<'a> {
 
 /// What a stage yielded.
 #[derive(Debug)]
-pub struct Done {
+pub(crate) struct Done {
     /// What happened, in the words of the plan's table; `None` when the stage has only noted
     /// something in the sector, and is to be run again.
     pub event: Option<PlanEvent>,
@@ -111,7 +110,7 @@ pub struct Done {
 }
 
 /// Whether a stage computes or moves data: one in which a process can die by its own work.
-pub fn is_heavy(stage: Stage) -> bool {
+pub(crate) fn is_heavy(stage: Stage) -> bool {
     match stage {
         Stage::AddPieces
         | Stage::TreeD
@@ -134,8 +133,7 @@ pub fn is_heavy(stage: Stage) -> bool {
     }
 }
 
-/// Runs a stage.
-pub async fn run(stage: Stage, run: &StageRun<'_>) -> Result<Done, Failure> {
+pub(crate) async fn run(stage: Stage, run: &StageRun<'_>) -> Result<Done, Failure> {
     match stage {
         Stage::AcquireDeals => deals::acquire(run).await,
         Stage::AddPieces => add_pieces::run(run).await,
@@ -315,7 +313,7 @@ fn field<'a, T>(field: &'a Option<T>, name: &str) -> Result<&'a T, Failure> {
 
 /// Runs file work on a blocking thread. A full disk or a store that is gone may be there again:
 /// such failures are temporary.
-pub async fn on_disk<T: Send + 'static>(
+pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {

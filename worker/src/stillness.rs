@@ -37,7 +37,7 @@ impl Stillness {
 }
 
 /// Watches the publisher for ever.
-pub async fn watch(
+pub(crate) async fn watch(
     worker: Arc<Worker>,
     events: Arc<EventPublisher>,
     link: watch::Receiver<Link>,

@@ -17,18 +17,18 @@
 //! ```
 //! What must outlive a loss of power is written by [`durable`]; [`files`] works on any files.
 
-pub mod aside;
-pub mod attached;
+pub(crate) mod aside;
+pub(crate) mod attached;
 pub mod database;
-pub mod durable;
+pub(crate) mod durable;
 #[cfg(test)]
 pub(crate) mod failing_disk;
-pub mod files;
+pub(crate) mod files;
 mod handle;
 pub mod location;
 pub mod outbox;
 pub mod own;
-pub mod place;
+pub(crate) mod place;
 pub mod record;
-pub mod results;
-pub mod transfer;
+pub(crate) mod results;
+pub(crate) mod transfer;

@@ -11,12 +11,12 @@
 //!   events; [`own_config`]: what its own file says
 //! - [`report`], [`heartbeat`]: what the sector manager is told of it; [`verdict`]: what it answers
 
-pub mod control;
-pub mod heartbeat;
-pub mod history;
-pub mod mailbox;
-pub mod own_config;
+pub(crate) mod control;
+pub(crate) mod heartbeat;
+pub(crate) mod history;
+pub(crate) mod mailbox;
+pub(crate) mod own_config;
 pub mod owner;
 pub mod report;
-pub mod verdict;
+pub(crate) mod verdict;
 pub mod view;

@@ -24,7 +24,7 @@ use super::{SharedRegistry, responder::answer};
 
 /// The most bytes in one page: half of what NATS carries by default, and no more than it carries
 /// here.
-pub fn max_page_bytes(client: &Client) -> usize {
+pub(crate) fn max_page_bytes(client: &Client) -> usize {
     answer_room(client).min(MAX_PAGE_BYTES)
 }
 
@@ -35,7 +35,7 @@ const PAGE_FRAME_BYTES: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Answers from the registry.
-pub struct Api {
+pub(crate) struct Api {
     client: Client,
     prefix: Prefix,
     registry: SharedRegistry,
@@ -44,7 +44,7 @@ pub struct Api {
 
 impl Api {
     /// Answers from this registry; what is wrong with the state bucket is said beside.
-    pub fn new(
+    pub(crate) fn new(
         client: Client,
         prefix: Prefix,
         registry: SharedRegistry,
@@ -54,7 +54,7 @@ impl Api {
     }
 
     /// Answers one request.
-    pub async fn handle(&self, verb: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
+    pub(crate) async fn handle(&self, verb: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
         match verb {
             verb::LIST => {
                 answer(&payload, async |request, encoding| self.list(request, encoding)).await

@@ -7,7 +7,7 @@ use shared_msgs::subject::Prefix;
 
 /// A key-value bucket as NATS ADR-8 has it, and beside it the subject and the transform that fill
 /// it.
-pub fn config(prefix: &Prefix) -> Config {
+pub(crate) fn config(prefix: &Prefix) -> Config {
     Config {
         name: prefix.state_stream(),
         description: Some("last state of each worker".into()),

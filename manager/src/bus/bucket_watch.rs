@@ -13,7 +13,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Looks at every connection and from then on, and says what has changed; `trouble` has what is so
 /// at the moment.
-pub async fn watch(
+pub(crate) async fn watch(
     client: &Client,
     prefix: &Prefix,
     mut link: watch::Receiver<Link>,

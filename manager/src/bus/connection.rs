@@ -10,7 +10,7 @@ use tracing::warn;
 const RETRY_WITHOUT_JETSTREAM: Duration = Duration::from_secs(30);
 
 /// How work is done again.
-pub struct AtEachConnection {
+pub(crate) struct AtEachConnection {
     /// What a failure means.
     pub trouble: &'static str,
     /// What it means that there is no JetStream, if that has to be said.
@@ -21,13 +21,13 @@ pub struct AtEachConnection {
 
 /// What was said last.
 #[derive(Default)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     said: String,
 }
 
 impl Trouble {
     /// If it comes again, it is said again.
-    pub fn is_over(&mut self) {
+    pub(crate) fn is_over(&mut self) {
         self.said.clear();
     }
 
@@ -42,7 +42,7 @@ impl Trouble {
 impl AtEachConnection {
     /// Does it until the connection is closed for good. Work that ends well is done again at the
     /// next connection; a connection that is lost cuts it off.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         mut link: watch::Receiver<Link>,
         mut work: impl AsyncFnMut(&mut Trouble) -> Result<(), JetStreamError>,

@@ -23,7 +23,7 @@ use crate::registry::{Heard, MAX_WORKERS, Registry};
 
 /// Reads payloads into the registry. They may come from anybody: a bad one costs a line in the log,
 /// now and then.
-pub struct Ingest {
+pub(crate) struct Ingest {
     pub(super) prefix: Prefix,
     pub(super) registry: SharedRegistry,
     unreadable: Mutex<Unreadable>,
@@ -31,12 +31,12 @@ pub struct Ingest {
 
 impl Ingest {
     /// Feeds this registry.
-    pub fn new(prefix: Prefix, registry: SharedRegistry) -> Self {
+    pub(crate) fn new(prefix: Prefix, registry: SharedRegistry) -> Self {
         Ingest { prefix, registry, unreadable: Mutex::default() }
     }
 
     /// Takes in what the workers publish, until the connection is closed for good.
-    pub async fn live(&self, mut states: Subscriber) {
+    pub(crate) async fn live(&self, mut states: Subscriber) {
         while let Some(message) = states.next().await {
             let worker = self.prefix.worker_of_state(&message.subject);
             let hear = |registry: &mut Registry, name: &_, snapshot: &_, now| {

@@ -47,7 +47,7 @@ const ROUNDS: AtEachConnection = AtEachConnection {
 const MAX_LEASE_BYTES: usize = 4096;
 
 /// Reads the leases into the registry.
-pub struct Leases {
+pub(crate) struct Leases {
     prefix: Prefix,
     registry: SharedRegistry,
     ttl: Duration,
@@ -56,12 +56,12 @@ pub struct Leases {
 
 impl Leases {
     /// Feeds this registry. The time to live is for a bucket that has to be made.
-    pub fn new(prefix: Prefix, registry: SharedRegistry, ttl: Duration) -> Self {
+    pub(crate) fn new(prefix: Prefix, registry: SharedRegistry, ttl: Duration) -> Self {
         Leases { prefix, registry, ttl, unreadable: Mutex::default() }
     }
 
     /// Follows the bucket for ever, from one connection to the next.
-    pub async fn follow(&self, client: &Client, link: watch::Receiver<Link>) {
+    pub(crate) async fn follow(&self, client: &Client, link: watch::Receiver<Link>) {
         ROUNDS.run(link, async |trouble| self.load_and_follow(client, trouble).await).await;
     }
 

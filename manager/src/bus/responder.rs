@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Answers requests until `stop`; then leaves the queue group and finishes what is in hand, within
 /// a grace period. `handle` gets the subject and the body.
-pub async fn serve<H>(
+pub(crate) async fn serve<H>(
     client: &Client,
     mut requests: Subscriber,
     stop: impl Future<Output = ()>,
@@ -96,7 +96,7 @@ where
 }
 
 /// Reads a request, acts on it, and writes the result in the request's encoding.
-pub async fn answer<Q, R, A>(payload: &[u8], act: A) -> Result<Vec<u8>, ErrorKind>
+pub(crate) async fn answer<Q, R, A>(payload: &[u8], act: A) -> Result<Vec<u8>, ErrorKind>
 where
     Q: DeserializeOwned,
     R: Serialize,

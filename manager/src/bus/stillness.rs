@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::SharedRegistry;
 
 /// Watches for ever, and says when nothing of a worker is stored for that long.
-pub async fn watch(registry: &SharedRegistry, patience: Duration) {
+pub(crate) async fn watch(registry: &SharedRegistry, patience: Duration) {
     let mut announcer = Announcer::default();
     loop {
         sleep(patience / 12).await;

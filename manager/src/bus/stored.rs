@@ -62,7 +62,7 @@ enum Phase {
 impl Ingest {
     /// Follows the bucket for ever, from one connection to the next. `loaded` becomes true when the
     /// registry is complete: with what was stored, or at once where there is no JetStream.
-    pub async fn stored(
+    pub(crate) async fn stored(
         &self,
         client: &Client,
         link: watch::Receiver<Link>,

@@ -27,7 +27,7 @@ const EVENTS_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Sees to it that the stream of events is there, and stays there. Nothing else depends on it.
-pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver<Link>) {
+pub(crate) async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver<Link>) {
     let rounds = AtEachConnection {
         trouble: "no events are kept, trying again",
         without_jetstream: None,
@@ -48,7 +48,7 @@ pub async fn keep_events(client: &Client, prefix: &Prefix, link: watch::Receiver
 }
 
 /// The stream as it is, created if it is missing.
-pub async fn ensure(
+pub(crate) async fn ensure(
     jetstream: &jetstream::Context,
     wanted: Config,
 ) -> Result<Stream, JetStreamError> {
@@ -86,7 +86,7 @@ async fn find_or_create(
 }
 
 /// Says what is not as a manager makes it.
-pub fn say(stream: &str, differences: &[String]) {
+pub(crate) fn say(stream: &str, differences: &[String]) {
     for difference in differences {
         warn!(stream, "this stream is not as a manager makes it and is left alone: {difference}");
     }

@@ -8,7 +8,7 @@ const MAX_SENDERS: usize = 1_000;
 
 /// Who sent what cannot be read, and how often since it was last said.
 #[derive(Default)]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     senders: HashMap<String, Sender>,
 }
 
@@ -20,7 +20,7 @@ struct Sender {
 impl Unreadable {
     /// Notes one more payload. `Some` when it is time to say so: how many there were since the last
     /// time.
-    pub fn note(&mut self, sender: &str, now: Duration) -> Option<u64> {
+    pub(crate) fn note(&mut self, sender: &str, now: Duration) -> Option<u64> {
         if let Some(sender) = self.senders.get_mut(sender) {
             sender.unsaid += 1;
             if now.saturating_sub(sender.said) < SAY_EVERY {

@@ -102,7 +102,7 @@ impl From<MockArgs> for Offer {
 }
 
 /// Runs a manager.
-pub async fn run(settings: &NatsSettings, offer: Option<Offer>) -> Result<(), CliError> {
+pub(crate) async fn run(settings: &NatsSettings, offer: Option<Offer>) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
     let shutdown = async move {
         let signal = stop.asked().await;

@@ -19,7 +19,7 @@ pub struct DecodeArgs {
 }
 
 /// Decodes standard input.
-pub fn run(args: &DecodeArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     let mut payload = Vec::new();
     std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut payload)?;
     print(&decoded(&payload, args.pretty)?)

@@ -18,7 +18,7 @@ pub enum SealerCommand {
 }
 
 /// Runs a command.
-pub async fn run(settings: NatsSettings, command: SealerCommand) -> Result<(), CliError> {
+pub(crate) async fn run(settings: NatsSettings, command: SealerCommand) -> Result<(), CliError> {
     let session = Session::connect(settings).await?;
     match command {
         SealerCommand::Sectors(command) => sectors::run(&session, command).await,

@@ -9,7 +9,7 @@ use shared_msgs::{
 };
 
 /// The heading of what is about many threads.
-pub const MANY: &str = "Many threads";
+pub(super) const MANY: &str = "Many threads";
 
 /// One thread. Nothing else than selectors stands in for it.
 #[derive(Args, Clone, Debug)]
@@ -88,7 +88,7 @@ pub struct ManyArgs {
 }
 
 /// The state of some plan, as it is typed.
-pub fn state(text: &str) -> Result<State, String> {
+pub(super) fn state(text: &str) -> Result<State, String> {
     named(text, State::NAMES.iter().map(|(state, _)| *state))
 }
 
@@ -158,7 +158,7 @@ impl SelectorArgs {
 }
 
 /// A command that was called wrongly.
-pub fn usage(text: impl ToString) -> CliError {
+pub(super) fn usage(text: impl ToString) -> CliError {
     CliError::new(Exit::Usage, text).hint("see --help")
 }
 

@@ -125,7 +125,7 @@ Examples:
 }
 
 /// Runs a command. What is called wrongly is said before anything is connected.
-pub async fn run(settings: NatsSettings, command: WorkerCommand) -> Result<(), CliError> {
+pub(crate) async fn run(settings: NatsSettings, command: WorkerCommand) -> Result<(), CliError> {
     let session = || Session::connect(settings.clone());
     match command {
         WorkerCommand::List(args) if args.watch => list::watch::run(settings, &args).await,

@@ -10,12 +10,12 @@ const BASE_EPOCH: i64 = 3_000_000;
 const CHALLENGE_DELAY: i64 = 150;
 
 /// The ticket that the sector's replica is made with.
-pub fn ticket(sector: SectorId) -> Ticket {
+pub(crate) fn ticket(sector: SectorId) -> Ticket {
     Ticket { ticket: randomness("ticket", sector), epoch: ticket_epoch(sector) }
 }
 
 /// The seed that the challenges of the sector's proof come from.
-pub fn seed(sector: SectorId) -> Seed {
+pub(crate) fn seed(sector: SectorId) -> Seed {
     Seed { seed: randomness("seed", sector), epoch: ticket_epoch(sector) + CHALLENGE_DELAY }
 }
 

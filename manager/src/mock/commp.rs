@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use shared_msgs::sector_manager::{Commitment, SectorPiece, piece_commitment, unpadded};
 
 /// The smallest piece, in padded bytes.
-pub const MIN_PIECE_SIZE: u64 = 128;
+pub(crate) const MIN_PIECE_SIZE: u64 = 128;
 
 const UNPADDED_CHUNK: usize = 127;
 // Enough for 2^64 nodes.
@@ -22,19 +22,19 @@ const NODE_BITS: usize = 254;
 
 /// The padded size of the piece that holds so many bytes: a power of two. `None` if there is no
 /// such piece.
-pub fn piece_size(payload: u64) -> Option<u64> {
+pub(crate) fn piece_size(payload: u64) -> Option<u64> {
     let padded = payload.div_ceil(UNPADDED_CHUNK as u64).checked_mul(MIN_PIECE_SIZE)?;
     padded.max(MIN_PIECE_SIZE).checked_next_power_of_two()
 }
 
 /// The commitment of a piece of zeros, of a padded size that is a power of two.
-pub fn zero_commitment(size: u64) -> Commitment {
+pub(crate) fn zero_commitment(size: u64) -> Commitment {
     (0..levels(size)).fold([0; 32], |node, _| parent(&node, &node))
 }
 
 /// The commitment of a piece of a padded size that is a power of two, and how many bytes of data it
 /// has: all that `data` yields, which must fit.
-pub fn commitment(mut data: impl Read, size: u64) -> io::Result<(Commitment, u64)> {
+pub(crate) fn commitment(mut data: impl Read, size: u64) -> io::Result<(Commitment, u64)> {
     let mut tree = Tree::default();
     let (mut chunk, mut payload) = ([0; UNPADDED_CHUNK], 0);
     loop {
@@ -56,7 +56,7 @@ pub fn commitment(mut data: impl Read, size: u64) -> io::Result<(Commitment, u64
 
 /// The commitment of a sector's data: of pieces that fill it, each at a multiple of its size; of
 /// zeros if there are none. `None` if they do not.
-pub fn of_pieces(pieces: &[SectorPiece], sector_size: u64) -> Option<Commitment> {
+pub(crate) fn of_pieces(pieces: &[SectorPiece], sector_size: u64) -> Option<Commitment> {
     if pieces.is_empty() {
         return Some(zero_commitment(sector_size));
     }

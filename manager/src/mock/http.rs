@@ -25,14 +25,18 @@ use super::pieces::{NOFOLLOW, PieceFiles};
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Opens the address, before anything is told of it.
-pub async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
 }
 
 /// Serves pieces until `stop`.
-pub async fn serve(listener: TcpListener, files: Arc<PieceFiles>, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    files: Arc<PieceFiles>,
+    stop: impl Future<Output = ()>,
+) {
     let router = Router::new().route("/pieces/{cid}", get(piece)).with_state(files);
     // A transfer that takes long must not hold the manager up: it is cut off, and its worker asks
     // again.

@@ -27,9 +27,8 @@ const MAX_PLACE_BYTES: usize = 256;
 /// The longest name of a state.
 pub(super) const MAX_NAME_BYTES: usize = 64;
 
-/// A job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Job {
+pub(crate) struct Job {
     /// What is to be done.
     pub work: Work,
     /// How far it is.
@@ -51,17 +50,13 @@ pub struct Job {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "plan", rename_all = "snake_case")]
-pub enum Work {
+pub(crate) enum Work {
     /// Put deals into the sector.
-    Snapup {
-        /// The pieces.
-        pieces: Vec<SectorPiece>,
-    },
+    Snapup { pieces: Vec<SectorPiece> },
     /// Seal it again.
     Rebuild,
     /// Take a piece out.
     Unseal {
-        /// The piece.
         piece_cid: String,
         /// Where it goes.
         dest: Option<String>,
@@ -71,14 +66,11 @@ pub enum Work {
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Status {
+pub(crate) enum Status {
     /// Nobody has it.
     Ready,
     /// It was handed out.
-    Running {
-        /// To this request.
-        request_id: Id,
-    },
+    Running { request_id: Id },
     /// Done.
     Finished,
     /// It failed or was given up.
@@ -89,18 +81,18 @@ pub enum Status {
 }
 
 /// What a thread is told that has no job on this sector any more.
-pub fn lost_reason() -> String {
+pub(crate) fn lost_reason() -> String {
     format!("{LOST}; it is not this thread's any more")
 }
 
 /// Whether a reason to give a sector up is that the job was lost.
-pub fn is_lost(reason: &str) -> bool {
+pub(crate) fn is_lost(reason: &str) -> bool {
     reason.contains(LOST)
 }
 
 impl Work {
     /// The plan that does it.
-    pub fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         match self {
             Work::Snapup { .. } => Plan::Snapup,
             Work::Rebuild => Plan::Rebuild,
@@ -109,7 +101,7 @@ impl Work {
     }
 
     /// The pieces that it brings.
-    pub fn pieces(&self) -> &[SectorPiece] {
+    pub(crate) fn pieces(&self) -> &[SectorPiece] {
         match self {
             Work::Snapup { pieces } => pieces,
             Work::Rebuild | Work::Unseal { .. } => &[],
@@ -117,17 +109,17 @@ impl Work {
     }
 
     /// Whether it leaves the sector's files as they are.
-    pub fn only_reads(&self) -> bool {
+    pub(crate) fn only_reads(&self) -> bool {
         matches!(self, Work::Unseal { .. })
     }
 
     /// Whether it takes this piece out.
-    pub fn is_unseal_of(&self, piece: &str) -> bool {
+    pub(crate) fn is_unseal_of(&self, piece: &str) -> bool {
         matches!(self, Work::Unseal { piece_cid, .. } if piece_cid == piece)
     }
 
     /// Whether both do the same to the sector.
-    pub fn is_like(&self, other: &Work) -> bool {
+    pub(crate) fn is_like(&self, other: &Work) -> bool {
         match (self, other) {
             (Work::Unseal { piece_cid: one, .. }, Work::Unseal { piece_cid: other, .. }) => {
                 one == other
@@ -139,7 +131,7 @@ impl Work {
 
 impl Job {
     /// A job that nobody has.
-    pub fn new(work: Work) -> Self {
+    pub(crate) fn new(work: Work) -> Self {
         Job {
             work,
             status: Status::Ready,
@@ -151,22 +143,21 @@ impl Job {
     }
 
     /// Whether somebody has it.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.status, Status::Running { .. })
     }
 
     /// Whether it is still to be done.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.is_running() || self.status == Status::Ready
     }
 
     /// Whether this request has it.
-    pub fn is_held_by(&self, request: Id) -> bool {
+    pub(crate) fn is_held_by(&self, request: Id) -> bool {
         self.status == Status::Running { request_id: request }
     }
 
-    /// Hands it out.
-    pub fn hand_out(&mut self, request_id: Id) {
+    pub(crate) fn hand_out(&mut self, request_id: Id) {
         if let Some(former) = self.place.take() {
             self.former.retain(|known| *known != former);
             self.former.push(former);
@@ -177,30 +168,30 @@ impl Job {
     }
 
     /// Takes it back from a request that got another one.
-    pub fn take_back(&mut self) {
+    pub(crate) fn take_back(&mut self) {
         self.status = Status::Ready;
     }
 
     /// It is done.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.status = Status::Finished;
         self.state = None;
     }
 
     /// It failed; says whether deals come free by it.
-    pub fn fail(&mut self, error: &str) -> bool {
+    pub(crate) fn fail(&mut self, error: &str) -> bool {
         self.status = Status::Failed { error: error.to_owned() };
         self.state = None;
         !self.work.pieces().is_empty()
     }
 
     /// Whether this thread has it, had it, or lost it.
-    pub fn was_of(&self, place: &WorkerPlace) -> bool {
+    pub(crate) fn was_of(&self, place: &WorkerPlace) -> bool {
         self.place.as_ref() == Some(place) || self.former.contains(place)
     }
 
     /// Takes a report about the sector; the reason to give it up, if there is one.
-    pub fn reported(&mut self, report: &ReportState) -> Option<String> {
+    pub(crate) fn reported(&mut self, report: &ReportState) -> Option<String> {
         let change = &report.state_change;
         let place = bounded(&report.worker);
         // Its first step is a new start, wherever it was before.

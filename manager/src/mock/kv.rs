@@ -20,20 +20,17 @@ use shared_msgs::{
 use tracing::warn;
 
 /// How often a change is tried again that somebody else came before.
-pub const MAX_TRIES: usize = 64;
+pub(crate) const MAX_TRIES: usize = 64;
 
-/// A bucket.
-pub struct Bucket {
+pub(crate) struct Bucket {
     client: Client,
     store: Store,
 }
 
 /// What a key holds.
 #[derive(Clone, Debug)]
-pub struct Stored<T> {
-    /// The key.
+pub(crate) struct Stored<T> {
     pub key: String,
-    /// Its value.
     pub value: T,
     /// The revision to change it with.
     pub revision: u64,
@@ -42,7 +39,7 @@ pub struct Stored<T> {
 }
 
 /// What came of creating a key.
-pub enum Created<T> {
+pub(crate) enum Created<T> {
     /// It is ours, in this revision.
     New(u64),
     /// Somebody was faster.
@@ -50,18 +47,18 @@ pub enum Created<T> {
 }
 
 /// A fault of JetStream, or of what stands in it.
-pub fn failed(error: impl std::fmt::Display) -> ErrorKind {
+pub(crate) fn failed(error: impl std::fmt::Display) -> ErrorKind {
     ErrorKind::internal(format!("the mock sector manager keeps its sectors in JetStream: {error}"))
 }
 
 /// Somebody else always came before.
-pub fn contended() -> ErrorKind {
+pub(crate) fn contended() -> ErrorKind {
     failed("too many changes at once, ask again")
 }
 
 impl Bucket {
     /// Opens it, and makes it where it is missing.
-    pub async fn open(client: &Client, name: String) -> Result<Bucket, ErrorKind> {
+    pub(crate) async fn open(client: &Client, name: String) -> Result<Bucket, ErrorKind> {
         let jetstream = jetstream::new(client.clone());
         let store = match jetstream.get_key_value(&name).await {
             Ok(store) => store,
@@ -84,14 +81,14 @@ impl Bucket {
     }
 
     /// The server's clock, Unix milliseconds.
-    pub async fn server_time_ms(&self) -> Result<i64, ErrorKind> {
+    pub(crate) async fn server_time_ms(&self) -> Result<i64, ErrorKind> {
         damocles_client::nats::server_time_ms(&self.client, &self.store.stream_name)
             .await
             .map_err(failed)
     }
 
     /// Reads one key.
-    pub async fn read<T: DeserializeOwned>(
+    pub(crate) async fn read<T: DeserializeOwned>(
         &self,
         key: &str,
     ) -> Result<Option<Stored<T>>, ErrorKind> {
@@ -103,7 +100,7 @@ impl Bucket {
     }
 
     /// Reads all of them, sorted by key. One that cannot be read is left out, and said.
-    pub async fn scan<T: DeserializeOwned>(&self) -> Result<Vec<Stored<T>>, ErrorKind> {
+    pub(crate) async fn scan<T: DeserializeOwned>(&self) -> Result<Vec<Stored<T>>, ErrorKind> {
         let config = OrderedConfig {
             deliver_subject: self.client.new_inbox(),
             deliver_policy: DeliverPolicy::LastPerSubject,
@@ -151,7 +148,7 @@ impl Bucket {
     }
 
     /// Creates a key, unless it is there.
-    pub async fn create<T: Serialize + DeserializeOwned>(
+    pub(crate) async fn create<T: Serialize + DeserializeOwned>(
         &self,
         key: &str,
         value: &T,
@@ -173,7 +170,7 @@ impl Bucket {
     }
 
     /// Writes a key if it is still in this revision; says whether it was.
-    pub async fn replace<T: Serialize>(
+    pub(crate) async fn replace<T: Serialize>(
         &self,
         key: &str,
         value: &T,
@@ -187,7 +184,7 @@ impl Bucket {
     }
 
     /// Removes a key if it is still in this revision; says whether it was.
-    pub async fn remove(&self, key: &str, revision: u64) -> Result<bool, ErrorKind> {
+    pub(crate) async fn remove(&self, key: &str, revision: u64) -> Result<bool, ErrorKind> {
         match self.store.delete_expect_revision(key, Some(revision)).await {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
@@ -196,7 +193,7 @@ impl Bucket {
     }
 
     /// Changes a key that is there; what refuses the change leaves it as it is.
-    pub async fn change<T, R>(
+    pub(crate) async fn change<T, R>(
         &self,
         key: &str,
         mut change: impl FnMut(&mut T) -> Result<R, ErrorKind>,
@@ -215,7 +212,7 @@ impl Bucket {
     }
 
     /// The value that was written in a revision, if it is still the key's last one.
-    pub async fn written_in<T: DeserializeOwned>(
+    pub(crate) async fn written_in<T: DeserializeOwned>(
         &self,
         revision: u64,
     ) -> Result<Option<T>, ErrorKind> {

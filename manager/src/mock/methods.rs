@@ -21,7 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 impl Mock {
     /// Answers one request of the worker that the subject names.
-    pub async fn handle_worker(&self, subject: &str, body: Bytes) -> Result<Vec<u8>, ErrorKind> {
+    pub(crate) async fn handle_worker(
+        &self,
+        subject: &str,
+        body: Bytes,
+    ) -> Result<Vec<u8>, ErrorKind> {
         let (worker, method) = self
             .prefix
             .asked_of_sector_manager(subject)
@@ -30,7 +34,11 @@ impl Mock {
     }
 
     /// Answers one request of an operator.
-    pub async fn handle_operator(&self, method: &str, body: Bytes) -> Result<Vec<u8>, ErrorKind> {
+    pub(crate) async fn handle_operator(
+        &self,
+        method: &str,
+        body: Bytes,
+    ) -> Result<Vec<u8>, ErrorKind> {
         in_time(self.answer_operator(method, &body)).await
     }
 

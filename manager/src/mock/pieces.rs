@@ -20,14 +20,13 @@ use super::commp;
 
 /// The flag with which files are opened: what was a file a moment ago may be a link by now, to what
 /// nobody offers.
-pub const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+pub(crate) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 // For a look through the directory, before the answer goes without what is new.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A piece that is there.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Piece {
-    /// Its CID.
+pub(crate) struct Piece {
     pub cid: String,
     /// Padded bytes.
     pub size: u64,
@@ -37,7 +36,7 @@ pub struct Piece {
 
 /// A directory of files.
 #[derive(Debug)]
-pub struct PieceFiles {
+pub(crate) struct PieceFiles {
     directory: PathBuf,
     base_url: String,
     known: Arc<Mutex<Known>>,
@@ -63,12 +62,12 @@ struct Version {
 
 impl PieceFiles {
     /// Offers a directory's files under `<base_url>/pieces/<cid>`.
-    pub fn new(directory: PathBuf, base_url: String) -> Self {
+    pub(crate) fn new(directory: PathBuf, base_url: String) -> Self {
         PieceFiles { directory, base_url, known: Arc::default(), looking: Arc::default() }
     }
 
     /// Looks through the directory. The pieces whose commitment is known, sorted by CID.
-    pub async fn scan(&self) -> Vec<Piece> {
+    pub(crate) async fn scan(&self) -> Vec<Piece> {
         let look = async {
             let looking = self.looking.clone().lock_owned().await;
             let (directory, known) = (self.directory.clone(), self.known.clone());
@@ -92,12 +91,12 @@ impl PieceFiles {
     }
 
     /// Whether a piece is known to be there.
-    pub fn has(&self, cid: &str) -> bool {
+    pub(crate) fn has(&self, cid: &str) -> bool {
         self.path(cid).is_some()
     }
 
     /// The file of a piece, and how many bytes it has.
-    pub fn path(&self, cid: &str) -> Option<(PathBuf, u64)> {
+    pub(crate) fn path(&self, cid: &str) -> Option<(PathBuf, u64)> {
         let known = locked(&self.known);
         let is_it = |found: &Found| found.piece.as_ref().is_some_and(|piece| piece.cid == cid);
         known
@@ -107,7 +106,7 @@ impl PieceFiles {
     }
 
     /// Where a piece can be had by HTTP.
-    pub fn url(&self, cid: &str) -> String {
+    pub(crate) fn url(&self, cid: &str) -> String {
         format!("{}/pieces/{cid}", self.base_url)
     }
 }

@@ -29,12 +29,10 @@ use super::{
 // sense.
 const MAX_JOBS: usize = 16;
 /// The longest text of a report or refusal that is kept.
-pub const MAX_TEXT_BYTES: usize = 1024;
+pub(crate) const MAX_TEXT_BYTES: usize = 1024;
 
-/// A sector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SectorRecord {
-    /// The sector.
+pub(crate) struct SectorRecord {
     pub id: SectorId,
     /// How it is sealed.
     pub proof_type: SealProofType,
@@ -74,7 +72,7 @@ pub struct SectorRecord {
 
 /// An upgrade of a sector (FIP-0019).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Upgrade {
+pub(crate) struct Upgrade {
     /// The new replica's commitment.
     pub comm_r: Commitment,
     /// The new data's commitment.
@@ -87,7 +85,7 @@ pub struct Upgrade {
 
 impl SectorRecord {
     /// A sector that was just allocated.
-    pub fn new(id: SectorId, proof_type: SealProofType) -> Self {
+    pub(crate) fn new(id: SectorId, proof_type: SealProofType) -> Self {
         SectorRecord {
             id,
             proof_type,
@@ -106,12 +104,12 @@ impl SectorRecord {
     }
 
     /// The plan that seals or sealed it.
-    pub fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         if self.proof_type.is_non_interactive() { Plan::Niporep } else { Plan::Sealer }
     }
 
     /// Its state as operators see it.
-    pub fn shown_state(&self) -> &str {
+    pub(crate) fn shown_state(&self) -> &str {
         match (&self.aborted, self.finalized) {
             (Some(_), _) => "Aborted",
             (None, true) => "Finished",
@@ -120,29 +118,29 @@ impl SectorRecord {
     }
 
     /// The pieces that it holds now.
-    pub fn data_pieces(&self) -> &[SectorPiece] {
+    pub(crate) fn data_pieces(&self) -> &[SectorPiece] {
         self.upgrade.as_ref().map_or(&self.pieces, |upgrade| &upgrade.pieces)
     }
 
     /// The store that its newest files are in.
-    pub fn newest_store(&self) -> Option<&str> {
+    pub(crate) fn newest_store(&self) -> Option<&str> {
         self.upgrade.as_ref().map(|upgrade| upgrade.store.as_str()).or(self.store.as_deref())
     }
 
     /// The commitment of its newest replica.
-    pub fn newest_comm_r(&self) -> Option<Commitment> {
+    pub(crate) fn newest_comm_r(&self) -> Option<Commitment> {
         self.upgrade.as_ref().map(|upgrade| upgrade.comm_r).or(self.comm_r)
     }
 
     /// The commitment of the data that it holds now; it follows from the pieces where nobody told
     /// it.
-    pub fn newest_comm_d(&self) -> Option<Commitment> {
+    pub(crate) fn newest_comm_d(&self) -> Option<Commitment> {
         let told = self.upgrade.as_ref().map(|upgrade| upgrade.comm_d).or(self.comm_d);
         told.or_else(|| commp::of_pieces(self.data_pieces(), self.proof_type.sector_size()?))
     }
 
     /// The job that a worker has.
-    pub fn running(&self) -> Option<&Job> {
+    pub(crate) fn running(&self) -> Option<&Job> {
         self.jobs.iter().find(|job| job.is_running())
     }
 
@@ -151,7 +149,7 @@ impl SectorRecord {
     }
 
     /// Takes a pre-commit; a sector that is finished keeps the one it has.
-    pub fn pre_commit(&mut self, info: &PreCommitOnChainInfo) -> SubmitReply {
+    pub(crate) fn pre_commit(&mut self, info: &PreCommitOnChainInfo) -> SubmitReply {
         let known = (self.comm_r, self.comm_d) == (Some(info.comm_r), Some(info.comm_d));
         if self.finalized && !known {
             return reply(
@@ -165,7 +163,7 @@ impl SectorRecord {
     }
 
     /// Takes the deals that the sector gets; they stay with it, whoever asks again.
-    pub fn keep_pieces(&mut self, pieces: &[SectorPiece]) -> Vec<SectorPiece> {
+    pub(crate) fn keep_pieces(&mut self, pieces: &[SectorPiece]) -> Vec<SectorPiece> {
         if self.pieces.is_empty() {
             self.pieces = pieces.to_vec();
         }
@@ -173,7 +171,7 @@ impl SectorRecord {
     }
 
     /// Notes where the files are; ends a rebuild.
-    pub fn persisted(&mut self, store: &str, is_upgrade: bool) {
+    pub(crate) fn persisted(&mut self, store: &str, is_upgrade: bool) {
         let rebuilt = self
             .running_mut()
             .filter(|job| matches!(job.work, Work::Rebuild))
@@ -191,7 +189,7 @@ impl SectorRecord {
     }
 
     /// Takes a worker's report. The reason to give the sector up, if there is one.
-    pub fn reported(&mut self, report: &ReportState) -> Option<String> {
+    pub(crate) fn reported(&mut self, report: &ReportState) -> Option<String> {
         if !self.finalized {
             self.state = cut_text(&report.state_change.next, MAX_NAME_BYTES);
             return self.abort_requested.clone();
@@ -206,13 +204,13 @@ impl SectorRecord {
     }
 
     /// The sector is sealed. A job on it ends with what it hands in.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.finalized |= self.aborted.is_none();
     }
 
     /// The sector, or the job on it, was given up. Says whether deals come free by it: all but
     /// [`SectorRecord::held_deals`].
-    pub fn give_up(&mut self, reason: &str) -> bool {
+    pub(crate) fn give_up(&mut self, reason: &str) -> bool {
         let reason = cut_text(reason, MAX_TEXT_BYTES);
         if self.finalized {
             // Whoever lost a job says so too; that is not the end of the job.
@@ -225,7 +223,7 @@ impl SectorRecord {
     }
 
     /// The pieces of the deals that the sector holds or is getting.
-    pub fn held_deals(&self) -> impl Iterator<Item = &SectorPiece> {
+    pub(crate) fn held_deals(&self) -> impl Iterator<Item = &SectorPiece> {
         let upgraded = self.upgrade.iter().flat_map(|upgrade| &upgrade.pieces);
         let upgrading = self.running().into_iter().flat_map(|job| job.work.pieces());
         self.pieces
@@ -236,7 +234,7 @@ impl SectorRecord {
     }
 
     /// Why an operator wants the sector, or the job on it, given up, until its worker has.
-    pub fn to_be_given_up(&self) -> Option<&str> {
+    pub(crate) fn to_be_given_up(&self) -> Option<&str> {
         let of_job = self.running().and_then(|job| job.abort_requested.as_deref());
         let requested = if self.finalized { of_job } else { self.abort_requested.as_deref() };
         requested.filter(|_| self.aborted.is_none())
@@ -244,7 +242,7 @@ impl SectorRecord {
 
     /// An operator wants the sector, or the jobs on it, given up. Without a reason the one that was
     /// given before stays.
-    pub fn abort(&mut self, request: &AbortSector) -> Result<(), ErrorKind> {
+    pub(crate) fn abort(&mut self, request: &AbortSector) -> Result<(), ErrorKind> {
         let ended = |state: &str| {
             Err(ErrorKind::SectorEnded { sector: self.id.to_string(), state: state.into() })
         };
@@ -271,7 +269,7 @@ impl SectorRecord {
     }
 
     /// Queues a job, in place of an ended one of its kind.
-    pub fn queue(&mut self, work: Work) -> Result<(), ErrorKind> {
+    pub(crate) fn queue(&mut self, work: Work) -> Result<(), ErrorKind> {
         let sector = self.id.to_string();
         if !self.finalized || self.aborted.is_some() {
             return Err(ErrorKind::SectorNotFinished { sector, state: self.shown_state().into() });
@@ -298,7 +296,7 @@ impl SectorRecord {
 
     /// Hands a plan's job out to a request. One job runs at a time, and one whose worker is silent
     /// is handed out again.
-    pub fn hand_out(&mut self, plan: Plan, request: Id, silent: bool) -> Option<&Job> {
+    pub(crate) fn hand_out(&mut self, plan: Plan, request: Id, silent: bool) -> Option<&Job> {
         if let Some(job) = self.running_mut() {
             if !silent || job.work.plan() != plan || plan == Plan::Snapup {
                 return None;
@@ -320,7 +318,7 @@ impl SectorRecord {
     }
 
     /// Takes a job back from a request that got another one.
-    pub fn take_back(&mut self, request: Id) {
+    pub(crate) fn take_back(&mut self, request: Id) {
         self.jobs.retain(|job| !(job.is_held_by(request) && job.work.plan() == Plan::Snapup));
         if let Some(job) = self.running_mut().filter(|job| job.is_held_by(request)) {
             job.take_back();
@@ -328,7 +326,7 @@ impl SectorRecord {
     }
 
     /// The piece of a deal to unseal: the one that is named, else the only one.
-    pub fn piece_to_unseal(&self, named: Option<&str>) -> Result<&SectorPiece, ErrorKind> {
+    pub(crate) fn piece_to_unseal(&self, named: Option<&str>) -> Result<&SectorPiece, ErrorKind> {
         let mut deals: Vec<_> =
             self.data_pieces().iter().filter(|piece| piece.deal_info.is_some()).collect();
         let cids = deals.iter().map(|deal| deal.piece.piece_cid.clone()).collect();
@@ -346,7 +344,7 @@ impl SectorRecord {
     }
 
     /// Where a piece begins in the sector, in padded bytes.
-    pub fn offset_of(&self, piece_cid: &str) -> Option<u64> {
+    pub(crate) fn offset_of(&self, piece_cid: &str) -> Option<u64> {
         let pieces = self.data_pieces();
         let position = pieces
             .iter()
@@ -355,7 +353,7 @@ impl SectorRecord {
     }
 
     /// A piece was unsealed, or could not be.
-    pub fn unsealed(&mut self, piece_cid: &str, error: &str) {
+    pub(crate) fn unsealed(&mut self, piece_cid: &str, error: &str) {
         let of_piece = |job: &&mut Job| job.is_running() && job.work.is_unseal_of(piece_cid);
         if let Some(job) = self.jobs.iter_mut().find(of_piece) {
             match error {
@@ -368,7 +366,7 @@ impl SectorRecord {
     }
 
     /// Whether deals can be put into it: sealed with none, and nobody does anything with it.
-    pub fn can_be_upgraded(&self) -> bool {
+    pub(crate) fn can_be_upgraded(&self) -> bool {
         let idle = !self.jobs.iter().any(Job::is_open);
         let sealed = self.finalized
             && self.aborted.is_none()
@@ -382,7 +380,7 @@ impl SectorRecord {
     }
 
     /// Takes the proof of an upgrade.
-    pub fn upgraded(&mut self, new: Upgrade, named_pieces: &[String]) -> SubmitReply {
+    pub(crate) fn upgraded(&mut self, new: Upgrade, named_pieces: &[String]) -> SubmitReply {
         if let Some(upgrade) = &self.upgrade {
             return match upgrade.comm_r == new.comm_r {
                 true => reply(SubmitResult::DuplicateSubmit, ""),

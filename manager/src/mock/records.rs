@@ -24,8 +24,7 @@ pub(super) struct Decision {
     pub(super) proof_type: SealProofType,
 }
 
-/// A sector's key.
-pub fn key(sector: SectorId) -> String {
+pub(crate) fn key(sector: SectorId) -> String {
     format!("{}.{}", sector.miner, sector.number)
 }
 

@@ -40,7 +40,7 @@ const MAX_PROOF_BYTES: usize = 64 * 1024;
 
 /// A job as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WdpostRecord {
+pub(crate) struct WdpostRecord {
     input: WdpostInput,
     /// Times are Unix milliseconds of the server's clock.
     queued_ms: i64,
@@ -111,12 +111,12 @@ impl WdpostRecord {
     }
 
     /// Makes it ready again.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.status = Status::Ready;
     }
 
     /// What operators see of it.
-    pub fn view(&self, id: &str, now_ms: i64) -> WdpostJobView {
+    pub(crate) fn view(&self, id: &str, now_ms: i64) -> WdpostJobView {
         let since = |then: i64| u64::try_from(now_ms.saturating_sub(then)).unwrap_or(0);
         let mut view = WdpostJobView {
             id: id.to_owned(),

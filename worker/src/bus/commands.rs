@@ -37,7 +37,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 
 /// Serves one worker's commands.
-pub struct Server {
+pub(crate) struct Server {
     /// What answers them.
     pub commands: Arc<Commands>,
     /// The connection.
@@ -56,7 +56,11 @@ struct Subscriptions {
 
 impl Server {
     /// Serves until `stop`, whenever this process holds its lease.
-    pub async fn run(&self, mut link: watch::Receiver<Link>, mut stop: oneshot::Receiver<()>) {
+    pub(crate) async fn run(
+        &self,
+        mut link: watch::Receiver<Link>,
+        mut stop: oneshot::Receiver<()>,
+    ) {
         let mut lease = self.commands.lease.clone();
         loop {
             tokio::select! {

@@ -28,12 +28,11 @@ const EXPECTED_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One worker's part of the stream.
-pub struct NatsEvents {
+pub(crate) struct NatsEvents {
     /// The connection.
     pub client: Client,
     /// First part of every subject.
     pub prefix: Prefix,
-    /// The worker.
     pub worker: WorkerName,
     /// The connection's state.
     pub link: watch::Receiver<Link>,

@@ -39,7 +39,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One name's lease, as its worker keeps it.
-pub struct NatsLease {
+pub(crate) struct NatsLease {
     /// The connection.
     pub client: Client,
     /// First part of every subject.
@@ -50,7 +50,7 @@ pub struct NatsLease {
 
 impl NatsLease {
     /// Keeps the lease, from one connection to the next, until `stop`; then gives it back.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         worker: &Worker,
         me: Lease,

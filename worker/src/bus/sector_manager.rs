@@ -12,7 +12,7 @@ use super::link::connected;
 use crate::sector_manager::{SectorManager, Unavailable};
 
 /// The way to the sector manager over a NATS connection.
-pub struct NatsSectorManager {
+pub(crate) struct NatsSectorManager {
     /// The connection.
     pub client: Client,
     /// Its state.

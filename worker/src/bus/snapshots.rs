@@ -20,7 +20,6 @@ const SMALLEST_GAP: Duration = Duration::from_millis(50);
 
 /// Publishes one worker's snapshots.
 pub struct Publisher {
-    /// The worker.
     pub worker: Arc<Worker>,
     /// The connection.
     pub client: Client,

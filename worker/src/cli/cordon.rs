@@ -20,6 +20,10 @@ pub struct CordonArgs {
 }
 
 /// Cordons, or ends that.
-pub async fn run(worker: &WorkerClient, verb: Verb, args: CordonArgs) -> Result<(), CliError> {
+pub(crate) async fn run(
+    worker: &WorkerClient,
+    verb: Verb,
+    args: CordonArgs,
+) -> Result<(), CliError> {
     verbs::cordon(worker, verb, &args.index, args.order).await
 }

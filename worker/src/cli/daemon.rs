@@ -32,7 +32,7 @@ impl From<StartError> for CliError {
 }
 
 /// Runs the worker.
-pub async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
+pub(crate) async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
     open_files::raise_limit();
     let (config, warnings) =
         Config::load(&args.config).map_err(|error| CliError::new(Exit::Failed, error))?;

@@ -115,7 +115,7 @@ pub enum Purpose {
 
 /// Makes what the command names.
 #[cfg(feature = "builtin-proofs")]
-pub async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
     match command {
         GeneratorCommand::GrothParams(args) => groth_params::run(args).await,
         GeneratorCommand::ParentsCache(args) => parents_cache::run(args).await,

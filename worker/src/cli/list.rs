@@ -21,7 +21,7 @@ pub struct ListArgs {
 }
 
 /// Lists.
-pub async fn run(worker: &WorkerClient, args: &ListArgs) -> Result<(), CliError> {
+pub(crate) async fn run(worker: &WorkerClient, args: &ListArgs) -> Result<(), CliError> {
     let snapshot = worker.list().await.map_err(|error| unanswered(&worker.worker, &error))?;
     print(&render(&snapshot, args.output)?)
 }

@@ -22,6 +22,6 @@ pub struct PauseArgs {
 }
 
 /// Pauses.
-pub async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
+pub(crate) async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
     verbs::pause(worker, args.index, args.now, args.steer).await
 }

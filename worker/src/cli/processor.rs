@@ -14,7 +14,7 @@ pub struct ProcessorArgs {
 }
 
 /// Answers the tasks of a stage.
-pub async fn run(args: &ProcessorArgs) -> Result<(), CliError> {
+pub(crate) async fn run(args: &ProcessorArgs) -> Result<(), CliError> {
     let stage = &args.stage;
     if !is_builtin(stage) {
         let message =

@@ -22,6 +22,6 @@ pub struct ResumeArgs {
 }
 
 /// Resumes.
-pub async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
+pub(crate) async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
     verbs::resume(worker, args.index, args.state, args.steer).await
 }

@@ -52,7 +52,7 @@ pub struct LocationArgs {
 }
 
 /// Does it.
-pub async fn run(command: &StoreCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: &StoreCommand) -> Result<(), CliError> {
     match command {
         // First of all it is made sure that nobody uses the location.
         StoreCommand::SealingInit(args) => prepare(args, "sealing location", |path| {

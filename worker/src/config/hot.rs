@@ -10,7 +10,7 @@ use toml::Table;
 
 use super::{KNOWN_KEYS, sealing::Sealing};
 
-/// The file's name.
+/// In the location of the thread that it is for.
 pub const FILE_NAME: &str = "config.toml";
 const PREFIX: &str = "sealing_thread[].";
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Does them for real.
-pub struct Driver {
+pub(crate) struct Driver {
     /// What all threads of the worker share.
     pub shared: Arc<Shared>,
 }
@@ -45,7 +45,7 @@ impl Steps for Driver {
 }
 
 /// The stage that a step in this state runs, if it is one that a process can die by.
-pub fn heavy_stage(plan: Plan, state: State) -> Option<Stage> {
+pub(crate) fn heavy_stage(plan: Plan, state: State) -> Option<Stage> {
     plan.stage(state).filter(|stage| stage::is_heavy(*stage))
 }
 

@@ -4,14 +4,13 @@ use crate::store::record::{Record, Upgrade};
 
 /// Something that a stage yields and later ones need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// The deals, possibly none.
     Deals,
     /// The pieces in the unsealed file.
     Pieces,
     /// The data's commitment.
     CommD,
-    /// The ticket.
     Ticket,
     /// The output of pre-commit phase 1.
     Pc1Out,
@@ -23,11 +22,9 @@ pub enum Input {
     PreCommit,
     /// The files in an attached store.
     PersistedFiles,
-    /// The seed.
     Seed,
     /// The output of commit phase 1.
     C1Out,
-    /// The proof.
     Proof,
     /// A proof that was handed in.
     SubmittedProof,
@@ -49,7 +46,7 @@ pub enum Input {
 
 impl Input {
     /// What an operator reads when it is missing.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Input::Deals => "acquired deals",
             Input::Pieces => "pieces",

@@ -18,7 +18,7 @@ fn table(plan: Plan) -> &'static [(State, &'static [Input])] {
 }
 
 /// Everything that a state needs; `None` for a state without a job.
-pub fn inputs_of(plan: Plan, state: State) -> Option<Vec<Input>> {
+pub(crate) fn inputs_of(plan: Plan, state: State) -> Option<Vec<Input>> {
     if state == State::SyntheticPoRepNeeded {
         plan.row(state)?;
         let mut inputs = inputs_of(plan, State::Pc2Done)?;
@@ -31,7 +31,7 @@ pub fn inputs_of(plan: Plan, state: State) -> Option<Vec<Input>> {
 }
 
 /// What the job lacks for a state, as operators read it; empty if it can go on from there.
-pub fn missing(plan: Plan, state: State, record: &Record) -> Vec<String> {
+pub(crate) fn missing(plan: Plan, state: State, record: &Record) -> Vec<String> {
     let Some(inputs) = inputs_of(plan, state) else {
         return vec![format!("way there in plan {plan}")];
     };
@@ -45,14 +45,14 @@ pub fn missing(plan: Plan, state: State, record: &Record) -> Vec<String> {
 }
 
 /// What the states after `state` yield.
-pub fn later(plan: Plan, state: State) -> Vec<Input> {
+pub(crate) fn later(plan: Plan, state: State) -> Vec<Input> {
     let Some(kept) = inputs_of(plan, state) else { return vec![] };
     let all = inputs_of(plan, State::Finished).unwrap_or_default();
     all.into_iter().filter(|input| !kept.contains(input)).collect()
 }
 
 /// Forgets what the states after `state` yielded: a job that goes back yields it anew.
-pub fn forget_later(plan: Plan, state: State, record: &mut Record) {
+pub(crate) fn forget_later(plan: Plan, state: State, record: &mut Record) {
     for input in later(plan, state) {
         input.forget(record);
     }

@@ -6,7 +6,7 @@ use shared_msgs::plan::State;
 
 /// What each state needs beyond what the states before it need. A sector that was not upgraded
 /// leaves out what belongs to the upgrade.
-pub const INPUTS: &[(State, &[Input])] = &[
+pub(crate) const INPUTS: &[(State, &[Input])] = &[
     (State::Allocated, &[]),
     (State::PieceAdded, &[Input::Pieces]),
     (State::TreeDBuilt, &[Input::CommD]),

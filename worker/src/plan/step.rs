@@ -57,11 +57,11 @@ pub enum Yield {
 /// The next state.
 #[derive(Debug)]
 pub struct Moved {
-    /// The state.
+    /// Where the job is from then on.
     pub state: State,
     /// What led there; `None` when a job has ended, or was set back.
     pub event: Option<PlanEvent>,
-    /// The sector.
+    /// With what the stage has yielded; `None` without a sector.
     pub sector: Option<Sector>,
     /// The window-PoSt job.
     pub wdpost: Option<Wdpost>,

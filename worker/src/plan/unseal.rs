@@ -4,5 +4,5 @@ use super::input::Input;
 use shared_msgs::plan::State;
 
 /// What each state needs beyond what the states before it need.
-pub const INPUTS: &[(State, &[Input])] =
+pub(crate) const INPUTS: &[(State, &[Input])] =
     &[(State::Allocated, &[]), (State::Unsealed, &[Input::UnsealedPiece]), (State::Finished, &[])];

@@ -23,7 +23,7 @@ const HANDED_DOWN: &str = "cgroup.subtree_control";
 
 /// A control group; removed when it is dropped, which works once its processes have ended.
 #[derive(Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     path: PathBuf,
 }
 
@@ -35,7 +35,7 @@ enum Hierarchy {
 
 impl Cgroup {
     /// Makes a group that may use these CPUs. Says why it cannot.
-    pub fn create(name: &str, cpus: &str) -> Result<Cgroup, String> {
+    pub(crate) fn create(name: &str, cpus: &str) -> Result<Cgroup, String> {
         let mounts = fs::read_to_string("/proc/self/mounts")
             .map_err(|error| format!("/proc/self/mounts: {error}"))?;
         let hierarchy = find(&mounts).ok_or("this host has no control groups with cpuset")?;
@@ -76,12 +76,12 @@ impl Cgroup {
     }
 
     /// Its directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Puts a process with all its threads into it.
-    pub fn add(&self, pid: u32) -> Result<(), String> {
+    pub(crate) fn add(&self, pid: u32) -> Result<(), String> {
         write(&self.path.join(MEMBERS), &pid.to_string())
     }
 }

@@ -41,13 +41,13 @@ const AFTER_INPUT: Duration = Duration::from_secs(1);
 /// How long it may take to end once it was asked to.
 const AFTER_TERM: Duration = Duration::from_secs(2);
 /// All that a group is given.
-pub const GRACE: Duration = AFTER_INPUT.saturating_add(AFTER_TERM);
+pub(crate) const GRACE: Duration = AFTER_INPUT.saturating_add(AFTER_TERM);
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LAST_LOOK_AGAIN: Duration = Duration::from_millis(200);
 const MAX_LOG_LINE: usize = 4096;
 
 /// What to start, again and again.
-pub struct Program {
+pub(crate) struct Program {
     bin: String,
     args: Vec<String>,
     settings: Settings,
@@ -57,7 +57,7 @@ pub struct Program {
 
 /// A program that was started, with all that it has started. What is left of it is killed when this
 /// is dropped.
-pub struct Group {
+pub(crate) struct Group {
     child: Child,
     leader: Pid,
     started: Started,
@@ -67,7 +67,7 @@ pub struct Group {
 
 /// How a group is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Its input has ended, and it has time to follow.
     ByItself,
     /// By TERM.
@@ -78,7 +78,7 @@ pub enum Ending {
 
 /// How a group has ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Of its leader.
     pub status: io::Result<ExitStatus>,
     /// Whether its leader ended without a signal of ours.
@@ -87,7 +87,7 @@ pub struct Ended {
 
 impl Ended {
     /// The leader's end in words.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match &self.status {
             Ok(status) => status
                 .signal()
@@ -100,7 +100,7 @@ impl Ended {
 impl Program {
     /// The program of a `[[processors.…]]`; `own` is the worker's own one, with its arguments, for
     /// settings that name none. `name` is unique in this worker.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         name: &str,
         own: (String, Vec<String>),
@@ -121,17 +121,17 @@ impl Program {
     }
 
     /// Its path, for messages.
-    pub fn bin(&self) -> &str {
+    pub(crate) fn bin(&self) -> &str {
         &self.bin
     }
 
     /// Waits until it may be started: nothing of an earlier run of the worker lives.
-    pub async fn may_start(&self) {
+    pub(crate) async fn may_start(&self) {
         self.groups.cleared().await;
     }
 
     /// Starts it, with pipes for its input and both of its outputs, and writes that down.
-    pub fn start(&self) -> io::Result<Group> {
+    pub(crate) fn start(&self) -> io::Result<Group> {
         let mut words = self.placement.wrappers.iter().chain([&self.bin]).chain(&self.args);
         let mut command = Command::new(words.next().unwrap_or(&self.bin));
         if !self.settings.inherit_envs {
@@ -168,12 +168,12 @@ impl Program {
 
 impl Group {
     /// The number of its leader, and so its own.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.started.leader.unsigned_abs()
     }
 
     /// The leader's input and outputs, once.
-    pub fn take_pipes(&mut self) -> io::Result<(ChildStdin, ChildStdout, ChildStderr)> {
+    pub(crate) fn take_pipes(&mut self) -> io::Result<(ChildStdin, ChildStdout, ChildStderr)> {
         match (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take()) {
             (Some(stdin), Some(stdout), Some(stderr)) => Ok((stdin, stdout, stderr)),
             _ => Err(io::Error::other("its pipes are missing")),
@@ -181,7 +181,7 @@ impl Group {
     }
 
     /// Waits until the leader has ended, whoever holds its pipes. It is not reaped by that.
-    pub fn leader_ended(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn leader_ended(&self) -> impl Future<Output = ()> + use<> {
         let leader = self.leader;
         async move {
             // Listening begins before the first look, so that no end is missed; without it there is
@@ -200,7 +200,7 @@ impl Group {
     }
 
     /// Ends all of it, and returns when nothing of it lives any more.
-    pub async fn end(mut self, ending: Ending) -> Ended {
+    pub(crate) async fn end(mut self, ending: Ending) -> Ended {
         if ending == Ending::ByItself {
             timeout(AFTER_INPUT, self.leader_ended()).await.ok();
         }
@@ -282,7 +282,7 @@ fn has_ended(child: Pid) -> bool {
 }
 
 /// Writes what a child says into the worker's log, to its end.
-pub async fn log_lines(name: String, pid: u32, output: impl AsyncRead + Unpin) {
+pub(crate) async fn log_lines(name: String, pid: u32, output: impl AsyncRead + Unpin) {
     let mut lines = FramedRead::new(output, BoundedLines::of(MAX_LOG_LINE));
     while let Some(Ok(line)) = lines.next().await {
         match line {

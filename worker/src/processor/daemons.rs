@@ -23,7 +23,7 @@ const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
 
 /// Starts them. They end when `stop` says so; until then each holds its receiver.
-pub fn start(
+pub(crate) fn start(
     tasks: &Tasks,
     daemons: &[Settings],
     groups: &Arc<Groups>,

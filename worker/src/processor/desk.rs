@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A processor in the queue's eyes; `L` is the way to its process.
 #[derive(Debug)]
-pub struct Place<L> {
+pub(crate) struct Place<L> {
     stage: String,
     concurrent: Option<usize>,
     /// How many tasks it should have for each one that the smallest processor has.
@@ -24,7 +24,7 @@ pub struct Place<L> {
 
 /// Whether a processor takes tasks.
 #[derive(Clone, Debug)]
-pub enum Condition<L> {
+pub(crate) enum Condition<L> {
     /// Not now.
     Away,
     /// Yes.
@@ -35,7 +35,7 @@ pub enum Condition<L> {
 
 /// How it stands with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It may run.
     Granted,
     /// It waits for this.
@@ -46,7 +46,7 @@ pub enum Standing {
 
 /// All processors and requests of a worker.
 #[derive(Debug)]
-pub struct Desk<L> {
+pub(crate) struct Desk<L> {
     places: Vec<Place<L>>,
     free_locks: BTreeMap<String, usize>,
     /// In order of arrival.
@@ -64,7 +64,7 @@ struct Waiting {
 
 impl<L> Place<L> {
     /// A processor that was not started yet.
-    pub fn new(
+    pub(crate) fn new(
         stage: &str,
         concurrent: Option<usize>,
         weight: usize,
@@ -88,17 +88,17 @@ impl<L> Place<L> {
 
 impl<L: Clone> Desk<L> {
     /// A desk with nobody waiting.
-    pub fn new(places: Vec<Place<L>>, locks: BTreeMap<String, usize>) -> Self {
+    pub(crate) fn new(places: Vec<Place<L>>, locks: BTreeMap<String, usize>) -> Self {
         Desk { places, free_locks: locks, queue: vec![], granted: HashMap::new(), next: 0 }
     }
 
     /// Whether a stage has processors.
-    pub fn serves(&self, stage: &str) -> bool {
+    pub(crate) fn serves(&self, stage: &str) -> bool {
         self.places.iter().any(|place| place.stage == stage)
     }
 
     /// Takes a request on; returns its number.
-    pub fn arrive(&mut self, stage: &str) -> u64 {
+    pub(crate) fn arrive(&mut self, stage: &str) -> u64 {
         let request = self.next;
         self.next += 1;
         self.queue.push(Waiting { request, stage: stage.to_owned(), standing: Standing::Hopeless });
@@ -107,7 +107,7 @@ impl<L: Clone> Desk<L> {
     }
 
     /// A request has ended, or waits no longer.
-    pub fn leave(&mut self, request: u64) {
+    pub(crate) fn leave(&mut self, request: u64) {
         self.queue.retain(|waiting| waiting.request != request);
         if let Some(place) =
             self.granted.remove(&request).and_then(|index| self.places.get_mut(index))
@@ -121,7 +121,7 @@ impl<L: Clone> Desk<L> {
     }
 
     /// A processor's process has come or gone.
-    pub fn set(&mut self, place: usize, condition: Condition<L>) {
+    pub(crate) fn set(&mut self, place: usize, condition: Condition<L>) {
         if let Some(place) = self.places.get_mut(place) {
             place.condition = condition;
         }
@@ -129,7 +129,7 @@ impl<L: Clone> Desk<L> {
     }
 
     /// How it stands with a request.
-    pub fn standing(&self, request: u64) -> Standing {
+    pub(crate) fn standing(&self, request: u64) -> Standing {
         match self.queue.iter().find(|waiting| waiting.request == request) {
             Some(waiting) => waiting.standing.clone(),
             None => Standing::Granted,
@@ -137,7 +137,7 @@ impl<L: Clone> Desk<L> {
     }
 
     /// The process for a granted request, unless it has gone meanwhile.
-    pub fn line(&self, request: u64) -> Option<L> {
+    pub(crate) fn line(&self, request: u64) -> Option<L> {
         match &self.places.get(*self.granted.get(&request)?)?.condition {
             Condition::Ready(line) => Some(line.clone()),
             Condition::Away | Condition::Gone => None,

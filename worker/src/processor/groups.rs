@@ -45,16 +45,16 @@ use crate::{
 };
 
 /// The mark in the environment of all that a worker starts.
-pub const MARK: &str = "DAMOCLES_WORKER_PROCESSOR";
+pub(crate) const MARK: &str = "DAMOCLES_WORKER_PROCESSOR";
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(10);
 const LAST_LOOK_AGAIN: Duration = Duration::from_secs(1);
 const FIRST_SAID: Duration = Duration::from_secs(1);
 /// How often a process that does not end is spoken of.
-pub const SAY_AGAIN: Duration = Duration::from_secs(10);
+pub(crate) const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// A group that was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Started {
+pub(crate) struct Started {
     /// The number of its leader, and so its own.
     pub leader: i32,
     /// When its leader started, see [`Process::started`].
@@ -73,7 +73,7 @@ struct Written {
 }
 
 /// The groups of one worker.
-pub struct Groups {
+pub(crate) struct Groups {
     locations: BTreeSet<String>,
     /// Where they are written down: beside the first thread.
     file: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub struct Groups {
 impl Groups {
     /// The groups of the worker that has opened the stores of these locations. Nothing of an
     /// earlier one is looked for where there are none.
-    pub fn new(tasks: &Tasks, locations: &[Location]) -> Arc<Self> {
+    pub(crate) fn new(tasks: &Tasks, locations: &[Location]) -> Arc<Self> {
         let directory = |location: &Location| match fs::metadata(location.path()) {
             Ok(metadata) => Some(format!("{}:{}", metadata.dev(), metadata.ino())),
             Err(error) => {
@@ -110,37 +110,37 @@ impl Groups {
     }
 
     /// Whether nothing of an earlier run is left.
-    pub fn are_cleared(&self) -> bool {
+    pub(crate) fn are_cleared(&self) -> bool {
         *self.cleared.borrow()
     }
 
     /// Waits until nothing of an earlier run is left.
-    pub async fn cleared(&self) {
+    pub(crate) async fn cleared(&self) {
         self.cleared.subscribe().wait_for(|cleared| *cleared).await.map(drop).ok();
     }
 
     /// A mark for one more group, unlike all others.
-    pub fn mark(&self) -> String {
+    pub(crate) fn mark(&self) -> String {
         let locations: Vec<_> = self.locations.iter().map(String::as_str).collect();
         format!("{} {}", Id::generate(), locations.join(","))
     }
 
     /// Writes down that a group was started.
-    pub fn add(&self, group: Started) {
+    pub(crate) fn add(&self, group: Started) {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.push(group);
         self.write(&started);
     }
 
     /// Nothing of a group lives any more.
-    pub fn remove(&self, group: &Started) {
+    pub(crate) fn remove(&self, group: &Started) {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.retain(|known| known != group);
         self.write(&started);
     }
 
     /// Those whose end was not seen yet, in words.
-    pub fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.iter().map(|group| format!("{} (pid {})", group.program, group.leader)).collect()
     }

@@ -12,7 +12,7 @@ use crate::activity::Activity;
 
 /// The limits of all stages.
 #[derive(Debug, Default)]
-pub struct Limits {
+pub(crate) struct Limits {
     slots: HashMap<String, Semaphore>,
     staggers: HashMap<String, Stagger>,
 }
@@ -25,11 +25,11 @@ struct Stagger {
 }
 
 /// The turn to start a stage. Given back without [`Turn::started`], it costs nobody anything.
-pub struct Turn<'a>(Option<MutexGuard<'a, Option<Instant>>>);
+pub(crate) struct Turn<'a>(Option<MutexGuard<'a, Option<Instant>>>);
 
 impl Turn<'_> {
     /// The stage starts now; the next one waits for its interval from here on.
-    pub fn started(self) {
+    pub(crate) fn started(self) {
         if let Some(mut last) = self.0 {
             *last = Some(Instant::now());
         }
@@ -38,7 +38,7 @@ impl Turn<'_> {
 
 impl Limits {
     /// The limits of a configuration.
-    pub fn new(config: &ProcessorsConfig) -> Self {
+    pub(crate) fn new(config: &ProcessorsConfig) -> Self {
         let slots = config.concurrent.iter().map(|(stage, count)| {
             (stage.clone(), Semaphore::new((*count).min(Semaphore::MAX_PERMITS)))
         });
@@ -49,14 +49,18 @@ impl Limits {
     }
 
     /// Waits until one more task of a stage may run, in order of arrival. Can be interrupted.
-    pub async fn slot(&self, stage: &str, activity: &Activity) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn slot(
+        &self,
+        stage: &str,
+        activity: &Activity,
+    ) -> Option<SemaphorePermit<'_>> {
         let slots = self.slots.get(stage)?;
         // The semaphore is never closed.
         activity.wait(format!("{stage} slot"), slots.acquire()).await.ok()
     }
 
     /// Waits until a stage may start, in order of arrival. Can be interrupted.
-    pub async fn turn(&self, stage: &str, activity: &Activity) -> Turn<'_> {
+    pub(crate) async fn turn(&self, stage: &str, activity: &Activity) -> Turn<'_> {
         let Some(stagger) = self.staggers.get(stage) else { return Turn(None) };
         let turn = async {
             let last = stagger.last.lock().await;

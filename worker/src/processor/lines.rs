@@ -8,14 +8,14 @@ use tokio_util::{
 };
 
 /// A line, or why it is none. What is too long is dropped while it arrives.
-pub type Line = Result<String, LinesCodecError>;
+pub(crate) type Line = Result<String, LinesCodecError>;
 
 /// Splits a stream into [`Line`]s.
-pub struct BoundedLines(LinesCodec);
+pub(crate) struct BoundedLines(LinesCodec);
 
 impl BoundedLines {
     /// Lines of at most so many bytes.
-    pub fn of(max_bytes: usize) -> Self {
+    pub(crate) fn of(max_bytes: usize) -> Self {
         BoundedLines(LinesCodec::new_with_max_length(max_bytes))
     }
 }

@@ -21,7 +21,7 @@ use crate::failure::Failure;
 /// Answers every task of a stage that comes in, side by side, until the input ends and the last one
 /// is answered, or nobody reads the answers any more: then the worker is gone, and its next one
 /// starts the stage again.
-pub async fn serve<T: Task>() -> Result<(), CliError> {
+pub(crate) async fn serve<T: Task>() -> Result<(), CliError> {
     let (lines, mut received) = mpsc::channel(1);
     std::thread::spawn(move || {
         for line in io::stdin().lock().split(b'\n') {

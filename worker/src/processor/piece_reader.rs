@@ -18,7 +18,7 @@ const LEAST_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The piece's bytes, filled up to its size. Data that is shorter than its deal, or longer than
 /// its piece, is an error at its end.
-pub fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
+pub(crate) fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
     if piece.payload_size > piece.piece_size {
         return Err(format!(
             "a piece of {} bytes cannot hold {} bytes of data",
@@ -36,7 +36,7 @@ pub fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
 }
 
 /// Sends a file's bytes to a server with PUT, as damocles does.
-pub fn upload(path: &Path, url: &str) -> Result<(), String> {
+pub(crate) fn upload(path: &Path, url: &str) -> Result<(), String> {
     let file = open_file(path)?;
     let size = file.metadata().map_err(|error| format!("piece {}: {error}", path.display()))?.len();
     let answer = agent(size).put(url).content_type("application/octet-stream").send(file);

@@ -27,7 +27,7 @@ const NODES: &str = "/sys/devices/system/node";
 
 /// Where one child process runs, over all its restarts.
 #[derive(Debug, Default)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// Programs that set something up and then become the one named after them.
     pub wrappers: Vec<String>,
     /// Environment variables.
@@ -38,7 +38,7 @@ pub struct Placement {
 
 impl Placement {
     /// Prepares what the settings ask for. `name` is unique in this worker.
-    pub fn prepare(settings: &Settings, name: &str) -> Self {
+    pub(crate) fn prepare(settings: &Settings, name: &str) -> Self {
         let mut placement = Placement::default();
         if let Some(node) = settings.numa_preferred {
             placement.prefer_node(node, name);

@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// The external processors.
-pub struct Pool {
+pub(crate) struct Pool {
     desk: SharedDesk,
 }
 
 impl Pool {
     /// Starts them. They end when `stop` says so; until then each holds its receiver.
-    pub fn start(
+    pub(crate) fn start(
         tasks: &Tasks,
         config: &ProcessorsConfig,
         own_bin: &str,
@@ -57,13 +57,13 @@ impl Pool {
     }
 
     /// Whether a stage has processors.
-    pub fn serves(&self, stage: &str) -> bool {
+    pub(crate) fn serves(&self, stage: &str) -> bool {
         self.desk.borrow().serves(stage)
     }
 
     /// Waits, in order of arrival, for a processor of a stage with all that it needs. Can be
     /// interrupted.
-    pub async fn take(&self, stage: &str, activity: &Activity) -> Result<Seat, Failure> {
+    pub(crate) async fn take(&self, stage: &str, activity: &Activity) -> Result<Seat, Failure> {
         let mut request = 0;
         self.desk.send_modify(|desk| request = desk.arrive(stage));
         let seat = Seat { desk: self.desk.clone(), request };
@@ -87,7 +87,7 @@ impl Pool {
 }
 
 /// A request at the desk; it leaves when this is dropped.
-pub struct Seat {
+pub(crate) struct Seat {
     desk: SharedDesk,
     request: u64,
 }
@@ -100,7 +100,11 @@ impl Drop for Seat {
 
 impl Seat {
     /// Runs a task in the processor that was granted.
-    pub async fn run<T: Task>(self, task: &T, activity: &Activity) -> Result<T::Output, Failure> {
+    pub(crate) async fn run<T: Task>(
+        self,
+        task: &T,
+        activity: &Activity,
+    ) -> Result<T::Output, Failure> {
         let stage = T::STAGE;
         let gone = || Failure::temporary(format!("processor {stage} died before it took the task"));
         let task = serde_json::value::to_raw_value(task).map_err(Failure::critical)?;

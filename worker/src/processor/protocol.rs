@@ -20,18 +20,18 @@ const MAX_ERROR_BYTES: usize = 4096;
 
 /// The longest line that a processor of a stage may write: the output of a 64 GiB commit phase 1
 /// has some 30 MiB, all others are small.
-pub fn max_line_bytes(stage: &str) -> usize {
+pub(crate) fn max_line_bytes(stage: &str) -> usize {
     if stage == C1::STAGE { 64 << 20 } else { 4 << 20 }
 }
 
 /// What a processor of a stage prints once it can take tasks.
-pub fn ready_line(stage: &str) -> String {
+pub(crate) fn ready_line(stage: &str) -> String {
     format!("{stage} processor ready")
 }
 
 /// A task for a processor.
 #[derive(Serialize, Deserialize)]
-pub struct Request<T> {
+pub(crate) struct Request<T> {
     /// Chosen by the worker.
     pub id: u64,
     /// The stage's task.
@@ -40,7 +40,7 @@ pub struct Request<T> {
 
 /// A processor's answer.
 #[derive(Serialize, Deserialize)]
-pub struct Response<O> {
+pub(crate) struct Response<O> {
     /// The request's id.
     pub id: u64,
     /// What went wrong.
@@ -56,7 +56,7 @@ pub struct Response<O> {
 
 impl<O> Response<O> {
     /// An answer to that request.
-    pub fn new(id: u64, result: Result<O, Failure>) -> Self {
+    pub(crate) fn new(id: u64, result: Result<O, Failure>) -> Self {
         match result {
             Ok(output) => Response { id, err_msg: None, output: Some(output), level: None },
             Err(failure) => Response {
@@ -71,7 +71,7 @@ impl<O> Response<O> {
 
 impl Response<Box<RawValue>> {
     /// What a processor of that stage has answered.
-    pub fn into_result(self, stage: &str) -> Result<Box<RawValue>, Failure> {
+    pub(crate) fn into_result(self, stage: &str) -> Result<Box<RawValue>, Failure> {
         let level = |level: Level| self.level.as_deref() == Some(level.name());
         match (self.err_msg, self.output) {
             (Some(message), _) => {

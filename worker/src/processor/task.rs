@@ -94,7 +94,7 @@ pub struct Pc1 {
     pub prover_id: [u8; 32],
     /// The sector's number.
     pub sector_id: u64,
-    /// The ticket.
+    /// Randomness of the chain that the sector is sealed with.
     pub ticket: [u8; 32],
     /// The pieces in the unsealed file.
     pub piece_infos: Vec<PieceInfo>,
@@ -127,13 +127,13 @@ pub struct Pc2Output {
 pub struct Replica {
     /// The directory with layers and trees.
     pub cache_path: PathBuf,
-    /// The replica.
+    /// Path of the sealed file.
     pub replica_path: PathBuf,
     /// The miner's address as 32 bytes.
     pub prover_id: [u8; 32],
     /// The sector's number.
     pub sector_id: u64,
-    /// The ticket.
+    /// Randomness of the chain that the sector is sealed with.
     pub ticket: [u8; 32],
     /// The replica's commitments.
     pub pre_commit: Pc2Output,
@@ -144,7 +144,7 @@ pub struct Replica {
 /// Generates the vanilla proofs of all synthetic challenges (FIP-0059).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SynthProof {
-    /// The replica.
+    /// The files and commitments of a sealed sector.
     #[serde(flatten)]
     pub replica: Replica,
 }
@@ -152,10 +152,10 @@ pub struct SynthProof {
 /// Commit phase 1: the vanilla proofs of the challenges that the seed selects.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct C1 {
-    /// The replica.
+    /// The files and commitments of a sealed sector.
     #[serde(flatten)]
     pub replica: Replica,
-    /// The seed.
+    /// Randomness of the chain that the proof answers.
     pub seed: [u8; 32],
 }
 

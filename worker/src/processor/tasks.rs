@@ -21,7 +21,7 @@ macro_rules! tasks {
     ($($task:ident $name:literal -> $output:ty, by $by:ident $run:ident;)*) => {
         /// What tasks are called, each after its stage. `c1` is ours: damocles runs it inside the
         /// worker, which a build without proofs cannot.
-        pub const STAGES: [&str; [$($name),*].len()] = [$($name),*];
+        pub(crate) const STAGES: [&str; [$($name),*].len()] = [$($name),*];
 
         $(impl Task for $task {
             const STAGE: &'static str = $name;
@@ -33,7 +33,7 @@ macro_rules! tasks {
         })*
 
         /// Whether this build of the worker can run the tasks of a stage itself.
-        pub fn is_builtin(stage: &str) -> bool {
+        pub(crate) fn is_builtin(stage: &str) -> bool {
             match stage {
                 $($name => $by!(),)*
                 _ => false,
@@ -41,7 +41,7 @@ macro_rules! tasks {
         }
 
         /// Answers the tasks of a stage over the line protocol, as an external processor does.
-        pub async fn serve(stage: &str) -> Result<(), CliError> {
+        pub(crate) async fn serve(stage: &str) -> Result<(), CliError> {
             match stage {
                 $($name => own::serve::<$task>().await,)*
                 _ => Err(CliError::new(Exit::Usage, format!("{stage} is no stage"))),

@@ -50,7 +50,6 @@ pub(super) struct MadeFrom {
     pub(super) prover_id: [u8; 32],
     /// The sector's number.
     pub(super) sector_id: u64,
-    /// The ticket.
     pub(super) ticket: [u8; 32],
     /// The data's commitment.
     pub(super) comm_d: Commitment,

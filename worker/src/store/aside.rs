@@ -30,8 +30,7 @@ const NOTE: &str = "note.json";
 
 /// What is known of a sector that is kept aside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Note {
-    /// The sector.
+pub(crate) struct Note {
     pub sector: SectorId,
     /// The plan that worked on it.
     #[serde(default)]
@@ -51,8 +50,7 @@ pub struct Note {
 
 /// Files of a sector that nobody works on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Idle {
-    /// The sector.
+pub(crate) struct Idle {
     pub sector: SectorId,
     /// Why they are there.
     pub why: Why,
@@ -64,7 +62,7 @@ pub struct Idle {
 
 /// Why files are there that nobody works on.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Why {
+pub(crate) enum Why {
     /// They are kept aside; without a note if that is gone or cannot be read.
     Aside(Option<Box<Note>>),
     /// The thread's record does not speak of the sector.
@@ -73,7 +71,11 @@ pub enum Why {
 
 /// Moves what there is of a sector out of the way, with what is known of it and the outputs of its
 /// stages. May be repeated after it was cut off anywhere.
-pub fn keep(location: &Location, note: &Note, outputs: &[(&str, Vec<u8>)]) -> io::Result<()> {
+pub(crate) fn keep(
+    location: &Location,
+    note: &Note,
+    outputs: &[(&str, Vec<u8>)],
+) -> io::Result<()> {
     let sector = note.sector.to_string();
     let there: Vec<_> =
         DATA_DIRS.iter().filter(|kind| is_there(&location.data(kind).join(&sector))).collect();
@@ -98,7 +100,7 @@ pub fn keep(location: &Location, note: &Note, outputs: &[(&str, Vec<u8>)]) -> io
 }
 
 /// What is kept aside in a location, by sector and age.
-pub fn kept(location: &Location) -> io::Result<Vec<Idle>> {
+pub(crate) fn kept(location: &Location) -> io::Result<Vec<Idle>> {
     let mut kept = vec![];
     for entry in entries(&location.data(ASIDE))? {
         let Some((sector, since_ms)) = named(&entry) else { continue };
@@ -115,7 +117,7 @@ pub fn kept(location: &Location) -> io::Result<Vec<Idle>> {
 
 /// The files of sectors other than the one in hand that lie where a thread works, by sector. Nobody
 /// may have the location's store meanwhile.
-pub fn not_in_hand(location: &Location, in_hand: Option<SectorId>) -> io::Result<Vec<Idle>> {
+pub(crate) fn not_in_hand(location: &Location, in_hand: Option<SectorId>) -> io::Result<Vec<Idle>> {
     let mut found: BTreeMap<SectorId, Vec<PathBuf>> = BTreeMap::new();
     for kind in DATA_DIRS {
         for path in entries(&location.data(kind))? {
@@ -135,7 +137,7 @@ pub fn not_in_hand(location: &Location, in_hand: Option<SectorId>) -> io::Result
 
 impl Idle {
     /// Removes them for good.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         self.paths.iter().try_for_each(|path| remove_path(path))
     }
 }

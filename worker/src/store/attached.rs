@@ -25,9 +25,8 @@ use super::{
 
 const DIRECTORIES: [&str; 4] = ["sealed", "cache", "update", "update-cache"];
 
-/// One attached store.
 #[derive(Clone, Debug)]
-pub struct AttachedStore {
+pub(crate) struct AttachedStore {
     /// The name that the sector manager knows it by.
     pub name: String,
     /// A store without a name of its own was called by its location, as the configuration spells
@@ -45,7 +44,6 @@ pub struct AttachedStore {
 /// A replica, with the directory of what proving it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaFiles {
-    /// The replica.
     pub replica: PathBuf,
     /// `p_aux`, `t_aux`, tree-r-last.
     pub cache: PathBuf,
@@ -53,7 +51,7 @@ pub struct ReplicaFiles {
 
 /// Which replica of a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// As it was sealed.
     Sealed,
     /// With the deals that it got later.
@@ -62,21 +60,26 @@ pub enum Kind {
 
 impl Kind {
     /// The one that a job brings into a store.
-    pub fn persisted(sector: &Sector) -> Self {
+    pub(crate) fn persisted(sector: &Sector) -> Self {
         if sector.upgrade.is_some() { Kind::Update } else { Kind::Sealed }
     }
 }
 
 impl AttachedStore {
     /// The store that is called so.
-    pub fn named<'a>(stores: &'a [AttachedStore], name: &str) -> Option<&'a AttachedStore> {
+    pub(crate) fn named<'a>(stores: &'a [AttachedStore], name: &str) -> Option<&'a AttachedStore> {
         let earlier = || stores.iter().find(|store| store.earlier_name.as_deref() == Some(name));
         stores.iter().find(|store| store.name == name).or_else(earlier)
     }
 
     /// Attaches the store at a path, whose marker it must have if it is remembered. Makes what is
     /// missing in one that is written to, and is there; one that is not is used as soon as it is.
-    pub fn attach(name: String, path: &Path, readonly: bool, places: &Places) -> io::Result<Self> {
+    pub(crate) fn attach(
+        name: String,
+        path: &Path,
+        readonly: bool,
+        places: &Places,
+    ) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let id = match places.remembered(&path) {
             None if readonly => None,
@@ -93,7 +96,7 @@ impl AttachedStore {
     }
 
     /// Makes what is missing of the directories of the store at a path.
-    pub fn make_directories(path: &Path) -> io::Result<()> {
+    pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
         let make =
             |directory| fs::create_dir_all(path.join(directory)).map_err(|error| at(path, error));
         DIRECTORIES.into_iter().try_for_each(make)
@@ -101,7 +104,7 @@ impl AttachedStore {
 
     /// Refuses a store that is not there any more: its mount point may be, and must not be filled
     /// in its place.
-    pub fn check_present(&self) -> io::Result<()> {
+    pub(crate) fn check_present(&self) -> io::Result<()> {
         let gone = |why: String| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -121,7 +124,7 @@ impl AttachedStore {
 
     /// Refuses a store whose directories for such replicas cannot be written to, as those of a disk
     /// that the system has made read-only after an error.
-    pub fn check_writable(&self, kind: Kind) -> io::Result<()> {
+    pub(crate) fn check_writable(&self, kind: Kind) -> io::Result<()> {
         let allowed = |directory: &str| {
             let path = self.path.join(directory);
             rustix::fs::access(&path, Access::WRITE_OK | Access::EXEC_OK)
@@ -131,7 +134,7 @@ impl AttachedStore {
     }
 
     /// Where a sector's files are, or would be.
-    pub fn files(&self, sector: SectorId, kind: Kind) -> ReplicaFiles {
+    pub(crate) fn files(&self, sector: SectorId, kind: Kind) -> ReplicaFiles {
         let name = sector.to_string();
         let [replica, cache] = directories_of(kind);
         ReplicaFiles {
@@ -141,7 +144,7 @@ impl AttachedStore {
     }
 
     /// Removes one replica of a sector; one that is not there is no error.
-    pub fn remove(&self, sector: SectorId, kind: Kind) -> io::Result<()> {
+    pub(crate) fn remove(&self, sector: SectorId, kind: Kind) -> io::Result<()> {
         let files = self.files(sector, kind);
         remove_path(&partial(&files.replica))?;
         remove_path(&files.replica)?;
@@ -159,7 +162,7 @@ fn directories_of(kind: Kind) -> [&'static str; 2] {
 /// The file or directory that the sector manager means: `store://<name>/<path in the store>`, or an
 /// absolute path that lies in a store. Anything else is refused: a message from the bus must not
 /// name just any path.
-pub fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String> {
+pub(crate) fn resolve(stores: &[AttachedStore], access: &str) -> Result<PathBuf, String> {
     let refused = |why: &str| format!("{access:?} {why}");
     let path = match access.strip_prefix("store://") {
         Some(rest) => {

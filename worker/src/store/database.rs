@@ -50,7 +50,7 @@ pub enum StoreError {
     NewerFormat {
         /// The file.
         path: String,
-        /// Its format.
+        /// The number that the record says.
         format: u32,
     },
     /// Reading or writing failed; it may work again.
@@ -299,7 +299,7 @@ impl Store {
         .await
     }
 
-    /// A stored output.
+    /// Reads what a stage has left for a later one; an error if it is not there.
     pub async fn output(&self, blob: Blob) -> Result<Vec<u8>, StoreError> {
         let bytes = self.read(move |transaction| value(transaction, blob.key())).await?;
         bytes.ok_or_else(|| self.io(format!("output {} is missing", blob.key())))

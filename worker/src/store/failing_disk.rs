@@ -12,7 +12,7 @@ use redb::StorageBackend;
 
 /// Bytes that outlive the databases over them.
 #[derive(Clone, Debug, Default)]
-pub struct FailingDisk {
+pub(crate) struct FailingDisk {
     bytes: Arc<Mutex<Vec<u8>>>,
     works: Arc<AtomicU64>,
     fails: Arc<AtomicU64>,
@@ -21,18 +21,18 @@ pub struct FailingDisk {
 
 impl FailingDisk {
     /// Fails so many times, after so many writes and syncs that work.
-    pub fn fail(&self, after: u64, times: u64) {
+    pub(crate) fn fail(&self, after: u64, times: u64) {
         self.works.store(after, Ordering::SeqCst);
         self.fails.store(times, Ordering::SeqCst);
     }
 
     /// Fails no more.
-    pub fn work(&self) {
+    pub(crate) fn work(&self) {
         self.fail(0, 0);
     }
 
     /// Whether what fails is done all the same.
-    pub fn do_what_fails(&self, done: bool) {
+    pub(crate) fn do_what_fails(&self, done: bool) {
         self.done_all_the_same.store(done, Ordering::SeqCst);
     }
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 /// Names the path in an error.
-pub fn at(path: &Path, error: io::Error) -> io::Error {
+pub(crate) fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Removes a file or a directory with all in it. One that is not there is no error; another names
 /// the path.
-pub fn remove_path(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_path(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -25,14 +25,14 @@ pub fn remove_path(path: &Path) -> io::Result<()> {
 }
 
 /// An empty directory at `path`, whatever was there before.
-pub fn fresh_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn fresh_dir(path: &Path) -> io::Result<()> {
     remove_path(path)?;
     fs::create_dir_all(path).map_err(|error| at(path, error))
 }
 
 /// Refuses work for which the disk has no room: the proofs library writes through memory maps, and
 /// a full disk under one kills the process.
-pub fn require_space(path: &Path, bytes: u64) -> io::Result<()> {
+pub(crate) fn require_space(path: &Path, bytes: u64) -> io::Result<()> {
     let stat = rustix::fs::statvfs(path).map_err(|error| at(path, error.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free >= bytes {
@@ -46,7 +46,7 @@ pub fn require_space(path: &Path, bytes: u64) -> io::Result<()> {
 }
 
 /// Whether a path names something below a directory, without a way out of it (`..`).
-pub fn is_inside(path: &Path, directory: &Path) -> bool {
+pub(crate) fn is_inside(path: &Path, directory: &Path) -> bool {
     let plain =
         path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     plain && path.strip_prefix(directory).is_ok_and(|rest| rest.components().next().is_some())
@@ -55,7 +55,7 @@ pub fn is_inside(path: &Path, directory: &Path) -> bool {
 /// Refuses a file whose directory, with all links followed, lies in none of these: a link that
 /// somebody put there must not lead out. The directories themselves are the operator's, and may be
 /// links.
-pub fn require_inside(path: &Path, directories: &[PathBuf]) -> io::Result<()> {
+pub(crate) fn require_inside(path: &Path, directories: &[PathBuf]) -> io::Result<()> {
     // What does not exist yet is no link.
     let existing = path.ancestors().skip(1).find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
     let existing = existing.unwrap_or(path);

@@ -26,7 +26,7 @@ pub struct Waiting {
     /// The last sequence of the stream that the worker knew of when the event was written: it is
     /// not stored at or before that.
     pub after: u64,
-    /// The event.
+    /// Its epoch and instance are filled in when it is published.
     pub event: Event,
 }
 
@@ -37,7 +37,7 @@ pub struct WaitingId {
     pub key: u64,
     /// See [`Waiting::after`].
     pub after: u64,
-    /// The event's id.
+    /// Which opening of the store, and its number there.
     pub id: EventId,
 }
 

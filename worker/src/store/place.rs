@@ -28,7 +28,7 @@ use super::{durable::replace, files::at};
 const MARKER: &str = "damocles.json";
 const REMEMBERED: &str = "places.json";
 /// Names the state directory.
-pub const STATE_DIR: &str = "DAMOCLES_WORKER_STATE_DIR";
+pub(crate) const STATE_DIR: &str = "DAMOCLES_WORKER_STATE_DIR";
 // Another worker may have made a marker and not written it yet.
 const READS: u32 = 20;
 const BETWEEN_READS: Duration = Duration::from_millis(50);
@@ -151,7 +151,7 @@ impl Places {
 }
 
 /// Marks a place by hand, if it has no marker; `as_new` gives it another one if it has.
-pub fn mark(path: &Path, as_new: bool) -> io::Result<()> {
+pub(crate) fn mark(path: &Path, as_new: bool) -> io::Result<()> {
     match read_marker(path)? {
         Some(_) if !as_new => Ok(()),
         Some(_) => {
@@ -162,7 +162,7 @@ pub fn mark(path: &Path, as_new: bool) -> io::Result<()> {
 }
 
 /// Refuses a place that has not this id.
-pub fn check(path: &Path, id: Id) -> io::Result<()> {
+pub(crate) fn check(path: &Path, id: Id) -> io::Result<()> {
     match read_marker(path)? {
         Some(marker) if marker.id == id => Ok(()),
         found => {
@@ -178,7 +178,7 @@ pub fn check(path: &Path, id: Id) -> io::Result<()> {
 
 /// Where a worker keeps what belongs to the machine: named by the environment (ours, or systemd's
 /// `StateDirectory=`), else where such things are.
-pub fn state_directory() -> PathBuf {
+pub(crate) fn state_directory() -> PathBuf {
     let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(directory) = named(STATE_DIR).or(named("STATE_DIRECTORY")) {
         return directory;

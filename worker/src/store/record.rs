@@ -101,7 +101,7 @@ pub struct Sector {
     pub pieces: Option<Vec<PieceCommitment>>,
     /// Root of tree-d.
     pub comm_d: Option<Commitment>,
-    /// The ticket.
+    /// Once it is assigned, before PC1.
     pub ticket: Option<Ticket>,
     /// Whether [`Blob::Pc1Out`] is stored.
     pub pc1_done: bool,
@@ -111,11 +111,11 @@ pub struct Sector {
     pub pre_commit_sent: bool,
     /// The name of the attached store that has the files.
     pub persisted: Option<String>,
-    /// The seed.
+    /// Once the chain has it, before C1.
     pub seed: Option<Seed>,
     /// Whether [`Blob::C1Out`] is stored.
     pub c1_done: bool,
-    /// The proof.
+    /// Once it is made, as it is handed in.
     pub proof: Option<Base64Bytes>,
     /// Set once a proof was handed in: the next one replaces it.
     pub proof_sent: bool,
@@ -152,14 +152,14 @@ pub struct Upgrade {
     pub comm_d: Option<Commitment>,
     /// The new replica's commitment.
     pub comm_r: Option<Commitment>,
-    /// The proof.
+    /// Once it is made, as it is handed in.
     pub proof: Option<Base64Bytes>,
 }
 
 /// A piece to unseal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnsealPiece {
-    /// Its CID.
+    /// A piece CID, `baga…`.
     pub piece_cid: String,
     /// The data's commitment.
     pub comm_d: Commitment,
@@ -176,7 +176,7 @@ pub struct UnsealPiece {
 /// A window-PoSt job and what it yielded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wdpost {
-    /// The job.
+    /// As the sector manager handed it out.
     pub job: WdpostJob,
     /// The proofs.
     pub output: Option<WdpostOutput>,
@@ -204,7 +204,7 @@ pub enum Blob {
 }
 
 impl Blob {
-    /// All of them.
+    /// Every large output that there is.
     pub const ALL: [Blob; 2] = [Blob::Pc1Out, Blob::C1Out];
 
     /// Its name in the store.

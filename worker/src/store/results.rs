@@ -12,7 +12,7 @@ use shared_msgs::{
 };
 
 /// How many answers a store keeps.
-pub const KEPT: u64 = 4_096;
+pub(crate) const KEPT: u64 = 4_096;
 
 /// A command that was carried out or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,9 +35,7 @@ pub struct StoredBulk {
 /// What one request id stands for. Who asked and why may be put otherwise in a repeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
-    /// The verb.
     pub verb: Verb,
-    /// The request.
     pub request: CommandRequest,
 }
 

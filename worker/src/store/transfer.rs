@@ -19,7 +19,7 @@ use super::durable::{partial, sync_dir};
 use super::files::at;
 
 /// Copies one file, whole or not at all.
-pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(|error| at(parent, error))?;
     }
@@ -91,7 +91,7 @@ fn remove_file(path: &Path) -> io::Result<()> {
 }
 
 /// Copies a directory and what is in it, each file whole or not at all.
-pub fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to).map_err(|error| at(to, error))?;
     for entry in fs::read_dir(from).map_err(|error| at(from, error))? {
         let entry = entry.map_err(|error| at(from, error))?;

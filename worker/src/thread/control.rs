@@ -30,7 +30,7 @@ use crate::{
 
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Pause now.
     Pause,
     /// Pause when the stage ends.
@@ -56,7 +56,7 @@ pub enum Decision {
 }
 
 /// What a command means for the thread; `status` is its status in one word, for a refusal.
-pub fn decide(
+pub(crate) fn decide(
     record: &Record,
     verb: Verb,
     request: &CommandRequest,
@@ -143,7 +143,7 @@ fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
 }
 
 /// What a decision did to a thread that was as `before`.
-pub fn outcome(before: &Record, decision: &Decision) -> Outcome {
+pub(crate) fn outcome(before: &Record, decision: &Decision) -> Outcome {
     let stage = || {
         before
             .plan
@@ -172,7 +172,12 @@ pub fn outcome(before: &Record, decision: &Decision) -> Outcome {
 }
 
 /// Applies a decision. Returns whether the record changed, and with it the revision.
-pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now_ms: u64) -> bool {
+pub(crate) fn apply(
+    record: &mut Record,
+    decision: &Decision,
+    reason: Option<&str>,
+    now_ms: u64,
+) -> bool {
     let before = record.clone();
     match decision {
         Decision::Pause => pause(record, PausedBy::Operator, now_ms),
@@ -221,7 +226,7 @@ pub fn apply(record: &mut Record, decision: &Decision, reason: Option<&str>, now
 
 /// What a failure does to the record. Returns the failure as it is now: a temporary one whose
 /// retries are used up is permanent.
-pub fn apply_failure(
+pub(crate) fn apply_failure(
     record: &mut Record,
     failure: Failure,
     max_retries: u32,
@@ -263,7 +268,7 @@ pub fn apply_failure(
 }
 
 /// What a finished step does to the record, apart from its state and sector.
-pub fn apply_step(record: &mut Record, now_ms: u64) {
+pub(crate) fn apply_step(record: &mut Record, now_ms: u64) {
     record.running = None;
     record.deaths = 0;
     record.retry = 0;
@@ -279,7 +284,7 @@ pub fn apply_step(record: &mut Record, now_ms: u64) {
 }
 
 /// What another plan does to the record of a thread without a job.
-pub fn apply_plan(record: &mut Record, plan: Plan) {
+pub(crate) fn apply_plan(record: &mut Record, plan: Plan) {
     record.plan = plan;
     // Another question than the one that may have been sent.
     record.request_id = Id::generate();
@@ -289,7 +294,7 @@ pub fn apply_plan(record: &mut Record, plan: Plan) {
 /// What a restart of the process does to the record: an operator's pause stays, a pending one takes
 /// effect, an error's pause is tried once more, and a stage that the process died in three times in
 /// a row pauses its thread.
-pub fn apply_restart(record: &mut Record, now_ms: u64) {
+pub(crate) fn apply_restart(record: &mut Record, now_ms: u64) {
     const FATAL_DEATHS: u32 = 3;
     let before = record.clone();
     let pause_pending = record.pause_pending;
@@ -315,7 +320,7 @@ pub fn apply_restart(record: &mut Record, now_ms: u64) {
 
 /// What becomes of a job for which the sector manager has that verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heed {
+pub(crate) enum Heed {
     /// It fails with it as soon as nothing runs.
     Now,
     /// An operator holds it up: that is for after the pause.
@@ -325,7 +330,7 @@ pub enum Heed {
 }
 
 /// Whether a verdict of the sector manager is for the thread as it stands.
-pub fn heed(record: &Record, verdict: &Failure) -> Heed {
+pub(crate) fn heed(record: &Record, verdict: &Failure) -> Heed {
     let ends = matches!(verdict.level, Level::Abort | Level::Lost);
     match record.paused.map(|paused| paused.by) {
         // Its end is being reported, and the answer to that says more.

@@ -35,7 +35,7 @@ enum Beat {
 }
 
 /// Sends heartbeats for ever, as often as the worker reports, and at least every 10 s.
-pub async fn send_all(
+pub(crate) async fn send_all(
     worker: String,
     ping_interval: Duration,
     sector_manager: Arc<dyn SectorManager>,

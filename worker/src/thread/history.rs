@@ -9,12 +9,9 @@ use crate::{failure::Failure, store::record::Record};
 
 /// The thread's index, and its record before and after a change.
 #[derive(Clone, Copy)]
-pub struct Changed<'a> {
-    /// The index.
+pub(crate) struct Changed<'a> {
     pub index: u32,
-    /// The record before.
     pub before: &'a Record,
-    /// The record after.
     pub after: &'a Record,
     /// When, Unix milliseconds.
     pub at: u64,
@@ -35,7 +32,7 @@ impl Changed<'_> {
     }
 
     /// A step led to another state.
-    pub fn transition(&self) -> Vec<Event> {
+    pub(crate) fn transition(&self) -> Vec<Event> {
         let (to, reason) = (Some(self.after.state.name().to_owned()), self.reason_of_end());
         self.with_pause(Event { to, reason, ..self.event(EventKind::Transition) })
     }
@@ -48,7 +45,7 @@ impl Changed<'_> {
     }
 
     /// A step failed.
-    pub fn failure(&self, failure: &Failure) -> Vec<Event> {
+    pub(crate) fn failure(&self, failure: &Failure) -> Vec<Event> {
         let failed = Event {
             error: self.after.last_err.clone().or(Some(failure.to_string())),
             ..self.event(EventKind::Failure)
@@ -57,7 +54,7 @@ impl Changed<'_> {
     }
 
     /// A pause that was pending has taken effect.
-    pub fn pause(&self) -> Vec<Event> {
+    pub(crate) fn pause(&self) -> Vec<Event> {
         if !self.pause_took_effect() {
             return vec![];
         }
@@ -66,7 +63,12 @@ impl Changed<'_> {
     }
 
     /// A command was carried out.
-    pub fn command(&self, verb: Verb, request: &CommandRequest, outcome: &Outcome) -> Vec<Event> {
+    pub(crate) fn command(
+        &self,
+        verb: Verb,
+        request: &CommandRequest,
+        outcome: &Outcome,
+    ) -> Vec<Event> {
         let kind = match verb {
             Verb::Pause => EventKind::Pause,
             Verb::Resume => EventKind::Resume,

@@ -50,4 +50,4 @@ pub struct Command {
 }
 
 /// Where a command's answer goes.
-pub type Reply = oneshot::Sender<Result<CommandReply, ErrorKind>>;
+pub(crate) type Reply = oneshot::Sender<Result<CommandReply, ErrorKind>>;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A thread's configuration at the moment.
-pub struct OwnConfig {
+pub(crate) struct OwnConfig {
     index: u32,
     hot: HotConfig,
     /// How it seals.
@@ -23,17 +23,17 @@ pub struct OwnConfig {
 
 impl OwnConfig {
     /// The configuration as the worker's file has it.
-    pub fn new(index: u32, config: ThreadConfig) -> Self {
+    pub(crate) fn new(index: u32, config: ThreadConfig) -> Self {
         OwnConfig { index, hot: config.hot, sealing: config.sealing, warning: None }
     }
 
     /// The plan, if the file does not say otherwise.
-    pub fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         self.hot.plan
     }
 
     /// Reads the file; yields the plan, if the file can be used.
-    pub async fn read(&mut self, location: &Path) -> Result<Option<Plan>, Failure> {
+    pub(crate) async fn read(&mut self, location: &Path) -> Result<Option<Plan>, Failure> {
         if !self.hot.has_file() {
             return Ok(None);
         }

@@ -27,7 +27,7 @@ const BACKLOG: usize = 256;
 /// What a thread did.
 #[derive(Debug)]
 pub struct Report {
-    /// The sector.
+    /// Which one, as `{miner, number}`.
     pub sector: SectorId,
     /// The thread's location.
     pub location: String,
@@ -39,7 +39,7 @@ pub struct Report {
     pub event: String,
     /// The failure, if it is one.
     pub failure: Option<Failure>,
-    /// The thread.
+    /// Gets what the sector manager answers.
     pub thread: mpsc::Sender<Message>,
 }
 

@@ -18,7 +18,6 @@ const MAX_REASON_BYTES: usize = 1024;
 /// What an answer means for the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
     Nothing,
     /// The job is still this thread's.
     InHand,
@@ -27,7 +26,7 @@ pub enum Verdict {
 }
 
 /// What the answer to a report on a sector means for it.
-pub fn on_sector(sector: SectorId, answer: Result<ReportStateReply, Failure>) -> Verdict {
+pub(crate) fn on_sector(sector: SectorId, answer: Result<ReportStateReply, Failure>) -> Verdict {
     let reply = match answer {
         Ok(reply) if reply.id == sector => reply,
         Ok(_) => return Verdict::Nothing,
@@ -47,7 +46,7 @@ pub fn on_sector(sector: SectorId, answer: Result<ReportStateReply, Failure>) ->
 }
 
 /// What the answer to a heartbeat of a window-PoSt job means for it.
-pub fn on_job(answer: Result<(), Failure>) -> Verdict {
+pub(crate) fn on_job(answer: Result<(), Failure>) -> Verdict {
     answer.map_or_else(refused, |()| Verdict::InHand)
 }
 

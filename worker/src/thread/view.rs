@@ -17,9 +17,9 @@ use crate::{
 /// What a thread shows of itself: its record, and what it is doing right now.
 #[derive(Clone, Debug)]
 pub struct ThreadView {
-    /// Its index.
+    /// Position in the configuration, from 0.
     pub index: u32,
-    /// Its location.
+    /// Path of its directory, as configured.
     pub location: PathBuf,
     /// What was committed last.
     pub record: Record,

@@ -21,7 +21,7 @@ const MINER: u64 = 10000;
 const PROOF: &str = "StackedDrg2KiBV1_1";
 
 /// The proofs library alone, with nothing around it.
-pub struct Proofs {
+pub(crate) struct Proofs {
     /// Everything up to C1Done, and C2's failure.
     pub whole: Samples,
     /// C2's failure.
@@ -29,7 +29,7 @@ pub struct Proofs {
 }
 
 /// One request and its answer between two plain clients.
-pub async fn round_trip() -> Samples {
+pub(crate) async fn round_trip() -> Samples {
     let bed = Testbed::start().await;
     let responder = async_nats::connect(bed.nats.url()).await.unwrap();
     let mut requests = responder.subscribe("echo").await.unwrap();
@@ -51,7 +51,7 @@ pub async fn round_trip() -> Samples {
 }
 
 /// One message into a stream, acknowledged.
-pub async fn stored_message(bed: &Testbed) -> Samples {
+pub(crate) async fn stored_message(bed: &Testbed) -> Samples {
     let jetstream = async_nats::jetstream::new(bed.bus.client.clone());
     let config = async_nats::jetstream::stream::Config {
         name: "BASELINE".into(),
@@ -68,7 +68,7 @@ pub async fn stored_message(bed: &Testbed) -> Samples {
 }
 
 /// A process that does next to nothing.
-pub async fn process(program: &Path, args: &[&str]) -> Duration {
+pub(crate) async fn process(program: &Path, args: &[&str]) -> Duration {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
     let started = Instant::now();
@@ -77,7 +77,7 @@ pub async fn process(program: &Path, args: &[&str]) -> Duration {
 }
 
 /// A command-line tool that talks to the bed's NATS server.
-pub async fn tool(bed: &Testbed, program: &Path, args: &[&str]) -> Duration {
+pub(crate) async fn tool(bed: &Testbed, program: &Path, args: &[&str]) -> Duration {
     let mut command = Command::new(program);
     command
         .args(args)
@@ -91,7 +91,7 @@ pub async fn tool(bed: &Testbed, program: &Path, args: &[&str]) -> Duration {
 }
 
 /// The proofs of a few sectors.
-pub fn proofs() -> Proofs {
+pub(crate) fn proofs() -> Proofs {
     let (mut whole, mut c2) = (Vec::new(), Vec::new());
     for number in 0..7 {
         let (all, last) = one_sector(number);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// Durations of the same thing.
 #[derive(Clone, Debug, Default)]
-pub struct Samples(Vec<Duration>);
+pub(crate) struct Samples(Vec<Duration>);
 
 impl Samples {
     /// Takes `count` samples.
-    pub async fn of(count: usize, mut sample: impl AsyncFnMut() -> Duration) -> Samples {
+    pub(crate) async fn of(count: usize, mut sample: impl AsyncFnMut() -> Duration) -> Samples {
         let mut samples = Vec::with_capacity(count);
         for _ in 0..count {
             samples.push(sample().await);
@@ -17,7 +17,7 @@ impl Samples {
     }
 
     /// The sample below which this share of them lies.
-    pub fn quantile(&self, share: f64) -> Duration {
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();
         let position = ((sorted.len() as f64 - 1.0) * share).round() as usize;
@@ -33,7 +33,7 @@ impl From<Vec<Duration>> for Samples {
 
 /// One sample of a figure, or all of them once added up.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub(crate) struct Figure {
     name: &'static str,
     samples: Samples,
     baseline: &'static str,
@@ -43,7 +43,7 @@ pub struct Figure {
 
 impl Figure {
     /// A sample of a figure.
-    pub fn new(
+    pub(crate) fn new(
         name: &'static str,
         sample: Duration,
         baseline: &'static str,
@@ -53,7 +53,7 @@ impl Figure {
     }
 
     /// A figure with all of its samples.
-    pub fn of(
+    pub(crate) fn of(
         name: &'static str,
         samples: Samples,
         baseline: &'static str,
@@ -69,13 +69,13 @@ impl Figure {
     }
 
     /// What damocles took.
-    pub fn damocles(self, damocles: &'static str) -> Figure {
+    pub(crate) fn damocles(self, damocles: &'static str) -> Figure {
         Figure { damocles, ..self }
     }
 }
 
 /// Adds a sample to the figure of its name.
-pub fn add(figures: &mut Vec<Figure>, sample: Figure) {
+pub(crate) fn add(figures: &mut Vec<Figure>, sample: Figure) {
     match figures.iter_mut().find(|figure| figure.name == sample.name) {
         Some(figure) => figure.samples.0.extend(sample.samples.0),
         None => figures.push(sample),
@@ -83,7 +83,7 @@ pub fn add(figures: &mut Vec<Figure>, sample: Figure) {
 }
 
 /// All figures.
-pub fn table(figures: &[Figure]) -> String {
+pub(crate) fn table(figures: &[Figure]) -> String {
     let rows = figures.iter().map(|figure| {
         let (median, base) = (figure.samples.quantile(0.5), figure.baseline_samples.quantile(0.5));
         vec![

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use crate::{baseline, figure::Samples};
 
 /// How many.
-pub const WORKERS: usize = 10_000;
+pub(crate) const WORKERS: usize = 10_000;
 
 /// A command for all threads of the fleet: with the tool, from the start of its process to its end;
 /// and the request alone, until somebody who knows how many there are has heard all answers.
-pub async fn bulk_command(count: usize) -> (Samples, Samples) {
+pub(crate) async fn bulk_command(count: usize) -> (Samples, Samples) {
     let bed = Testbed::start().await;
     let manager = bed.mock_manager().await;
     let names: Vec<_> = (0..WORKERS).map(|number| format!("w{number:05}")).collect();

@@ -16,14 +16,14 @@ const ATTACHED: &str = "remote";
 const OWN: &str = "demo";
 
 /// The demo's directory, held by this demo alone.
-pub struct Place {
+pub(crate) struct Place {
     own: PathBuf,
     _lock: File,
 }
 
 impl Place {
     /// Takes `mock-tmp/`, and removes what an earlier demo left in it, and nothing else.
-    pub fn take() -> Result<Place, String> {
+    pub(crate) fn take() -> Result<Place, String> {
         let top = repository().join("mock-tmp");
         let failed = |error: io::Error| format!("{}: {error}", top.display());
         fs::create_dir_all(&top).map_err(failed)?;
@@ -41,7 +41,7 @@ impl Place {
     }
 
     /// For the demo's own files.
-    pub fn own(&self) -> &Path {
+    pub(crate) fn own(&self) -> &Path {
         &self.own
     }
 }

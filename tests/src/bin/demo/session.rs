@@ -21,7 +21,7 @@ const INDEX: usize = 0;
 
 /// Shows the session; then, unless it is for `once`, how to go on, and never returns. A command
 /// that fails ends it.
-pub async fn run(url: &str, once: bool) -> Result<(), String> {
+pub(crate) async fn run(url: &str, once: bool) -> Result<(), String> {
     let bus = Bus::connect(url).await;
     let mut states = StateWatch::start(&bus).await;
     say(

@@ -7,10 +7,10 @@ use e2e::{binaries, manager::Manager, nats_server::NatsServer, process::Process,
 use crate::place::Place;
 
 /// The worker's configuration, from the top of the repository.
-pub const CONFIG: &str = "assets/damocles-worker.mock.toml";
+pub(crate) const CONFIG: &str = "assets/damocles-worker.mock.toml";
 
 /// NATS, a mock manager and a worker. They never outlive it.
-pub struct System {
+pub(crate) struct System {
     // Dropped in this order.
     worker: Process,
     manager: Manager,
@@ -19,7 +19,7 @@ pub struct System {
 
 impl System {
     /// Starts them, NATS on a free port.
-    pub async fn start(place: &Place) -> System {
+    pub(crate) async fn start(place: &Place) -> System {
         let nats = NatsServer::start(place.own()).await;
         let manager = Manager::start_mock(nats.url(), place.own().join("manager.log"), &[]);
         let mut worker = Command::new(binaries::worker());
@@ -34,12 +34,12 @@ impl System {
     }
 
     /// Where NATS listens.
-    pub fn nats_url(&self) -> String {
+    pub(crate) fn nats_url(&self) -> String {
         self.nats.url()
     }
 
     /// Waits until one of them ends by itself, and says which.
-    pub async fn one_ended(&mut self) -> String {
+    pub(crate) async fn one_ended(&mut self) -> String {
         let System { worker, manager, nats } = self;
         let (name, status, log) = tokio::select! {
             status = worker.wait() => ("damocles-worker", status, worker.log()),
@@ -50,7 +50,7 @@ impl System {
     }
 
     /// Stops what still runs, the worker first so that its last report is kept.
-    pub async fn stop(mut self) -> Result<(), String> {
+    pub(crate) async fn stop(mut self) -> Result<(), String> {
         let processes = [&mut self.worker, self.manager.process(), self.nats.process()];
         let mut failed = Vec::new();
         for process in processes {

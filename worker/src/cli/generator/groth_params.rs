@@ -21,7 +21,7 @@ use sealing_proofs::parameters::{
 };
 
 /// Makes what is missing.
-pub async fn run(args: &GrothParamsArgs) -> Result<(), CliError> {
+pub(super) async fn run(args: &GrothParamsArgs) -> Result<(), CliError> {
     let size = args.sector_size.for_development()?;
     if args.sector_size != SectorSize::S2KiB {
         note("parameters for sectors larger than 2KiB take hours and tens of GiB of memory");

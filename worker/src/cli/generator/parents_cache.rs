@@ -15,7 +15,7 @@ use super::{
 use crate::store::files::require_space;
 
 /// Makes it, or checks the one that is there.
-pub async fn run(args: &ParentsCacheArgs) -> Result<(), CliError> {
+pub(super) async fn run(args: &ParentsCacheArgs) -> Result<(), CliError> {
     let name = args.sector_size.name_and_bytes().0;
     let proof = args.kind.proof(name)?;
     let directory = args.path.clone().unwrap_or_else(parents::directory);

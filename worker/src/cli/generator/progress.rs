@@ -14,20 +14,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// Says something on stderr.
-pub fn line(text: &str) {
+pub(super) fn line(text: &str) {
     // Nobody is left to tell when stderr is gone.
     let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
 /// What is being done.
-pub struct Progress {
+pub(super) struct Progress {
     name: String,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Begins; `name` is what it is about.
-    pub fn start(name: &str) -> Progress {
+    pub(super) fn start(name: &str) -> Progress {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner().with_prefix(printable(name));
             if let Ok(style) =
@@ -42,7 +42,7 @@ impl Progress {
     }
 
     /// Says what is being done now.
-    pub fn say(&self, what: &'static str) {
+    pub(super) fn say(&self, what: &'static str) {
         match &self.bar {
             Some(bar) => bar.set_message(what),
             None => line(&format!("{}: {what}", self.name)),
@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// Waits for work, unless it is to stop.
-    pub async fn wait<T>(
+    pub(super) async fn wait<T>(
         &self,
         what: &'static str,
         work: impl Future<Output = T>,
@@ -78,7 +78,7 @@ impl Progress {
     }
 
     /// Takes the spinner away.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
