@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+const BLOCK_BYTES: usize = 1 << 20;
+
 pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     let piece = run.unseal_piece()?.clone();
     let store = run.store_named(&piece.store).await?;
@@ -156,18 +158,23 @@ fn copy_piece(from: &Path, to: &Path, directories: &[PathBuf]) -> io::Result<()>
 }
 
 fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
-    use io::Read;
+    use io::{BufRead, BufReader};
     let (one, other) = (fs::File::open(one)?, fs::File::open(other)?);
     if one.metadata()?.len() != other.metadata()?.len() {
         return Ok(false);
     }
-    let (mut one, mut other) = (io::BufReader::new(one).bytes(), io::BufReader::new(other).bytes());
+    let [mut one, mut other] = [one, other].map(|file| BufReader::with_capacity(BLOCK_BYTES, file));
     loop {
-        match (one.next().transpose()?, other.next().transpose()?) {
-            (None, None) => return Ok(true),
-            (left, right) if left == right => {}
-            _ => return Ok(false),
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let count = left.len().min(right.len());
+        if left[..count] != right[..count] {
+            return Ok(false);
         }
+        if count == 0 {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        one.consume(count);
+        other.consume(count);
     }
 }
 
@@ -289,6 +296,30 @@ mod tests {
             copy_piece(&from, &directory, &pieces).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
         );
+    }
+
+    #[test]
+    fn files_are_compared_to_their_last_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        for length in [0, 1, BLOCK_BYTES, 2 * BLOCK_BYTES + 3] {
+            let mut bytes: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+            let one = file("one", &bytes);
+            assert!(same_content(&one, &file("same", &bytes)).unwrap(), "{length}");
+            bytes.push(0);
+            assert!(!same_content(&one, &file("longer", &bytes)).unwrap(), "{length}");
+            bytes.pop();
+            for position in [0, length / 2, length.saturating_sub(1)] {
+                let Some(byte) = bytes.get_mut(position) else { continue };
+                *byte ^= 1;
+                assert!(!same_content(&one, &file("other", &bytes)).unwrap(), "{length}");
+                bytes[position] ^= 1;
+            }
+        }
     }
 
     #[test]
