@@ -17,6 +17,8 @@ use shared_msgs::{codec::Encoding, lease, subject::Prefix};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::backoff::Backoff;
+
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long JetStream may store nothing before it is said, where nothing else is configured.
@@ -25,6 +27,8 @@ const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
 // With several servers, one that accepts connections and says nothing has its part of the time-out,
 // but no less than this.
 const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
+// With jitter 100 ms to 1 s.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(150), Duration::from_millis(800));
 // A dead link is noticed after two unanswered pings.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -349,10 +353,8 @@ fn without_password(url: &str) -> String {
     }
 }
 
-// 100 ms to 1 s, with jitter: after an outage a thousand clients must not come back in step.
 fn reconnect_delay(attempt: usize) -> Duration {
-    let ceiling = (100u64 << attempt.min(4)).clamp(150, 1000);
-    Duration::from_millis(fastrand::u64(100..=ceiling))
+    RECONNECT.after(u32::try_from(attempt).unwrap_or(u32::MAX)).pause()
 }
 
 fn note_event(

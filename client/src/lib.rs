@@ -6,10 +6,12 @@
 //! - [`worker_client`]: commanding one worker: orders and why they have no result, following it,
 //!   waiting for what an order leads to
 //! - [`bus`]: what all of this needs of a bus; [`nats`]: NATS as one
-//! - [`call`]: asking, and what an answer, a refusal and silence are; [`hedged`]: asking again
+//! - [`call`]: asking, and what an answer, a refusal and silence are; [`hedged`],
+//!   [`backoff`]: asking again
 //! - [`jetstream`]: whether anything is kept; [`state_bucket`]: the workers' last states;
 //!   [`lease`]: who owns their names; [`entries`]: what a bucket holds
 
+pub mod backoff;
 pub mod bulk;
 pub mod bus;
 pub mod call;

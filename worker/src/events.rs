@@ -14,6 +14,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use damocles_client::backoff::Backoff;
 use futures::future::BoxFuture;
 use shared_msgs::{
     event::{Event, EventId},
@@ -34,9 +35,9 @@ use crate::{
     },
 };
 
-const FIRST_DELAY: Duration = Duration::from_millis(50);
-// With its jitter less than a second: that soon after their stream has a leader again, events flow.
+// With jitter less than a second: that soon after their stream has a leader again, events flow.
 const LAST_DELAY: Duration = Duration::from_millis(750);
+const TRY_AGAIN: Backoff = Backoff::new(Duration::from_millis(50), LAST_DELAY);
 
 /// The part of the stream that holds this worker's events.
 pub trait EventStream: Send + Sync {
@@ -96,7 +97,7 @@ impl EventPublisher {
     /// Publishes for ever.
     pub async fn run(&self, stream: &dyn EventStream) {
         let mut lease = self.lease.clone();
-        let mut delay = FIRST_DELAY;
+        let mut backoff = TRY_AGAIN;
         loop {
             // Without a lease there is no stream either.
             if lease
@@ -120,7 +121,7 @@ impl EventPublisher {
             match trouble {
                 // Nothing stands in the way then.
                 Trouble::Unconfirmed | Trouble::Stores => {
-                    delay = FIRST_DELAY;
+                    backoff.reset();
                     continue;
                 }
                 Trouble::Stream(error) => {
@@ -129,10 +130,9 @@ impl EventPublisher {
                 }
             }
             if began.elapsed() > LAST_DELAY {
-                delay = FIRST_DELAY;
+                backoff.reset();
             }
-            sleep(delay.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
-            delay = (delay * 2).min(LAST_DELAY);
+            sleep(backoff.pause()).await;
         }
     }
 

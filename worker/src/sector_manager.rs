@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use damocles_client::backoff::Backoff;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use shared_msgs::{
@@ -14,8 +15,7 @@ use tracing::debug;
 
 use crate::{activity::Activity, failure::Failure};
 
-const FIRST_DELAY: Duration = Duration::from_millis(200);
-const LAST_DELAY: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
 
 /// The way to the sector manager.
 pub trait SectorManager: Send + Sync {
@@ -40,7 +40,7 @@ pub async fn ask<Q: WorkerRequest>(
     request: &Q,
 ) -> Result<Q::Reply, Failure> {
     let asking = async {
-        let mut delay = FIRST_DELAY;
+        let mut backoff = ASK_AGAIN;
         loop {
             match ask_once(manager, request).await {
                 Ok(answer) => return answer,
@@ -48,9 +48,7 @@ pub async fn ask<Q: WorkerRequest>(
                     debug!(method = Q::METHOD, why, "the sector manager does not answer")
                 }
             }
-            // Jitter: many threads must not ask in step.
-            tokio::time::sleep(delay.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
-            delay = (delay * 2).min(LAST_DELAY);
+            tokio::time::sleep(backoff.pause()).await;
         }
     };
     activity.wait("sector manager", asking).await

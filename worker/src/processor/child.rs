@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use damocles_client::backoff::Backoff;
 use futures::StreamExt;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::{
@@ -42,8 +43,8 @@ const AFTER_INPUT: Duration = Duration::from_secs(1);
 const AFTER_TERM: Duration = Duration::from_secs(2);
 /// All that a group is given.
 pub(crate) const GRACE: Duration = AFTER_INPUT.saturating_add(AFTER_TERM);
-const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LAST_LOOK_AGAIN: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Backoff = Backoff::new(Duration::from_millis(5), LAST_LOOK_AGAIN);
 const MAX_LOG_LINE: usize = 4096;
 
 /// What to start, again and again.
@@ -230,7 +231,7 @@ impl Group {
     async fn gone(&self, signal: Signal) {
         self.signal_group(signal);
         self.leader_ended().await;
-        let mut pause = FIRST_LOOK_AGAIN;
+        let mut backoff = LOOK_AGAIN;
         loop {
             let left = self.left().await;
             if left.is_empty() {
@@ -240,8 +241,7 @@ impl Group {
                 // Whoever cannot be signalled is still there at the next look.
                 process.signal(signal).ok();
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_LOOK_AGAIN);
+            sleep(backoff.pause()).await;
         }
     }
 

@@ -13,14 +13,11 @@ use tracing::{info, warn};
 
 use super::{
     child::{self, Ending, Program},
-    external::stopped,
+    external::{RESTART, stopped},
     groups::Groups,
     settings::Settings,
 };
 use crate::{failpoint, failure::lacks_resources};
-
-const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
-const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
 
 /// Starts them. They end when `stop` says so; until then each holds its receiver.
 pub(crate) fn start(
@@ -61,7 +58,7 @@ struct Daemon {
 
 impl Daemon {
     async fn keep_running(self, mut stop: watch::Receiver<bool>) {
-        let mut delay = FIRST_RESTART_DELAY;
+        let mut backoff = RESTART;
         tokio::select! {
             () = self.program.may_start() => {}
             () = stopped(&mut stop) => return,
@@ -77,14 +74,13 @@ impl Daemon {
                 warn!(daemon = self.name, "daemon is not restarted (auto_restart = false)");
                 return stopped(&mut stop).await;
             }
-            if began.elapsed() > self.stable_wait.max(delay) {
-                delay = FIRST_RESTART_DELAY;
+            if began.elapsed() > self.stable_wait.max(backoff.length()) {
+                backoff.reset();
             }
             tokio::select! {
-                () = sleep(delay) => {}
+                () = sleep(backoff.pause()) => {}
                 () = stopped(&mut stop) => return,
             }
-            delay = (delay * 2).min(LAST_RESTART_DELAY);
         }
     }
 

@@ -19,6 +19,7 @@
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
+use damocles_client::backoff::Backoff;
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
 use shared_msgs::{duration::human, text::cut_text};
@@ -43,8 +44,8 @@ use crate::{
     failure::{Failure, lacks_resources},
 };
 
-const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
 const LAST_RESTART_DELAY: Duration = Duration::from_secs(30);
+pub(super) const RESTART: Backoff = Backoff::new(Duration::from_millis(200), LAST_RESTART_DELAY);
 /// How long what a process printed before its end is read; the pipe's end comes sooner unless
 /// somebody else holds it.
 const LAST_LINES: Duration = Duration::from_millis(300);
@@ -122,7 +123,7 @@ impl InHand {
 
 impl Owner {
     pub(super) async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut delay = FIRST_RESTART_DELAY;
+        let mut backoff = RESTART;
         tokio::select! {
             () = self.program.may_start() => {}
             () = stopped(&mut stop) => return,
@@ -137,13 +138,13 @@ impl Owner {
                     End::Stopped => return,
                     // It did nothing wrong.
                     End::StoppedByOperator => {
-                        delay = FIRST_RESTART_DELAY;
+                        backoff.reset();
                         continue;
                     }
                     End::Died { was_of_use }
                         if was_of_use || began.elapsed() > LAST_RESTART_DELAY =>
                     {
-                        delay = FIRST_RESTART_DELAY
+                        backoff.reset()
                     }
                     End::Died { .. } => {}
                 },
@@ -168,10 +169,9 @@ impl Owner {
                 return stopped(&mut stop).await;
             }
             tokio::select! {
-                () = sleep(delay) => {}
+                () = sleep(backoff.pause()) => {}
                 () = stopped(&mut stop) => return,
             }
-            delay = (delay * 2).min(LAST_RESTART_DELAY);
         }
     }
 

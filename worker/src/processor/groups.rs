@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use damocles_client::backoff::Backoff;
 use damocles_daemon::tasks::Tasks;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -46,8 +47,7 @@ use crate::{
 
 /// The mark in the environment of all that a worker starts.
 pub(crate) const MARK: &str = "DAMOCLES_WORKER_PROCESSOR";
-const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(10);
-const LAST_LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
 const FIRST_SAID: Duration = Duration::from_secs(1);
 /// How often a process that does not end is spoken of.
 pub(crate) const SAY_AGAIN: Duration = Duration::from_secs(10);
@@ -171,7 +171,7 @@ impl Groups {
         let groups = self.clone();
         let read = move || files.iter().flat_map(|file| groups.read(file)).collect::<Vec<_>>();
         let written = Arc::new(tokio::task::spawn_blocking(read).await.unwrap_or_default());
-        let (mut left, mut pause) = (vec![], FIRST_LOOK_AGAIN);
+        let (mut left, mut backoff) = (vec![], LOOK_AGAIN);
         let mut say = Instant::now() + FIRST_SAID;
         loop {
             let (groups, written) = (self.clone(), written.clone());
@@ -195,8 +195,7 @@ impl Groups {
                     );
                 }
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_LOOK_AGAIN);
+            sleep(backoff.pause()).await;
         }
         self.cleared.send_replace(true);
     }
