@@ -7,8 +7,8 @@
 //! ```
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
 };
 
 use tokio::{
@@ -41,7 +41,17 @@ pub struct Proxy {
     port: u16,
     weather: watch::Sender<Weather>,
     held: Arc<watch::Sender<Vec<u8>>>,
+    server: watch::Sender<Option<u16>>,
+    answered: Arc<Mutex<Answered>>,
     accepting: JoinHandle<()>,
+}
+
+/// What has gone to clients.
+#[derive(Debug, Default)]
+struct Answered {
+    bytes: usize,
+    /// After so many bytes their connection ends, once.
+    cut_after: Option<usize>,
 }
 
 /// One direction of a connection.
@@ -49,27 +59,59 @@ struct Way {
     open: fn(&Weather) -> bool,
     /// What waits, for the test to see.
     held: Arc<watch::Sender<Vec<u8>>>,
+    /// Of the way to the client.
+    answered: Option<Arc<Mutex<Answered>>>,
 }
 
 impl Proxy {
     /// Listens on a free port of the loopback interface for a server on another one.
     pub async fn start(server_port: u16) -> Proxy {
+        let proxy = Proxy::before().await;
+        proxy.lead_to(server_port);
+        proxy
+    }
+
+    /// Listens for a server that is not there yet: connections wait for it.
+    pub async fn before() -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let weather = watch::Sender::<Weather>::default();
         let seen = weather.subscribe();
         let held = Arc::<watch::Sender<Vec<u8>>>::default();
         let waiting = held.clone();
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
+        let (server, answered) = (watch::Sender::new(None), Arc::<Mutex<Answered>>::default());
+        let (found, passed) = (server.subscribe(), answered.clone());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 // One that is refused sees its connection end at once.
                 if !seen.borrow().cut {
-                    tokio::spawn(carry(client, server, seen.clone(), waiting.clone()));
+                    let (weather, held) = (seen.clone(), waiting.clone());
+                    tokio::spawn(carry(client, found.clone(), weather, held, passed.clone()));
                 }
             }
         });
-        Proxy { port, weather, held, accepting }
+        Proxy { port, weather, held, server, answered, accepting }
+    }
+
+    /// Says where the server is.
+    pub fn lead_to(&self, server_port: u16) {
+        self.server.send_replace(Some(server_port));
+    }
+
+    /// Ends the connection whose answer is so many bytes further; new ones are taken.
+    pub fn cut_after(&self, bytes: usize) {
+        let mut answered = self.answered.lock().unwrap();
+        answered.cut_after = Some(answered.bytes + bytes);
+    }
+
+    /// How many bytes have gone to clients.
+    pub fn answered(&self) -> usize {
+        self.answered.lock().unwrap().bytes
+    }
+
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What clients connect to.
@@ -129,9 +171,10 @@ impl Drop for Proxy {
 // One connection, until either end closes it or the network does.
 async fn carry(
     client: TcpStream,
-    server: SocketAddr,
+    mut server: watch::Receiver<Option<u16>>,
     weather: watch::Receiver<Weather>,
     held: Arc<watch::Sender<Vec<u8>>>,
+    answered: Arc<Mutex<Answered>>,
 ) {
     let life = weather.borrow().life;
     let mut ended = weather.clone();
@@ -141,17 +184,37 @@ async fn carry(
         if requests.wait_for(|weather| !weather.requests_held).await.is_err() {
             return;
         }
-        let Ok(server) = TcpStream::connect(server).await else { return };
+        let Ok(Some(port)) = server.wait_for(Option::is_some).await.map(|port| *port) else {
+            return;
+        };
+        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
         let ((from_client, to_client), (from_server, to_server)) =
             (client.into_split(), server.into_split());
+        let to_server_way =
+            Way { open: |weather| !weather.requests_held, held: held.clone(), answered: None };
+        let to_client_way =
+            Way { open: |weather| !weather.answers_held, held, answered: Some(answered) };
         tokio::select! {
-            () = pump(from_client, to_server, requests, Way { open: |weather| !weather.requests_held, held: held.clone() }) => {}
-            () = pump(from_server, to_client, weather, Way { open: |weather| !weather.answers_held, held }) => {}
+            () = pump(from_client, to_server, requests, to_server_way) => {}
+            () = pump(from_server, to_client, weather, to_client_way) => {}
         }
     };
     tokio::select! {
         () = carrying => {}
         _ = ended.wait_for(|weather| weather.life != life) => {}
+    }
+}
+
+impl Way {
+    // How many of so many bytes pass, and whether the connection ends with them.
+    fn passes(&self, count: usize) -> (usize, bool) {
+        let Some(answered) = &self.answered else { return (count, false) };
+        let mut answered = answered.lock().unwrap();
+        let left = answered.cut_after.map(|end| end - answered.bytes).filter(|left| *left <= count);
+        answered.cut_after.take_if(|_| left.is_some());
+        let passing = left.unwrap_or(count);
+        answered.bytes += passing;
+        (passing, left.is_some())
     }
 }
 
@@ -167,7 +230,8 @@ async fn pump(
         tokio::select! {
             biased;
             opened = opened(&mut weather, way.open), if !waiting.is_empty() => {
-                if !opened || to.write_all(&waiting).await.is_err() {
+                let (count, ends) = way.passes(waiting.len());
+                if !opened || to.write_all(&waiting[..count]).await.is_err() || ends {
                     return;
                 }
                 waiting.clear();

@@ -78,6 +78,9 @@ impl Failure {
     }
 }
 
+/// What a download that failed is said to be: its server may be back later, or have another file.
+pub const NOT_DOWNLOADED: &str = "cannot be downloaded";
+
 /// Whether trying again may help, by the system's words for it: some causes reach us as texts only.
 pub fn may_pass(message: &str) -> bool {
     let signs = [
@@ -85,6 +88,7 @@ pub fn may_pass(message: &str) -> bool {
         "Disk quota exceeded",
         "Stale file handle",
         "Input/output error",
+        NOT_DOWNLOADED,
     ];
     signs.iter().any(|sign| message.contains(sign)) || lacks_resources(message)
 }

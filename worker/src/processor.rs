@@ -18,6 +18,7 @@ pub(crate) mod cgroup;
 pub(crate) mod child;
 pub(crate) mod daemons;
 pub(crate) mod desk;
+pub(crate) mod download;
 pub(crate) mod external;
 pub(crate) mod groups;
 pub(crate) mod limits;

@@ -1,28 +1,25 @@
-//! Pieces by HTTP, for workers that do not have them: `GET /pieces/<cid>`, and nothing else. A
-//! request names a piece, never a path.
+//! Pieces by HTTP, for workers that do not have them: `GET /pieces/<cid>`, whole or a range of it,
+//! and nothing else. A request names a piece, never a path.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
     extract::{Path, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header::CONTENT_RANGE},
     response::{IntoResponse, Response},
     routing::get,
 };
-use futures::{Stream, stream};
-use shared_msgs::sector_manager::piece_commitment;
-use tokio::{
-    fs::{File, OpenOptions},
-    io::{AsyncReadExt, Take},
-    net::TcpListener,
+use axum_extra::{
+    TypedHeader,
+    headers::{ContentType, ETag, IfRange, Range},
 };
+use axum_range::{KnownSize, Ranged};
+use shared_msgs::sector_manager::piece_commitment;
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use super::pieces::{NOFOLLOW, PieceFiles};
-
-const CHUNK_BYTES: usize = 256 * 1024;
+use super::pieces::PieceFiles;
 
 /// Opens the address, before anything is told of it.
 pub(crate) async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
@@ -48,41 +45,41 @@ pub(crate) async fn serve(
     }
 }
 
-async fn piece(State(files): State<Arc<PieceFiles>>, Path(cid): Path<String>) -> Response {
+async fn piece(
+    State(files): State<Arc<PieceFiles>>,
+    Path(cid): Path<String>,
+    range: Option<TypedHeader<Range>>,
+    if_range: Option<TypedHeader<IfRange>>,
+) -> Response {
     if let Err(error) = piece_commitment(&cid) {
         return (StatusCode::BAD_REQUEST, error + "\n").into_response();
     }
-    if !files.has(&cid) {
-        files.scan().await;
-    }
-    let Some((path, length)) = files.path(&cid) else {
-        return (StatusCode::NOT_FOUND, format!("piece {cid} is not offered here\n"))
-            .into_response();
+    let opened = match files.open(&cid).await {
+        Ok(None) => {
+            files.scan().await;
+            files.open(&cid).await
+        }
+        opened => opened,
     };
-    match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&path).await {
-        Ok(file) => {
-            info!(piece = cid, length, "served");
-            let mut response = Body::from_stream(chunks(file.take(length))).into_response();
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            headers
-                .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            response
+    let (file, length) = match opened {
+        Ok(Some(opened)) => opened,
+        Ok(None) => {
+            let missing = format!("piece {cid} is not offered here\n");
+            return (StatusCode::NOT_FOUND, missing).into_response();
         }
         Err(error) => {
-            warn!(file = %path.display(), %error, "a piece cannot be read");
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("piece {cid} cannot be read\n"))
-                .into_response()
+            warn!(%error, "a piece cannot be read");
+            let unreadable = format!("piece {cid} cannot be read\n");
+            return (StatusCode::INTERNAL_SERVER_ERROR, unreadable).into_response();
         }
-    }
-}
-
-fn chunks(file: Take<File>) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold(file, async |mut file| {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        match file.read_buf(&mut chunk).await? {
-            0 => Ok(None),
-            _ => Ok(Some((Bytes::from(chunk), file))),
-        }
-    })
+    };
+    // A piece's CID is a hash of its bytes: nothing else is ever served under it.
+    let tag: Option<ETag> = format!("\"{cid}\"").parse().ok();
+    let is_same = if_range.is_none_or(|wanted| !wanted.is_modified(tag.as_ref(), None));
+    let range = range.filter(|_| is_same).map(|TypedHeader(range)| range);
+    let body = Ranged::new(range, KnownSize::sized(file, length));
+    let kind = TypedHeader(ContentType::octet_stream());
+    let response = (tag.map(TypedHeader), kind, body).into_response();
+    info!(piece = cid, length, part = ?response.headers().get(CONTENT_RANGE), "served");
+    response
 }

@@ -14,13 +14,13 @@ use std::{
 };
 
 use shared_msgs::sector_manager::piece_cid;
+use tokio::fs::File;
 use tracing::{info, warn};
 
 use super::commp;
 
-/// The flag with which files are opened: what was a file a moment ago may be a link by now, to what
-/// nobody offers.
-pub(crate) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+// What was a file a moment ago may be a link by now, to what nobody offers.
+const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 // For a look through the directory, before the answer goes without what is new.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -92,17 +92,34 @@ impl PieceFiles {
 
     /// Whether a piece is known to be there.
     pub(crate) fn has(&self, cid: &str) -> bool {
-        self.path(cid).is_some()
+        self.find(cid).is_some()
     }
 
-    /// The file of a piece, and how many bytes it has.
-    pub(crate) fn path(&self, cid: &str) -> Option<(PathBuf, u64)> {
+    /// Opens a piece; beside it, how many bytes it has. `None` if no file is known to have them any
+    /// more.
+    pub(crate) async fn open(&self, cid: &str) -> io::Result<Option<(File, u64)>> {
+        let Some((path, version)) = self.find(cid) else { return Ok(None) };
+        let mut options = File::options();
+        let open = async {
+            let file = options.read(true).custom_flags(NOFOLLOW).open(&path).await?;
+            let is_it = Version::of(&file.metadata().await?) == version;
+            io::Result::Ok(is_it.then_some((file, version.length)))
+        };
+        match open.await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            }),
+        }
+    }
+
+    fn find(&self, cid: &str) -> Option<(PathBuf, Version)> {
         let known = locked(&self.known);
         let is_it = |found: &Found| found.piece.as_ref().is_some_and(|piece| piece.cid == cid);
         known
             .iter()
             .find(|(_, found)| is_it(found))
-            .map(|(path, found)| (path.clone(), found.version.length))
+            .map(|(path, found)| (path.clone(), found.version))
     }
 
     /// Where a piece can be had by HTTP.

@@ -5,6 +5,7 @@ mod ends;
 mod failures;
 mod layers;
 mod parents;
+mod pieces;
 mod plans;
 mod real_proofs;
 mod retry;

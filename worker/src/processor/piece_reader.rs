@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::task::{Piece, PieceFile};
+use super::{
+    download::Download,
+    task::{Piece, PieceFile},
+};
 
 // A server may need long for a whole piece, but not for its first byte.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,8 +51,8 @@ fn open_file(path: &Path) -> Result<File, String> {
 }
 
 fn fetch(url: &str, size: u64) -> Result<Box<dyn Read + Send>, String> {
-    let response = agent(size).get(url).call().map_err(|error| format!("piece {url}: {error}"))?;
-    Ok(Box::new(response.into_body().into_reader()))
+    let download = Download::start(agent(size), url);
+    Ok(Box::new(download.map_err(|error| format!("piece {url}: {error}"))?))
 }
 
 fn agent(size: u64) -> ureq::Agent {
