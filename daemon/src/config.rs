@@ -1,41 +1,33 @@
-//! Reading configuration files strictly: an unknown key is refused with its name and the nearest
-//! known one; a key that is known but has no effect yet, or none any more, is named in a warning.
+//! Reading configuration files strictly: a key that nobody reads is refused with its name and the
+//! nearest known one, and one that is known but has no effect is named in a warning. The types that
+//! are read say which keys there are: `serde_ignored` tells which of a file's keys they passed over.
 
-use std::path::Path;
+mod names;
 
-use serde::de::DeserializeOwned;
-use toml::{Table, Value};
+use std::{fmt, path::Path};
 
-/// What a known key means to us.
+use serde::{Deserializer, de::DeserializeOwned};
+
+/// Why a key has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It works.
-    Works,
-    /// It is accepted, and ignored with a warning.
+    /// It will have one.
     NotYet,
-    /// The bus has replaced what it was for; accepted with a warning.
+    /// The bus has replaced what it was for.
     Replaced,
 }
 
-/// A known key: its path, with `[]` after an array of tables and `*` for any name.
-pub type KnownKey = (&'static str, Effect);
+/// A key without effect: its path, without the positions in arrays.
+pub type WithoutEffect = (&'static str, Effect);
 
-/// The keys of the `[nats]` section, for [`load`].
-pub const KNOWN_NATS_KEYS: &[KnownKey] = &[
-    ("nats.server", Effect::Works),
-    ("nats.creds", Effect::Works),
-    ("nats.nkey", Effect::Works),
-    ("nats.user", Effect::Works),
-    ("nats.password", Effect::Works),
-    ("nats.tlsca", Effect::Works),
-    ("nats.tlscert", Effect::Works),
-    ("nats.tlskey", Effect::Works),
-    ("nats.timeout", Effect::Works),
-    ("nats.prefix", Effect::Works),
-    ("nats.encoding", Effect::Works),
-    ("nats.lease_ttl", Effect::Works),
-    ("nats.store_patience", Effect::Works),
-];
+/// A key of a file that has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// Its path.
+    pub key: String,
+    /// Why.
+    pub effect: Effect,
+}
 
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +49,12 @@ pub enum ConfigError {
         error: String,
     },
     /// A key that nobody knows.
-    #[error("configuration file {path}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    #[error("configuration file {path}: {error}")]
     UnknownKey {
         /// Path as it was given.
         path: String,
-        /// The key.
-        key: String,
-        /// The nearest known key.
-        nearest: Option<String>,
+        /// Which.
+        error: UnknownKey,
     },
     /// The values do not make sense together.
     #[error("configuration file {path}: {error}")]
@@ -76,119 +66,207 @@ pub enum ConfigError {
     },
 }
 
+/// A key that nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+pub struct UnknownKey {
+    /// Its path.
+    pub key: String,
+    /// The path of the nearest known one.
+    pub nearest: Option<String>,
+}
+
+/// Why a part of a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// A key that nobody knows.
+    #[error(transparent)]
+    UnknownKey(#[from] UnknownKey),
+    /// A value has the wrong type.
+    #[error("{at}: {}", error.message())]
+    Value {
+        /// The part's path.
+        at: String,
+        /// What is wrong.
+        error: toml::de::Error,
+    },
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.effect {
+            Effect::NotYet => write!(f, "`{}` has no effect yet", self.key),
+            Effect::Replaced => {
+                write!(f, "`{}` has no effect: the bus has replaced it, see [nats]", self.key)
+            }
+        }
+    }
+}
+
 /// Reads a file, refuses unknown keys, and returns the configuration with the warnings to log.
 pub fn load<T: DeserializeOwned>(
     path: &Path,
-    known: &[KnownKey],
+    without_effect: &[WithoutEffect],
 ) -> Result<(T, Vec<String>), ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::Read { path: path.display().to_string(), error })?;
-    parse(&text, &path.display().to_string(), known)
+    parse(&text, &path.display().to_string(), without_effect)
 }
 
 /// Like [`load`], from a text; `path` is for messages.
 pub fn parse<T: DeserializeOwned>(
     text: &str,
     path: &str,
-    known: &[KnownKey],
+    without_effect: &[WithoutEffect],
 ) -> Result<(T, Vec<String>), ConfigError> {
-    let broken = |error: toml::de::Error| ConfigError::Parse {
-        path: path.to_owned(),
-        error: error.to_string(),
-    };
-    let table: Table = toml::from_str(text).map_err(broken)?;
-    let mut warnings = Vec::new();
-    check_table(&table, "", "", path, known, &mut warnings)?;
-    let config = toml::from_str(text).map_err(broken)?;
-    Ok((config, warnings))
-}
-
-// `shown` is the path as the user wrote it, `pattern` the same in the form of the known keys.
-fn check_table(
-    table: &Table,
-    shown: &str,
-    pattern: &str,
-    path: &str,
-    known: &[KnownKey],
-    warnings: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    for (key, value) in table {
-        let join = |prefix: &str, key: &str| {
-            if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") }
-        };
-        let shown = join(shown, key);
-        let exact = join(pattern, key);
-        let wild = join(pattern, "*");
-        let tables: Vec<&Table> = match value {
-            Value::Table(inner) => vec![inner],
-            Value::Array(items) => items.iter().filter_map(Value::as_table).collect(),
-            _ => vec![],
-        };
-        let suffix = if value.is_array() && !tables.is_empty() { "[]" } else { "" };
-        let effect = [&exact, &wild].into_iter().find_map(|candidate| {
-            known
-                .iter()
-                .find(|(name, _)| *name == format!("{candidate}{suffix}"))
-                .map(|(_, effect)| *effect)
-        });
-        match effect {
-            Some(Effect::Works) => continue,
-            Some(Effect::NotYet) => warnings.push(format!("{path}: `{shown}` has no effect yet")),
-            Some(Effect::Replaced) => warnings.push(format!(
-                "{path}: `{shown}` has no effect: the bus has replaced it, see [nats]"
-            )),
-            None => {
-                let candidates = [exact, wild].map(|candidate| format!("{candidate}{suffix}"));
-                let inner = candidates.iter().find(|candidate| {
-                    known.iter().any(|(name, _)| {
-                        name.strip_prefix(candidate.as_str())
-                            .is_some_and(|rest| rest.starts_with('.'))
-                    })
-                });
-                match inner {
-                    Some(inner) if !tables.is_empty() => {
-                        for table in tables {
-                            check_table(table, &shown, inner, path, known, warnings)?;
-                        }
-                    }
-                    _ => return Err(unknown(key, shown, pattern, path, known)),
-                }
-            }
+    let path = path.to_owned();
+    let read =
+        toml::Deserializer::parse(text).map(|document| read_strictly(document, "", without_effect));
+    match read {
+        Ok(Ok((Ok(config), ignored))) => {
+            let warnings = ignored.iter().map(|ignored| format!("{path}: {ignored}")).collect();
+            Ok((config, warnings))
+        }
+        Ok(Err(error)) => Err(ConfigError::UnknownKey { path, error }),
+        Err(error) | Ok(Ok((Err(error), _))) => {
+            Err(ConfigError::Parse { path, error: error.to_string() })
         }
     }
-    Ok(())
 }
 
-fn unknown(key: &str, shown: String, pattern: &str, path: &str, known: &[KnownKey]) -> ConfigError {
-    let prefix = if pattern.is_empty() { String::new() } else { format!("{pattern}.") };
-    let siblings = known.iter().filter_map(|(name, _)| name.strip_prefix(&prefix));
-    let names =
-        siblings.filter_map(|rest| rest.split(['.', '[']).next()).filter(|name| *name != "*");
+/// Reads a part of a file that was read as a value first. Paths begin with `at`.
+pub fn read<T: DeserializeOwned>(
+    value: impl Into<toml::Value>,
+    at: &str,
+    without_effect: &[WithoutEffect],
+) -> Result<(T, Vec<Ignored>), PartError> {
+    let (read, ignored) = read_strictly(value.into(), at, without_effect)?;
+    match read {
+        Ok(value) => Ok((value, ignored)),
+        Err(error) => Err(PartError::Value { at: at.to_owned(), error }),
+    }
+}
+
+type Read<T> = (Result<T, toml::de::Error>, Vec<Ignored>);
+
+// An unknown key comes before any other error: a value may be missing because its key is misspelt.
+fn read_strictly<'de, T: DeserializeOwned>(
+    from: impl Deserializer<'de, Error = toml::de::Error>,
+    at: &str,
+    without_effect: &[WithoutEffect],
+) -> Result<Read<T>, UnknownKey> {
+    let mut passed_over = vec![];
+    let read = serde_ignored::deserialize(from, |path| passed_over.push(keys(&path)));
+    let mut ignored = vec![];
+    for keys in passed_over {
+        let key = join(at, &keys);
+        match without_effect.iter().find(|(known, _)| *known == key) {
+            Some((_, effect)) => ignored.push(Ignored { key, effect: *effect }),
+            None => return Err(unknown::<T>(&keys, at, without_effect)),
+        }
+    }
+    Ok((read, ignored))
+}
+
+fn unknown<T: DeserializeOwned>(
+    keys: &[String],
+    at: &str,
+    without_effect: &[WithoutEffect],
+) -> UnknownKey {
+    let (key, parents) = match keys {
+        [parents @ .., key] => (key.as_str(), parents),
+        [] => ("", keys),
+    };
+    let parent = join(at, parents);
+    let without_effect = without_effect.iter().filter_map(|(known, _)| match &parent[..] {
+        "" => Some(*known),
+        parent => known.strip_prefix(parent)?.strip_prefix('.'),
+    });
+    let names = names::of::<T>(parents)
+        .iter()
+        .copied()
+        .chain(without_effect.filter(|name| !name.contains('.')));
     let scored = names.map(|name| (strsim::jaro_winkler(name, key), name));
     let best = scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0));
-    let parent = shown.strip_suffix(key).unwrap_or_default().to_owned();
-    ConfigError::UnknownKey {
-        path: path.to_owned(),
-        key: shown,
-        nearest: best.map(|(_, name)| parent + name),
+    UnknownKey {
+        key: join(at, keys),
+        nearest: best.map(|(_, name)| join(&parent, &[name.to_owned()])),
     }
+}
+
+// The names on a path; positions in arrays are left out.
+fn keys(path: &serde_ignored::Path<'_>) -> Vec<String> {
+    use serde_ignored::Path::*;
+    match path {
+        Root => vec![],
+        Map { parent, key } => {
+            let mut keys = keys(parent);
+            keys.push(key.clone());
+            keys
+        }
+        Seq { parent, .. }
+        | Some { parent }
+        | NewtypeStruct { parent }
+        | NewtypeVariant { parent } => keys(parent),
+    }
+}
+
+fn join(at: &str, keys: &[String]) -> String {
+    let parts = Option::Some(at).filter(|at| !at.is_empty()).into_iter();
+    parts.chain(keys.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
     use super::*;
 
-    const KNOWN: &[KnownKey] = &[
-        ("worker.name", Effect::Works),
-        ("worker.rpc_server", Effect::Replaced),
-        ("thread[].location", Effect::Works),
-        ("thread[].sealing.max_retries", Effect::Works),
-        ("limits.*", Effect::NotYet),
-        ("processors.*[].bin", Effect::Works),
-    ];
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct File {
+        worker: Worker,
+        thread: Vec<Thread>,
+        limits: Limits,
+        processors: BTreeMap<String, Vec<Processor>>,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[expect(dead_code, reason = "only its keys matter")]
+    struct Worker {
+        name: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only its keys matter")]
+    struct Thread {
+        location: String,
+        #[serde(default)]
+        sealing: Option<Sealing>,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[expect(dead_code, reason = "only its keys matter")]
+    struct Sealing {
+        max_retries: u32,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    struct Limits {}
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only its keys matter")]
+    struct Processor {
+        bin: String,
+    }
+
+    const WITHOUT_EFFECT: &[WithoutEffect] =
+        &[("worker.rpc_server", Effect::Replaced), ("limits.pc1", Effect::NotYet)];
 
     fn check(text: &str) -> Result<Vec<String>, String> {
-        parse::<Table>(text, "w.toml", KNOWN)
+        parse::<File>(text, "w.toml", WITHOUT_EFFECT)
             .map(|(_, warnings)| warnings)
             .map_err(|error| error.to_string())
     }
@@ -223,6 +301,37 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_key_is_found_in_every_table_and_before_the_value_that_it_hides() {
+        let unknown = |text: &str, key: &str, nearest: &str| {
+            let error = check(text).unwrap_err();
+            let words = format!("unknown key `{key}`; did you mean `{nearest}`?");
+            assert!(error.contains(&words), "{error}");
+        };
+        unknown("[[processors.c2]]\nbinn='x'", "processors.c2.binn", "processors.c2.bin");
+        unknown(
+            "[[thread]]\nlocation='x'\n[[thread]]\nloaction='x'",
+            "thread.loaction",
+            "thread.location",
+        );
+        unknown("[worker]\nrpc_sever.port=1", "worker.rpc_sever", "worker.rpc_server");
+        unknown("[limits]\npc=1", "limits.pc", "limits.pc1");
+    }
+
+    #[test]
+    fn a_part_says_where_it_stands() {
+        let part = |text: &str| {
+            let table: toml::Table = text.parse().unwrap();
+            read::<Worker>(table, "worker", WITHOUT_EFFECT).map(|(_, ignored)| ignored)
+        };
+        let ignored = Ignored { key: "worker.rpc_server".into(), effect: Effect::Replaced };
+        assert_eq!(part("name='a'\nrpc_server.port=1").unwrap(), [ignored]);
+        let error = part("nmae='a'").unwrap_err().to_string();
+        assert_eq!(error, "unknown key `worker.nmae`; did you mean `worker.name`?");
+        let error = part("name=1").unwrap_err().to_string();
+        assert!(error.starts_with("worker: invalid type"), "{error}");
+    }
+
+    #[test]
     fn keys_without_effect_are_named_in_warnings() {
         assert_eq!(check("[limits]\npc1=1").unwrap(), ["w.toml: `limits.pc1` has no effect yet"]);
         assert!(check("[worker]\nrpc_server.port=1").unwrap()[0].contains("`worker.rpc_server`"));
@@ -231,5 +340,6 @@ mod tests {
     #[test]
     fn broken_toml_says_where() {
         assert!(check("[worker\nname=1").unwrap_err().contains("line 1"));
+        assert!(check("[worker]\nname=1").unwrap_err().contains("line 2"));
     }
 }

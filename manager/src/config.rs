@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use damocles_client::connect::{NatsArgs, NatsSection, NatsSettings};
-use damocles_daemon::config::{KNOWN_NATS_KEYS, load};
+use damocles_daemon::config::load;
 use damocles_terminal::{CliError, Exit};
 use serde::Deserialize;
 use tracing::warn;
@@ -20,8 +20,8 @@ pub(crate) fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSetti
     let config = match file {
         None => Config::default(),
         Some(path) => {
-            let (config, warnings) = load::<Config>(path, KNOWN_NATS_KEYS)
-                .map_err(|error| CliError::new(Exit::Failed, error))?;
+            let (config, warnings) =
+                load::<Config>(path, &[]).map_err(|error| CliError::new(Exit::Failed, error))?;
             warnings.iter().for_each(|warning| warn!("{warning}"));
             config
         }
@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn the_sample_is_valid() {
         let sample = include_str!("../../assets/damocles-manager.mock.toml");
-        let (config, warnings) = parse::<Config>(sample, "sample", KNOWN_NATS_KEYS).unwrap();
+        let (config, warnings) = parse::<Config>(sample, "sample", &[]).unwrap();
         assert!(
             warnings.is_empty() && NatsSettings::new(&NatsArgs::default(), &config.nats).is_ok()
         );
@@ -46,10 +46,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
-        let error = parse::<Config>("[nats]\nservers = 'x'", "m.toml", KNOWN_NATS_KEYS)
-            .err()
-            .unwrap()
-            .to_string();
+        let error =
+            parse::<Config>("[nats]\nservers = 'x'", "m.toml", &[]).err().unwrap().to_string();
         assert!(error.contains("`nats.servers`; did you mean `nats.server`?"), "{error}");
     }
 }

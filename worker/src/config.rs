@@ -13,7 +13,7 @@ use std::{
 };
 
 use damocles_client::connect::NatsSection;
-use damocles_daemon::config::{ConfigError, Effect, KNOWN_NATS_KEYS, KnownKey, load};
+use damocles_daemon::config::{ConfigError, Effect, Ignored, WithoutEffect, load, read};
 use serde::Deserialize;
 use shared_msgs::{plan::Plan, sector_manager::SealProofType};
 use toml::{Table, Value};
@@ -33,63 +33,13 @@ fn processors_needed(plan: Plan) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Every key that damocles users have; [`KNOWN_NATS_KEYS`] come beside them.
-const KNOWN_KEYS: &[KnownKey] = &[
-    ("worker.name", Effect::Works),
-    ("worker.ping_interval", Effect::Works),
-    ("worker.grace", Effect::Works),
-    ("worker.local_pieces_dirs", Effect::Works),
+// What damocles users may have in their files, and has no effect here.
+const WITHOUT_EFFECT: &[WithoutEffect] = &[
     ("worker.scan_persist_stores", Effect::NotYet),
     ("worker.rpc_server", Effect::Replaced),
     ("sector_manager", Effect::Replaced),
     ("metrics.enable", Effect::NotYet),
     ("metrics.http_listen", Effect::NotYet),
-    ("sealing.allowed_miners", Effect::Works),
-    ("sealing.allowed_sizes", Effect::Works),
-    ("sealing.enable_deals", Effect::Works),
-    ("sealing.disable_cc", Effect::Works),
-    ("sealing.max_deals", Effect::Works),
-    ("sealing.min_deal_space", Effect::Works),
-    ("sealing.max_retries", Effect::Works),
-    ("sealing.seal_interval", Effect::Works),
-    ("sealing.recover_interval", Effect::Works),
-    ("sealing.rpc_polling_interval", Effect::Works),
-    ("sealing.ignore_proof_check", Effect::Works),
-    ("sealing.request_task_max_retries", Effect::NotYet),
-    ("sealing.verify_after_pc2", Effect::Works),
-    ("sealing_thread[].location", Effect::Works),
-    ("sealing_thread[].plan", Effect::Works),
-    ("sealing_thread[].sealing.allowed_miners", Effect::Works),
-    ("sealing_thread[].sealing.allowed_sizes", Effect::Works),
-    ("sealing_thread[].sealing.enable_deals", Effect::Works),
-    ("sealing_thread[].sealing.disable_cc", Effect::Works),
-    ("sealing_thread[].sealing.max_deals", Effect::Works),
-    ("sealing_thread[].sealing.min_deal_space", Effect::Works),
-    ("sealing_thread[].sealing.max_retries", Effect::Works),
-    ("sealing_thread[].sealing.seal_interval", Effect::Works),
-    ("sealing_thread[].sealing.recover_interval", Effect::Works),
-    ("sealing_thread[].sealing.rpc_polling_interval", Effect::Works),
-    ("sealing_thread[].sealing.ignore_proof_check", Effect::Works),
-    ("sealing_thread[].sealing.request_task_max_retries", Effect::NotYet),
-    ("sealing_thread[].sealing.verify_after_pc2", Effect::Works),
-    ("attached[].name", Effect::Works),
-    ("attached[].location", Effect::Works),
-    ("attached[].readonly", Effect::Works),
-    ("processors.limitation.concurrent", Effect::Works),
-    ("processors.limitation.staggered", Effect::Works),
-    ("processors.ext_locks", Effect::Works),
-    ("processors.static_tree_d.*", Effect::Works),
-    ("processors.*[].bin", Effect::Works),
-    ("processors.*[].args", Effect::Works),
-    ("processors.*[].envs", Effect::Works),
-    ("processors.*[].inherit_envs", Effect::Works),
-    ("processors.*[].stable_wait", Effect::Works),
-    ("processors.*[].auto_restart", Effect::Works),
-    ("processors.*[].concurrent", Effect::Works),
-    ("processors.*[].weight", Effect::Works),
-    ("processors.*[].locks", Effect::Works),
-    ("processors.*[].numa_preferred", Effect::Works),
-    ("processors.*[].cgroup.cpuset", Effect::Works),
 ];
 
 /// A worker's configuration, checked.
@@ -148,7 +98,12 @@ struct File {
     attached: Vec<AttachedConfig>,
     processors: Table,
     nats: NatsSection,
+    // Nothing of it has an effect.
+    metrics: Metrics,
 }
+
+#[derive(Default, Deserialize)]
+struct Metrics {}
 
 #[derive(Deserialize)]
 #[serde(default)]
@@ -190,29 +145,33 @@ impl Default for File {
             attached: vec![],
             processors: Table::new(),
             nats: NatsSection::default(),
+            metrics: Metrics {},
         }
     }
-}
-
-fn known_keys() -> Vec<KnownKey> {
-    [KNOWN_KEYS, KNOWN_NATS_KEYS].concat()
 }
 
 impl Config {
     /// Reads and checks a configuration file; returns what to warn about beside it.
     pub fn load(path: &Path) -> Result<(Config, Vec<String>), ConfigError> {
-        let (file, warnings) = load::<File>(path, &known_keys())?;
-        let invalid =
-            |error: String| ConfigError::Invalid { path: path.display().to_string(), error };
-        Ok((Config::check(file).map_err(invalid)?, warnings))
+        let (file, mut warnings) = load::<File>(path, WITHOUT_EFFECT)?;
+        let path = path.display().to_string();
+        match Config::check(file) {
+            Ok((config, ignored)) => {
+                warnings.extend(ignored.iter().map(|ignored| format!("{path}: {ignored}")));
+                Ok((config, warnings))
+            }
+            Err(error) => Err(ConfigError::Invalid { path, error }),
+        }
     }
 
-    fn check(mut file: File) -> Result<Config, String> {
+    fn check(mut file: File) -> Result<(Config, Vec<Ignored>), String> {
         if file.worker.ping_interval < Duration::from_millis(100) {
             return Err("worker.ping_interval must be at least 100ms".into());
         }
+        let mut ignored = Sealing::check_keys(&file.sealing, "sealing")?;
         let mut threads = Vec::with_capacity(file.sealing_thread.len());
         for (index, section) in file.sealing_thread.into_iter().enumerate() {
+            ignored.extend(Sealing::check_keys(&section.sealing, "sealing_thread.sealing")?);
             let entry = format!("sealing_thread #{index} ({})", section.location.display());
             threads.push(
                 check_thread(section, &file.sealing)
@@ -241,7 +200,7 @@ impl Config {
             nats: file.nats,
         };
         config.check_whole()?;
-        Ok(config)
+        Ok((config, ignored))
     }
 
     fn check_whole(&self) -> Result<(), String> {
@@ -286,9 +245,8 @@ fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, 
 
 fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> {
     let Some(table) = table else { return Ok(HashMap::new()) };
-    let files: BTreeMap<String, PathBuf> = table.try_into().map_err(|error: toml::de::Error| {
-        format!("processors.static_tree_d: {}", error.message())
-    })?;
+    let (files, _) = read::<BTreeMap<String, PathBuf>>(table, "processors.static_tree_d", &[])
+        .map_err(|error| error.to_string())?;
     let checked = files.into_iter().map(|(size, path)| {
         let named = |error: String| {
             format!("processors.static_tree_d: {size} = {}: {error}", path.display())
@@ -306,10 +264,12 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(Config, Vec<String>), String> {
-        let (file, warnings) =
-            damocles_daemon::config::parse::<File>(text, "w.toml", &known_keys())
+        let (file, mut warnings) =
+            damocles_daemon::config::parse::<File>(text, "w.toml", WITHOUT_EFFECT)
                 .map_err(|error| error.to_string())?;
-        Config::check(file).map(|config| (config, warnings))
+        let (config, ignored) = Config::check(file)?;
+        warnings.extend(ignored.iter().map(Ignored::to_string));
+        Ok((config, warnings))
     }
 
     #[cfg(feature = "builtin-proofs")]

@@ -3,16 +3,15 @@
 
 use std::{io, path::Path};
 
-use damocles_daemon::config::{KnownKey, parse};
+use damocles_daemon::config::parse;
 use serde::Deserialize;
 use shared_msgs::plan::Plan;
 use toml::Table;
 
-use super::{KNOWN_KEYS, sealing::Sealing};
+use super::sealing::Sealing;
 
 /// In the location of the thread that it is for.
 pub const FILE_NAME: &str = "config.toml";
-const PREFIX: &str = "sealing_thread[].";
 
 /// What the worker's configuration file says of a thread; the thread's own file stands in for parts
 /// of it.
@@ -49,9 +48,11 @@ impl HotConfig {
         let shown = path.display().to_string();
         let file = match std::fs::read_to_string(&path) {
             Ok(text) => {
-                let (file, warnings) = parse::<File>(&text, &shown, &known_keys())
-                    .map_err(|error| error.to_string())?;
-                warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
+                let (file, _) =
+                    parse::<File>(&text, &shown, &[]).map_err(|error| error.to_string())?;
+                let ignored = Sealing::check_keys(&file.sealing, "sealing")
+                    .map_err(|error| format!("configuration file {shown}: {error}"))?;
+                ignored.iter().for_each(|ignored| tracing::debug!("{shown}: {ignored}"));
                 file
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => File::default(),
@@ -63,13 +64,6 @@ impl HotConfig {
             .map_err(|error| format!("configuration file {shown}: {error}"))?;
         Ok((file.plan.unwrap_or(self.plan), sealing))
     }
-}
-
-// Those of `[[sealing_thread]]`, without the location.
-fn known_keys() -> Vec<KnownKey> {
-    let of_thread =
-        KNOWN_KEYS.iter().filter_map(|(key, effect)| Some((key.strip_prefix(PREFIX)?, *effect)));
-    of_thread.filter(|(key, _)| *key != "location").collect()
 }
 
 #[cfg(test)]

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use damocles_daemon::config::{Effect, Ignored, PartError, WithoutEffect, read};
 use serde::Deserialize;
 use shared_msgs::{
     plan::Plan,
     sector_manager::{AcquireDealsSpec, AllocateSectorSpec, SealProofType},
 };
 use toml::Table;
+
+const WITHOUT_EFFECT: &[WithoutEffect] = &[
+    ("sealing.request_task_max_retries", Effect::NotYet),
+    ("sealing_thread.sealing.request_task_max_retries", Effect::NotYet),
+];
 
 /// The options of `[sealing]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -62,6 +68,16 @@ impl Default for Sealing {
 }
 
 impl Sealing {
+    /// Refuses a table with keys that are none of these options; what is wrong with their values
+    /// [`Sealing::merged`] tells. Returns those without effect.
+    pub fn check_keys(table: &Table, at: &str) -> Result<Vec<Ignored>, String> {
+        match read::<Sealing>(table.clone(), at, WITHOUT_EFFECT) {
+            Ok((_, ignored)) => Ok(ignored),
+            Err(PartError::UnknownKey(error)) => Err(error.to_string()),
+            Err(PartError::Value { .. }) => Ok(vec![]),
+        }
+    }
+
     /// Reads the options of a thread: its own in place of the common ones.
     pub fn merged(common: &Table, own: &Table) -> Result<Sealing, String> {
         let mut merged = common.clone();

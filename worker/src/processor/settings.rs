@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use damocles_daemon::config;
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
@@ -235,9 +236,8 @@ fn take<T: DeserializeOwned + Default>(section: &mut Table, key: &str) -> Result
 }
 
 fn read<T: DeserializeOwned>(value: Value, key: &str) -> Result<T, String> {
-    value
-        .try_into()
-        .map_err(|error: toml::de::Error| format!("processors.{key}: {}", error.message()))
+    let read = config::read(value, &format!("processors.{key}"), &[]);
+    read.map(|(value, _)| value).map_err(|error| error.to_string())
 }
 
 /// The CPUs of a list like `0-3,7`.
