@@ -32,8 +32,21 @@ pub mod verb {
 }
 
 /// What changes something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verb {
     /// See [`verb::PAUSE`].
     Pause,
@@ -47,21 +60,16 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Verb; 4] = [Verb::Pause, Verb::Resume, Verb::Cordon, Verb::Uncordon];
+    pub const ALL: &[Verb] = <Verb as strum::VariantArray>::VARIANTS;
 
     /// Its name, as in subjects.
     pub fn name(self) -> &'static str {
-        match self {
-            Verb::Pause => verb::PAUSE,
-            Verb::Resume => verb::RESUME,
-            Verb::Cordon => verb::CORDON,
-            Verb::Uncordon => verb::UNCORDON,
-        }
+        self.into()
     }
 
     /// The verb of that name.
     pub fn named(name: &str) -> Option<Verb> {
-        Verb::ALL.into_iter().find(|verb| verb.name() == name)
+        name.parse().ok()
     }
 }
 

@@ -75,8 +75,11 @@ pub struct EventId {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum EventKind {
     /// A thread went from one state to another.
     Transition,
@@ -107,19 +110,7 @@ pub enum EventKind {
 impl EventKind {
     /// Its name, as in subjects.
     pub fn name(self) -> &'static str {
-        match self {
-            EventKind::Transition => "transition",
-            EventKind::Failure => "failure",
-            EventKind::Paused => "paused",
-            EventKind::Pause => "pause",
-            EventKind::Resume => "resume",
-            EventKind::Cordon => "cordon",
-            EventKind::Uncordon => "uncordon",
-            EventKind::WorkerStarted => "worker_started",
-            EventKind::WorkerStopped => "worker_stopped",
-            EventKind::EventsDropped => "events_dropped",
-            EventKind::Other => "other",
-        }
+        self.into()
     }
 }
 

@@ -7,13 +7,28 @@
 //! Names print exactly as operators know and type them (`PersistanceSubmitted` included). The
 //! worker's planner walks these tables; everybody else shows them.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// What a sealing thread does with its sectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+    strum::VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Plan {
     /// Seals new sectors.
     #[default]
@@ -46,20 +61,20 @@ macro_rules! named {
     ($(#[$meta:meta])* $enum:ident { $($variant:ident = $name:literal),* $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $enum { $(#[doc = concat!("`", $name, "`")] #[serde(rename = $name)] $variant),* }
+        #[derive(strum::Display, strum::IntoStaticStr, strum::VariantArray)]
+        pub enum $enum {
+            $(#[doc = concat!("`", $name, "`")] #[serde(rename = $name)] #[strum(serialize = $name)]
+            $variant),*
+        }
 
         impl $enum {
-            /// All of them, with their names.
-            pub const NAMES: &'static [($enum, &'static str)] = &[$(($enum::$variant, $name)),*];
+            /// All of them.
+            pub const ALL: &[$enum] = <$enum as strum::VariantArray>::VARIANTS;
 
             /// The name, as operators type it.
             pub fn name(self) -> &'static str {
-                match self { $($enum::$variant => $name),* }
+                self.into()
             }
-        }
-
-        impl fmt::Display for $enum {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.name()) }
         }
     };
 }
@@ -250,19 +265,11 @@ const NIPOREP: &[Row] = &[
 
 impl Plan {
     /// Every plan.
-    pub const ALL: [Plan; 6] =
-        [Plan::Sealer, Plan::Snapup, Plan::Rebuild, Plan::Unseal, Plan::Wdpost, Plan::Niporep];
+    pub const ALL: &[Plan] = <Plan as strum::VariantArray>::VARIANTS;
 
     /// The plan's name in configuration files and snapshots.
     pub fn name(self) -> &'static str {
-        match self {
-            Plan::Sealer => "sealer",
-            Plan::Snapup => "snapup",
-            Plan::Rebuild => "rebuild",
-            Plan::Unseal => "unseal",
-            Plan::Wdpost => "wdpost",
-            Plan::Niporep => "niporep",
-        }
+        self.into()
     }
 
     /// The plan's table, in the order a sector walks it.
@@ -303,19 +310,13 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 impl FromStr for Plan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Plan::ALL.into_iter().find(|plan| plan.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Plan::ALL.iter().map(|plan| plan.name()).collect();
-            format!("{text:?} is no plan; the plans are {}", names.join(", "))
+        Plan::ALL.iter().copied().find(|plan| plan.name() == text).ok_or_else(|| {
+            let names = <Plan as strum::VariantNames>::VARIANTS.join(", ");
+            format!("{text:?} is no plan; the plans are {names}")
         })
     }
 }
@@ -326,7 +327,7 @@ mod tests {
 
     #[test]
     fn every_plan_is_whole() {
-        for plan in Plan::ALL {
+        for &plan in Plan::ALL {
             let rows = plan.rows();
             assert_eq!(rows.first().unwrap().state, State::Empty, "{plan}");
             assert_eq!(rows.last().unwrap().state, State::Aborted, "{plan}");
@@ -355,7 +356,7 @@ mod tests {
 
     #[test]
     fn every_state_can_be_reached() {
-        for plan in Plan::ALL {
+        for &plan in Plan::ALL {
             for row in
                 plan.rows().iter().filter(|row| !matches!(row.state, State::Empty | State::Aborted))
             {
@@ -379,7 +380,7 @@ mod tests {
 
     #[test]
     fn what_is_only_read_needs_no_store_to_write_to() {
-        let reads: Vec<_> = Plan::ALL.into_iter().filter(|plan| !plan.persists()).collect();
+        let reads: Vec<_> = Plan::ALL.iter().copied().filter(|plan| !plan.persists()).collect();
         assert_eq!(reads, [Plan::Unseal, Plan::Wdpost]);
     }
 

@@ -105,8 +105,9 @@ pub struct JobView {
 }
 
 /// How far a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum JobStatus {
     /// No worker has it.
     Ready,
@@ -124,13 +125,7 @@ pub enum JobStatus {
 impl JobStatus {
     /// The status in a word.
     pub fn name(self) -> &'static str {
-        match self {
-            JobStatus::Ready => "ready",
-            JobStatus::Running => "running",
-            JobStatus::Finished => "finished",
-            JobStatus::Failed => "failed",
-            JobStatus::Other => "other",
-        }
+        self.into()
     }
 }
 

@@ -5,15 +5,18 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::ThreadSnapshot;
+use crate::snapshot::{ThreadSnapshot, ThreadStatus};
 
 // They come from the bus.
 const MAX_ITEMS: usize = 256;
 const MAX_ITEM_BYTES: usize = 1024;
 const MAX_COMPILED_BYTES: usize = 1 << 20;
 
-/// The names that [`Selector::status`] knows, see [`crate::snapshot::ThreadStatus::name`].
-pub const STATUSES: [&str; 5] = ["idle", "running", "waiting", "pause_pending", "paused"];
+/// The names that [`Selector::status`] knows, see [`ThreadStatus::name`].
+pub const STATUSES: &[&str] = match <ThreadStatus as strum::VariantNames>::VARIANTS {
+    [known @ .., _other] => known,
+    [] => &[],
+};
 
 /// The threads for which every given part holds; of a part with several values one has to.
 /// Something must be given: all threads of all workers are `all`.

@@ -82,8 +82,11 @@ fn default_ping_interval_ms() -> u64 {
 }
 
 /// Where a worker's process is in its life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum WorkerStatus {
     /// Sealing.
     #[default]
@@ -161,8 +164,19 @@ pub struct ThreadSnapshot {
 
 /// What a thread does right now. Elapsed times are milliseconds at the moment the snapshot was
 /// taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ThreadStatus {
     /// Between two things.
     #[default]
@@ -228,14 +242,7 @@ pub enum PausedBy {
 impl ThreadStatus {
     /// The status in one word, as in its `kind`.
     pub fn name(&self) -> &'static str {
-        match self {
-            ThreadStatus::Idle => "idle",
-            ThreadStatus::Running { .. } => "running",
-            ThreadStatus::Waiting { .. } => "waiting",
-            ThreadStatus::PausePending { .. } => "pause_pending",
-            ThreadStatus::Paused { .. } => "paused",
-            ThreadStatus::Other => "other",
-        }
+        self.into()
     }
 
     /// Whether the thread is paused.

@@ -12,7 +12,8 @@ pub struct Failure {
 }
 
 /// What follows from a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Level {
     /// The stage is tried again, `max_retries` times, `recover_interval` apart; then it is
     /// permanent.
@@ -30,13 +31,7 @@ pub enum Level {
 impl Level {
     /// The level in one word.
     pub fn name(self) -> &'static str {
-        match self {
-            Level::Temporary => "temporary",
-            Level::Permanent => "permanent",
-            Level::Abort => "abort",
-            Level::Lost => "lost",
-            Level::Critical => "critical",
-        }
+        self.into()
     }
 }
 

@@ -179,13 +179,7 @@ impl Line {
 
     fn wide_row(&self) -> Vec<String> {
         let report = &self.worker.report;
-        let status = match report.status {
-            _ if self.worker.lost => "lost",
-            WorkerStatus::Running => "running",
-            WorkerStatus::Stopping => "stopping",
-            WorkerStatus::Stopped => "stopped",
-            WorkerStatus::Other => "other",
-        };
+        let status = if self.worker.lost { "lost" } else { report.status.into() };
         let version = if report.version.is_empty() { "-" } else { &report.version };
         let counts = [report.summary.running, report.summary.waiting, report.summary.cordoned];
         let mut row = self.row();

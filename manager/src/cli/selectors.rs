@@ -1,7 +1,7 @@
 //! Which threads a command is for: one, named by its worker and index, or all that selectors
 //! select.
 
-use clap::Args;
+use clap::{Args, builder::PossibleValuesParser};
 use damocles_terminal::{CliError, Exit, verbs::SteerArgs};
 use shared_msgs::{
     plan::{Plan, State},
@@ -63,7 +63,7 @@ pub struct SelectorArgs {
     #[arg(id = "of_plan", long = "plan", value_name = "PLAN", help_heading = MANY)]
     pub plan: Vec<Plan>,
     /// Threads of this status
-    #[arg(id = "of_status", long = "status", value_name = "STATUS", value_parser = STATUSES, help_heading = MANY)]
+    #[arg(id = "of_status", long = "status", value_name = "STATUS", value_parser = PossibleValuesParser::new(STATUSES), help_heading = MANY)]
     pub status: Vec<String>,
     /// Threads whose last error has a match of this regular expression
     #[arg(id = "with_error", long = "error", value_name = "REGEX", help_heading = MANY)]
@@ -89,7 +89,7 @@ pub struct ManyArgs {
 
 /// The state of some plan, as it is typed.
 pub(super) fn state(text: &str) -> Result<State, String> {
-    named(text, State::NAMES.iter().map(|(state, _)| *state))
+    named(text, State::ALL.iter().copied())
 }
 
 fn named(text: &str, states: impl Iterator<Item = State> + Clone) -> Result<State, String> {
@@ -149,7 +149,7 @@ impl SelectorArgs {
 
     /// Whether one of the plans that are selected has such a state.
     pub fn check_state(&self, option: &str, state: State) -> Result<(), CliError> {
-        let plans = if self.plan.is_empty() { &Plan::ALL[..] } else { &self.plan };
+        let plans = if self.plan.is_empty() { Plan::ALL } else { &self.plan };
         let states = plans.iter().flat_map(|plan| plan.rows().iter().map(|row| row.state));
         named(state.name(), states)
             .map(drop)

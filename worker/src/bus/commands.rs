@@ -116,7 +116,7 @@ impl Server {
             .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
             .await?;
         let mut endpoints = vec![];
-        for verb in [verb::LIST].into_iter().chain(Verb::ALL.map(Verb::name)) {
+        for verb in [verb::LIST].into_iter().chain(Verb::ALL.iter().map(|verb| verb.name())) {
             // A group of its own, or two instances would share the requests between them.
             let builder = service.endpoint_builder().name(verb).queue_group(worker.instance_id);
             endpoints.push((verb, builder.add(worker.command_subject(verb)).await?));

@@ -91,7 +91,7 @@ impl Work<'_> {
     pub(super) async fn keep_aside(&self, sector: &Sector) -> Result<Option<Moved>, Failure> {
         let LetGo { reason, since_ms } = self.step.record.let_go.clone().unwrap_or_default();
         let mut outputs = vec![];
-        for blob in Blob::ALL.into_iter().filter(|blob| self.step.record.keeps(*blob)) {
+        for blob in Blob::ALL.iter().copied().filter(|blob| self.step.record.keeps(*blob)) {
             outputs.push((blob.key(), self.step.store.output(blob).await?));
         }
         let note = Note {

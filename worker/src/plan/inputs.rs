@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_table_knows_every_state_with_a_job() {
-        for plan in Plan::ALL {
+        for &plan in Plan::ALL {
             for row in plan.rows() {
                 let without = matches!(row.state, State::Empty | State::Aborted);
                 assert_eq!(inputs_of(plan, row.state).is_none(), without, "{plan} {}", row.state);
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_stage_after_the_first_needs_what_the_one_before_it_yields() {
-        for plan in Plan::ALL {
+        for &plan in Plan::ALL {
             for pair in table(plan).windows(2) {
                 let (before, after) =
                     (inputs_of(plan, pair[0].0).unwrap(), inputs_of(plan, pair[1].0).unwrap());

@@ -284,7 +284,8 @@ impl Store {
         }
         let Change { record, outputs, events, result } = change;
         let bytes = serde_json::to_vec(record).map_err(|error| self.io(error))?;
-        let dropped: Vec<_> = Blob::ALL.into_iter().filter(|blob| !record.keeps(*blob)).collect();
+        let dropped: Vec<_> =
+            Blob::ALL.iter().copied().filter(|blob| !record.keeps(*blob)).collect();
         self.write(events, move |transaction| {
             let mut table = transaction.open_table(THREAD)?;
             table.insert(RECORD, bytes.as_slice())?;

@@ -195,7 +195,8 @@ pub struct PieceCommitment {
 
 /// Large outputs, kept beside the record and written once. JSON, as the proofs library and the
 /// processors write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Blob {
     /// Output of pre-commit phase 1.
     Pc1Out,
@@ -205,14 +206,11 @@ pub enum Blob {
 
 impl Blob {
     /// Every large output that there is.
-    pub const ALL: [Blob; 2] = [Blob::Pc1Out, Blob::C1Out];
+    pub const ALL: &[Blob] = <Blob as strum::VariantArray>::VARIANTS;
 
     /// Its name in the store.
     pub fn key(self) -> &'static str {
-        match self {
-            Blob::Pc1Out => "pc1out",
-            Blob::C1Out => "c1out",
-        }
+        self.into()
     }
 }
 
