@@ -14,10 +14,10 @@ pub mod files;
 
 pub use storage_proofs_core::parameter_cache::parameter_cache_dir;
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use bellperson::{
-    Circuit,
+    Circuit, SynthesisError,
     groth16::{self, aggregate::GenericSRS},
 };
 use blstrs::{Bls12, Scalar};
@@ -55,6 +55,28 @@ pub enum Part {
     /// The key that aggregates proofs (SnarkPack), which non-interactive PoRep needs (FIP-0090).
     /// One for all sizes.
     Aggregation,
+}
+
+/// Why a part cannot be made or looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// The proofs library has no circuit for it.
+    #[error("the circuit of {} proofs cannot be set up: {error}", part.name())]
+    Circuit {
+        /// The part.
+        part: Part,
+        /// The library's words.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No window PoSt is known for sectors of so many bytes.
+    #[error("no window PoSt is known for sectors of {0} bytes")]
+    NoWindowPost(u64),
+    /// The circuit gives no parameters.
+    #[error(transparent)]
+    Generation(#[from] SynthesisError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] io::Error),
 }
 
 /// A sector size for which there can be development parameters: those whose replicas have the
@@ -101,15 +123,15 @@ impl Part {
     }
 
     /// What the directory has of it.
-    pub fn find(self, size: DevelopmentSize, directory: &Path) -> Result<Found, String> {
-        match Public::of(self, size)? {
-            Some(public) => public.files().find(directory),
-            None => files::find_srs(directory, AGGREGATED_PROOFS),
-        }
+    pub fn find(self, size: DevelopmentSize, directory: &Path) -> Result<Found, PartError> {
+        Ok(match Public::of(self, size)? {
+            Some(public) => public.files().find(directory)?,
+            None => files::find_srs(directory, AGGREGATED_PROOFS)?,
+        })
     }
 
     /// Makes it. The processor is busy for minutes.
-    pub fn make(self, size: DevelopmentSize) -> Result<Made, String> {
+    pub fn make(self, size: DevelopmentSize) -> Result<Made, PartError> {
         Ok(Made(match Public::of(self, size)? {
             Some(public) => Content::Groth(Box::new(public.generate()?), public.files()),
             None => Content::Srs(groth16::aggregate::setup_fake_srs(&mut OsRng, AGGREGATED_PROOFS)),
@@ -117,14 +139,14 @@ impl Part {
     }
 
     /// Writes the small files beside whole parameters.
-    pub fn complete(self, size: DevelopmentSize, directory: &Path) -> Result<(), String> {
-        Public::of(self, size)?.map_or(Ok(()), |public| public.files().complete(directory))
+    pub fn complete(self, size: DevelopmentSize, directory: &Path) -> Result<(), PartError> {
+        Ok(Public::of(self, size)?.map_or(Ok(()), |public| public.files().complete(directory))?)
     }
 }
 
 impl Made {
     /// Writes it into the directory; says how many bytes that are.
-    pub fn keep(self, directory: &Path) -> Result<u64, String> {
+    pub fn keep(self, directory: &Path) -> io::Result<u64> {
         match self.0 {
             Content::Groth(parameters, files) => files.keep(directory, &parameters),
             Content::Srs(key) => files::keep_srs(directory, &key),
@@ -134,11 +156,13 @@ impl Made {
 
 impl Public {
     // `None` for what has no circuit.
-    fn of(part: Part, DevelopmentSize(bytes): DevelopmentSize) -> Result<Option<Public>, String> {
+    fn of(
+        part: Part,
+        DevelopmentSize(bytes): DevelopmentSize,
+    ) -> Result<Option<Public>, PartError> {
         // The circuits are the same for all versions and features of a proof type.
         let api_version = ApiVersion::V1_2_0;
-        let words =
-            |error| format!("the circuit of {} proofs cannot be set up: {error}", part.name());
+        let words = |error| PartError::Circuit { part, error };
         Ok(Some(match part {
             Part::WindowPost => {
                 let sector_count = WINDOW_POST_SECTOR_COUNT
@@ -148,15 +172,14 @@ impl Public {
                 let config = PoStConfig {
                     sector_size: ProofsSectorSize(bytes),
                     challenge_count: WINDOW_POST_CHALLENGE_COUNT,
-                    sector_count: sector_count.ok_or_else(|| {
-                        format!("no window PoSt is known for sectors of {bytes} bytes")
-                    })?,
+                    sector_count: sector_count.ok_or(PartError::NoWindowPost(bytes))?,
                     typ: PoStType::Window,
                     priority: false,
                     api_version,
                 };
                 Public::WindowPost(
-                    window_post_public_params::<SectorShapeBase>(&config).map_err(words)?,
+                    window_post_public_params::<SectorShapeBase>(&config)
+                        .map_err(|error| words(error.into()))?,
                 )
             }
             Part::Update => {
@@ -164,7 +187,10 @@ impl Public {
             }
             Part::PoRep => {
                 let config = PoRepConfig::new_groth16(bytes, [0; 32], api_version);
-                Public::PoRep(public_params::<SectorShapeBase>(&config).map_err(words)?)
+                Public::PoRep(
+                    public_params::<SectorShapeBase>(&config)
+                        .map_err(|error| words(error.into()))?,
+                )
             }
             Part::Aggregation => return Ok(None),
         }))
@@ -184,7 +210,7 @@ impl Public {
         }
     }
 
-    fn generate(&self) -> Result<groth16::Parameters<Bls12>, String> {
+    fn generate(&self) -> Result<groth16::Parameters<Bls12>, SynthesisError> {
         match self {
             Public::WindowPost(public) => generate(WindowPost::blank_circuit(public)),
             Public::Update(public) => generate(Update::blank_circuit(public)),
@@ -205,6 +231,6 @@ fn files<Compound: CacheableParameters<C, P>, C: Circuit<Scalar>, P: ParameterSe
     }
 }
 
-fn generate(circuit: impl Circuit<Scalar>) -> Result<groth16::Parameters<Bls12>, String> {
-    groth16::generate_random_parameters(circuit, &mut OsRng).map_err(|error| error.to_string())
+fn generate(circuit: impl Circuit<Scalar>) -> Result<groth16::Parameters<Bls12>, SynthesisError> {
+    groth16::generate_random_parameters(circuit, &mut OsRng)
 }

@@ -310,14 +310,17 @@ impl Plan {
     }
 }
 
-impl FromStr for Plan {
-    type Err = String;
+/// This is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no plan; the plans are {names}", names = <Plan as strum::VariantNames>::VARIANTS.join(", "))]
+pub struct PlanError(pub String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Plan::ALL.iter().copied().find(|plan| plan.name() == text).ok_or_else(|| {
-            let names = <Plan as strum::VariantNames>::VARIANTS.join(", ");
-            format!("{text:?} is no plan; the plans are {names}")
-        })
+impl FromStr for Plan {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let named = Plan::ALL.iter().copied().find(|plan| plan.name() == text);
+        named.ok_or_else(|| PlanError(text.to_owned()))
     }
 }
 
@@ -410,6 +413,6 @@ mod tests {
         assert_eq!(Plan::Sealer.state_named("PersistenceSubmitted"), None);
         assert_eq!(Plan::Sealer.state_named("SnapEncoded"), None);
         assert_eq!("sealer".parse(), Ok(Plan::Sealer));
-        assert!("seal".parse::<Plan>().unwrap_err().contains("niporep"));
+        assert!("seal".parse::<Plan>().unwrap_err().to_string().contains("niporep"));
     }
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 mod base64_bytes;
 mod piece_cid;
 pub use base64_bytes::{Base64Bytes, Randomness};
-pub use piece_cid::{piece_cid, piece_commitment, replica_cid};
+pub use piece_cid::{NoPieceCid, PieceCidError, piece_cid, piece_commitment, replica_cid};
 
 /// A request that a sector manager answers, with its method's name and the type of its result.
 pub trait SectorManagerRequest: Serialize + DeserializeOwned + Send + Sync {
@@ -61,19 +61,22 @@ impl fmt::Display for SectorId {
     }
 }
 
-impl FromStr for SectorId {
-    type Err = String;
+/// This is no sector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no sector: write it as s-t0<miner>-<number>, e.g. s-t010000-2")]
+pub struct SectorIdError(pub String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for SectorId {
+    type Err = SectorIdError;
+
+    fn from_str(text: &str) -> Result<Self, SectorIdError> {
         let parse = || {
             let (miner, number) = text.strip_prefix("s-t0")?.split_once('-')?;
             Some(SectorId { miner: miner.parse().ok()?, number: number.parse().ok()? })
         };
         match parse() {
             Some(sector) if sector.to_string() == text => Ok(sector),
-            _ => Err(format!(
-                "{text:?} is no sector: write it as s-t0<miner>-<number>, e.g. s-t010000-2"
-            )),
+            _ => Err(SectorIdError(text.to_owned())),
         }
     }
 }

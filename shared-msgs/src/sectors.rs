@@ -160,9 +160,17 @@ pub struct UnsealQueued {
 /// The longest destination.
 pub const MAX_DEST_BYTES: usize = 2048;
 
+/// This is no destination; its beginning.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no destination: it is file:///<absolute path of a file>, or an http:// or https:// URL, without blanks and of at most {max} bytes",
+    max = MAX_DEST_BYTES
+)]
+pub struct DestError(pub String);
+
 /// Whether unsealed bytes can be sent to this URL: `file://` and an absolute path, or `http://` or
 /// `https://`.
-pub fn check_dest(url: &str) -> Result<(), String> {
+pub fn check_dest(url: &str) -> Result<(), DestError> {
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let good = match (url.strip_prefix("file://"), host) {
         (Some(path), _) => {
@@ -179,10 +187,7 @@ pub fn check_dest(url: &str) -> Result<(), String> {
     let plain = !url.chars().any(|character| character.is_control() || character.is_whitespace());
     match good && plain && url.len() <= MAX_DEST_BYTES {
         true => Ok(()),
-        false => Err(format!(
-            "{:?} is no destination: it is file:///<absolute path of a file>, or an http:// or https:// URL, without blanks and of at most {MAX_DEST_BYTES} bytes",
-            crate::text::cut_text(url, 100)
-        )),
+        false => Err(DestError(crate::text::cut_text(url, 100).to_owned())),
     }
 }
 

@@ -57,27 +57,48 @@ pub struct Selection {
     error: Option<Regex>,
 }
 
+/// Why a selector makes no sense.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SelectorError {
+    /// It would select nothing or everything.
+    #[error("the selector names no thread: give one of its parts, or all")]
+    NamesNothing,
+    /// One of its parts is too long a list.
+    #[error("the selector has more than {} values in one of its parts", MAX_ITEMS)]
+    TooManyValues,
+    /// One of its values is too long.
+    #[error("the selector has a value of more than {} bytes", MAX_ITEM_BYTES)]
+    LongValue,
+    /// There is no such status.
+    #[error("{0:?} is no status; there are {names}", names = STATUSES.join(", "))]
+    Status(String),
+    /// A worker's glob is none.
+    #[error("worker: {0}")]
+    Glob(#[from] globset::Error),
+    /// The error's regular expression is none, or too large.
+    #[error("error is no regular expression: {0}")]
+    Regex(#[from] regex::Error),
+}
+
 impl Selector {
     /// Checks it. The error says which part is wrong.
-    pub fn compile(&self) -> Result<Selection, String> {
+    pub fn compile(&self) -> Result<Selection, SelectorError> {
         let Selector { all, worker, index, state, plan, status, error, sector } = self;
         let texts = [worker, state, plan, status, sector];
         let given =
             texts.iter().any(|texts| !texts.is_empty()) || !index.is_empty() || error.is_some();
         if !all && !given {
-            return Err("the selector names no thread: give one of its parts, or all".into());
+            return Err(SelectorError::NamesNothing);
         }
         if texts.iter().map(|texts| texts.len()).chain([index.len()]).any(|items| items > MAX_ITEMS)
         {
-            return Err(format!(
-                "the selector has more than {MAX_ITEMS} values in one of its parts"
-            ));
+            return Err(SelectorError::TooManyValues);
         }
         if texts.iter().copied().flatten().chain(error).any(|text| text.len() > MAX_ITEM_BYTES) {
-            return Err(format!("the selector has a value of more than {MAX_ITEM_BYTES} bytes"));
+            return Err(SelectorError::LongValue);
         }
         if let Some(unknown) = status.iter().find(|status| !STATUSES.contains(&status.as_str())) {
-            return Err(format!("{unknown:?} is no status; there are {}", STATUSES.join(", ")));
+            return Err(SelectorError::Status(unknown.clone()));
         }
         let workers = (!worker.is_empty()).then(|| globs(worker)).transpose()?;
         let error = error.as_deref().map(regex).transpose()?;
@@ -85,22 +106,21 @@ impl Selector {
     }
 }
 
-fn globs(texts: &[String]) -> Result<GlobSet, String> {
+fn globs(texts: &[String]) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for text in texts {
         // A name is no path.
         let glob = GlobBuilder::new(text).literal_separator(false).build();
-        set.add(glob.map_err(|error| format!("worker: {error}"))?);
+        set.add(glob?);
     }
-    set.build().map_err(|error| format!("worker: {error}"))
+    set.build()
 }
 
-fn regex(text: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(text)
+fn regex(text: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(text)
         .size_limit(MAX_COMPILED_BYTES)
         .dfa_size_limit(MAX_COMPILED_BYTES)
-        .build();
-    built.map_err(|error| format!("error is no regular expression: {error}"))
+        .build()
 }
 
 impl Selection {
@@ -201,7 +221,7 @@ mod tests {
                 .unwrap()
                 .compile()
                 .unwrap_err();
-            assert!(refused.contains(named), "{selector}: {refused}");
+            assert!(refused.to_string().contains(named), "{selector}: {refused}");
         }
     }
 }

@@ -5,7 +5,7 @@ use damocles_client::worker_client::caller;
 use damocles_terminal::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table};
 use serde::Serialize;
 use shared_msgs::{
-    sector_manager::{SectorId, piece_commitment},
+    sector_manager::{PieceCidError, SectorId, piece_commitment},
     sectors::*,
 };
 
@@ -110,11 +110,11 @@ struct Done {
     piece_cid: Option<String>,
 }
 
-fn piece(text: &str) -> Result<String, String> {
+fn piece(text: &str) -> Result<String, PieceCidError> {
     piece_commitment(text).map(|_| text.to_owned())
 }
 
-fn dest(text: &str) -> Result<String, String> {
+fn dest(text: &str) -> Result<String, DestError> {
     check_dest(text).map(|()| text.to_owned())
 }
 

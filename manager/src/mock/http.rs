@@ -52,7 +52,7 @@ async fn piece(
     if_range: Option<TypedHeader<IfRange>>,
 ) -> Response {
     if let Err(error) = piece_commitment(&cid) {
-        return (StatusCode::BAD_REQUEST, error + "\n").into_response();
+        return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
     }
     let opened = match files.open(&cid).await {
         Ok(None) => {

@@ -50,7 +50,7 @@ pub struct GrothFiles {
 
 impl GrothFiles {
     /// What the directory has of them.
-    pub fn find(&self, directory: &Path) -> Result<Found, String> {
+    pub fn find(&self, directory: &Path) -> io::Result<Found> {
         let parameters = directory.join(&self.parameters);
         let Some(file) = open(&parameters)? else { return Ok(Found::Missing) };
         let Ok(key) = key_of_whole(file) else { return Ok(Found::Broken(parameters)) };
@@ -64,7 +64,7 @@ impl GrothFiles {
         &self,
         directory: &Path,
         parameters: &groth16::Parameters<Bls12>,
-    ) -> Result<u64, String> {
+    ) -> io::Result<u64> {
         let key = directory.join(&self.key);
         // The old key does not belong to the new parameters.
         match fs::remove_file(&key) {
@@ -77,7 +77,7 @@ impl GrothFiles {
     }
 
     /// Derives the small files from whole parameters.
-    pub fn complete(&self, directory: &Path) -> Result<(), String> {
+    pub fn complete(&self, directory: &Path) -> io::Result<()> {
         let parameters = directory.join(&self.parameters);
         let key = File::open(&parameters)
             .and_then(key_of_whole)
@@ -90,7 +90,7 @@ impl GrothFiles {
 }
 
 /// What the directory has of the key that aggregates so many proofs.
-pub fn find_srs(directory: &Path, proofs: usize) -> Result<Found, String> {
+pub fn find_srs(directory: &Path, proofs: usize) -> io::Result<Found> {
     let path = srs(directory);
     let Some(file) = open(&path)? else { return Ok(Found::Missing) };
     let mut file = BufReader::new(file);
@@ -99,7 +99,7 @@ pub fn find_srs(directory: &Path, proofs: usize) -> Result<Found, String> {
 }
 
 /// Writes the key that aggregates proofs; says how many bytes it has.
-pub fn keep_srs(directory: &Path, key: &GenericSRS<Bls12>) -> Result<u64, String> {
+pub fn keep_srs(directory: &Path, key: &GenericSRS<Bls12>) -> io::Result<u64> {
     write(&srs(directory), |mut out| key.write(&mut out))
 }
 
@@ -110,13 +110,16 @@ pub struct Claim(#[expect(dead_code, reason = "the lock goes with the file")] Fi
 impl Claim {
     /// Takes the directory, which is made if it is missing, and removes what a killed generator
     /// left half-made. `None` while another process has it.
-    pub fn try_take(directory: &Path) -> Result<Option<Claim>, String> {
+    pub fn try_take(directory: &Path) -> io::Result<Option<Claim>> {
         fs::create_dir_all(directory).map_err(|error| at(directory, error))?;
         let file = File::open(directory).map_err(|error| at(directory, error))?;
         match file.try_lock() {
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
             Err(fs::TryLockError::Error(error)) => {
-                return Err(format!("{}: cannot lock it: {error}", directory.display()));
+                return Err(at(
+                    directory,
+                    io::Error::new(error.kind(), format!("cannot lock it: {error}")),
+                ));
             }
             Ok(()) => {}
         }
@@ -183,7 +186,7 @@ fn skip_vectors(file: &mut BufReader<File>, elements: &[u64]) -> io::Result<Vec<
     }
 }
 
-fn open(path: &Path) -> Result<Option<File>, String> {
+fn open(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -191,7 +194,7 @@ fn open(path: &Path) -> Result<Option<File>, String> {
     }
 }
 
-fn contents(path: &Path) -> Result<Option<Vec<u8>>, String> {
+fn contents(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let Some(mut file) = open(path)? else { return Ok(None) };
     let mut bytes = vec![];
     file.read_to_end(&mut bytes).map_err(|error| at(path, error))?;
@@ -201,7 +204,7 @@ fn contents(path: &Path) -> Result<Option<Vec<u8>>, String> {
 fn write(
     path: &Path,
     content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<u64, String> {
+) -> io::Result<u64> {
     let partial = partial(path);
     let written = write_and_sync(&partial, content).and_then(|length| {
         fs::rename(&partial, path)?;
@@ -227,8 +230,9 @@ fn write_and_sync(
     Ok(file.metadata()?.len())
 }
 
-fn at(path: &Path, error: io::Error) -> String {
-    format!("{}: {error}", path.display())
+// Names the path in an error.
+fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -272,7 +276,7 @@ mod tests {
 
     fn kept() -> (TempDir, GrothFiles) {
         let (directory, files) = (TempDir::new().unwrap(), names());
-        assert_eq!(files.find(directory.path()), Ok(Found::Missing));
+        assert_eq!(files.find(directory.path()).unwrap(), Found::Missing);
         files.keep(directory.path(), &parameters()).unwrap();
         (directory, files)
     }
@@ -281,7 +285,7 @@ mod tests {
     fn what_is_kept_is_whole_and_the_proofs_library_reads_it() {
         let (directory, files) = kept();
         let directory = directory.path();
-        assert_eq!(files.find(directory), Ok(Found::Whole));
+        assert_eq!(files.find(directory).unwrap(), Found::Whole);
         assert_eq!(fs::read_dir(directory).unwrap().count(), 3);
         let mapped = groth16::Parameters::<Bls12>::build_mapped_parameters(
             directory.join(&files.parameters),
@@ -305,15 +309,15 @@ mod tests {
         for length in [0, 1, 500, bytes.len() / 2, bytes.len() - 192, bytes.len() - 1] {
             fs::write(&path, &bytes[..length]).unwrap();
             assert_eq!(
-                files.find(directory.path()),
-                Ok(Found::Broken(path.clone())),
+                files.find(directory.path()).unwrap(),
+                Found::Broken(path.clone()),
                 "{length} bytes"
             );
         }
         fs::write(&path, [&bytes[..], b"x"].concat()).unwrap();
-        assert_eq!(files.find(directory.path()), Ok(Found::Broken(path.clone())));
+        assert_eq!(files.find(directory.path()).unwrap(), Found::Broken(path.clone()));
         fs::write(&path, bytes).unwrap();
-        assert_eq!(files.find(directory.path()), Ok(Found::Whole));
+        assert_eq!(files.find(directory.path()).unwrap(), Found::Whole);
     }
 
     #[test]
@@ -328,9 +332,9 @@ mod tests {
         ];
         for break_it in breaks {
             break_it();
-            assert_eq!(files.find(directory.path()), Ok(Found::KeyMissing));
+            assert_eq!(files.find(directory.path()).unwrap(), Found::KeyMissing);
             files.complete(directory.path()).unwrap();
-            assert_eq!(files.find(directory.path()), Ok(Found::Whole));
+            assert_eq!(files.find(directory.path()).unwrap(), Found::Whole);
             assert_eq!(fs::read(&key).unwrap(), bytes);
         }
     }
@@ -339,13 +343,13 @@ mod tests {
     fn a_key_for_aggregation_is_whole_if_it_is_long_enough() {
         let directory = TempDir::new().unwrap();
         let directory = directory.path();
-        assert_eq!(find_srs(directory, 4), Ok(Found::Missing));
+        assert_eq!(find_srs(directory, 4).unwrap(), Found::Missing);
         keep_srs(directory, &groth16::aggregate::setup_fake_srs(&mut OsRng, 4)).unwrap();
-        assert_eq!(find_srs(directory, 4), Ok(Found::Whole));
-        assert_eq!(find_srs(directory, 8), Ok(Found::Broken(srs(directory))));
+        assert_eq!(find_srs(directory, 4).unwrap(), Found::Whole);
+        assert_eq!(find_srs(directory, 8).unwrap(), Found::Broken(srs(directory)));
         let bytes = fs::read(srs(directory)).unwrap();
         fs::write(srs(directory), &bytes[..bytes.len() - 1]).unwrap();
-        assert_eq!(find_srs(directory, 4), Ok(Found::Broken(srs(directory))));
+        assert_eq!(find_srs(directory, 4).unwrap(), Found::Broken(srs(directory)));
     }
 
     #[test]
@@ -372,7 +376,7 @@ mod tests {
         let error =
             write(&path, |out| out.write_all(b"half").and(Err(io::Error::other("disk full"))))
                 .unwrap_err();
-        assert!(error.contains("/file: disk full"), "{error}");
+        assert!(error.to_string().contains("/file: disk full"), "{error}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

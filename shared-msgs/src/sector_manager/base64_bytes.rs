@@ -27,16 +27,24 @@ impl From<Base64Bytes> for String {
     }
 }
 
-impl TryFrom<String> for Randomness {
-    type Error = String;
+/// Why a text is no randomness.
+#[derive(Debug, thiserror::Error)]
+pub enum RandomnessError {
+    /// It is no base64.
+    #[error(transparent)]
+    Base64(#[from] base64::DecodeError),
+    /// It has another length.
+    #[error("randomness has 32 bytes, not {0}")]
+    Length(usize),
+}
 
-    fn try_from(text: String) -> Result<Self, String> {
-        let bytes = STANDARD.decode(text).map_err(|error| error.to_string())?;
-        let count = bytes.len();
-        bytes
-            .try_into()
-            .map(Randomness)
-            .map_err(|_| format!("randomness has 32 bytes, not {count}"))
+impl TryFrom<String> for Randomness {
+    type Error = RandomnessError;
+
+    fn try_from(text: String) -> Result<Self, RandomnessError> {
+        let bytes = STANDARD.decode(text)?;
+        let bytes = bytes.try_into().map(Randomness);
+        bytes.map_err(|bytes: Vec<u8>| RandomnessError::Length(bytes.len()))
     }
 }
 

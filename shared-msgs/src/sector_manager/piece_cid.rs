@@ -24,23 +24,43 @@ pub fn replica_cid(commitment: &Commitment) -> String {
     Cid::new_v1(FIL_COMMITMENT_SEALED, hash).to_string()
 }
 
+/// A text that is no CID of a piece.
+#[derive(Debug, thiserror::Error)]
+#[error("piece CID {text:?}: {why}")]
+pub struct PieceCidError {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: NoPieceCid,
+}
+
+/// What is wrong with a text that should be a piece's CID.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPieceCid {
+    /// It is no CID at all.
+    #[error("{0}")]
+    Unreadable(cid::Error),
+    /// It is one of something else.
+    #[error("it is no CID of a piece: it should begin with baga")]
+    OfSomethingElse,
+    /// It has not 32 bytes.
+    #[error("it has not 32 bytes")]
+    Length,
+    /// It has a multibase or a version that nobody else writes.
+    #[error("it is not in its usual spelling")]
+    Spelling,
+}
+
 /// The commitment that a piece's CID stands for.
-pub fn piece_commitment(text: &str) -> Result<Commitment, String> {
-    let cid = Cid::try_from(text).map_err(|error| format!("piece CID {text:?}: {error}"))?;
+pub fn piece_commitment(text: &str) -> Result<Commitment, PieceCidError> {
+    let wrong = |why| PieceCidError { text: text.to_owned(), why };
+    let cid = Cid::try_from(text).map_err(|error| wrong(NoPieceCid::Unreadable(error)))?;
     if cid.codec() != FIL_COMMITMENT_UNSEALED || cid.hash().code() != SHA2_256_TRUNC254_PADDED {
-        return Err(format!("{text:?} is no CID of a piece: it should begin with baga"));
+        return Err(wrong(NoPieceCid::OfSomethingElse));
     }
-    let commitment = cid
-        .hash()
-        .digest()
-        .try_into()
-        .map_err(|_| format!("piece CID {text:?} has not 32 bytes"))?;
+    let commitment = cid.hash().digest().try_into().map_err(|_| wrong(NoPieceCid::Length))?;
     // One spelling each: a CID is also a file's name.
-    if piece_cid(&commitment) == text {
-        Ok(commitment)
-    } else {
-        Err(format!("piece CID {text:?} is not in its usual spelling"))
-    }
+    if piece_cid(&commitment) == text { Ok(commitment) } else { Err(wrong(NoPieceCid::Spelling)) }
 }
 
 #[cfg(test)]

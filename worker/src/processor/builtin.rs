@@ -71,7 +71,7 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
     for piece in &task.pieces {
         let size = UnpaddedBytesAmount(piece.piece_size);
         let mut source = piece_reader::open(piece)
-            .map_err(|failure| Error { message: failure, temporary: true })?;
+            .map_err(|error| Error { message: error.to_string(), temporary: true })?;
         let added = replica::add_piece(proof, &mut *source, &mut staged, size, &lengths);
         let info = added.map_err(|error| words(error).near(path))?;
         lengths.push(size);

@@ -14,6 +14,8 @@ use std::{
 
 use tracing::warn;
 
+use crate::store::files::at;
+
 const TOP: &str = "damocles";
 const CPUS: &str = "cpuset.cpus";
 const MEMORY_NODES: &str = "cpuset.mems";
@@ -35,10 +37,11 @@ enum Hierarchy {
 
 impl Cgroup {
     /// Makes a group that may use these CPUs. Says why it cannot.
-    pub(crate) fn create(name: &str, cpus: &str) -> Result<Cgroup, String> {
+    pub(crate) fn create(name: &str, cpus: &str) -> io::Result<Cgroup> {
         let mounts = fs::read_to_string("/proc/self/mounts")
-            .map_err(|error| format!("/proc/self/mounts: {error}"))?;
-        let hierarchy = find(&mounts).ok_or("this host has no control groups with cpuset")?;
+            .map_err(|error| at(Path::new("/proc/self/mounts"), error))?;
+        let none = || io::Error::other("this host has no control groups with cpuset");
+        let hierarchy = find(&mounts).ok_or_else(none)?;
         let mounted = match &hierarchy {
             Hierarchy::Version1(path) | Hierarchy::Version2(path) => path.join(TOP),
         };
@@ -51,7 +54,7 @@ impl Cgroup {
         worker: &str,
         name: &str,
         cpus: &str,
-    ) -> Result<Cgroup, String> {
+    ) -> io::Result<Cgroup> {
         let mut path = match hierarchy {
             Hierarchy::Version1(mounted) | Hierarchy::Version2(mounted) => mounted.clone(),
         };
@@ -81,7 +84,7 @@ impl Cgroup {
     }
 
     /// Puts a process with all its threads into it.
-    pub(crate) fn add(&self, pid: u32) -> Result<(), String> {
+    pub(crate) fn add(&self, pid: u32) -> io::Result<()> {
         write(&self.path.join(MEMBERS), &pid.to_string())
     }
 }
@@ -122,7 +125,7 @@ fn lists_cpuset(controllers: &str) -> bool {
     controllers.split_whitespace().any(|controller| controller == "cpuset")
 }
 
-fn hand_down(path: &Path) -> Result<(), String> {
+fn hand_down(path: &Path) -> io::Result<()> {
     let file = path.join(HANDED_DOWN);
     if fs::read_to_string(&file).is_ok_and(|text| lists_cpuset(&text)) {
         Ok(())
@@ -131,25 +134,24 @@ fn hand_down(path: &Path) -> Result<(), String> {
     }
 }
 
-fn make(path: &Path) -> Result<(), String> {
+fn make(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(path, error)),
         _ => Ok(()),
     }
 }
 
-fn inherit(above: &Path, below: &Path, file: &str) -> Result<(), String> {
+fn inherit(above: &Path, below: &Path, file: &str) -> io::Result<()> {
     let source = above.join(file);
-    let value = fs::read_to_string(&source).map_err(|error| at(&source, &error))?;
+    let value = fs::read_to_string(&source).map_err(|error| at(&source, error))?;
     write(&below.join(file), value.trim())
 }
 
-fn write(file: &Path, value: &str) -> Result<(), String> {
-    fs::write(file, value).map_err(|error| format!("{value:?} to {}", at(file, &error)))
-}
-
-fn at(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
+fn write(file: &Path, value: &str) -> io::Result<()> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("{value:?} to {}: {error}", file.display()))
+    };
+    fs::write(file, value).map_err(named)
 }
 
 // Groups of workers that were killed. One that still has processes cannot be removed, and stays.
@@ -215,6 +217,7 @@ mod tests {
         assert!(
             Cgroup::create_in(&missing, "1", "pc1-0", "0")
                 .unwrap_err()
+                .to_string()
                 .contains("missing/damocles")
         );
     }

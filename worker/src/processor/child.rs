@@ -161,7 +161,7 @@ impl Program {
         if let Some(cgroup) = &self.placement.cgroup
             && let Err(error) = cgroup.add(group.pid())
         {
-            warn!(bin = self.bin, pid, error, "runs outside of its control group");
+            warn!(bin = self.bin, pid, %error, "runs outside of its control group");
         }
         Ok(group)
     }

@@ -1,6 +1,7 @@
 //! Pieces' bytes: reading them from a file or by HTTP, and bringing them to a server.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read},
     path::Path,
@@ -21,12 +22,13 @@ const LEAST_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The piece's bytes, filled up to its size. Data that is shorter than its deal, or longer than
 /// its piece, is an error at its end.
-pub(crate) fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
+pub(crate) fn open(piece: &Piece) -> io::Result<Box<dyn Read + Send>> {
     if piece.payload_size > piece.piece_size {
-        return Err(format!(
+        let small = format!(
             "a piece of {} bytes cannot hold {} bytes of data",
             piece.piece_size, piece.payload_size
-        ));
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, small));
     }
     let (source, name): (Box<dyn Read + Send>, String) = match &piece.piece_file {
         PieceFile::Pledge => return Ok(Box::new(io::repeat(0).take(piece.piece_size))),
@@ -39,20 +41,24 @@ pub(crate) fn open(piece: &Piece) -> Result<Box<dyn Read + Send>, String> {
 }
 
 /// Sends a file's bytes to a server with PUT, as damocles does.
-pub(crate) fn upload(path: &Path, url: &str) -> Result<(), String> {
+pub(crate) fn upload(path: &Path, url: &str) -> io::Result<()> {
     let file = open_file(path)?;
-    let size = file.metadata().map_err(|error| format!("piece {}: {error}", path.display()))?.len();
+    let size = file.metadata().map_err(|error| named(path.display(), error))?.len();
     let answer = agent(size).put(url).content_type("application/octet-stream").send(file);
-    answer.map(drop).map_err(|error| format!("{url}: {error}"))
+    answer.map(drop).map_err(|error| io::Error::other(format!("{url}: {error}")))
 }
 
-fn open_file(path: &Path) -> Result<File, String> {
-    File::open(path).map_err(|error| format!("piece {}: {error}", path.display()))
+fn open_file(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(|error| named(path.display(), error))
 }
 
-fn fetch(url: &str, size: u64) -> Result<Box<dyn Read + Send>, String> {
+fn named(piece: impl fmt::Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("piece {piece}: {error}"))
+}
+
+fn fetch(url: &str, size: u64) -> io::Result<Box<dyn Read + Send>> {
     let download = Download::start(agent(size), url);
-    Ok(Box::new(download.map_err(|error| format!("piece {url}: {error}"))?))
+    Ok(Box::new(download.map_err(|error| named(url, error))?))
 }
 
 fn agent(size: u64) -> ureq::Agent {
@@ -81,7 +87,7 @@ struct Bounded {
 impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Bounded { source, name, read, at_least, at_most } = self;
-        let wrong = |error: String| io::Error::other(format!("piece {name}: {error}"));
+        let wrong = |error: String| named(&*name, io::Error::other(error));
         if read == at_most {
             return Ok(0);
         }
@@ -111,12 +117,12 @@ mod tests {
 
     use super::*;
 
-    fn read(directory: &Path, bytes: &[u8], payload_size: u64) -> Result<Vec<u8>, String> {
+    fn read(directory: &Path, bytes: &[u8], payload_size: u64) -> io::Result<Vec<u8>> {
         let path: PathBuf = directory.join("piece");
         std::fs::write(&path, bytes).unwrap();
         let piece = Piece { piece_file: PieceFile::Local(path), payload_size, piece_size: 127 };
         let mut all = vec![];
-        open(&piece)?.read_to_end(&mut all).map_err(|error| error.to_string())?;
+        open(&piece)?.read_to_end(&mut all)?;
         Ok(all)
     }
 
@@ -133,12 +139,20 @@ mod tests {
     fn data_that_is_shorter_than_its_deal_or_longer_than_its_piece_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         assert!(
-            read(directory.path(), b"abc", 4).unwrap_err().contains("ends after 3 of the 4 bytes")
+            read(directory.path(), b"abc", 4)
+                .unwrap_err()
+                .to_string()
+                .contains("ends after 3 of the 4 bytes")
         );
         assert!(
-            read(directory.path(), &[7; 128], 100).unwrap_err().contains("more than the 127 bytes")
+            read(directory.path(), &[7; 128], 100)
+                .unwrap_err()
+                .to_string()
+                .contains("more than the 127 bytes")
         );
-        assert!(read(directory.path(), b"abc", 128).unwrap_err().contains("cannot hold"));
+        assert!(
+            read(directory.path(), b"abc", 128).unwrap_err().to_string().contains("cannot hold")
+        );
     }
 
     #[test]
@@ -148,6 +162,6 @@ mod tests {
             payload_size: 1,
             piece_size: 127,
         };
-        assert!(open(&piece).err().unwrap().contains("/nowhere/baga"));
+        assert!(open(&piece).err().unwrap().to_string().contains("/nowhere/baga"));
     }
 }

@@ -75,7 +75,7 @@ impl Placement {
                 info!(processor = name, cpus, cgroup = %cgroup.path().display(), "runs in a control group");
                 self.cgroup = Some(cgroup);
             }
-            Err(error) => self.pin(cpus, name, &error),
+            Err(error) => self.pin(cpus, name, &error.to_string()),
         }
     }
 

@@ -87,7 +87,7 @@ fn layout(deals: &[SectorPiece], sector_size: u64) -> Result<Vec<Slot<'_>>, Stri
                 "piece {cid:.100} has {size} bytes, which no piece of a sector of {sector_size} bytes has"
             ));
         }
-        let commitment = piece_commitment(cid)?;
+        let commitment = piece_commitment(cid).map_err(|error| error.to_string())?;
         let aligned = offset.next_multiple_of(size);
         if aligned.checked_add(size).is_none_or(|end| end > sector_size) {
             return Err(format!(
