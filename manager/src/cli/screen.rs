@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use console::Term;
 use damocles_terminal::{CliError, Output, note, print, print_more, printable};
-use rustix::termios::tcgetwinsize;
 use tokio::time::{Instant, sleep_until};
 
 /// Ages on a terminal move so often; and silence is noticed so soon.
@@ -67,8 +67,8 @@ impl Screen {
         match self {
             Screen::Terminal => {
                 // Of a terminal that does not say its size, the upper part is shown.
-                let rows = tcgetwinsize(stdout()).map_or(0, |size| usize::from(size.ws_row));
-                print_more(&drawn(frame, if rows == 0 { 24 } else { rows }))
+                let rows = Term::stdout().size_checked().map_or(24, |(rows, _)| usize::from(rows));
+                print_more(&drawn(frame, rows))
             }
             Screen::Documents(documents) => {
                 for text in documents.news(&frame.notes) {

@@ -1,6 +1,7 @@
 //! How events are printed.
 
 use clap::ValueEnum;
+use console::{Alignment, measure_text_width, pad_str};
 use damocles_client::history::Recorded;
 use damocles_terminal::{CliError, jsonl, print, print_more, printable};
 
@@ -69,8 +70,8 @@ impl Lines {
         ];
         let mut line = words::time(event.at);
         for (cell, width) in cells.iter().zip(&mut self.widths) {
-            *width = (*width).max(cell.chars().count());
-            line += &format!("  {cell:<width$}", width = *width);
+            *width = (*width).max(measure_text_width(cell));
+            line += &format!("  {}", pad_str(cell, *width, Alignment::Left, None));
         }
         line + "  " + &printable(&words::what(event, kind)) + "\n"
     }
@@ -121,7 +122,7 @@ mod tests {
         let expected = "\
 2023-11-14T22:13:20.000Z  w1  -  -  worker started
 2023-11-14T22:13:20.123Z  矿机 1  #0  s-t010000-2  C1Done -> TreeDBuilt
-2023-11-14T22:13:20.000Z  w\\n1  -   -            worker started
+2023-11-14T22:13:20.000Z  w\\n1    -   -            worker started
 ";
         assert_eq!(printed, expected);
     }
