@@ -3,12 +3,7 @@
 //!
 //! Decision 042 in `docs/decisions`.
 
-use std::fs;
-
-use rustix::{
-    io::Errno,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 // What Linux grants at most by default (fs.nr_open); without any limit some programs would walk
@@ -33,21 +28,6 @@ fn raised(limit: &Rlimit) -> Option<Rlimit> {
     is_lower.then_some(Rlimit { current: Some(most), maximum: limit.maximum })
 }
 
-/// Whether the process is about to run out of them: what fails now may have failed for that,
-/// whatever it says.
-pub(crate) fn are_short() -> bool {
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return false };
-    match fs::read_dir("/proc/self/fd") {
-        Ok(open) => is_short(open.count() as u64, limit),
-        // Looking needs one itself.
-        Err(error) => Errno::from_io_error(&error) == Some(Errno::MFILE),
-    }
-}
-
-fn is_short(open: u64, limit: u64) -> bool {
-    open >= limit - limit / 8
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,11 +42,5 @@ mod tests {
         assert_eq!(raise(Some(64), Some(64)), None);
         assert_eq!(raise(Some(2 << 20), Some(1 << 30)), None);
         assert_eq!(raise(None, None), None);
-    }
-
-    #[test]
-    fn the_last_eighth_is_short() {
-        assert!(is_short(56, 64) && is_short(64, 64) && is_short(1, 1));
-        assert!(!is_short(55, 64) && !is_short(0, 1));
     }
 }

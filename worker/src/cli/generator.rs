@@ -124,7 +124,7 @@ pub(crate) async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
 
 /// Says that it cannot.
 #[cfg(not(feature = "builtin-proofs"))]
-pub async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
+pub(crate) async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
     use damocles_terminal::Exit;
 
     let error = CliError::new(

@@ -22,7 +22,7 @@ use sealing_proofs::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    piece_reader,
+    descriptors, piece_reader,
     task::{
         AddPieces, C1, C2, C2Output, Opaque, Pc1, Pc2, Pc2Output, PieceInfo, Replica, SnapEncode,
         SnapEncodeOutput, SnapProve, SynthProof, TreeD, Unseal, WindowPost, WindowPostOutput,
@@ -30,7 +30,6 @@ use super::{
 };
 use crate::{
     failure::{Failure, may_pass},
-    open_files,
     store::{attached::ReplicaFiles, files::require_space},
 };
 
@@ -102,7 +101,7 @@ pub fn tree_d(task: TreeD) -> Result<Opaque> {
 }
 
 /// Encodes new data into a replica.
-pub fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
+pub(crate) fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
     let old = Files { replica: &task.sector_path, cache: &task.sector_cache_path };
     let new = Files { replica: &task.new_replica_path, cache: &task.new_cache_path };
     let (proof, pieces) = (proof_named(&task.registered_proof)?, piece_infos(&task.piece_infos)?);
@@ -114,7 +113,7 @@ pub fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
 
 /// The vanilla proofs of an update, one for each partition; checked. The commitments are those of
 /// the old replica, the new one, and the new data.
-pub fn update_vanilla_proofs(
+pub(crate) fn update_vanilla_proofs(
     proof_type: &str,
     (old, new, data): ([u8; 32], [u8; 32], [u8; 32]),
     old_files: &ReplicaFiles,
@@ -135,7 +134,7 @@ pub fn update_vanilla_proofs(
 }
 
 /// Proves an update.
-pub fn snap_prove(task: SnapProve) -> Result<Vec<u8>> {
+pub(crate) fn snap_prove(task: SnapProve) -> Result<Vec<u8>> {
     let proof = proof_named(&task.registered_proof)?;
     let vanilla = task.vannilla_proofs.into_iter().map(PartitionProofBytes).collect();
     let proven = update::generate_empty_sector_update_proof_with_vanilla(
@@ -159,7 +158,7 @@ pub fn verify_update(
 }
 
 /// The data of an updated replica, fr32-padded, in a file of the sector's size.
-pub fn decode_update(
+pub(crate) fn decode_update(
     proof_type: &str,
     old: &ReplicaFiles,
     new: &ReplicaFiles,
@@ -177,7 +176,7 @@ fn files_of(files: &ReplicaFiles) -> Files<'_> {
 }
 
 /// Takes the fr32 padding out of a range, given in unpadded bytes.
-pub fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Result<()> {
+pub(crate) fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Result<()> {
     let mut source = File::open(padded).map_err(|error| at(padded, error))?;
     source.seek(SeekFrom::Start(offset / 127 * 128)).map_err(|error| at(padded, error))?;
     let mut target = std::io::BufWriter::new(File::create(out).map_err(|error| at(out, error))?);
@@ -195,7 +194,7 @@ pub fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Resu
 }
 
 /// Decodes a range of a replica.
-pub fn unseal(task: Unseal) -> Result<u64> {
+pub(crate) fn unseal(task: Unseal) -> Result<u64> {
     let files = Files { replica: &task.sealed_file, cache: &task.cache_dir };
     let identity = Identity { prover: task.prover_id, sector: task.sector_id, ticket: task.ticket };
     let (offset, size) = (UnpaddedByteIndex(task.offset), UnpaddedBytesAmount(task.num_bytes));
@@ -220,7 +219,7 @@ pub fn piece_commitment(proof: &str, file: &Path, size: u64) -> Result<[u8; 32]>
 }
 
 /// Proves that sectors are still there, and checks the proof.
-pub fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
+pub(crate) fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
     let proof_type: RegisteredPoStProof = proof_named(&task.proof_type)?;
     let mut private = BTreeMap::new();
     let mut public = vec![];
@@ -272,7 +271,7 @@ pub fn verify_window_post(
 }
 
 /// The data's commitment that follows from the pieces.
-pub fn comm_d_of(proof: &str, pieces: &[PieceInfo]) -> Result<[u8; 32]> {
+pub(crate) fn comm_d_of(proof: &str, pieces: &[PieceInfo]) -> Result<[u8; 32]> {
     seal::compute_comm_d(proof_named(proof)?, &piece_infos(pieces)?).map_err(words)
 }
 
@@ -301,7 +300,7 @@ pub fn pc2(task: Pc2) -> Result<Pc2Output> {
 }
 
 /// Makes the synthetic proofs.
-pub fn synth_proof(task: SynthProof) -> Result<bool> {
+pub(crate) fn synth_proof(task: SynthProof) -> Result<bool> {
     let (files, identity, pre_commit, pieces) = proofs_view(&task.replica)?;
     replica::synthetic_proofs(files, &identity, pre_commit, &pieces)
         .map_err(|error| words(error).near(files.cache))?;
@@ -434,6 +433,6 @@ fn words(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     }
     // The library may have found a file missing that it could not make for want of open files, and
     // say only that.
-    let temporary = may_pass(&text) || open_files::are_short();
+    let temporary = may_pass(&text) || descriptors::are_short();
     Error { message: text, temporary }
 }

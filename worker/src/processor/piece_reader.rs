@@ -1,24 +1,12 @@
-//! Pieces' bytes: reading them from a file or by HTTP, and bringing them to a server.
+//! Pieces' bytes, read from a file or by HTTP for the proofs inside the worker.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-    time::Duration,
-};
+use std::io::{self, Read};
 
 use super::{
     download::Download,
+    piece_server::{agent, named, open_file},
     task::{Piece, PieceFile},
 };
-
-// A server may need long for a whole piece, but not for its first byte.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
-// Slower than this, a transfer hangs.
-const MIN_BYTES_PER_SECOND: u64 = 1 << 20;
-const LEAST_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The piece's bytes, filled up to its size. Data that is shorter than its deal, or longer than
 /// its piece, is an error at its end.
@@ -40,38 +28,9 @@ pub(crate) fn open(piece: &Piece) -> io::Result<Box<dyn Read + Send>> {
     Ok(Box::new(data.chain(io::repeat(0)).take(piece.piece_size)))
 }
 
-/// Sends a file's bytes to a server with PUT, as damocles does.
-pub(crate) fn upload(path: &Path, url: &str) -> io::Result<()> {
-    let file = open_file(path)?;
-    let size = file.metadata().map_err(|error| named(path.display(), error))?.len();
-    let answer = agent(size).put(url).content_type("application/octet-stream").send(file);
-    answer.map(drop).map_err(|error| io::Error::other(format!("{url}: {error}")))
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    File::open(path).map_err(|error| named(path.display(), error))
-}
-
-fn named(piece: impl fmt::Display, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("piece {piece}: {error}"))
-}
-
 fn fetch(url: &str, size: u64) -> io::Result<Box<dyn Read + Send>> {
     let download = Download::start(agent(size), url);
     Ok(Box::new(download.map_err(|error| named(url, error))?))
-}
-
-fn agent(size: u64) -> ureq::Agent {
-    let transfer = LEAST_TRANSFER_TIMEOUT + Duration::from_secs(size / MIN_BYTES_PER_SECOND);
-    let config = ureq::Agent::config_builder()
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(FIRST_BYTE_TIMEOUT));
-    config
-        .timeout_send_body(Some(transfer))
-        .timeout_recv_body(Some(transfer))
-        .max_redirects(3)
-        .build()
-        .into()
 }
 
 // What follows the data of a deal may be there, for a piece that was unsealed is whole; the
@@ -113,7 +72,7 @@ impl Read for Bounded {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
 

@@ -14,7 +14,7 @@ use super::{Done, StageRun, field, on_disk};
 use crate::{
     failure::Failure,
     processor::{
-        piece_reader,
+        piece_server,
         task::{Unseal, prover_id},
     },
     store::{
@@ -96,7 +96,7 @@ pub(super) async fn upload(run: &StageRun<'_>) -> Result<Done, Failure> {
             }
             Destination::Http(url) => {
                 let sent =
-                    tokio::task::spawn_blocking(move || piece_reader::upload(&from, &url)).await;
+                    tokio::task::spawn_blocking(move || piece_server::upload(&from, &url)).await;
                 sent.map_err(Failure::critical)?.map_err(Failure::temporary)?;
             }
         }

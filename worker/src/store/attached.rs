@@ -43,7 +43,7 @@ pub(crate) struct AttachedStore {
 
 /// A replica, with the directory of what proving it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaFiles {
+pub(crate) struct ReplicaFiles {
     pub replica: PathBuf,
     /// `p_aux`, `t_aux`, tree-r-last.
     pub cache: PathBuf,
