@@ -34,15 +34,6 @@ pub enum Kind {
     },
 }
 
-/// What a thread is doing at the moment a command arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
-    /// It can be interrupted: it waits for something, or is paused.
-    Waiting,
-    /// It is in a stage that runs to its end.
-    InStage,
-}
-
 /// An external processor at work.
 #[derive(Clone, Debug)]
 pub struct Processor {
@@ -100,13 +91,10 @@ impl Activity {
         self.0.subscribe()
     }
 
-    /// Whether the step can be interrupted now. It is one only while somebody polls the step, so an
+    /// Whether the step cannot be interrupted now. It is one only while somebody polls the step, so an
     /// answer stays true until then.
-    pub fn doing(&self) -> Doing {
-        match self.0.borrow().kind {
-            Kind::Running { .. } => Doing::InStage,
-            Kind::Waiting { .. } => Doing::Waiting,
-        }
+    pub fn is_in_stage(&self) -> bool {
+        matches!(self.0.borrow().kind, Kind::Running { .. })
     }
 
     /// Waits for something that can be interrupted.

@@ -281,6 +281,6 @@ async fn tell(
 async fn ended(thread: &ThreadHandle) -> Option<String> {
     let mut view = thread.view.clone();
     let ended = view.wait_for(|view| view.ended.is_some()).await.ok()?;
-    let why = ended.ended.as_ref()?;
+    let why = &ended.ended.as_ref()?.why;
     Some(format!("thread #{}: {why}", ended.index))
 }

@@ -75,10 +75,12 @@ impl fmt::Debug for Attached {
 
 impl StorageBackend for Attached {
     fn len(&self) -> io::Result<u64> {
+        self.powered()?;
         Ok(self.disk.bytes().len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.powered()?;
         let bytes = self.disk.bytes();
         let from = offset as usize;
         let read = bytes

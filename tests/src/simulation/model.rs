@@ -17,7 +17,7 @@ pub struct ThreadModel {
     pub state: String,
     /// Who paused it.
     pub paused: Option<PausedBy>,
-    /// See [`Record::pause_pending`].
+    /// See [`Record::is_pause_pending`].
     pub pending: bool,
     /// See [`Record::cordoned`].
     pub cordoned: bool,
@@ -29,8 +29,8 @@ impl ThreadModel {
         ThreadModel {
             revision: record.revision,
             state: record.state.name().to_owned(),
-            paused: record.paused.map(|paused| paused.by),
-            pending: record.pause_pending,
+            paused: record.paused().map(|paused| paused.by),
+            pending: record.is_pause_pending(),
             cordoned: record.cordoned,
         }
     }

@@ -13,7 +13,7 @@ use damocles_worker::{
     activity::{Activity, Processor, StopRefusal},
     failure::Failure,
     plan::step::{Moved, Step, Steps, Yield},
-    store::record::Sector,
+    store::record::{Job, Sector},
     thread::view::ThreadView,
 };
 use futures::future::BoxFuture;
@@ -49,7 +49,7 @@ impl Steps for SimulatedSteps {
             let _in_step = InStep::new(&self);
             let mut working = pin!(self.work(step));
             std::future::poll_fn(|context| {
-                if self.view.get().is_some_and(|view| view.borrow().record.paused.is_some()) {
+                if self.view.get().is_some_and(|view| view.borrow().record.is_paused()) {
                     self.world
                         .violated(format!("{} goes on with a step while it is paused", self.name));
                 }
@@ -79,10 +79,9 @@ impl SimulatedSteps {
     async fn work(&self, step: &Step<'_>) -> Result<Option<Yield>, Failure> {
         self.stand_still(step.activity).await;
         let (world, record) = (&self.world, step.record);
-        let moved = |state, event, sector| {
-            Ok(Some(Yield::Moved(
-                Moved { state, event, sector, wdpost: None, outputs: vec![] }.into(),
-            )))
+        let moved = |state, event, sector: Option<Sector>| {
+            let job = sector.map(Job::from);
+            Ok(Some(Yield::Moved(Moved { state, event, job, outputs: vec![] }.into())))
         };
         let next = record.plan.row(record.state).map_or(&[][..], |row| row.next);
         let lead = world.draw(|dice| dice.choice(next)).copied();
@@ -102,11 +101,11 @@ impl SimulatedSteps {
             }
             (state, Some(_)) if record.went_back => {
                 self.run(step.activity, 10..200).await;
-                moved(state, None, record.sector.clone())
+                moved(state, None, record.sector().cloned())
             }
             (_, Some((event, state))) => {
                 self.phases(step.activity).await?;
-                let mut sector = record.sector.clone();
+                let mut sector = record.sector().cloned();
                 sector.iter_mut().for_each(|sector| yielded(sector, state));
                 moved(state, Some(event), sector)
             }

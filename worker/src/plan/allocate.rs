@@ -52,13 +52,7 @@ impl Work<'_> {
             )));
         }
         let state = next(plan, State::Empty, event)?;
-        Ok(Some(Moved {
-            state,
-            event: Some(event),
-            sector: Some(sector),
-            wdpost: None,
-            outputs: vec![],
-        }))
+        Ok(Some(Moved { state, event: Some(event), job: Some(sector.into()), outputs: vec![] }))
     }
 
     async fn allocate_sector(&self) -> Result<Option<Sector>, Failure> {
@@ -143,12 +137,11 @@ impl Work<'_> {
         };
         let Some(job) = self.ask(&request).await?.into_iter().next() else { return Ok(None) };
         let state = next(Plan::Wdpost, State::Empty, PlanEvent::Allocated)?;
-        let wdpost = Some(Wdpost { job, output: None, abort_reason: None });
+        let wdpost = Wdpost { job, output: None, abort_reason: None };
         Ok(Some(Moved {
             state,
             event: Some(PlanEvent::Allocated),
-            sector: None,
-            wdpost,
+            job: Some(wdpost.into()),
             outputs: vec![],
         }))
     }

@@ -26,7 +26,7 @@ use crate::{
         self, Done, Shared, StageRun,
         window_post::{self, WdpostRun},
     },
-    store::record::{Sector, Wdpost},
+    store::record::{self, Sector, Wdpost},
 };
 
 /// Does them for real.
@@ -54,32 +54,44 @@ impl Work<'_> {
     async fn run(&self) -> Result<Option<Yield>, Failure> {
         self.shared.processors.cleared(self.step.activity).await;
         let record = self.step.record;
-        let moved = match (record.state, &record.sector, &record.wdpost) {
-            (State::Empty, ..) => self.allocate().await,
-            (_, Some(sector), _) if record.let_go.is_some() => self.keep_aside(sector).await,
-            (_, None, Some(_)) if record.let_go.is_some() => Ok(ended()),
-            (State::Aborted, Some(sector), _) if sector.removing => {
-                self.remove_given_up(sector).await
+        let moved = match (record.state, &record.job) {
+            (State::Empty, _) => self.allocate().await,
+            (state, Some(record::Job::Sector(sector))) => {
+                return self.step_of_sector(state, sector).await;
             }
-            (State::Finished, Some(sector), _) => self.report_finished(sector).await,
-            (State::Aborted, Some(sector), _) => {
-                return self.report_aborted(sector).await.map(Some);
+            (_, Some(record::Job::Wdpost(_))) if record.let_go.is_some() => Ok(ended()),
+            (State::Finished, Some(record::Job::Wdpost(_))) => Ok(ended()),
+            (State::Aborted, Some(record::Job::Wdpost(wdpost))) => {
+                self.report_wdpost_aborted(wdpost).await
             }
-            (state, Some(sector), _) if record.went_back => self.remove_later(state, sector).await,
-            (state, Some(sector), _) => return self.run_stage(state, sector).await.map(Some),
-            (State::Finished, None, Some(_)) => Ok(ended()),
-            (State::Aborted, None, Some(wdpost)) => self.report_wdpost_aborted(wdpost).await,
-            (state, None, Some(wdpost)) => self.run_wdpost(state, wdpost).await,
-            (state, None, None) => {
+            (state, Some(record::Job::Wdpost(wdpost))) => self.run_wdpost(state, wdpost).await,
+            (state, None) => {
                 Err(Failure::critical(format!("the thread is in state {state} without a job")))
             }
         };
         Ok(moved?.map(|moved| Yield::Moved(moved.into())))
     }
 
+    async fn step_of_sector(
+        &self,
+        state: State,
+        sector: &Sector,
+    ) -> Result<Option<Yield>, Failure> {
+        let record = self.step.record;
+        let moved = match state {
+            _ if record.let_go.is_some() => self.keep_aside(sector).await,
+            State::Finished => self.report_finished(sector).await,
+            State::Aborted if sector.removing => self.remove_given_up(sector).await,
+            State::Aborted => return self.report_aborted(sector).await.map(Some),
+            _ if record.went_back => self.remove_later(state, sector).await,
+            _ => return self.run_stage(state, sector).await.map(Some),
+        };
+        Ok(moved?.map(|moved| Yield::Moved(moved.into())))
+    }
+
     async fn remove_later(&self, state: State, sector: &Sector) -> Result<Option<Moved>, Failure> {
         let sector = tidy::remove_later(&self.stage_run(state, sector)).await?;
-        Ok(Some(Moved { state, event: None, sector: Some(sector), wdpost: None, outputs: vec![] }))
+        Ok(Some(Moved { state, event: None, job: Some(sector.into()), outputs: vec![] }))
     }
 
     async fn run_stage(&self, state: State, sector: &Sector) -> Result<Yield, Failure> {
@@ -93,7 +105,7 @@ impl Work<'_> {
         let Some(event) = event else { return Ok(Yield::Noted(sector.into())) };
         let state = next(plan, state, event)?;
         Ok(Yield::Moved(
-            Moved { state, event: Some(event), sector: Some(sector), wdpost: None, outputs }.into(),
+            Moved { state, event: Some(event), job: Some(sector.into()), outputs }.into(),
         ))
     }
 
@@ -113,13 +125,7 @@ impl Work<'_> {
             }
         };
         let state = next(plan, state, event)?;
-        Ok(Some(Moved {
-            state,
-            event: Some(event),
-            sector: None,
-            wdpost: Some(wdpost),
-            outputs: vec![],
-        }))
+        Ok(Some(Moved { state, event: Some(event), job: Some(wdpost.into()), outputs: vec![] }))
     }
 
     fn stage_run<'a>(&'a self, state: State, sector: &'a Sector) -> StageRun<'a> {

@@ -1,6 +1,6 @@
 //! What a stage yields and later ones need.
 
-use crate::store::record::{Record, Upgrade};
+use crate::store::record::{Job, Record, Upgrade};
 
 /// Something that a stage yields and later ones need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +81,9 @@ impl Input {
 
     pub(super) fn is_held(self, record: &Record) -> bool {
         if self == Input::WindowProofs {
-            return record.wdpost.as_ref().is_some_and(|wdpost| wdpost.output.is_some());
+            return record.wdpost().is_some_and(|wdpost| wdpost.output.is_some());
         }
-        let Some(sector) = &record.sector else { return false };
+        let Some(sector) = record.sector() else { return false };
         let upgrade = |holds: fn(&Upgrade) -> bool| sector.upgrade.as_ref().is_some_and(holds);
         match self {
             Input::Deals => sector.deals.is_some(),
@@ -111,12 +111,14 @@ impl Input {
     }
 
     pub(super) fn forget(self, record: &mut Record) {
-        if let Some(wdpost) = &mut record.wdpost
-            && self == Input::WindowProofs
-        {
-            wdpost.output = None;
-        }
-        let Some(sector) = &mut record.sector else { return };
+        let sector = match &mut record.job {
+            Some(Job::Sector(sector)) => sector,
+            Some(Job::Wdpost(wdpost)) if self == Input::WindowProofs => {
+                wdpost.output = None;
+                return;
+            }
+            Some(Job::Wdpost(_)) | None => return,
+        };
         let mut upgrade = |forget: fn(&mut Upgrade)| sector.upgrade.iter_mut().for_each(forget);
         match self {
             Input::UpgradePieces => upgrade(|upgrade| upgrade.pieces = None),

@@ -35,7 +35,7 @@ pub(crate) fn missing(plan: Plan, state: State, record: &Record) -> Vec<String> 
     let Some(inputs) = inputs_of(plan, state) else {
         return vec![format!("way there in plan {plan}")];
     };
-    let upgraded = record.sector.as_ref().is_some_and(|sector| sector.upgrade.is_some());
+    let upgraded = record.sector().is_some_and(|sector| sector.upgrade.is_some());
     // Both ways of a rebuild lead to these states; the others of an upgrade are on one of them
     // only.
     let on_both_ways = matches!(state, State::SnapDone | State::Persisted | State::Finished);
@@ -68,7 +68,7 @@ mod tests {
     use crate::store::record::{Sector, Upgrade};
 
     fn record(plan: Plan, sector: Sector) -> Record {
-        Record { sector: Some(sector), ..Record::new(plan) }
+        Record { job: Some(sector.into()), ..Record::new(plan) }
     }
 
     fn new_sector() -> Sector {
@@ -135,11 +135,12 @@ mod tests {
 
     #[test]
     fn going_back_forgets_what_is_yielded_anew_and_nothing_else() {
-        let mut record = at_c1_done();
-        record.sector.as_mut().unwrap().proof = Some(Base64Bytes(vec![1]));
+        let with_proof =
+            Sector { proof: Some(Base64Bytes(vec![1])), ..at_c1_done().sector().unwrap().clone() };
+        let mut record = record(Plan::Sealer, with_proof);
         forget_later(Plan::Sealer, State::TreeDBuilt, &mut record);
         record.went_back = true;
-        let sector = record.sector.as_ref().unwrap();
+        let sector = record.sector().unwrap();
         assert!(sector.comm_d.is_some() && sector.pieces.is_some());
         assert!(
             sector.ticket.is_none()
@@ -179,7 +180,7 @@ mod tests {
         let mut record = at_c1_done();
         record.plan = Plan::Rebuild;
         forget_later(Plan::Rebuild, State::Allocated, &mut record);
-        let sector = record.sector.unwrap();
+        let sector = record.sector().unwrap();
         assert!(
             sector.ticket.is_some()
                 && sector.deals.is_some()

@@ -17,7 +17,7 @@ use crate::{
     store::{
         database::Store,
         location::Location,
-        record::{Blob, Record, Sector, Wdpost},
+        record::{Blob, Job, Record, Sector},
     },
 };
 
@@ -61,10 +61,8 @@ pub struct Moved {
     pub state: State,
     /// What led there; `None` when a job has ended, or was set back.
     pub event: Option<PlanEvent>,
-    /// With what the stage has yielded; `None` without a sector.
-    pub sector: Option<Sector>,
-    /// The window-PoSt job.
-    pub wdpost: Option<Wdpost>,
+    /// What is in hand then.
+    pub job: Option<Job>,
     /// Large outputs to store with it.
     pub outputs: Vec<(Blob, Vec<u8>)>,
 }
@@ -89,5 +87,5 @@ pub(super) fn next(plan: Plan, state: State, event: PlanEvent) -> Result<State, 
 }
 
 pub(super) fn ended() -> Option<Moved> {
-    Some(Moved { state: State::Empty, event: None, sector: None, wdpost: None, outputs: vec![] })
+    Some(Moved { state: State::Empty, event: None, job: None, outputs: vec![] })
 }

@@ -17,7 +17,6 @@ use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
     WriteTransaction,
 };
-use serde::Deserialize;
 use shared_msgs::{event::Event, id::Id};
 use tokio::sync::Notify;
 
@@ -25,7 +24,7 @@ use super::{
     handle::{Handle, Missing, Open, Opener},
     outbox::{CAPACITY, OUTBOX, Waiting, WaitingId},
     place::PlaceError,
-    record::{Blob, FORMAT, Record},
+    record::{Blob, ReadError, Record},
     results::{BULKS, RESULTS, StoredBulk, StoredResult, corrupted},
 };
 use crate::failure::{Failure, may_pass};
@@ -241,19 +240,15 @@ impl Store {
 
     /// The record; `None` in a new store.
     pub async fn load(&self) -> Result<Option<Record>, StoreError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
         let Some(bytes) = self.read(|transaction| value(transaction, RECORD)).await? else {
             return Ok(None);
         };
-        let Format { format } =
-            serde_json::from_slice(&bytes).map_err(|error| self.damaged(error))?;
-        if format > FORMAT {
-            return Err(StoreError::NewerFormat { path: self.path.to_string(), format });
-        }
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.damaged(error))
+        Record::read(&bytes).map(Some).map_err(|error| match error {
+            ReadError::Newer { format } => {
+                StoreError::NewerFormat { path: self.path.to_string(), format }
+            }
+            ReadError::Unreadable(error) => self.damaged(error),
+        })
     }
 
     /// Whether a write has failed of which it is not known whether it took place.

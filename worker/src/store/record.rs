@@ -1,4 +1,7 @@
-//! What one thread knows and must not lose: a [`Record`], kept by [`super::database`].
+//! What one thread knows and must not lose: a [`Record`], kept by [`super::database`], changed by
+//! [`crate::thread::control`] alone.
+
+mod format1;
 
 use serde::{Deserialize, Serialize};
 use shared_msgs::{
@@ -11,8 +14,22 @@ use shared_msgs::{
     snapshot::PausedBy,
 };
 
-/// The version of a record's shape.
-pub const FORMAT: u32 = 1;
+/// The version of a record's shape. Format 1 is read too, see [`format1`].
+pub const FORMAT: u32 = 2;
+
+/// Why bytes are no record that this version can use.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A newer version wrote them.
+    #[error("it was written by a newer version (format {format})")]
+    Newer {
+        /// Their format.
+        format: u32,
+    },
+    /// They are no record.
+    #[error(transparent)]
+    Unreadable(#[from] serde_json::Error),
+}
 
 /// Everything durable about a thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,10 +45,8 @@ pub struct Record {
     /// The id of the request that this state's stage sends; a new one for each step, so that a step
     /// asked again after a crash is the same question.
     pub request_id: Id,
-    /// Set while the thread is paused.
-    pub paused: Option<Paused>,
-    /// The thread pauses when its stage ends.
-    pub pause_pending: bool,
+    /// Whether the thread works, or is held up by a pause.
+    pub control: Control,
     /// The thread finishes what it has in hand and takes nothing new.
     #[serde(default)]
     pub cordoned: bool,
@@ -54,11 +69,31 @@ pub struct Record {
     /// an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_go: Option<LetGo>,
-    /// The sector in hand.
-    pub sector: Option<Sector>,
-    /// The window-PoSt job in hand; such a thread has no sector.
-    #[serde(default)]
-    pub wdpost: Option<Wdpost>,
+    /// What the thread has in hand.
+    pub job: Option<Job>,
+}
+
+/// Whether a thread works. A pause is either pending or in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// It does.
+    #[default]
+    Working,
+    /// It does, until its stage ends or waits for something.
+    PausePending,
+    /// It does not.
+    Paused(Paused),
+}
+
+/// What a thread has in hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// A sector.
+    Sector(Box<Sector>),
+    /// A window-PoSt job.
+    Wdpost(Box<Wdpost>),
 }
 
 /// Who has given a job up.
@@ -223,8 +258,7 @@ impl Record {
             plan,
             state: State::Empty,
             request_id: Id::generate(),
-            paused: None,
-            pause_pending: false,
+            control: Control::Working,
             cordoned: false,
             retry: 0,
             last_err: None,
@@ -233,14 +267,57 @@ impl Record {
             went_back: false,
             given_up_by: None,
             let_go: None,
-            sector: None,
-            wdpost: None,
+            job: None,
         }
     }
 
-    /// Whether there is something to work on.
-    pub fn has_job(&self) -> bool {
-        self.sector.is_some() || self.wdpost.is_some()
+    /// Reads a record of this format or of an older one; refuses one of a newer version.
+    pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        match serde_json::from_slice(bytes)? {
+            Format { format: 1 } => {
+                Ok(serde_json::from_slice::<format1::Record>(bytes).map(Record::from)?)
+            }
+            Format { format: FORMAT } => Ok(serde_json::from_slice(bytes)?),
+            Format { format } => Err(ReadError::Newer { format }),
+        }
+    }
+
+    /// The pause in force.
+    pub fn paused(&self) -> Option<Paused> {
+        match self.control {
+            Control::Paused(paused) => Some(paused),
+            Control::Working | Control::PausePending => None,
+        }
+    }
+
+    /// Whether a pause is in force.
+    pub fn is_paused(&self) -> bool {
+        self.paused().is_some()
+    }
+
+    /// Whether a pause takes effect when the stage ends or waits.
+    pub fn is_pause_pending(&self) -> bool {
+        self.control == Control::PausePending
+    }
+
+    /// The sector in hand.
+    pub fn sector(&self) -> Option<&Sector> {
+        match &self.job {
+            Some(Job::Sector(sector)) => Some(sector),
+            Some(Job::Wdpost(_)) | None => None,
+        }
+    }
+
+    /// The window-PoSt job in hand.
+    pub fn wdpost(&self) -> Option<&Wdpost> {
+        match &self.job {
+            Some(Job::Wdpost(wdpost)) => Some(wdpost),
+            Some(Job::Sector(_)) | None => None,
+        }
     }
 
     /// Whether its job ends because it failed for good, and no operator wanted that.
@@ -252,17 +329,53 @@ impl Record {
 
     /// Whether an output still belongs to it.
     pub fn keeps(&self, blob: Blob) -> bool {
-        let sector = self.sector.as_ref();
+        let sector = self.sector();
         match blob {
             Blob::Pc1Out => sector.is_some_and(|sector| sector.pc1_done),
             Blob::C1Out => sector.is_some_and(|sector| sector.c1_done),
         }
     }
 
-    /// What is in hand: the sector as operators write it, or the window-PoSt job's id.
+    /// The name of what is in hand, see [`Job::name`].
     pub fn job_name(&self) -> Option<String> {
-        let sector = self.sector.as_ref().map(|sector| sector.allocated.id.to_string());
-        sector.or_else(|| self.wdpost.as_ref().map(|wdpost| wdpost.job.id.clone()))
+        self.job.as_ref().map(Job::name)
+    }
+}
+
+impl Job {
+    /// The sector as operators write it (`s-t010000-2`), or the window-PoSt job's id.
+    pub fn name(&self) -> String {
+        match self {
+            Job::Sector(sector) => sector.allocated.id.to_string(),
+            Job::Wdpost(wdpost) => wdpost.job.id.clone(),
+        }
+    }
+
+    /// Why it is given up.
+    pub fn abort_reason(&self) -> Option<&str> {
+        match self {
+            Job::Sector(sector) => sector.abort_reason.as_deref(),
+            Job::Wdpost(wdpost) => wdpost.abort_reason.as_deref(),
+        }
+    }
+
+    pub(crate) fn set_abort_reason(&mut self, reason: Option<String>) {
+        match self {
+            Job::Sector(sector) => sector.abort_reason = reason,
+            Job::Wdpost(wdpost) => wdpost.abort_reason = reason,
+        }
+    }
+}
+
+impl From<Sector> for Job {
+    fn from(sector: Sector) -> Self {
+        Job::Sector(Box::new(sector))
+    }
+}
+
+impl From<Wdpost> for Job {
+    fn from(wdpost: Wdpost) -> Self {
+        Job::Wdpost(Box::new(wdpost))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The control policy of one thread: what a pause or resume means for a record. Pure: no clock, no
-//! bus, no async.
+//! The control policy of one thread: what it does next, and every change of its [`Record`]. Pure:
+//! no clock, no bus, no async.
 //!
 //! ```text
 //!              pause, while it waits                 resume [state]
@@ -10,165 +10,110 @@
 //!      |   the stage ends
 //!      +--> working   resume (withdrawn)
 //! ```
-//! A decision is made first and applied then, so that a refusal changes nothing. Beside it all, a
-//! thread can be cordoned: it finishes what it has in hand and takes nothing new.
+//! The life of a record is a row of calls to this module, each of which turns a record that was
+//! committed into the next one to commit:
+//!
+//! | what happened | function |
+//! |---|---|
+//! | the process starts | [`restart`] |
+//! | a stage begins, goes on, or was cut off by the worker's stop | [`run`], [`stop`] |
+//! | a step yielded the next state, or a note | [`move_on`], [`note`] |
+//! | a step failed, or the sector manager ended the job | [`fail`] |
+//! | a command was decided ([`decide`]) | [`apply`] |
+//! | the thread's own file names another plan | [`change_plan`] |
+//!
+//! [`next`] says what a thread does now: rest, or go on with a step. A command is decided first and
+//! applied then, so that a refusal changes nothing. Beside it all, a thread can be cordoned: it
+//! finishes what it has in hand and takes nothing new.
+//!
+//! What always holds:
+//! - `revision` grows with each change that somebody outside can see, and only then.
+//! - A pause of an operator outlives failures and restarts; only a resume ends it.
+//! - A sector is given up by an operator, or by a failure of level abort; nothing else ends it.
+//! - A request id stays while the question is the same, and is drawn anew with each other one.
+//!
+//! Tests: `control_tests.rs`, among them two properties over any row of events and any [`Held`].
+
+mod decision;
 
 use shared_msgs::{
-    command::{CommandRequest, Outcome, Verb},
-    error::ErrorKind,
     id::Id,
-    plan::{Plan, State},
-    snapshot::PausedBy,
+    plan::{Plan, Stage, State},
+    snapshot::{MAX_LAST_ERR_BYTES, PausedBy},
+    text::cut_text,
 };
+use tokio::time::Instant;
 
+pub(crate) use self::decision::{Decision, decide, outcome};
 use crate::{
-    activity::Doing,
     failure::{Failure, Level},
-    plan::inputs,
-    store::record::{GivenUpBy, LetGo, Paused, Record},
+    plan::{driver::heavy_stage, inputs},
+    store::record::{Control, GivenUpBy, Job, LetGo, Paused, Record, Sector},
 };
 
-/// What a command leads to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// Pause now.
-    Pause,
-    /// Pause when the stage ends.
-    PauseAfterStage,
-    /// A pause is pending already.
-    StillPending,
-    /// Paused already; the pause becomes the operator's.
-    TakeOver,
-    /// Take a pending pause back.
-    Withdraw,
-    /// Go on from this state.
-    GoOn(State),
-    /// Give the sector up.
-    GiveUp,
-    /// Take nothing new.
-    Cordon,
-    /// It does not already.
-    StayCordoned,
-    /// Take new work again.
-    Uncordon,
-    /// It does already.
-    StayUncordoned,
+const FATAL_DEATHS: u32 = 3;
+
+/// What holds a thread up beside its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held<'a> {
+    /// How far its store can be used.
+    pub(crate) store: StoreUse,
+    /// What the sector manager says of the job in hand.
+    pub(crate) verdict: Option<&'a Failure>,
+    /// Nothing is tried before this moment.
+    pub(crate) until: Option<Instant>,
 }
 
-/// What a command means for the thread; `status` is its status in one word, for a refusal.
-pub(crate) fn decide(
-    record: &Record,
-    verb: Verb,
-    request: &CommandRequest,
-    doing: Doing,
-    status: &str,
-) -> Result<Decision, ErrorKind> {
-    check_revision(record, request.if_revision)?;
-    match verb {
-        Verb::Pause => Ok(decide_pause(record, doing)),
-        Verb::Resume => decide_resume(record, request.state.as_deref(), status),
-        Verb::Cordon if record.cordoned => Ok(Decision::StayCordoned),
-        Verb::Cordon => Ok(Decision::Cordon),
-        Verb::Uncordon if record.cordoned => Ok(Decision::Uncordon),
-        Verb::Uncordon => Ok(Decision::StayUncordoned),
-    }
+/// How far a thread's store can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreUse {
+    /// It reads and writes.
+    Works,
+    /// Something waits to be written into it, or the last write is in doubt.
+    Behind,
+    /// It cannot be opened: nobody knows what the thread has in hand.
+    Unusable,
 }
 
-fn decide_pause(record: &Record, doing: Doing) -> Decision {
-    match (record.paused, record.pause_pending, doing) {
-        (Some(_), ..) => Decision::TakeOver,
-        (None, true, _) => Decision::StillPending,
-        (None, false, Doing::Waiting) => Decision::Pause,
-        (None, false, Doing::InStage) => Decision::PauseAfterStage,
-    }
+/// What a thread does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It rests until a command comes.
+    Rest,
+    /// It rests until a command comes, or until then.
+    RestUntil(Instant),
+    /// It opens its store again.
+    OpenStore,
+    /// It writes down what could not be written before.
+    WriteDown,
+    /// Its job fails with what the sector manager says of it.
+    HeedVerdict,
+    /// It does the next step of its plan.
+    Step,
 }
 
-fn decide_resume(
-    record: &Record,
-    state: Option<&str>,
-    status: &str,
-) -> Result<Decision, ErrorKind> {
-    let target = state.map(|name| named_state(record, name)).transpose()?;
-    match (record.paused, target) {
-        (None, None) if record.pause_pending => Ok(Decision::Withdraw),
-        (None, _) => Err(ErrorKind::NotPaused { status: status.to_owned() }),
-        (Some(_), None) => Ok(Decision::GoOn(record.state)),
-        (Some(_), Some(target)) => reachable(record, target),
-    }
-}
-
-fn check_revision(record: &Record, if_revision: Option<u64>) -> Result<(), ErrorKind> {
-    match if_revision {
-        Some(expected) if expected != record.revision => {
-            Err(ErrorKind::RevisionMismatch { expected, actual: record.revision })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn named_state(record: &Record, name: &str) -> Result<State, ErrorKind> {
-    record.plan.state_named(name).ok_or_else(|| ErrorKind::InvalidState {
-        given: name.chars().take(64).collect(),
-        plan: record.plan.name().to_owned(),
-        allowed: record.plan.rows().iter().map(|row| row.state.name().to_owned()).collect(),
-    })
-}
-
-fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
-    let missing = match record.has_job() {
-        // A thread without a job has nothing to give up.
-        false if matches!(target, State::Empty | State::Aborted) => {
-            return Ok(Decision::GoOn(record.state));
-        }
-        true if record.let_go.is_some() && target != record.state => {
-            vec!["files in hand any more: they are being kept aside".to_owned()]
-        }
-        true if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GiveUp),
-        _ if target == record.state => return Ok(Decision::GoOn(target)),
-        false => vec!["sector".to_owned()],
-        // The sector manager may have it finished already.
-        true if record.state == State::Finished => {
-            vec!["way back: its end is being reported".to_owned()]
-        }
-        true if record.sector.as_ref().is_some_and(|sector| sector.removing) => {
-            vec!["files any more".to_owned()]
-        }
-        true => inputs::missing(record.plan, target, record),
+/// What a thread does next.
+pub(crate) fn next(record: &Record, held: Held<'_>, now: Instant) -> Next {
+    let unless_held = |next| match held.until {
+        Some(until) if until > now => Next::RestUntil(until),
+        _ => next,
     };
-    if missing.is_empty() {
-        Ok(Decision::GoOn(target))
-    } else {
-        Err(ErrorKind::StateUnreachable { state: target.name().to_owned(), missing })
+    match held.store {
+        StoreUse::Unusable if held.until.is_none() => Next::Rest,
+        StoreUse::Unusable => unless_held(Next::OpenStore),
+        // What a stage has yielded comes before what others say of the job.
+        StoreUse::Behind => unless_held(Next::WriteDown),
+        StoreUse::Works => match held.verdict.map(|verdict| heed(record, verdict)) {
+            Some(Heed::Now) => Next::HeedVerdict,
+            _ if record.is_paused() || is_cordoned_off(record) => Next::Rest,
+            _ => unless_held(Next::Step),
+        },
     }
 }
 
-/// What a decision did to a thread that was as `before`.
-pub(crate) fn outcome(before: &Record, decision: &Decision) -> Outcome {
-    let stage = || {
-        before
-            .plan
-            .stage(before.state)
-            .map_or_else(|| before.state.name(), |stage| stage.name())
-            .to_owned()
-    };
-    let resumed = |to: State| Outcome::Resumed {
-        from: before.state.name().to_owned(),
-        to: to.name().to_owned(),
-    };
-    match decision {
-        Decision::Pause => Outcome::Paused,
-        Decision::PauseAfterStage | Decision::StillPending => {
-            Outcome::PausePending { stage: stage(), why: None }
-        }
-        Decision::TakeOver => Outcome::AlreadyPaused,
-        Decision::Withdraw => Outcome::PauseWithdrawn,
-        Decision::GoOn(state) => resumed(*state),
-        Decision::GiveUp => resumed(State::Aborted),
-        Decision::Cordon => Outcome::Cordoned,
-        Decision::StayCordoned => Outcome::AlreadyCordoned,
-        Decision::Uncordon => Outcome::Uncordoned,
-        Decision::StayUncordoned => Outcome::NotCordoned,
-    }
+/// Whether the thread would take a new job and must not.
+pub(crate) fn is_cordoned_off(record: &Record) -> bool {
+    record.cordoned && record.state == State::Empty
 }
 
 /// Applies a decision. Returns whether the record changed, and with it the revision.
@@ -181,39 +126,21 @@ pub(crate) fn apply(
     let before = record.clone();
     match decision {
         Decision::Pause => pause(record, PausedBy::Operator, now_ms),
-        Decision::PauseAfterStage => record.pause_pending = true,
+        Decision::PauseAfterStage => record.control = Control::PausePending,
         Decision::StillPending | Decision::StayCordoned | Decision::StayUncordoned => {}
         Decision::Cordon => record.cordoned = true,
         Decision::Uncordon => record.cordoned = false,
         Decision::TakeOver => {
-            if let Some(paused) = &mut record.paused {
+            if let Control::Paused(paused) = &mut record.control {
                 paused.by = PausedBy::Operator;
             }
         }
-        Decision::Withdraw => record.pause_pending = false,
-        Decision::GoOn(state) => {
-            record.paused = None;
-            record.retry = 0;
-            record.deaths = 0;
-            // A question that was answered with a failure, or that is another one now, is asked
-            // anew; one that a pause cut off is asked again with its id, or its answer would be
-            // lost.
-            if *state != State::Empty && (*state != record.state || record.last_err.is_some()) {
-                record.request_id = Id::generate();
-            }
-            record.last_err = None;
-            if record.state != *state {
-                take_back(record);
-                inputs::forget_later(record.plan, *state, record);
-                record.went_back |= !inputs::later(record.plan, *state).is_empty();
-            }
-            record.state = *state;
-        }
+        Decision::Withdraw => record.control = Control::Working,
+        Decision::GoOn(state) => go_on(record, *state),
         Decision::GiveUp => {
-            record.paused = None;
+            record.control = Control::Working;
             // What is finished is the sector itself by now, whoever has forgotten it.
-            if let Some(sector) = record.sector.as_mut().filter(|_| record.state == State::Finished)
-            {
+            if let (State::Finished, Some(Job::Sector(sector))) = (record.state, &mut record.job) {
                 (sector.persisted, sector.persisting) = (None, None);
             }
             let why = reason.map(|why| format!(": {why}")).unwrap_or_default();
@@ -226,7 +153,7 @@ pub(crate) fn apply(
 
 /// What a failure does to the record. Returns the failure as it is now: a temporary one whose
 /// retries are used up is permanent.
-pub(crate) fn apply_failure(
+pub(crate) fn fail(
     record: &mut Record,
     failure: Failure,
     max_retries: u32,
@@ -239,52 +166,89 @@ pub(crate) fn apply_failure(
         }
         _ => failure,
     };
-    let pause_pending = record.pause_pending;
     record.running = None;
     record.deaths = 0;
-    record.last_err = Some(shared_msgs::text::cut_text(
-        &failure.to_string(),
-        shared_msgs::snapshot::MAX_LAST_ERR_BYTES,
-    ));
+    record.last_err = Some(cut_text(&failure.to_string(), MAX_LAST_ERR_BYTES));
     match failure.level {
         Level::Temporary => record.retry += 1,
-        Level::Permanent | Level::Critical => pause(record, PausedBy::Error, now_ms),
-        Level::Abort => {
-            give_up(record, GivenUpBy::SectorManager, &failure.message);
-            // What an error held up is over.
-            record.paused = None;
-        }
+        Level::Permanent | Level::Critical => {}
+        Level::Abort => give_up(record, GivenUpBy::SectorManager, &failure.message),
         Level::Lost => {
             record.let_go = Some(LetGo { reason: failure.message.clone(), since_ms: now_ms });
             record.retry = 0;
-            record.paused = None;
         }
     }
-    if pause_pending {
-        pause(record, PausedBy::Operator, now_ms);
+    match failure.level {
+        _ if record.is_pause_pending() => pause(record, PausedBy::Operator, now_ms),
+        Level::Permanent | Level::Critical => pause(record, PausedBy::Error, now_ms),
+        // What an error held up is over.
+        Level::Abort | Level::Lost => record.control = Control::Working,
+        Level::Temporary => {}
     }
     changed(record, &before);
     failure
 }
 
-/// What a finished step does to the record, apart from its state and sector.
-pub(crate) fn apply_step(record: &mut Record, now_ms: u64) {
-    record.running = None;
-    record.deaths = 0;
-    record.retry = 0;
-    record.last_err = None;
-    record.went_back = false;
-    record.given_up_by = None;
-    record.let_go = None;
-    record.request_id = Id::generate();
-    record.revision += 1;
-    if record.pause_pending {
-        pause(record, PausedBy::Operator, now_ms);
+/// Where a step has led.
+#[derive(Clone, Debug)]
+pub(crate) struct NextState {
+    /// The state.
+    pub(crate) state: State,
+    /// What is in hand then.
+    pub(crate) job: Option<Job>,
+    /// The id of the next step's request.
+    pub(crate) request_id: Id,
+}
+
+/// What a step that was done does to the record.
+pub(crate) fn move_on(record: &mut Record, next: NextState, now_ms: u64) {
+    let NextState { state, job, request_id } = next;
+    *record = Record {
+        state,
+        job,
+        request_id,
+        revision: record.revision + 1,
+        running: None,
+        deaths: 0,
+        retry: 0,
+        last_err: None,
+        went_back: false,
+        given_up_by: None,
+        let_go: None,
+        ..record.clone()
+    };
+    match record.control {
+        // Spares the next step its own commit.
+        Control::Working => record.running = heavy_stage(record.plan, state),
+        Control::PausePending => pause(record, PausedBy::Operator, now_ms),
+        Control::Paused(_) => {}
     }
 }
 
+/// What is going to be done with the sector's files. To everybody else nothing has changed.
+pub(crate) fn note(record: &mut Record, sector: Sector) {
+    record.job = Some(sector.into());
+    record.retry = 0;
+}
+
+/// The stage that runs now, if one does that the process may die by; `advanced`: it has made
+/// something that its next run does not make again. Returns whether that was not known.
+pub(crate) fn run(record: &mut Record, stage: Option<Stage>, advanced: bool) -> bool {
+    let before = (record.running, record.deaths);
+    record.running = stage;
+    if advanced {
+        record.deaths = 0;
+    }
+    before != (record.running, record.deaths)
+}
+
+/// A stage that a stop cut off was no death of the process. Returns whether one was.
+pub(crate) fn stop(record: &mut Record) -> bool {
+    record.running.take().is_some()
+}
+
 /// What another plan does to the record of a thread without a job.
-pub(crate) fn apply_plan(record: &mut Record, plan: Plan) {
+pub(crate) fn change_plan(record: &mut Record, plan: Plan) {
     record.plan = plan;
     // Another question than the one that may have been sent.
     record.request_id = Id::generate();
@@ -294,20 +258,18 @@ pub(crate) fn apply_plan(record: &mut Record, plan: Plan) {
 /// What a restart of the process does to the record: an operator's pause stays, a pending one takes
 /// effect, an error's pause is tried once more, and a stage that the process died in three times in
 /// a row pauses its thread.
-pub(crate) fn apply_restart(record: &mut Record, now_ms: u64) {
-    const FATAL_DEATHS: u32 = 3;
+pub(crate) fn restart(record: &mut Record, now_ms: u64) {
     let before = record.clone();
-    let pause_pending = record.pause_pending;
-    if record.paused.is_some_and(|paused| paused.by == PausedBy::Error) {
-        record.paused = None;
+    let pause_pending = record.is_pause_pending();
+    if record.paused().is_some_and(|paused| paused.by == PausedBy::Error) {
+        record.control = Control::Working;
     }
     if let Some(stage) = record.running.take() {
         record.deaths += 1;
         if record.deaths >= FATAL_DEATHS {
-            record.last_err = Some(
-                Failure::critical(format!("the worker died {FATAL_DEATHS} times in {stage}"))
-                    .to_string(),
-            );
+            let failure =
+                Failure::critical(format!("the worker died {FATAL_DEATHS} times in {stage}"));
+            record.last_err = Some(failure.to_string());
             record.deaths = 0;
             pause(record, PausedBy::Error, now_ms);
         }
@@ -316,6 +278,14 @@ pub(crate) fn apply_restart(record: &mut Record, now_ms: u64) {
         pause(record, PausedBy::Operator, now_ms);
     }
     changed(record, &before);
+}
+
+/// The record of a thread whose store cannot be used: nobody knows its own.
+pub(crate) fn unusable(plan: Plan, why: &Failure, now_ms: u64) -> Record {
+    let mut record = Record::new(plan);
+    record.last_err = Some(cut_text(&why.to_string(), MAX_LAST_ERR_BYTES));
+    pause(&mut record, PausedBy::Error, now_ms);
+    record
 }
 
 /// What becomes of a job for which the sector manager has that verdict.
@@ -332,7 +302,7 @@ pub(crate) enum Heed {
 /// Whether a verdict of the sector manager is for the thread as it stands.
 pub(crate) fn heed(record: &Record, verdict: &Failure) -> Heed {
     let ends = matches!(verdict.level, Level::Abort | Level::Lost);
-    match record.paused.map(|paused| paused.by) {
+    match record.paused().map(|paused| paused.by) {
         // Its end is being reported, and the answer to that says more.
         _ if matches!(record.state, State::Generated | State::Finished | State::Aborted)
             || record.let_go.is_some() =>
@@ -347,11 +317,24 @@ pub(crate) fn heed(record: &Record, verdict: &Failure) -> Heed {
     }
 }
 
-// A job that goes on is not given up any more.
-fn take_back(record: &mut Record) {
-    record.given_up_by = None;
-    record.sector.iter_mut().for_each(|sector| sector.abort_reason = None);
-    record.wdpost.iter_mut().for_each(|wdpost| wdpost.abort_reason = None);
+fn go_on(record: &mut Record, state: State) {
+    record.control = Control::Working;
+    record.retry = 0;
+    record.deaths = 0;
+    // A question that was answered with a failure, or that is another one now, is asked anew; one
+    // that a pause cut off is asked again with its id, or its answer would be lost.
+    if state != State::Empty && (state != record.state || record.last_err.is_some()) {
+        record.request_id = Id::generate();
+    }
+    record.last_err = None;
+    if record.state != state {
+        // A job that goes on is not given up any more.
+        record.given_up_by = None;
+        record.job.iter_mut().for_each(|job| job.set_abort_reason(None));
+        inputs::forget_later(record.plan, state, record);
+        record.went_back |= !inputs::later(record.plan, state).is_empty();
+    }
+    record.state = state;
 }
 
 fn give_up(record: &mut Record, by: GivenUpBy, reason: &str) {
@@ -361,19 +344,13 @@ fn give_up(record: &mut Record, by: GivenUpBy, reason: &str) {
     record.deaths = 0;
     record.running = None;
     record.request_id = Id::generate();
-    if let Some(sector) = &mut record.sector {
-        sector.abort_reason = Some(reason.to_owned());
-    }
-    if let Some(wdpost) = &mut record.wdpost {
-        wdpost.abort_reason = Some(reason.to_owned());
-    }
+    record.job.iter_mut().for_each(|job| job.set_abort_reason(Some(reason.to_owned())));
 }
 
 fn pause(record: &mut Record, by: PausedBy, now_ms: u64) {
-    record.pause_pending = false;
     // Nothing runs any more, whatever was about to.
     record.running = None;
-    record.paused = Some(Paused { by, since_ms: now_ms });
+    record.control = Control::Paused(Paused { by, since_ms: now_ms });
 }
 
 fn changed(record: &mut Record, before: &Record) -> bool {

@@ -1,24 +1,22 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use shared_msgs::{
+    command::{CommandRequest, Outcome, Verb},
+    error::ErrorKind,
     plan::{Plan, Stage},
     sector_manager::{AllocatedSector, SealProofType, SectorId},
 };
 
 use super::*;
-use crate::store::record::Sector;
 
 fn decide_pause(
     record: &Record,
-    doing: Doing,
+    in_stage: bool,
     if_revision: Option<u64>,
 ) -> Result<Decision, ErrorKind> {
-    decide(
-        record,
-        Verb::Pause,
-        &CommandRequest { if_revision, ..CommandRequest::to(0) },
-        doing,
-        "x",
-    )
+    let request = CommandRequest { if_revision, ..CommandRequest::to(0) };
+    decide(record, Verb::Pause, &request, in_stage, "x")
 }
 
 fn decide_resume(
@@ -29,39 +27,47 @@ fn decide_resume(
 ) -> Result<Decision, ErrorKind> {
     let request =
         CommandRequest { state: state.map(Into::into), if_revision, ..CommandRequest::to(0) };
-    decide(record, Verb::Resume, &request, Doing::Waiting, status)
+    decide(record, Verb::Resume, &request, false, status)
 }
 
 fn record(state: State) -> Record {
     let allocated =
         AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
-    Record { state, sector: Some(Sector::new(allocated)), ..Record::new(Plan::Sealer) }
+    Record { state, job: Some(Sector::new(allocated).into()), ..Record::new(Plan::Sealer) }
+}
+
+fn paused_by(by: PausedBy, since_ms: u64) -> Control {
+    Control::Paused(Paused { by, since_ms })
+}
+
+fn sector_of(record: &mut Record) -> &mut Sector {
+    let Some(Job::Sector(sector)) = &mut record.job else { panic!("it has no sector") };
+    sector
 }
 
 fn paused(state: State, by: PausedBy) -> Record {
-    Record {
-        paused: Some(Paused { by, since_ms: 5 }),
-        last_err: Some("permanent: x".into()),
-        ..record(state)
-    }
+    Record { control: paused_by(by, 5), last_err: Some("permanent: x".into()), ..record(state) }
+}
+
+// A step that leads to the same state.
+fn step(record: &mut Record, now_ms: u64) {
+    let (state, job) = (record.state, record.job.clone());
+    move_on(record, NextState { state, job, request_id: Id::generate() }, now_ms);
 }
 
 #[test]
 fn a_waiting_thread_pauses_at_once_and_one_in_a_stage_when_it_ends() {
-    assert_eq!(decide_pause(&record(State::Pc1Done), Doing::Waiting, None), Ok(Decision::Pause));
-    assert_eq!(
-        decide_pause(&record(State::Pc1Done), Doing::InStage, None),
-        Ok(Decision::PauseAfterStage)
-    );
+    assert_eq!(decide_pause(&record(State::Pc1Done), false, None), Ok(Decision::Pause));
+    assert_eq!(decide_pause(&record(State::Pc1Done), true, None), Ok(Decision::PauseAfterStage));
 }
 
 #[test]
 fn pausing_a_paused_thread_keeps_the_error_and_makes_the_pause_the_operators() {
     let mut record = paused(State::C1Done, PausedBy::Error);
-    let decision = decide_pause(&record, Doing::Waiting, None).unwrap();
+    let decision = decide_pause(&record, false, None).unwrap();
     assert_eq!(decision, Decision::TakeOver);
     assert!(apply(&mut record, &decision, None, 9));
-    assert_eq!(record.paused, Some(Paused { by: PausedBy::Operator, since_ms: 5 }));
+    assert_eq!(record.control, paused_by(PausedBy::Operator, 5));
     assert_eq!(record.last_err.as_deref(), Some("permanent: x"));
     assert!(!apply(&mut record, &Decision::TakeOver, None, 10), "a second time changes nothing");
 }
@@ -73,8 +79,8 @@ fn resuming_clears_the_error_and_asks_anew() {
     let decision = decide_resume(&record, None, None, "paused").unwrap();
     apply(&mut record, &decision, None, 9);
     assert_eq!(
-        (record.state, record.paused, record.last_err.as_deref()),
-        (State::C1Done, None, None)
+        (record.state, record.control, record.last_err.as_deref()),
+        (State::C1Done, Control::Working, None)
     );
     assert_ne!(record.request_id, asked);
 }
@@ -120,11 +126,8 @@ fn aborted_and_empty_give_the_sector_up() {
         let decision = decide_resume(&record, Some(state), None, "paused").unwrap();
         assert_eq!(decision, Decision::GiveUp);
         apply(&mut record, &decision, Some("bad disk"), 9);
-        assert_eq!((record.state, record.paused), (State::Aborted, None));
-        assert_eq!(
-            record.sector.unwrap().abort_reason.as_deref(),
-            Some("by an operator: bad disk")
-        );
+        assert_eq!((record.state, record.control), (State::Aborted, Control::Working));
+        assert_eq!(record.job.unwrap().abort_reason(), Some("by an operator: bad disk"));
     }
 }
 
@@ -133,7 +136,7 @@ fn a_sector_that_is_given_up_goes_back_until_its_files_are_going() {
     let mut record = paused(State::Pc1Done, PausedBy::Error);
     apply(&mut record, &Decision::GiveUp, Some("bad disk"), 9);
     assert_eq!(record.given_up_by, Some(GivenUpBy::Operator));
-    record.paused = Some(Paused { by: PausedBy::Error, since_ms: 9 });
+    record.control = paused_by(PausedBy::Error, 9);
     assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Aborted)));
     assert_eq!(
         decide_resume(&record, Some("Aborted"), None, "paused"),
@@ -144,11 +147,11 @@ fn a_sector_that_is_given_up_goes_back_until_its_files_are_going() {
     let mut again = record.clone();
     apply(&mut again, &back, None, 10);
     assert_eq!(
-        (again.state, again.given_up_by, again.sector.unwrap().abort_reason),
+        (again.state, again.given_up_by, again.job.unwrap().abort_reason()),
         (State::Allocated, None, None)
     );
 
-    record.sector.as_mut().unwrap().removing = true;
+    sector_of(&mut record).removing = true;
     let refusal = decide_resume(&record, Some("Allocated"), None, "paused").unwrap_err();
     assert_eq!(
         refusal.to_string(),
@@ -167,28 +170,28 @@ fn a_sector_that_is_given_up_goes_back_until_its_files_are_going() {
 fn a_replica_of_a_finished_sector_outlives_its_abort() {
     for (state, kept) in [(State::Finished, true), (State::C2Done, false)] {
         let mut record = paused(state, PausedBy::Error);
-        record.sector.as_mut().unwrap().persisted = Some("remote".into());
+        sector_of(&mut record).persisted = Some("remote".into());
         apply(&mut record, &Decision::GiveUp, None, 9);
-        assert_eq!(record.sector.unwrap().persisted.is_none(), kept, "{state}");
+        assert_eq!(sector_of(&mut record).persisted.is_none(), kept, "{state}");
     }
 }
 
 #[test]
 fn a_job_that_is_lost_is_let_go_of_where_it_is() {
     let mut record = Record { retry: 3, ..record(State::Pc1Done) };
-    apply_failure(&mut record, Failure::lost("x"), 5, 9);
+    fail(&mut record, Failure::lost("x"), 5, 9);
     let let_go = Some(LetGo { reason: "x".into(), since_ms: 9 });
     assert_eq!(
-        (record.state, &record.let_go, record.paused, record.given_up_by),
-        (State::Pc1Done, &let_go, None, None)
+        (record.state, &record.let_go, record.control, record.given_up_by),
+        (State::Pc1Done, &let_go, Control::Working, None)
     );
-    record.paused = Some(Paused { by: PausedBy::Operator, since_ms: 9 });
+    record.control = paused_by(PausedBy::Operator, 9);
     for elsewhere in ["Allocated", "Aborted"] {
         let refusal = decide_resume(&record, Some(elsewhere), None, "paused").unwrap_err();
         assert!(refusal.to_string().contains("kept aside"), "{refusal}");
     }
     assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Pc1Done)));
-    apply_step(&mut record, 10);
+    step(&mut record, 10);
     assert_eq!(record.let_go, None);
 }
 
@@ -197,7 +200,10 @@ fn a_verdict_ends_nothing_that_an_operator_paused_and_pauses_nobody_twice() {
     let levels = [Failure::abort("x"), Failure::lost("x"), Failure::permanent("x")];
     let heeds = |record: &Record| levels.each_ref().map(|verdict| heed(record, verdict));
     assert_eq!(heeds(&record(State::Pc1Done)), [Heed::Now; 3]);
-    assert_eq!(heeds(&Record { pause_pending: true, ..record(State::Pc1Done) }), [Heed::Now; 3]);
+    assert_eq!(
+        heeds(&Record { control: Control::PausePending, ..record(State::Pc1Done) }),
+        [Heed::Now; 3]
+    );
     assert_eq!(
         heeds(&paused(State::Pc1Done, PausedBy::Error)),
         [Heed::Now, Heed::Now, Heed::Never]
@@ -219,10 +225,7 @@ fn a_verdict_ends_nothing_that_an_operator_paused_and_pauses_nobody_twice() {
 
 #[test]
 fn a_thread_without_a_sector_has_nothing_to_give_up() {
-    let record = Record {
-        paused: Some(Paused { by: PausedBy::Operator, since_ms: 0 }),
-        ..Record::new(Plan::Sealer)
-    };
+    let record = Record { control: paused_by(PausedBy::Operator, 0), ..Record::new(Plan::Sealer) };
     assert_eq!(
         decide_resume(&record, Some("Aborted"), None, "paused"),
         Ok(Decision::GoOn(State::Empty))
@@ -244,7 +247,7 @@ fn a_command_for_another_revision_is_refused() {
     let record = paused(State::C1Done, PausedBy::Error);
     let mismatch = Err(ErrorKind::RevisionMismatch { expected: 7, actual: 0 });
     assert_eq!(decide_resume(&record, None, Some(7), "paused"), mismatch);
-    assert_eq!(decide_pause(&record, Doing::Waiting, Some(7)), mismatch);
+    assert_eq!(decide_pause(&record, false, Some(7)), mismatch);
     assert!(decide_resume(&record, None, Some(0), "paused").is_ok());
 }
 
@@ -252,34 +255,40 @@ fn a_command_for_another_revision_is_refused() {
 fn temporary_failures_become_permanent_when_the_retries_are_used_up() {
     let mut record = record(State::Pc1Done);
     for retry in 1..=2 {
-        let failure = apply_failure(&mut record, Failure::temporary("x"), 2, 9);
-        assert_eq!((failure.level, record.retry, record.paused), (Level::Temporary, retry, None));
+        let failure = fail(&mut record, Failure::temporary("x"), 2, 9);
+        assert_eq!(
+            (failure.level, record.retry, record.control),
+            (Level::Temporary, retry, Control::Working)
+        );
         assert_eq!(record.last_err.as_deref(), Some("temporary: x"));
     }
-    assert_eq!(apply_failure(&mut record, Failure::temporary("x"), 2, 9).level, Level::Permanent);
+    assert_eq!(fail(&mut record, Failure::temporary("x"), 2, 9).level, Level::Permanent);
     assert_eq!(record.last_err.as_deref(), Some("permanent: x"));
-    assert_eq!(record.paused, Some(Paused { by: PausedBy::Error, since_ms: 9 }));
+    assert_eq!(record.control, paused_by(PausedBy::Error, 9));
 }
 
 #[test]
 fn a_pending_pause_outlives_the_failure_of_the_stage() {
-    let mut record = Record { pause_pending: true, ..record(State::C1Done) };
-    apply_failure(&mut record, Failure::permanent("x"), 5, 9);
-    assert_eq!(record.paused.unwrap().by, PausedBy::Operator);
-    assert!(!record.pause_pending && record.last_err.is_some());
+    let mut record = Record { control: Control::PausePending, ..record(State::C1Done) };
+    fail(&mut record, Failure::permanent("x"), 5, 9);
+    assert_eq!(record.paused().unwrap().by, PausedBy::Operator);
+    assert!(record.last_err.is_some());
 }
 
 #[test]
 fn a_restart_keeps_an_operators_pause_and_retries_an_errors() {
     let mut by_operator = paused(State::C1Done, PausedBy::Operator);
-    apply_restart(&mut by_operator, 9);
+    restart(&mut by_operator, 9);
     assert_eq!(by_operator, paused_as(&by_operator, PausedBy::Operator));
     let mut by_error = paused(State::C1Done, PausedBy::Error);
-    apply_restart(&mut by_error, 9);
-    assert_eq!((by_error.paused, by_error.last_err.as_deref()), (None, Some("permanent: x")));
-    let mut pending = Record { pause_pending: true, ..record(State::C1Done) };
-    apply_restart(&mut pending, 9);
-    assert_eq!((pending.paused.unwrap().by, pending.pause_pending), (PausedBy::Operator, false));
+    restart(&mut by_error, 9);
+    assert_eq!(
+        (by_error.control, by_error.last_err.as_deref()),
+        (Control::Working, Some("permanent: x"))
+    );
+    let mut pending = Record { control: Control::PausePending, ..record(State::C1Done) };
+    restart(&mut pending, 9);
+    assert_eq!(pending.control, paused_by(PausedBy::Operator, 9));
 }
 
 fn paused_as(record: &Record, by: PausedBy) -> Record {
@@ -291,14 +300,14 @@ fn three_deaths_in_one_stage_pause_the_thread() {
     let mut record = record(State::C1Done);
     for death in 1..=3 {
         record.running = Some(Stage::C2);
-        apply_restart(&mut record, 9);
-        assert_eq!(record.paused.is_some(), death == 3);
+        restart(&mut record, 9);
+        assert_eq!(record.is_paused(), death == 3);
     }
     assert_eq!(record.last_err.as_deref(), Some("critical: the worker died 3 times in C2"));
     apply(&mut record, &Decision::GoOn(State::C1Done), None, 9);
     record.running = Some(Stage::C2);
-    apply_restart(&mut record, 9);
-    assert_eq!(record.paused, None, "counted from the beginning after a resume");
+    restart(&mut record, 9);
+    assert_eq!(record.control, Control::Working, "counted from the beginning after a resume");
 }
 
 #[test]
@@ -306,25 +315,25 @@ fn a_pause_that_was_pending_at_the_third_death_is_the_operators() {
     let mut record = Record {
         deaths: 2,
         running: Some(Stage::C2),
-        pause_pending: true,
+        control: Control::PausePending,
         ..record(State::C1Done)
     };
-    apply_restart(&mut record, 9);
-    assert_eq!((record.paused.unwrap().by, record.pause_pending), (PausedBy::Operator, false));
+    restart(&mut record, 9);
+    assert_eq!(record.control, paused_by(PausedBy::Operator, 9));
     assert_eq!(record.last_err.as_deref(), Some("critical: the worker died 3 times in C2"));
 }
 
 #[test]
 fn a_stage_that_ends_forgets_earlier_deaths() {
     let mut record = Record { deaths: 2, running: Some(Stage::C2), ..record(State::C1Done) };
-    apply_step(&mut record, 9);
-    assert_eq!((record.deaths, record.running), (0, None));
+    step(&mut record, 9);
+    assert_eq!((record.deaths, record.running), (0, Some(Stage::C2)), "the next one begins");
 }
 
 // What happens to a thread, and a shadow model that knows only what an operator was told.
 #[derive(Clone, Debug)]
 enum Act {
-    Pause(Doing),
+    Pause(bool),
     Resume(Option<&'static str>),
     StageEnds,
     Fails(Level),
@@ -355,7 +364,7 @@ fn act() -> impl Strategy<Value = Act> {
         Level::Critical,
     ]);
     prop_oneof![
-        prop::sample::select(vec![Doing::Waiting, Doing::InStage]).prop_map(Act::Pause),
+        any::<bool>().prop_map(Act::Pause),
         states.prop_map(Act::Resume),
         Just(Act::StageEnds),
         levels.prop_map(Act::Fails),
@@ -371,11 +380,11 @@ proptest! {
         for act in acts {
             let (before, working) = (record.clone(), matches!(shadow, Shadow::Working | Shadow::Pending));
             match act {
-                Act::Pause(doing) => {
-                    let decision = decide_pause(&record, doing, None).unwrap();
+                Act::Pause(in_stage) => {
+                    let decision = decide_pause(&record, in_stage, None).unwrap();
                     apply(&mut record, &decision, None, 1);
-                    shadow = match (shadow, doing) {
-                        (Shadow::Working, Doing::InStage) => Shadow::Pending,
+                    shadow = match (shadow, in_stage) {
+                        (Shadow::Working, true) => Shadow::Pending,
                         (Shadow::Pending, _) => Shadow::Pending,
                         _ => Shadow::PausedByOperator,
                     };
@@ -389,11 +398,11 @@ proptest! {
                 },
                 // A paused thread is in no stage: it neither ends one nor fails.
                 Act::StageEnds if working => {
-                    apply_step(&mut record, 1);
+                    step(&mut record, 1);
                     shadow = if shadow == Shadow::Pending { Shadow::PausedByOperator } else { Shadow::Working };
                 }
                 Act::Fails(level) if working => {
-                    let failed = apply_failure(&mut record, Failure { level, message: "x".into() }, 2, 1);
+                    let failed = fail(&mut record, Failure { level, message: "x".into() }, 2, 1);
                     shadow = match (shadow, failed.level) {
                         (Shadow::Pending, _) => Shadow::PausedByOperator,
                         (_, Level::Permanent | Level::Critical) => Shadow::PausedByError,
@@ -401,7 +410,7 @@ proptest! {
                     };
                 }
                 Act::Restarts => {
-                    apply_restart(&mut record, 1);
+                    restart(&mut record, 1);
                     shadow = match shadow {
                         Shadow::Pending => Shadow::PausedByOperator,
                         Shadow::PausedByError => Shadow::Working,
@@ -410,14 +419,13 @@ proptest! {
                 }
                 Act::StageEnds | Act::Fails(_) => {}
             }
-            let actual = match (record.paused.map(|paused| paused.by), record.pause_pending) {
-                (None, false) => Shadow::Working,
-                (None, true) => Shadow::Pending,
-                (Some(PausedBy::Error), _) => Shadow::PausedByError,
-                (Some(_), _) => Shadow::PausedByOperator,
+            let actual = match record.control {
+                Control::Working => Shadow::Working,
+                Control::PausePending => Shadow::Pending,
+                Control::Paused(Paused { by: PausedBy::Error, .. }) => Shadow::PausedByError,
+                Control::Paused(_) => Shadow::PausedByOperator,
             };
             prop_assert_eq!(actual, shadow);
-            prop_assert!(!(record.paused.is_some() && record.pause_pending));
             prop_assert!(record.revision >= before.revision);
             prop_assert_eq!(record.revision > before.revision, Record { revision: 0, ..record.clone() } != Record { revision: 0, ..before });
         }
@@ -431,8 +439,7 @@ fn a_cordon_is_beside_everything_else_and_said_again_changes_nothing() {
         [record(State::Pc1Done), paused(State::C1Done, PausedBy::Error), Record::new(Plan::Sealer)]
     {
         let before = record.clone();
-        let order =
-            |record: &Record, verb| decide(record, verb, &request, Doing::InStage, "x").unwrap();
+        let order = |record: &Record, verb| decide(record, verb, &request, true, "x").unwrap();
         assert_eq!(order(&record, Verb::Uncordon), Decision::StayUncordoned);
         let decision = order(&record, Verb::Cordon);
         assert!(apply(&mut record, &decision, None, 1));
@@ -443,9 +450,65 @@ fn a_cordon_is_beside_everything_else_and_said_again_changes_nothing() {
         let decision = order(&record, Verb::Cordon);
         assert_eq!(outcome(&record, &decision), Outcome::AlreadyCordoned);
         assert!(!apply(&mut record, &decision, None, 2));
-        apply_restart(&mut record, 3);
+        restart(&mut record, 3);
         assert!(record.cordoned, "it survives a restart");
         let decision = order(&record, Verb::Uncordon);
         assert!(apply(&mut record, &decision, None, 4) && !record.cordoned);
+    }
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let levels = [Level::Temporary, Level::Permanent, Level::Abort, Level::Lost, Level::Critical];
+    prop::sample::select(levels.to_vec()).prop_map(|level| Failure { level, message: "x".into() })
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let controls = vec![
+        Control::Working,
+        Control::PausePending,
+        paused_by(PausedBy::Operator, 1),
+        paused_by(PausedBy::Error, 1),
+    ];
+    let states = vec![State::Empty, State::Allocated, State::Pc1Done, State::Finished];
+    let (controls, states) = (prop::sample::select(controls), prop::sample::select(states));
+    (controls, states, any::<bool>(), any::<bool>()).prop_map(
+        |(control, state, cordoned, lets_go)| {
+            let let_go = lets_go.then(LetGo::default);
+            let job = record(state).job.filter(|_| state != State::Empty);
+            Record { control, cordoned, let_go, job, ..record(state) }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_thread_steps_when_nothing_holds_it_up_and_rests_only_for_what_ends_by_itself_or_a_command(
+        record in any_record(),
+        uses in prop::sample::select(vec![StoreUse::Works, StoreUse::Behind, StoreUse::Unusable]),
+        verdict in prop::option::of(failure()),
+        until_ms in prop::option::of(-1_000i64..1_000),
+    ) {
+        let now = Instant::now() + Duration::from_secs(10);
+        let until = until_ms.map(|ms| match u64::try_from(ms) {
+            Ok(ms) => now + Duration::from_millis(ms),
+            Err(_) => now - Duration::from_millis(ms.unsigned_abs()),
+        });
+        let heeded = verdict.as_ref().map(|verdict| heed(&record, verdict)) == Some(Heed::Now);
+        let waits = until.is_some_and(|until| until > now);
+        let stands = record.is_paused() || (record.cordoned && record.state == State::Empty);
+        match next(&record, Held { store: uses, verdict: verdict.as_ref(), until }, now) {
+            Next::Step => prop_assert!(uses == StoreUse::Works && !heeded && !stands && !waits),
+            Next::HeedVerdict => prop_assert!(uses == StoreUse::Works && heeded),
+            Next::WriteDown => prop_assert!(uses == StoreUse::Behind && !waits),
+            Next::OpenStore => prop_assert!(uses == StoreUse::Unusable && until.is_some() && !waits),
+            Next::RestUntil(moment) => {
+                prop_assert!(Some(moment) == until && waits);
+                prop_assert!(uses != StoreUse::Works || !(heeded || stands));
+            }
+            Next::Rest => prop_assert!(
+                (uses == StoreUse::Works && stands && !heeded)
+                    || (uses == StoreUse::Unusable && until.is_none())
+            ),
+        }
     }
 }

@@ -76,7 +76,7 @@ fn beat_of(worker: &str, view: &ThreadView, sealing_too: bool) -> Option<Beat> {
         Plan::Sealer | Plan::Snapup | Plan::Niporep | Plan::Rebuild | Plan::Unseal => {
             let state = record.state.name().to_owned();
             Some(Beat::Sector(ReportState {
-                sector: record.sector.as_ref()?.allocated.id,
+                sector: record.sector()?.allocated.id,
                 worker: WorkerPlace {
                     instance: worker.to_owned(),
                     location: view.location.display().to_string(),
@@ -91,9 +91,9 @@ fn beat_of(worker: &str, view: &ThreadView, sealing_too: bool) -> Option<Beat> {
         }
         // A proof that an error holds up is wanted within minutes: another worker may be able to
         // make it.
-        Plan::Wdpost if record.paused.is_some_and(|paused| paused.by == PausedBy::Error) => None,
+        Plan::Wdpost if record.paused().is_some_and(|paused| paused.by == PausedBy::Error) => None,
         Plan::Wdpost => {
-            let job = record.wdpost.as_ref()?.job.id.clone();
+            let job = record.wdpost()?.job.id.clone();
             Some(Beat::Wdpost(WdpostHeartbeat { jobs: vec![job], worker: worker.to_owned() }))
         }
     }

@@ -39,9 +39,9 @@ impl Changed<'_> {
 
     // Why a job ended without being finished.
     fn reason_of_end(&self) -> Option<String> {
-        let (before, ended) = (self.before, self.before.has_job() && !self.after.has_job());
-        let given_up = before.sector.as_ref().and_then(|sector| sector.abort_reason.clone());
-        before.let_go.as_ref().map(|let_go| let_go.reason.clone()).or(given_up).filter(|_| ended)
+        let (Some(job), None) = (&self.before.job, &self.after.job) else { return None };
+        let let_go = self.before.let_go.as_ref().map(|let_go| let_go.reason.as_str());
+        let_go.or(job.abort_reason()).map(ToOwned::to_owned)
     }
 
     /// A step failed.
@@ -85,6 +85,6 @@ impl Changed<'_> {
     }
 
     fn pause_took_effect(&self) -> bool {
-        self.before.pause_pending && self.after.paused.is_some() && !self.after.pause_pending
+        self.before.is_pause_pending() && self.after.is_paused()
     }
 }

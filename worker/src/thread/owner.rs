@@ -1,17 +1,30 @@
 //! The task that owns one sealing thread's state.
 //!
 //! ```text
-//!   +--> paused? -- yes --> wait for a command ------------------+
-//!   |      no                                                    |
-//!   |    hold off? (a retry, no sector) -> wait, or a command ---+
-//!   |      no                                                    |
-//!   |    one step of the plan, or a command meanwhile            |
-//!   |      -> commit the next state, or the failure              |
-//!   +------------------------------------------------------------+
+//!        +-----------------------------------------------------------+
+//!        v                                                           |
+//!   control::next --> rest, rest until --> a command, or the time ---+
+//!        |--> the store is opened again, or written to again --------+
+//!        |--> the job fails with the sector manager's word ----------+
+//!        +--> one step of the plan, or a command meanwhile           |
+//!               -> commit the next state, or the failure ------------+
 //! ```
-//! Each change is committed before anybody sees it; what cannot be is kept and tried again
-//! ([`unwritten`]). A thread whose store cannot be used at all waits until it can ([`unusable`]). A
-//! command is answered in milliseconds: it never waits for a stage.
+//! The owner is the only one that reads or changes the thread's [`Record`]. What a change is, and
+//! what comes next, is in [`control`]; the owner does it: it runs the step, takes the commands,
+//! writes, shows, and tells the sector manager.
+//!
+//! Its life: [`Owner::open`] takes the thread up where its store says it was; [`Owner::run`] loops
+//! until the worker stops; what could not be written by then is tried once more.
+//!
+//! What always holds:
+//! - Each change is committed before anybody sees it; what cannot be is kept and tried again
+//!   ([`unwritten`]). A thread whose store cannot be used at all waits until it can ([`unusable`]).
+//! - A command is answered in milliseconds: it never waits for a stage ([`command`]). The step is
+//!   polled by the owner itself, so whether it can be interrupted does not change between the look
+//!   and the act.
+//! - What a step has yielded is not dropped for a command that comes at the same time.
+//!
+//! Tests: the scenarios `commands::*`, `sealing::failures`, `stores::broken`, and the simulation.
 
 mod command;
 mod unusable;
@@ -31,19 +44,19 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use self::command::{NowPause, Standing};
+use self::command::NowPause;
 use self::unwritten::Unwritten;
 use super::report::{Report, Reports};
 use super::{
-    control::{self, Decision, Heed},
+    control::{self, Decision, Heed, Held, Next, StoreUse},
     history::Changed,
     mailbox::{Message, ThreadHandle},
     own_config::OwnConfig,
     verdict::Verdict,
-    view::{Shown, ThreadView},
+    view::{Ended, ThreadView},
 };
 use crate::{
-    activity::{Activity, Doing, Kind, Now},
+    activity::{Activity, Kind, Now},
     clock::Clock,
     config::ThreadConfig,
     failure::Failure,
@@ -65,35 +78,34 @@ pub struct Owner {
     index: u32,
     location: Location,
     store: Store,
-    places: Arc<Places>,
+    config: OwnConfig,
+    surroundings: Surroundings,
     record: Record,
+    held: HeldUp,
+    /// A question for a job was cut off: its answer may be a job, so the same question is asked
+    /// again.
+    question_open: bool,
+    /// A pause that stops a running processor, until it has.
+    now_pause: Option<NowPause>,
+    mailbox: mpsc::Receiver<Message>,
+    mailbox_sender: mpsc::Sender<Message>,
+    view: watch::Sender<ThreadView>,
+}
+
+/// What holds the thread up beside its record.
+#[derive(Default)]
+struct HeldUp {
     /// Why its store cannot be used; the record is none then.
     unusable: Option<StoreError>,
     /// What cannot be written down at the moment.
     unwritten: Option<Unwritten>,
     /// Why.
     store_error: Option<String>,
-    config: OwnConfig,
-    /// A question for a job was cut off: its answer may be a job, so the same question is asked
-    /// again.
-    question_open: bool,
-    steps: Arc<dyn Steps>,
-    lease: watch::Receiver<LeaseState>,
-    reports: Reports,
-    mailbox: mpsc::Receiver<Message>,
-    mailbox_sender: mpsc::Sender<Message>,
-    view: watch::Sender<ThreadView>,
-    changed: Arc<Notify>,
-    clock: Clock,
-    /// Before this moment no step begins.
+    /// Nothing is tried before this moment.
     hold_off: Option<HoldOff>,
     /// What the sector manager says of the job in hand: the thread heeds it as soon as nothing runs
     /// and no operator holds it up.
     verdict: Option<Failure>,
-    /// A pause that stops a running processor, until it has.
-    now_pause: Option<NowPause>,
-    paused_since: Instant,
-    cordoned_since: Instant,
 }
 
 struct HoldOff {
@@ -146,12 +158,13 @@ impl Owner {
         surroundings: Surroundings,
     ) -> (Owner, ThreadHandle) {
         let record = Record::new(config.hot.plan);
-        let paused_since = Instant::now();
         let view = watch::Sender::new(ThreadView {
             index,
             location: location.path().to_owned(),
             record: record.clone(),
-            doing: shown(&record, paused_since, None),
+            now: None,
+            paused_since: Instant::now(),
+            cordoned_since: Instant::now(),
             store_error: None,
             warning: None,
             ended: None,
@@ -159,31 +172,19 @@ impl Owner {
         });
         let (mailbox_sender, mailbox) = mpsc::channel(64);
         let handle = ThreadHandle { mailbox: mailbox_sender.clone(), view: view.subscribe() };
-        let Surroundings { steps, lease, reports, changed, clock, places } = surroundings;
         let mut owner = Owner {
             index,
             location,
             store,
-            places,
-            record,
-            unusable: None,
-            unwritten: None,
-            store_error: None,
             config: OwnConfig::new(index, config),
+            surroundings,
+            record,
+            held: HeldUp::default(),
             question_open: false,
-            steps,
-            lease,
-            reports,
+            now_pause: None,
             mailbox,
             mailbox_sender,
             view,
-            changed,
-            clock,
-            hold_off: None,
-            verdict: None,
-            now_pause: None,
-            paused_since,
-            cordoned_since: Instant::now(),
         };
         owner.take_up(opened).await;
         (owner, handle)
@@ -192,57 +193,63 @@ impl Owner {
     /// Runs until the worker stops. A panic ends this thread alone: it shows that, and the others
     /// go on.
     pub async fn run(self, stop: watch::Receiver<Shutdown>) {
-        let (index, view, changed) = (self.index, self.view.clone(), self.changed.clone());
+        let (index, view) = (self.index, self.view.clone());
+        let changed = self.surroundings.changed.clone();
         if let Err(panic) = AssertUnwindSafe(self.run_to_end(stop)).catch_unwind().await {
             let why = format!("its task has ended: {}; restart the worker", panicked(&*panic));
             error!(thread = index, "{why}");
-            view.send_modify(|view| view.end(why));
+            let since = Instant::now();
+            view.send_modify(|view| view.ended = Some(Ended { why, since }));
             changed.notify_one();
         }
     }
 
     async fn run_to_end(mut self, mut stop: watch::Receiver<Shutdown>) {
         loop {
-            self.show(None);
-            let flow = if self.unusable.is_some() {
-                self.wait_for_store(&mut stop).await
-            } else if self.unwritten.is_some() || self.store.is_in_doubt() {
-                // What a stage has yielded comes before what others say of the job.
-                self.write_down_later(&mut stop).await
-            } else if self.heed_verdict().await {
-                Flow::GoOn
-            } else if self.record.paused.is_some() {
-                self.rest(None, &mut stop).await
-            } else if self.is_cordoned_off() {
-                self.show(Some(Now { since: self.cordoned_since, ..waiting("uncordon") }));
-                self.rest(None, &mut stop).await
-            } else if let Some((until, now)) = self.pending_hold_off() {
-                self.show(Some(now));
-                self.rest(Some(until), &mut stop).await
-            } else {
-                self.step(&mut stop).await
+            let next = control::next(&self.record, self.held(), Instant::now());
+            self.show(self.waits_for(next));
+            let flow = match next {
+                Next::Rest => self.rest(None, &mut stop).await,
+                Next::RestUntil(until) => self.rest(Some(until), &mut stop).await,
+                Next::OpenStore => self.open_again().await,
+                Next::WriteDown => self.try_to_write_down().await,
+                Next::HeedVerdict => self.heed_verdict().await,
+                Next::Step => self.step(&mut stop).await,
             };
             if flow == Flow::Stop {
                 break;
             }
         }
         self.write_down_at_last().await;
-        // A stage that a stop cut off was no death of the process.
-        if self.record.running.take().is_some()
+        if control::stop(&mut self.record)
             && let Err(error) = self.store.commit(Change::to(&self.record)).await
         {
             warn!(thread = self.index, %error, "the end could not be recorded");
         }
     }
 
-    fn pending_hold_off(&mut self) -> Option<(Instant, Now)> {
-        self.hold_off.take_if(|hold_off| hold_off.until <= Instant::now());
-        self.hold_off.as_ref().map(|hold_off| (hold_off.until, hold_off.now.clone()))
+    fn held(&self) -> Held<'_> {
+        let HeldUp { unusable, unwritten, hold_off, verdict, .. } = &self.held;
+        let store = if unusable.is_some() {
+            StoreUse::Unusable
+        } else if unwritten.is_some() || self.store.is_in_doubt() {
+            StoreUse::Behind
+        } else {
+            StoreUse::Works
+        };
+        let until = hold_off.as_ref().map(|hold_off| hold_off.until);
+        Held { store, verdict: verdict.as_ref(), until }
     }
 
-    // Whether it would take a new job and must not.
-    fn is_cordoned_off(&self) -> bool {
-        self.record.cordoned && self.record.state == State::Empty
+    // What is shown while nothing is done.
+    fn waits_for(&self, next: Next) -> Option<Now> {
+        match next {
+            Next::RestUntil(_) => self.held.hold_off.as_ref().map(|hold_off| hold_off.now.clone()),
+            Next::Rest if control::is_cordoned_off(&self.record) => {
+                Some(Now { since: self.view.borrow().cordoned_since, ..waiting("uncordon") })
+            }
+            Next::Rest | Next::OpenStore | Next::WriteDown | Next::HeedVerdict | Next::Step => None,
+        }
     }
 
     // Waits for a moment or for ever, for a command, or for the worker to stop.
@@ -256,7 +263,7 @@ impl Owner {
         tokio::select! {
             biased;
             () = told(stop, |stop| stop != Shutdown::No) => return Flow::Stop,
-            Some(message) = self.mailbox.recv() => self.handle(message, Standing { doing: Doing::Waiting, stopper: None }).await,
+            Some(message) = self.mailbox.recv() => self.handle(message, None).await,
             () = wake => {}
         }
         Flow::GoOn
@@ -278,7 +285,7 @@ impl Owner {
             && !self.question_open
             && self.config.sealing.leaves_nothing(self.record.plan)
         {
-            self.hold_off = Some(hold_off("nothing to seal", self.config.sealing.seal_interval));
+            self.hold_off("nothing to seal", self.config.sealing.seal_interval);
             return Flow::GoOn;
         }
         self.question_open = self.record.state == State::Empty;
@@ -295,7 +302,8 @@ impl Owner {
             activity: &activity,
         };
         // A panic is one of the step: what was committed before it is still so.
-        let mut running = AssertUnwindSafe(self.steps.clone().run(&step)).catch_unwind();
+        let mut running =
+            AssertUnwindSafe(self.surroundings.steps.clone().run(&step)).catch_unwind();
         self.show(Some(activity.now()));
         let mut stop_now = stop.clone();
         let mut stopping = false;
@@ -313,20 +321,22 @@ impl Owner {
                 () = told(stop, |stop| stop != Shutdown::No), if !stopping => stopping = true,
                 () = told(&mut stop_now, |stop| stop == Shutdown::Now) => return Flow::Stop,
                 Some(message) = self.mailbox.recv() => {
-                    self.handle(message, Standing { doing: activity.doing(), stopper: activity.stopper() }).await;
+                    self.handle(message, Some(&activity)).await;
                     self.show(Some(activity.now()));
                 }
             }
-            if activity.doing() == Doing::InStage {
+            if activity.is_in_stage() {
                 continue;
             }
             if stopping {
                 return Flow::Stop;
             }
-            if self.record.pause_pending {
+            if self.record.is_pause_pending() {
                 self.pause_between_waits().await;
             }
-            if self.record.paused.is_some() || self.verdict.is_some() || self.is_cordoned_off() {
+            // What waits for the store can wait for the step too.
+            let held = Held { store: StoreUse::Works, until: None, ..self.held() };
+            if control::next(&self.record, held, Instant::now()) != Next::Step {
                 return Flow::GoOn;
             }
         };
@@ -337,7 +347,7 @@ impl Owner {
             Ok(Some(Yield::Moved(moved))) => {
                 self.write_down(Unwritten::moved(&self.record, *moved)).await
             }
-            Ok(None) => self.hold_off = Some(hold_off("sector", self.config.sealing.seal_interval)),
+            Ok(None) => self.hold_off("sector", self.config.sealing.seal_interval),
             // What the processor died of is the pause; unless that was withdrawn, and the stage
             // begins anew.
             Err(_) if stopped_now => self.pause_between_waits().await,
@@ -354,7 +364,7 @@ impl Owner {
             warn!(thread = self.index, %error, "it is not known yet what was recorded last");
             return;
         }
-        if !self.record.pause_pending {
+        if !self.record.is_pause_pending() {
             return;
         }
         let mut after = self.record.clone();
@@ -378,24 +388,25 @@ impl Owner {
     async fn begin(&mut self, plan: Option<Plan>) -> Result<(), StoreError> {
         if let Some(plan) = plan.filter(|plan| *plan != self.record.plan) {
             let mut after = self.record.clone();
-            control::apply_plan(&mut after, plan);
+            control::change_plan(&mut after, plan);
             info!(thread = self.index, from = %self.record.plan, %plan, "its plan has changed");
             self.commit(after, vec![]).await?;
         }
-        let stage = heavy_stage(self.record.plan, self.record.state);
-        if stage.is_some() && self.record.running != stage {
-            self.record_running(stage, self.record.deaths).await
-        } else {
-            Ok(())
+        match heavy_stage(self.record.plan, self.record.state) {
+            Some(stage) => self.record_running(Some(stage), false).await,
+            None => Ok(()),
         }
     }
 
     async fn record_running(
         &mut self,
         stage: Option<Stage>,
-        deaths: u32,
+        advanced: bool,
     ) -> Result<(), StoreError> {
-        let after = Record { running: stage, deaths, ..self.record.clone() };
+        let mut after = self.record.clone();
+        if !control::run(&mut after, stage, advanced) {
+            return Ok(());
+        }
         self.store.commit(Change::to(&after)).await?;
         self.record = after;
         self.store_works();
@@ -405,15 +416,12 @@ impl Owner {
     // A thread that waits, for a slot or a processor, is not what a process dies of; nor is a stage
     // that gets on.
     async fn note_running(&mut self, activity: &Activity) {
-        let stage = heavy_stage(self.record.plan, self.record.state)
-            .filter(|_| activity.doing() == Doing::InStage);
-        let deaths = if activity.now().advanced { 0 } else { self.record.deaths };
-        if self.record.paused.is_some()
-            || (self.record.running, self.record.deaths) == (stage, deaths)
-        {
+        let stage =
+            heavy_stage(self.record.plan, self.record.state).filter(|_| activity.is_in_stage());
+        if self.record.is_paused() {
             return;
         }
-        if let Err(error) = self.record_running(stage, deaths).await {
+        if let Err(error) = self.record_running(stage, activity.now().advanced).await {
             warn!(thread = self.index, %error, "it could not be recorded what runs");
         }
     }
@@ -421,7 +429,8 @@ impl Owner {
     // What is going to be done with the sector's files is this thread's act from here on; to
     // everybody else nothing has changed.
     async fn note(&mut self, sector: Sector) {
-        let after = Record { sector: Some(sector), retry: 0, ..self.record.clone() };
+        let mut after = self.record.clone();
+        control::note(&mut after, sector);
         match self.commit(after, vec![]).await {
             Ok(()) => self.pause_between_waits().await,
             Err(error) => self.hold_for_store(&error),
@@ -432,11 +441,12 @@ impl Owner {
         self.write_down(Unwritten::failed(failure)).await;
     }
 
-    // Handles one message. Messages are answered when what they did is durable.
-    async fn handle(&mut self, message: Message, standing: Standing) {
+    // Handles one message; `activity` is that of the step that runs. Messages are answered when what
+    // they did is durable.
+    async fn handle(&mut self, message: Message, activity: Option<&Activity>) {
         match message {
-            Message::Command(command) => self.command(*command, standing).await,
-            Message::Verdict { .. } if self.unusable.is_some() => {}
+            Message::Command(command) => self.command(*command, activity).await,
+            Message::Verdict { .. } if self.held.unusable.is_some() => {}
             Message::Verdict { job, verdict } => self.hear(&job, verdict),
         }
     }
@@ -452,36 +462,29 @@ impl Owner {
                 Some(failure).filter(|failure| control::heed(&self.record, failure) != Heed::Never)
             }
         };
-        if heard != self.verdict {
+        if heard != self.held.verdict {
             info!(
                 thread = self.index,
                 sector = job,
                 verdict = heard.as_ref().map(tracing::field::display),
                 "the sector manager has another word on the job"
             );
-            self.verdict = heard;
+            self.held.verdict = heard;
         }
     }
 
-    // Does what the sector manager says of the job, if it is time. Returns whether it was.
-    async fn heed_verdict(&mut self) -> bool {
-        let Some(verdict) = self.verdict.clone() else { return false };
-        let heed = control::heed(&self.record, &verdict);
-        if heed == Heed::AfterPause {
-            return false;
+    // Does what the sector manager says of the job.
+    async fn heed_verdict(&mut self) -> Flow {
+        if let Some(verdict) = self.held.verdict.take() {
+            // A job that ends waits for no retry.
+            self.held.hold_off = None;
+            self.fail(verdict).await;
         }
-        self.verdict = None;
-        if heed == Heed::Never {
-            return false;
-        }
-        // A job that ends waits for no retry.
-        self.hold_off = None;
-        self.fail(verdict).await;
-        true
+        Flow::GoOn
     }
 
     fn now_ms(&self) -> u64 {
-        (self.clock)()
+        (self.surroundings.clock)()
     }
 
     fn changed_to<'a>(&'a self, after: &'a Record) -> Changed<'a> {
@@ -502,34 +505,42 @@ impl Owner {
     }
 
     fn adopt_from(&mut self, before: &Record) {
+        let now = Instant::now();
         if self.record.cordoned && !before.cordoned {
-            self.cordoned_since = Instant::now();
+            self.view.send_modify(|view| view.cordoned_since = now);
         }
-        if self.record.paused.is_some() && before.paused.is_none() {
-            self.paused_since = Instant::now();
-            self.hold_off = None;
+        if self.record.is_paused() && !before.is_paused() {
+            self.view.send_modify(|view| view.paused_since = now);
+            self.held.hold_off = None;
         }
-        if self.record.job_name() != before.job_name() {
-            self.verdict = None;
-        }
+        // A word on another job, or on one whose end is being reported, is for nobody any more.
+        let same_job = self.record.job_name() == before.job_name();
+        let record = &self.record;
+        self.held
+            .verdict
+            .take_if(|verdict| !same_job || control::heed(record, verdict) == Heed::Never);
         self.show(None);
     }
 
-    fn show(&self, active: Option<Now>) {
-        let doing = shown(&self.record, self.paused_since, active);
+    fn show(&self, now: Option<Now>) {
         self.view.send_modify(|view| {
             view.record.clone_from(&self.record);
-            view.doing = doing;
-            view.store_error.clone_from(&self.store_error);
+            view.now = now;
+            view.store_error.clone_from(&self.held.store_error);
             view.warning.clone_from(&self.config.warning);
-            view.verdict.clone_from(&self.verdict);
+            view.verdict.clone_from(&self.held.verdict);
         });
-        self.changed.notify_one();
+        self.surroundings.changed.notify_one();
+    }
+
+    fn hold_off(&mut self, reason: &str, wait: Duration) {
+        let now = waiting(reason);
+        self.held.hold_off = Some(HoldOff { until: now.since + wait, now });
     }
 
     fn report(&self, before: State, event: &str, failure: Option<&Failure>) {
-        let Some(sector) = &self.record.sector else { return };
-        self.reports.send(Report {
+        let Some(sector) = self.record.sector() else { return };
+        self.surroundings.reports.send(Report {
             sector: sector.allocated.id,
             location: self.location.path().display().to_string(),
             from: before,
@@ -546,19 +557,6 @@ async fn told(stop: &mut watch::Receiver<Shutdown>, what: fn(Shutdown) -> bool) 
     stop.wait_for(|stop| what(*stop)).await.map(drop).ok();
 }
 
-fn hold_off(reason: &str, wait: Duration) -> HoldOff {
-    let now = waiting(reason);
-    HoldOff { until: now.since + wait, now }
-}
-
 fn waiting(reason: &str) -> Now {
     Now::begins(Kind::Waiting { reason: reason.to_owned() })
-}
-
-fn shown(record: &Record, paused_since: Instant, active: Option<Now>) -> Shown {
-    match (record.paused, active) {
-        (Some(paused), _) => Shown::Paused { by: paused.by, since: paused_since },
-        (None, Some(now)) => Shown::Active(now),
-        (None, None) => Shown::Idle,
-    }
 }

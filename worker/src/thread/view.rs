@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     activity::{Kind, Now},
     failure::{Failure, Level},
-    store::record::Record,
+    store::record::{Control, Paused, Record},
 };
 
 /// What a thread shows of itself: its record, and what it is doing right now.
@@ -23,69 +23,64 @@ pub struct ThreadView {
     pub location: PathBuf,
     /// What was committed last.
     pub record: Record,
-    /// What it is doing.
-    pub doing: Shown,
+    /// What it does or waits for, if it is in a step or is held up by more than a pause.
+    pub now: Option<Now>,
+    /// When its pause took effect.
+    pub paused_since: Instant,
+    /// When it was cordoned.
+    pub cordoned_since: Instant,
     /// Why what it has done or was told cannot be written down at the moment.
     pub store_error: Option<String>,
     /// What is wrong with it beside its job, e.g. with its configuration file.
     pub warning: Option<String>,
-    /// Why its task has ended, if it has although the worker goes on: it takes no commands any
-    /// more.
-    pub ended: Option<String>,
+    /// Set when its task has ended although the worker goes on: it takes no commands any more.
+    pub ended: Option<Ended>,
     /// What the sector manager says of its job, and what waits for the running stage or for an
     /// operator.
     pub verdict: Option<Failure>,
 }
 
-/// What a thread is doing, as it is shown.
+/// The end of a thread's task.
 #[derive(Clone, Debug)]
-pub enum Shown {
-    /// Between two steps.
-    Idle,
-    /// In a step.
-    Active(Now),
-    /// Paused since then.
-    Paused {
-        /// Who paused it.
-        by: PausedBy,
-        /// When the pause took effect.
-        since: Instant,
-    },
+pub struct Ended {
+    /// Why.
+    pub why: String,
+    /// When.
+    pub since: Instant,
 }
 
 impl ThreadView {
-    /// Shows that the thread's task has ended.
-    pub(super) fn end(&mut self, why: String) {
-        self.record.last_err = Some(Failure::critical(&why).to_string());
-        self.doing = Shown::Paused { by: PausedBy::Error, since: Instant::now() };
-        self.ended = Some(why);
-    }
-
     /// The status at this moment.
     pub fn status(&self) -> ThreadStatus {
         let millis = |since: Instant| since.elapsed().as_millis() as u64;
-        match &self.doing {
-            Shown::Idle => ThreadStatus::Idle,
-            Shown::Paused { by, since } => {
-                ThreadStatus::Paused { elapsed_ms: millis(*since), by: *by }
-            }
-            Shown::Active(Now { kind: Kind::Waiting { reason }, since, .. }) => {
-                ThreadStatus::Waiting { elapsed_ms: millis(*since), reason: reason.clone() }
-            }
-            Shown::Active(Now { since, progress, .. }) if self.record.pause_pending => {
-                ThreadStatus::PausePending {
-                    elapsed_ms: millis(*since),
-                    progress: progress.clone(),
-                }
-            }
-            Shown::Active(Now { kind: Kind::Running { processor }, since, progress, .. }) => {
-                ThreadStatus::Running {
-                    elapsed_ms: millis(*since),
-                    processor: processor.as_ref().map(|processor| processor.name.clone()),
-                    progress: progress.clone(),
-                }
-            }
+        if let Some(Ended { since, .. }) = &self.ended {
+            return ThreadStatus::Paused { elapsed_ms: millis(*since), by: PausedBy::Error };
         }
+        if let Control::Paused(Paused { by, .. }) = self.record.control {
+            return ThreadStatus::Paused { elapsed_ms: millis(self.paused_since), by };
+        }
+        let Some(Now { kind, since, progress, .. }) = self.now.clone() else {
+            return ThreadStatus::Idle;
+        };
+        let elapsed_ms = millis(since);
+        match kind {
+            Kind::Waiting { reason } => ThreadStatus::Waiting { elapsed_ms, reason },
+            Kind::Running { .. } if self.record.is_pause_pending() => {
+                ThreadStatus::PausePending { elapsed_ms, progress }
+            }
+            Kind::Running { processor } => ThreadStatus::Running {
+                elapsed_ms,
+                processor: processor.map(|processor| processor.name),
+                progress,
+            },
+        }
+    }
+
+    // Of several causes the one that has to go first.
+    fn last_err(&self) -> Option<String> {
+        let ended = self.ended.as_ref().map(|ended| Failure::critical(&ended.why).to_string());
+        let causes = [&ended, &self.store_error, &self.record.last_err, &self.warning];
+        causes.into_iter().flatten().next().cloned()
     }
 
     /// What becomes of the job when nothing runs any more and nobody holds it up.
@@ -114,11 +109,7 @@ impl ThreadView {
             revision: record.revision,
             retry: record.retry,
             end_pending: self.end_pending(),
-            last_err: [&self.store_error, &record.last_err, &self.warning]
-                .into_iter()
-                .flatten()
-                .next()
-                .cloned(),
+            last_err: self.last_err(),
         }
     }
 }

@@ -6,7 +6,10 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use async_nats::jetstream;
-use damocles_worker::store::database::{Change, Store};
+use damocles_worker::store::{
+    database::{Change, Store},
+    record::{Control, Job},
+};
 use e2e::{
     binaries, cli,
     event_log::{EventLog, Stored},
@@ -367,9 +370,10 @@ async fn a_replica_stays_where_nobody_wrote_down_who_gave_its_sector_up() {
     let store = Store::file(&worker.location(0).join("store.redb"), Arc::default());
     store.open().unwrap();
     let mut record = store.load().await.unwrap().unwrap();
-    (record.state, record.paused, record.last_err) =
-        (State::Aborted, None, Some("abort: x".into()));
-    record.sector.as_mut().unwrap().abort_reason = Some("x".into());
+    (record.state, record.control, record.last_err) =
+        (State::Aborted, Control::Working, Some("abort: x".into()));
+    let Some(Job::Sector(sector_in_hand)) = &mut record.job else { panic!("it has no sector") };
+    sector_in_hand.abort_reason = Some("x".into());
     store.commit(Change::to(&record)).await.unwrap();
     drop(store);
 

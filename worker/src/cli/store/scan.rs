@@ -167,7 +167,7 @@ async fn sector_in_hand(
     }
     let store = Store::file(&file, Arc::default());
     store.open()?;
-    let sector = store.load().await?.and_then(|record| Some(record.sector?.allocated.id));
+    let sector = store.load().await?.and_then(|record| Some(record.sector()?.allocated.id));
     Ok((sector, Some(store)))
 }
 

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::Owner;
 use crate::{
-    activity::{Doing, StopRefusal, Stopper},
+    activity::{Activity, StopRefusal, Stopper},
     failpoint,
     store::{
         database::Change,
@@ -24,13 +24,6 @@ use crate::{
         mailbox::{Command, Reply},
     },
 };
-
-/// What the thread is doing at the moment a message comes.
-pub(super) struct Standing {
-    pub(super) doing: Doing,
-    /// Of the external processor that runs.
-    pub(super) stopper: Option<Stopper>,
-}
 
 /// A pause that stops a running processor. It is pending and durable; its answer waits for the
 /// processor's end.
@@ -78,7 +71,8 @@ impl NowPause {
 }
 
 impl Owner {
-    pub(super) async fn command(&mut self, command: Command, standing: Standing) {
+    pub(super) async fn command(&mut self, command: Command, activity: Option<&Activity>) {
+        let in_stage = activity.is_some_and(Activity::is_in_stage);
         let Command { verb, request, selection, epoch, reply } = command;
         failpoint::reach("owner", verb.name());
         let id = request
@@ -91,36 +85,32 @@ impl Owner {
         }
         let answer = match self.answered_at_once(verb, &request, epoch, &id).await {
             Some(answer) => answer,
-            None => {
-                match self.decide(verb, &request, selection.as_deref(), epoch, standing.doing) {
-                    Ok(decision) if request.dry_run => {
-                        Ok(self
-                            .reply(self.record.revision, control::outcome(&self.record, &decision)))
-                    }
-                    Ok(decision) => {
-                        let stopper = standing
-                            .stopper
-                            .filter(|_| request.now && standing.doing == Doing::InStage);
-                        let answer =
-                            self.carry_out(verb, &request, &decision, stopper.is_some(), &id).await;
-                        match (answer, stopper, &self.now_pause) {
-                            (Ok(answer), Some(stopper), None) if self.record.pause_pending => {
-                                return self.stop_now(
-                                    stopper,
-                                    NowPause {
-                                        stopping: Stopping::Stopped,
-                                        answer,
-                                        id,
-                                        replies: vec![reply],
-                                    },
-                                );
-                            }
-                            (answer, ..) => answer,
-                        }
-                    }
-                    Err(refusal) => self.refuse(refusal, verb, &request, id).await,
+            None => match self.decide(verb, &request, selection.as_deref(), epoch, in_stage) {
+                Ok(decision) if request.dry_run => {
+                    Ok(self.reply(self.record.revision, control::outcome(&self.record, &decision)))
                 }
-            }
+                Ok(decision) => {
+                    let stopper =
+                        activity.and_then(Activity::stopper).filter(|_| request.now && in_stage);
+                    let answer =
+                        self.carry_out(verb, &request, &decision, stopper.is_some(), &id).await;
+                    match (answer, stopper, &self.now_pause) {
+                        (Ok(answer), Some(stopper), None) if self.record.is_pause_pending() => {
+                            return self.stop_now(
+                                stopper,
+                                NowPause {
+                                    stopping: Stopping::Stopped,
+                                    answer,
+                                    id,
+                                    replies: vec![reply],
+                                },
+                            );
+                        }
+                        (answer, ..) => answer,
+                    }
+                }
+                Err(refusal) => self.refuse(refusal, verb, &request, id).await,
+            },
         };
         reply.send(answer).ok();
     }
@@ -132,7 +122,7 @@ impl Owner {
         epoch: Option<u64>,
         id: &Option<(Id, Asked)>,
     ) -> Option<Result<CommandReply, ErrorKind>> {
-        if self.unusable.is_some() {
+        if self.held.unusable.is_some() {
             if let Err(refusal) = self.check_lease(epoch) {
                 return Some(Err(refusal));
             }
@@ -167,18 +157,18 @@ impl Owner {
         request: &CommandRequest,
         selection: Option<&Selection>,
         epoch: Option<u64>,
-        doing: Doing,
+        in_stage: bool,
     ) -> Result<Decision, ErrorKind> {
         self.check_lease(epoch)?;
         let shown = self.view.borrow().snapshot();
         if selection.is_some_and(|selection| !selection.fits(&shown)) {
             return Err(ErrorKind::NotSelected);
         }
-        control::decide(&self.record, verb, request, doing, shown.status.name())
+        control::decide(&self.record, verb, request, in_stage, shown.status.name())
     }
 
     fn check_lease(&self, epoch: Option<u64>) -> Result<(), ErrorKind> {
-        let lease = *self.lease.borrow();
+        let lease = *self.surroundings.lease.borrow();
         if lease.epoch() == epoch && lease.may_act(Instant::now()) {
             Ok(())
         } else {
@@ -252,7 +242,7 @@ impl Owner {
         let Some(NowPause { stopping, answer, id, replies }) = self.now_pause.take() else {
             return;
         };
-        let outcome = match (stopping, self.record.paused.is_some(), answer.outcome) {
+        let outcome = match (stopping, self.record.is_paused(), answer.outcome) {
             (_, true, _) => Outcome::Paused,
             (Stopping::Refused(StopRefusal { others }), _, Outcome::PausePending { stage, .. }) => {
                 let why = format!(

@@ -9,19 +9,18 @@ use std::{sync::Arc, time::Duration};
 use shared_msgs::{
     event::Event, id::Id, plan::State, snapshot::MAX_LAST_ERR_BYTES, text::cut_text,
 };
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::{Flow, Owner, Shutdown, hold_off};
+use super::{Flow, Owner};
 use crate::{
     failpoint,
     failure::{Failure, Level},
-    plan::{driver::heavy_stage, step::Moved},
+    plan::step::Moved,
     store::{
         database::{Change, StoreError},
-        record::{Blob, Record, Sector, Wdpost},
+        record::{Blob, Job, Record},
     },
-    thread::control,
+    thread::control::{self, NextState},
 };
 
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -49,8 +48,7 @@ struct DoneStep {
     to: State,
     /// Its event's name.
     event: Option<&'static str>,
-    sector: Option<Sector>,
-    wdpost: Option<Wdpost>,
+    in_hand: Option<Job>,
     outputs: Arc<[(Blob, Vec<u8>)]>,
     /// The next step's.
     request_id: Id,
@@ -78,14 +76,13 @@ impl Unwritten {
     }
 
     pub(super) fn moved(record: &Record, moved: Moved) -> Self {
-        let Moved { state, event, sector, wdpost, outputs } = moved;
+        let Moved { state, event, job, outputs } = moved;
         Unwritten::new(What::Moved(Box::new(DoneStep {
             from: record.state,
             job: record.job_name(),
             to: state,
             event: event.map(|event| event.name()),
-            sector,
-            wdpost,
+            in_hand: job,
             outputs: outputs.into(),
             request_id: Id::generate(),
         })))
@@ -115,27 +112,17 @@ impl Unwritten {
 impl Owner {
     /// Writes it down, now or as soon as it can be.
     pub(super) async fn write_down(&mut self, unwritten: Unwritten) {
-        self.unwritten = Some(unwritten);
+        self.held.unwritten = Some(unwritten);
         self.try_to_write_down().await;
-    }
-
-    /// Waits for the next try, or tries.
-    pub(super) async fn write_down_later(&mut self, stop: &mut watch::Receiver<Shutdown>) -> Flow {
-        if let Some((until, now)) = self.pending_hold_off() {
-            self.show(Some(now));
-            return self.rest(Some(until), stop).await;
-        }
-        self.try_to_write_down().await;
-        Flow::GoOn
     }
 
     /// Tries once more before the process ends.
     pub(super) async fn write_down_at_last(&mut self) {
-        if self.unwritten.is_some() {
+        if self.held.unwritten.is_some() {
             self.try_to_write_down().await;
         }
-        if self.unwritten.is_some() {
-            let lost = self.store_error.as_deref().unwrap_or_default();
+        if self.held.unwritten.is_some() {
+            let lost = self.held.store_error.as_deref().unwrap_or_default();
             error!(thread = self.index, state = %self.record.state, lost, "what could not be written is lost; the stage runs again after the next start");
         }
     }
@@ -146,7 +133,7 @@ impl Owner {
         let before = std::mem::replace(&mut self.record, record);
         self.adopt_from(&before);
         if let Some(written) =
-            self.unwritten.take_if(|unwritten| unwritten.tried.as_ref() == Some(&self.record))
+            self.held.unwritten.take_if(|unwritten| unwritten.tried.as_ref() == Some(&self.record))
         {
             self.written(&written, &before);
             self.store_works();
@@ -157,34 +144,37 @@ impl Owner {
     /// Waits before the store is used again.
     pub(super) fn hold_for_store(&mut self, error: &StoreError) {
         let kept = self
+            .held
             .unwritten
             .as_ref()
             .map(|unwritten| unwritten.kept(&self.record))
             .unwrap_or_default();
         let said = cut_text(&format!("{}{kept}", Failure::temporary(error)), MAX_LAST_ERR_BYTES);
-        if self.store_error.as_ref() != Some(&said) {
+        if self.held.store_error.as_ref() != Some(&said) {
             warn!(thread = self.index, sector = self.record.job_name(), "{said}");
-            self.store_error = Some(said);
+            self.held.store_error = Some(said);
         }
-        self.hold_off = Some(hold_off("its store", TRY_AGAIN));
+        self.hold_off("its store", TRY_AGAIN);
     }
 
     /// Something was written.
     pub(super) fn store_works(&mut self) {
-        if self.unwritten.is_none() && self.store_error.take().is_some() {
+        if self.held.unwritten.is_none() && self.held.store_error.take().is_some() {
             info!(thread = self.index, "its store can be written to again");
         }
     }
 
-    async fn try_to_write_down(&mut self) {
+    /// Tries to write down what could not be written before.
+    pub(super) async fn try_to_write_down(&mut self) -> Flow {
         if let Err(error) = self.try_once().await {
             self.hold_for_store(&error);
         }
+        Flow::GoOn
     }
 
     async fn try_once(&mut self) -> Result<(), StoreError> {
         self.settle().await?;
-        let Some(mut unwritten) = self.unwritten.take() else { return Ok(()) };
+        let Some(mut unwritten) = self.held.unwritten.take() else { return Ok(()) };
         if unwritten.is_superseded(&self.record) {
             info!(thread = self.index, state = %self.record.state, "what a step had yielded is not wanted any more");
             return Ok(());
@@ -196,7 +186,7 @@ impl Owner {
             self.store.commit(Change { outputs, events, ..Change::to(&after) }).await
         {
             unwritten.tried = Some(after);
-            self.unwritten = Some(unwritten);
+            self.held.unwritten = Some(unwritten);
             return Err(error);
         }
         moves_to.inspect(|state| failpoint::reach("after-commit", state));
@@ -215,19 +205,16 @@ impl Owner {
         let (outputs, events, failure) = match what {
             What::Restarted { events } => (Arc::default(), events.clone(), None),
             What::Moved(step) => {
-                control::apply_step(&mut after, self.now_ms());
-                after.state = step.to;
-                after.request_id = step.request_id;
-                after.sector.clone_from(&step.sector);
-                after.wdpost.clone_from(&step.wdpost);
-                if after.paused.is_none() {
-                    // Spares the next step its own commit.
-                    after.running = heavy_stage(after.plan, after.state);
-                }
+                let next = NextState {
+                    state: step.to,
+                    job: step.in_hand.clone(),
+                    request_id: step.request_id,
+                };
+                control::move_on(&mut after, next, self.now_ms());
                 (step.outputs.clone(), self.changed_to(&after).transition(), None)
             }
             What::Failed(failure) => {
-                let failure = control::apply_failure(
+                let failure = control::fail(
                     &mut after,
                     failure.clone(),
                     self.config.sealing.max_retries,
@@ -247,8 +234,7 @@ impl Owner {
             What::Moved(step) => {
                 if before.failed_for_good() {
                     // Sectors must not be burnt one after another.
-                    self.hold_off =
-                        Some(hold_off("next sector", self.config.sealing.seal_interval));
+                    self.hold_off("next sector", self.config.sealing.seal_interval);
                 }
                 info!(thread = self.index, sector, from = %before.state, state = %step.to, "moved");
                 if let Some(event) = step.event {
@@ -260,7 +246,7 @@ impl Owner {
                 warn!(thread = self.index, sector, state = %before.state, level = level.name(), retry, "{}", failure.message);
                 if level == Level::Temporary {
                     let reason = format!("retry {retry} of {}", self.config.sealing.max_retries);
-                    self.hold_off = Some(hold_off(&reason, self.config.sealing.recover_interval));
+                    self.hold_off(&reason, self.config.sealing.recover_interval);
                 }
                 // Whoever has the job now reports it.
                 if level != Level::Lost {
