@@ -595,7 +595,7 @@ pub struct AllocateUnsealSector {
 pub struct AllocatedUnsealSector {
     /// Which one, and its seal proof type.
     pub sector: AllocatedSector,
-    /// A piece CID, `baga…`; see [`piece_cid`].
+    /// A piece CID, `baga…`; see [`piece_cid()`].
     pub piece_cid: String,
     /// Root of the tree over the unsealed data, 32 bytes.
     pub comm_d: Commitment,
@@ -614,7 +614,7 @@ pub struct AllocatedUnsealSector {
 pub struct AchieveUnsealSector {
     /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// A piece CID, `baga…`; see [`piece_cid`].
+    /// A piece CID, `baga…`; see [`piece_cid()`].
     pub piece_cid: String,
     /// What went wrong; empty if it is done.
     pub error: String,
@@ -625,7 +625,7 @@ pub struct AchieveUnsealSector {
 pub struct AcquireUnsealDest {
     /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// A piece CID, `baga…`; see [`piece_cid`].
+    /// A piece CID, `baga…`; see [`piece_cid()`].
     pub piece_cid: String,
 }
 
