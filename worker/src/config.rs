@@ -20,18 +20,11 @@ use toml::{Table, Value};
 
 pub use self::sealing::Sealing;
 use self::{hot::HotConfig, sealing::bytes_of};
-use crate::processor::settings::ProcessorsConfig;
-
-// What a build without the proofs needs processors for; `None` for a plan that it cannot run.
-fn processors_needed(plan: Plan) -> Option<&'static [&'static str]> {
-    match plan {
-        Plan::Sealer | Plan::Niporep => Some(&["add_pieces", "tree_d", "pc1", "pc2", "c1", "c2"]),
-        Plan::Unseal => Some(&["unseal"]),
-        Plan::Wdpost => Some(&["window_post"]),
-        // The vanilla proofs of an upgrade are made inside the worker.
-        Plan::Snapup | Plan::Rebuild => None,
-    }
-}
+use crate::processor::{
+    settings::ProcessorsConfig,
+    task::{Task, VerifySeal, VerifySnap},
+    tasks::{is_builtin, tasks_of},
+};
 
 // What damocles users may have in their files, and has no effect here.
 const WITHOUT_EFFECT: &[WithoutEffect] = &[
@@ -155,7 +148,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<(Config, Vec<String>), ConfigError> {
         let (file, mut warnings) = load::<File>(path, WITHOUT_EFFECT)?;
         let path = path.display().to_string();
-        match Config::check(file) {
+        let checked = Config::check(file);
+        match checked.and_then(|read| read.0.check_computable().map(|()| read)) {
             Ok((config, ignored)) => {
                 warnings.extend(ignored.iter().map(|ignored| format!("{path}: {ignored}")));
                 Ok((config, warnings))
@@ -199,34 +193,31 @@ impl Config {
             processors: ProcessorsConfig::check(file.processors)?,
             nats: file.nats,
         };
-        config.check_whole()?;
         Ok((config, ignored))
     }
 
-    fn check_whole(&self) -> Result<(), String> {
-        if cfg!(feature = "builtin-proofs") {
+    // What this build cannot do itself needs a processor.
+    fn check_computable(&self) -> Result<(), String> {
+        let mut missing: Vec<&str> = self.threads.iter().flat_map(tasks_of_thread).collect();
+        missing.retain(|task| !is_builtin(task) && !self.processors.stages.contains_key(*task));
+        missing.sort_unstable();
+        missing.dedup();
+        if missing.is_empty() {
             return Ok(());
         }
-        for plan in self.threads.iter().map(|thread| thread.hot.plan) {
-            let needed = processors_needed(plan);
-            let needed = needed.ok_or_else(|| {
-                format!("this worker was built without the proofs, which plan {plan} needs")
-            })?;
-            let missing: Vec<_> = needed
-                .iter()
-                .filter(|stage| !self.processors.stages.contains_key(**stage))
-                .collect();
-            if !missing.is_empty() {
-                return Err(format!(
-                    "this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"
-                ));
-            }
-        }
-        if self.threads.iter().any(|thread| !thread.sealing.ignore_proof_check) {
-            return Err("this worker was built without the proofs and cannot verify any: set sealing.ignore_proof_check".into());
-        }
-        Ok(())
+        Err(format!(
+            "this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"
+        ))
     }
+}
+
+fn tasks_of_thread(thread: &ThreadConfig) -> Vec<&'static str> {
+    let stages = thread.hot.plan.rows().iter().filter_map(|row| row.stage);
+    let mut tasks: Vec<_> = stages.flat_map(tasks_of).copied().collect();
+    if thread.sealing.ignore_proof_check {
+        tasks.retain(|task| ![VerifySeal::STAGE, VerifySnap::STAGE].contains(task));
+    }
+    tasks
 }
 
 fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, String> {
@@ -262,6 +253,7 @@ fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::processor::tasks::STAGES;
 
     fn check(text: &str) -> Result<(Config, Vec<String>), String> {
         let (file, mut warnings) =
@@ -272,7 +264,6 @@ mod tests {
         Ok((config, warnings))
     }
 
-    #[cfg(feature = "builtin-proofs")]
     #[test]
     fn a_threads_sealing_options_stand_in_for_the_common_ones() {
         let (config, warnings) = check(
@@ -286,7 +277,6 @@ mod tests {
         assert_eq!(config.threads[0].sealing.seal_interval, Duration::from_secs(30));
     }
 
-    #[cfg(feature = "builtin-proofs")]
     #[test]
     fn a_damocles_file_loads_with_warnings_for_what_has_no_effect() {
         let text = "
@@ -320,6 +310,35 @@ mod tests {
                 "{key}: {warnings:?}"
             );
         }
+    }
+
+    #[test]
+    fn processors_can_do_all_that_a_build_without_the_proofs_lacks() {
+        let stages = |skip: &str| -> String {
+            let stages = STAGES.iter().filter(|stage| **stage != skip);
+            stages.map(|stage| format!("[[processors.{stage}]]\nbin = 'x'\n")).collect()
+        };
+        for plan in Plan::ALL {
+            let thread = format!("[[sealing_thread]]\nlocation = 'a'\nplan = '{plan}'\n");
+            let whole = check(&(thread.clone() + &stages(""))).unwrap().0;
+            assert_eq!(whole.check_computable(), Ok(()), "{plan}");
+            let tasks = tasks_of_thread(&whole.threads[0]);
+            assert!(!tasks.is_empty(), "{plan}");
+            for task in tasks {
+                let lacking = check(&(thread.clone() + &stages(task))).unwrap().0;
+                let refused = lacking.check_computable();
+                assert_eq!(refused.is_ok(), is_builtin(task), "{plan} {task} {refused:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_ignores_proofs_needs_nobody_to_verify_them() {
+        let thread = "[[sealing_thread]]\nlocation = 'a'\nsealing.ignore_proof_check = ";
+        let needed =
+            |ignore| tasks_of_thread(&check(&format!("{thread}{ignore}")).unwrap().0.threads[0]);
+        assert!(needed(false).contains(&"verify_seal"));
+        assert!(!needed(true).contains(&"verify_seal") && needed(true).contains(&"c2"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub mod processes;
 pub(crate) mod protocol;
 pub mod settings;
 pub mod task;
-pub(crate) mod tasks;
+pub mod tasks;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -48,7 +48,8 @@ use crate::{
     failure::Failure,
     processor::{
         Processors,
-        task::{C1, Opaque, Pc2Output, PieceInfo, Replica, prover_id},
+        task::{C1, Opaque, Pc2Output, PieceInfo, Replica, Task, prover_id},
+        tasks::tasks_of,
     },
     sector_manager::{self, SectorManager},
     store::{
@@ -111,26 +112,8 @@ pub(crate) struct Done {
 
 /// Whether a stage computes or moves data: one in which a process can die by its own work.
 pub(crate) fn is_heavy(stage: Stage) -> bool {
-    match stage {
-        Stage::AddPieces
-        | Stage::TreeD
-        | Stage::Pc1
-        | Stage::Pc2
-        | Stage::SyntheticPoRep
-        | Stage::C1
-        | Stage::C2 => true,
-        Stage::PrepareForSnapup | Stage::SnapEncode | Stage::SnapProve | Stage::PersistFiles => {
-            true
-        }
-        Stage::Unseal | Stage::UploadPiece | Stage::WindowPost => true,
-        Stage::AcquireDeals | Stage::AssignTicket | Stage::WaitSeed => false,
-        Stage::SubmitPreCommit
-        | Stage::WaitPcLanded
-        | Stage::SubmitPersisted
-        | Stage::SubmitProof
-        | Stage::WaitProofLanded => false,
-        Stage::SubmitSnapupProof | Stage::SubmitWindowPost => false,
-    }
+    // A piece is moved by the stage itself.
+    stage == Stage::UploadPiece || !tasks_of(stage).is_empty()
 }
 
 pub(crate) async fn run(stage: Stage, run: &StageRun<'_>) -> Result<Done, Failure> {
@@ -203,6 +186,26 @@ impl StageRun<'_> {
         sector_manager::ask(&self.shared.sector_manager, self.activity, request).await
     }
 
+    // Runs a task wherever the configuration says.
+    async fn compute<T: Task>(&self, task: T) -> Result<T::Output, Failure> {
+        self.shared.processors.run(task, self.activity).await
+    }
+
+    // Has a proof verified, unless the configuration says that nobody looks.
+    async fn verify(&self, what: &str, task: impl Task<Output = bool>) -> Result<(), Failure> {
+        if self.sealing.ignore_proof_check {
+            return Ok(());
+        }
+        match self.compute(task).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::temporary(format!("{what} does not verify"))),
+            Err(failure) => Err(Failure {
+                message: format!("{what} cannot be verified: {}", failure.message),
+                ..failure
+            }),
+        }
+    }
+
     // Waits before the sector manager is asked again.
     async fn poll_later(&self, reason: &str) {
         self.activity.wait(reason, tokio::time::sleep(self.sealing.rpc_polling_interval)).await;
@@ -268,7 +271,7 @@ impl StageRun<'_> {
     // cannot be proven is found before anybody relies on it.
     async fn check_replica(&self, replica: Replica) -> Result<(), Failure> {
         let seed = replica.ticket;
-        self.shared.processors.run(C1 { replica, seed }, self.activity).await.map(drop)
+        self.compute(C1 { replica, seed }).await.map(drop)
     }
 
     async fn output(&self, blob: Blob) -> Result<Opaque, Failure> {

@@ -65,14 +65,20 @@ struct Args {
 enum Stage {
     AddPieces,
     TreeD,
+    CommD,
     Pc1,
     Pc2,
     SynthProof,
     C1,
     C2,
+    VerifySeal,
     SnapEncode,
+    SnapVanilla,
     SnapProve,
+    VerifySnap,
+    SnapDecode,
     Unseal,
+    PieceCommitment,
     Transfer,
     WindowPost,
 }
@@ -188,6 +194,8 @@ impl Stage {
         match self {
             Stage::AddPieces => json!([]),
             Stage::TreeD | Stage::SynthProof | Stage::Transfer => json!(true),
+            Stage::VerifySeal | Stage::VerifySnap => json!(true),
+            Stage::CommD | Stage::PieceCommitment => json!(commitment),
             Stage::Pc1 | Stage::C1 if more_bytes > 0 => json!({"more": "x".repeat(more_bytes)}),
             Stage::Pc1 | Stage::C1 => json!({}),
             Stage::Pc2 => {
@@ -197,8 +205,9 @@ impl Stage {
             Stage::SnapEncode => {
                 json!({"comm_r_new": commitment, "comm_r_last_new": commitment, "comm_d_new": commitment})
             }
+            Stage::SnapVanilla => json!([proof]),
             Stage::SnapProve => json!(proof),
-            Stage::Unseal => json!(0),
+            Stage::SnapDecode | Stage::Unseal => json!(0),
             Stage::WindowPost => json!({"proofs": [proof], "faults": []}),
         }
     }

@@ -1,6 +1,11 @@
 //! What a stage yields and later ones need.
 
-use crate::store::record::{Job, Record, Upgrade};
+use std::path::PathBuf;
+
+use crate::store::{
+    location::SectorFiles,
+    record::{Job, Record, Sector, Upgrade, Wdpost},
+};
 
 /// Something that a stage yields and later ones need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,105 +49,154 @@ pub(crate) enum Input {
     WindowProofs,
 }
 
+/// All that is known of one.
+struct Row {
+    name: &'static str,
+    holds: Holds,
+    /// What it leaves in the thread's location, to be removed when a job goes back behind it.
+    files: fn(&SectorFiles) -> Vec<&PathBuf>,
+}
+
+/// Where the record has it: whether it is there, and how it is forgotten.
+enum Holds {
+    Sector(fn(&Sector) -> bool, fn(&mut Sector)),
+    Upgrade(fn(&Upgrade) -> bool, fn(&mut Upgrade)),
+    Wdpost(fn(&Wdpost) -> bool, fn(&mut Wdpost)),
+    /// Never forgotten.
+    Record(fn(&Record) -> bool),
+}
+
+use Holds::{Record as OfRecord, Sector as OfSector, Upgrade as OfUpgrade, Wdpost as OfWdpost};
+
+impl Row {
+    fn new(name: &'static str, holds: Holds) -> Row {
+        Row { name, holds, files: |_| vec![] }
+    }
+
+    fn with(self, files: fn(&SectorFiles) -> Vec<&PathBuf>) -> Row {
+        Row { files, ..self }
+    }
+}
+
 impl Input {
+    fn row(self) -> Row {
+        match self {
+            Input::Deals => {
+                Row::new("acquired deals", OfSector(|s| s.deals.is_some(), |s| s.deals = None))
+            }
+            Input::Pieces => {
+                Row::new("pieces", OfSector(|s| s.pieces.is_some(), |s| s.pieces = None))
+                    .with(|files| vec![&files.unsealed])
+            }
+            Input::CommD => {
+                Row::new("tree-d", OfSector(|s| s.comm_d.is_some(), |s| s.comm_d = None))
+                    .with(|files| vec![&files.tree_d])
+            }
+            Input::Ticket => {
+                Row::new("ticket", OfSector(|s| s.ticket.is_some(), |s| s.ticket = None))
+            }
+            Input::Pc1Out => {
+                Row::new("PC1 output", OfSector(|s| s.pc1_done, |s| s.pc1_done = false))
+                    .with(|files| vec![&files.layers, &files.cache])
+            }
+            // The trees in the cache are made anew by PC2, which needs the layers beside them.
+            Input::CommR => {
+                Row::new("replica (commR)", OfSector(|s| s.comm_r.is_some(), |s| s.comm_r = None))
+                    .with(|files| vec![&files.sealed])
+            }
+            // No output of a stage.
+            Input::SyntheticProofType => Row::new(
+                "synthetic proof type",
+                OfSector(|s| s.allocated.proof_type.is_synthetic(), |_| {}),
+            ),
+            // What the sector manager was told stays true.
+            Input::PreCommit => {
+                Row::new("submitted pre-commit", OfSector(|s| s.pre_commit_sent, |_| {}))
+            }
+            // What lies in a store does until it is removed there, see [`super::tidy`]; on the way
+            // back it may be half removed already.
+            Input::PersistedFiles => Row::new(
+                "persisted files",
+                OfRecord(|r| !r.went_back && r.sector().is_some_and(|s| s.persisted.is_some())),
+            ),
+            Input::Seed => Row::new("seed", OfSector(|s| s.seed.is_some(), |s| s.seed = None)),
+            Input::C1Out => Row::new("C1 output", OfSector(|s| s.c1_done, |s| s.c1_done = false)),
+            Input::Proof => Row::new("proof", OfSector(|s| s.proof.is_some(), |s| s.proof = None)),
+            Input::SubmittedProof => {
+                Row::new("submitted proof", OfSector(|s| s.proof_sent, |_| {}))
+            }
+            Input::CheckedReplica => Row::new(
+                "checked replica",
+                OfSector(|s| s.sealed_checked, |s| s.sealed_checked = false),
+            ),
+            Input::UpgradePieces => Row::new(
+                "pieces of the upgrade",
+                OfUpgrade(|u| u.pieces.is_some(), |u| u.pieces = None),
+            )
+            .with(|files| vec![&files.update_unsealed]),
+            Input::UpgradeCommD => Row::new(
+                "tree-d of the upgrade",
+                OfUpgrade(|u| u.comm_d.is_some(), |u| u.comm_d = None),
+            )
+            .with(|files| vec![&files.update_tree_d]),
+            Input::UpgradeCommR => {
+                Row::new("upgraded replica", OfUpgrade(|u| u.comm_r.is_some(), |u| u.comm_r = None))
+                    .with(|files| vec![&files.update, &files.update_cache])
+            }
+            Input::UpgradeProof => Row::new(
+                "proof of the upgrade",
+                OfUpgrade(|u| u.proof.is_some(), |u| u.proof = None),
+            ),
+            Input::UnsealedPiece => Row::new(
+                "unsealed piece",
+                OfSector(
+                    |s| s.unseal.as_ref().is_some_and(|piece| piece.done),
+                    |s| s.unseal.iter_mut().for_each(|piece| piece.done = false),
+                ),
+            )
+            .with(|files| vec![&files.piece, &files.unseal_cache]),
+            Input::WindowProofs => Row::new(
+                "window-PoSt proofs",
+                OfWdpost(|wdpost| wdpost.output.is_some(), |wdpost| wdpost.output = None),
+            ),
+        }
+    }
+
     /// What an operator reads when it is missing.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Input::Deals => "acquired deals",
-            Input::Pieces => "pieces",
-            Input::CommD => "tree-d",
-            Input::Ticket => "ticket",
-            Input::Pc1Out => "PC1 output",
-            Input::CommR => "replica (commR)",
-            Input::SyntheticProofType => "synthetic proof type",
-            Input::PreCommit => "submitted pre-commit",
-            Input::PersistedFiles => "persisted files",
-            Input::Seed => "seed",
-            Input::C1Out => "C1 output",
-            Input::Proof => "proof",
-            Input::SubmittedProof => "submitted proof",
-            Input::CheckedReplica => "checked replica",
-            Input::UpgradePieces => "pieces of the upgrade",
-            Input::UpgradeCommD => "tree-d of the upgrade",
-            Input::UpgradeCommR => "upgraded replica",
-            Input::UpgradeProof => "proof of the upgrade",
-            Input::UnsealedPiece => "unsealed piece",
-            Input::WindowProofs => "window-PoSt proofs",
-        }
+        self.row().name
     }
 
     /// Whether it belongs to the upgrade of a sector.
     pub(super) fn is_of_upgrade(self) -> bool {
-        matches!(
-            self,
-            Input::UpgradePieces | Input::UpgradeCommD | Input::UpgradeCommR | Input::UpgradeProof
-        )
+        matches!(self.row().holds, OfUpgrade(..))
     }
 
     pub(super) fn is_held(self, record: &Record) -> bool {
-        if self == Input::WindowProofs {
-            return record.wdpost().is_some_and(|wdpost| wdpost.output.is_some());
-        }
-        let Some(sector) = record.sector() else { return false };
-        let upgrade = |holds: fn(&Upgrade) -> bool| sector.upgrade.as_ref().is_some_and(holds);
-        match self {
-            Input::Deals => sector.deals.is_some(),
-            Input::Pieces => sector.pieces.is_some(),
-            Input::CommD => sector.comm_d.is_some(),
-            Input::Ticket => sector.ticket.is_some(),
-            Input::Pc1Out => sector.pc1_done,
-            Input::CommR => sector.comm_r.is_some(),
-            Input::SyntheticProofType => sector.allocated.proof_type.is_synthetic(),
-            Input::PreCommit => sector.pre_commit_sent,
-            // On the way back they may be half removed already.
-            Input::PersistedFiles => sector.persisted.is_some() && !record.went_back,
-            Input::Seed => sector.seed.is_some(),
-            Input::C1Out => sector.c1_done,
-            Input::Proof => sector.proof.is_some(),
-            Input::SubmittedProof => sector.proof_sent,
-            Input::CheckedReplica => sector.sealed_checked,
-            Input::UpgradePieces => upgrade(|upgrade| upgrade.pieces.is_some()),
-            Input::UpgradeCommD => upgrade(|upgrade| upgrade.comm_d.is_some()),
-            Input::UpgradeCommR => upgrade(|upgrade| upgrade.comm_r.is_some()),
-            Input::UpgradeProof => upgrade(|upgrade| upgrade.proof.is_some()),
-            Input::UnsealedPiece => sector.unseal.as_ref().is_some_and(|piece| piece.done),
-            Input::WindowProofs => false,
+        let sector = record.sector();
+        match self.row().holds {
+            OfRecord(is_held) => is_held(record),
+            OfWdpost(is_held, _) => record.wdpost().is_some_and(is_held),
+            OfSector(is_held, _) => sector.is_some_and(is_held),
+            OfUpgrade(is_held, _) => {
+                sector.and_then(|sector| sector.upgrade.as_ref()).is_some_and(is_held)
+            }
         }
     }
 
     pub(super) fn forget(self, record: &mut Record) {
-        let sector = match &mut record.job {
-            Some(Job::Sector(sector)) => sector,
-            Some(Job::Wdpost(wdpost)) if self == Input::WindowProofs => {
-                wdpost.output = None;
-                return;
+        match (self.row().holds, &mut record.job) {
+            (OfSector(_, forget), Some(Job::Sector(sector))) => forget(sector),
+            (OfUpgrade(_, forget), Some(Job::Sector(sector))) => {
+                sector.upgrade.iter_mut().for_each(forget);
             }
-            Some(Job::Wdpost(_)) | None => return,
-        };
-        let mut upgrade = |forget: fn(&mut Upgrade)| sector.upgrade.iter_mut().for_each(forget);
-        match self {
-            Input::UpgradePieces => upgrade(|upgrade| upgrade.pieces = None),
-            Input::UpgradeCommD => upgrade(|upgrade| upgrade.comm_d = None),
-            Input::UpgradeCommR => upgrade(|upgrade| upgrade.comm_r = None),
-            Input::UpgradeProof => upgrade(|upgrade| upgrade.proof = None),
-            Input::Deals => sector.deals = None,
-            Input::Pieces => sector.pieces = None,
-            Input::CommD => sector.comm_d = None,
-            Input::Ticket => sector.ticket = None,
-            Input::Pc1Out => sector.pc1_done = false,
-            Input::CommR => sector.comm_r = None,
-            Input::Seed => sector.seed = None,
-            Input::C1Out => sector.c1_done = false,
-            Input::Proof => sector.proof = None,
-            Input::CheckedReplica => sector.sealed_checked = false,
-            Input::UnsealedPiece => sector.unseal.iter_mut().for_each(|piece| piece.done = false),
-            // The proof type is no output of a stage. What the sector manager was told stays true,
-            // and what lies in a store does until it is removed there, see [`super::tidy`].
-            Input::SyntheticProofType
-            | Input::PreCommit
-            | Input::SubmittedProof
-            | Input::PersistedFiles => {}
-            Input::WindowProofs => {}
+            (OfWdpost(_, forget), Some(Job::Wdpost(wdpost))) => forget(wdpost),
+            (OfRecord(_) | OfSector(..) | OfUpgrade(..) | OfWdpost(..), _) => {}
         }
+    }
+
+    /// What it leaves in the thread's location.
+    pub(super) fn files(self, files: &SectorFiles) -> Vec<&PathBuf> {
+        (self.row().files)(files)
     }
 }

@@ -20,17 +20,20 @@ use sealing_proofs::{
     replica::{self, Files, Identity},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use shared_msgs::sector_manager::Commitment;
 
 use super::{
     descriptors, piece_reader,
     task::{
-        AddPieces, C1, C2, C2Output, Opaque, Pc1, Pc2, Pc2Output, PieceInfo, Replica, SnapEncode,
-        SnapEncodeOutput, SnapProve, SynthProof, TreeD, Unseal, WindowPost, WindowPostOutput,
+        AddPieces, C1, C2, C2Output, CommD, Opaque, Pc1, Pc2, Pc2Output, PieceCommitment,
+        PieceInfo, Replica, SnapCommitments, SnapDecode, SnapEncode, SnapEncodeOutput, SnapFiles,
+        SnapProve, SnapVanilla, SynthProof, TreeD, Unseal, VerifySeal, VerifySnap, WindowPost,
+        WindowPostOutput,
     },
 };
 use crate::{
     failure::{Failure, may_pass},
-    store::{attached::ReplicaFiles, files::require_space},
+    store::files::require_space,
 };
 
 /// What went wrong, in the library's words with every cause on one line.
@@ -111,23 +114,17 @@ pub(crate) fn snap_encode(task: SnapEncode) -> Result<SnapEncodeOutput> {
     Ok(SnapEncodeOutput { comm_r_new, comm_r_last_new, comm_d_new })
 }
 
-/// The vanilla proofs of an update, one for each partition; checked. The commitments are those of
-/// the old replica, the new one, and the new data.
-pub(crate) fn update_vanilla_proofs(
-    proof_type: &str,
-    (old, new, data): ([u8; 32], [u8; 32], [u8; 32]),
-    old_files: &ReplicaFiles,
-    new_files: &ReplicaFiles,
-) -> Result<Vec<Vec<u8>>> {
-    let proof: RegisteredUpdateProof = proof_named(proof_type)?;
-    let proofs = replica::update_vanilla_proofs(
-        proof,
-        [old, new, data],
-        files_of(old_files),
-        files_of(new_files),
-    );
-    let proofs = proofs.map_err(|error| words(error).near(&new_files.cache))?;
-    if !update::verify_partition_proofs(proof, &proofs, old, new, data).map_err(words)? {
+/// Makes the vanilla proofs of an update, and checks them.
+pub(crate) fn snap_vanilla(task: SnapVanilla) -> Result<Vec<Vec<u8>>> {
+    let proof: RegisteredUpdateProof = proof_named(&task.registered_proof)?;
+    let SnapCommitments { comm_r_old, comm_r_new, comm_d_new } = task.commitments;
+    let (old, new) = replicas(&task.files);
+    let commitments = [comm_r_old, comm_r_new, comm_d_new];
+    let proofs = replica::update_vanilla_proofs(proof, commitments, old, new);
+    let proofs = proofs.map_err(|error| words(error).near(new.cache))?;
+    if !update::verify_partition_proofs(proof, &proofs, comm_r_old, comm_r_new, comm_d_new)
+        .map_err(words)?
+    {
         return Err(permanent("the vanilla proofs of the update do not verify"));
     }
     Ok(proofs.into_iter().map(|proof| proof.0).collect())
@@ -137,46 +134,42 @@ pub(crate) fn update_vanilla_proofs(
 pub(crate) fn snap_prove(task: SnapProve) -> Result<Vec<u8>> {
     let proof = proof_named(&task.registered_proof)?;
     let vanilla = task.vannilla_proofs.into_iter().map(PartitionProofBytes).collect();
+    let SnapCommitments { comm_r_old, comm_r_new, comm_d_new } = task.commitments;
     let proven = update::generate_empty_sector_update_proof_with_vanilla(
-        proof,
-        vanilla,
-        task.comm_r_old,
-        task.comm_r_new,
-        task.comm_d_new,
+        proof, vanilla, comm_r_old, comm_r_new, comm_d_new,
     );
     Ok(proven.map_err(words)?.0)
 }
 
-/// Whether the proof is one of this update; the commitments are as in [`update_vanilla_proofs`].
-pub fn verify_update(
-    proof_type: &str,
-    proof: &[u8],
-    (old, new, data): ([u8; 32], [u8; 32], [u8; 32]),
-) -> Result<bool> {
-    update::verify_empty_sector_update_proof(proof_named(proof_type)?, proof, old, new, data)
+/// Whether the proof is one of this update.
+pub fn verify_snap(task: VerifySnap) -> Result<bool> {
+    let SnapCommitments { comm_r_old, comm_r_new, comm_d_new } = task.commitments;
+    let proof = proof_named(&task.registered_proof)?;
+    update::verify_empty_sector_update_proof(proof, &task.proof, comm_r_old, comm_r_new, comm_d_new)
         .map_err(words)
 }
 
-/// The data of an updated replica, fr32-padded, in a file of the sector's size.
-pub(crate) fn decode_update(
-    proof_type: &str,
-    old: &ReplicaFiles,
-    new: &ReplicaFiles,
-    comm_d: [u8; 32],
-    out: &Path,
-) -> Result<()> {
-    let size = std::fs::metadata(&old.replica).map_err(|error| at(&old.replica, error))?.len();
+/// Decodes the whole data of an updated replica, and takes a range of it out.
+pub(crate) fn snap_decode(task: SnapDecode) -> Result<u64> {
+    let (old, new) = replicas(&task.files);
+    let (out, proof) = (&task.data_path, proof_named(&task.registered_proof)?);
+    let size = std::fs::metadata(old.replica).map_err(|error| at(old.replica, error))?.len();
     File::create(out).and_then(|file| file.set_len(size)).map_err(|error| at(out, error))?;
-    replica::decode_update(proof_named(proof_type)?, files_of(old), &new.replica, comm_d, out)
-        .map_err(|error| words(error).near(&new.replica))
+    replica::decode_update(proof, old, new.replica, task.comm_d, out)
+        .map_err(|error| words(error).near(new.replica))?;
+    remove_padding(out, &task.unsealed_output, task.offset, task.num_bytes)?;
+    Ok(task.num_bytes)
 }
 
-fn files_of(files: &ReplicaFiles) -> Files<'_> {
-    Files { replica: &files.replica, cache: &files.cache }
+fn replicas(files: &SnapFiles) -> (Files<'_>, Files<'_>) {
+    (
+        Files { replica: &files.sector_path, cache: &files.sector_cache_path },
+        Files { replica: &files.new_replica_path, cache: &files.new_cache_path },
+    )
 }
 
-/// Takes the fr32 padding out of a range, given in unpadded bytes.
-pub(crate) fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Result<()> {
+// Takes the fr32 padding out of a range, given in unpadded bytes.
+fn remove_padding(padded: &Path, out: &Path, offset: u64, size: u64) -> Result<()> {
     let mut source = File::open(padded).map_err(|error| at(padded, error))?;
     source.seek(SeekFrom::Start(offset / 127 * 128)).map_err(|error| at(padded, error))?;
     let mut target = std::io::BufWriter::new(File::create(out).map_err(|error| at(out, error))?);
@@ -212,10 +205,11 @@ pub(crate) fn unseal(task: Unseal) -> Result<u64> {
 }
 
 /// The commitment of a piece's bytes.
-pub fn piece_commitment(proof: &str, file: &Path, size: u64) -> Result<[u8; 32]> {
-    let mut source = File::open(file).map_err(|error| at(file, error))?;
-    replica::piece_commitment(proof_named(proof)?, &mut source, UnpaddedBytesAmount(size))
-        .map_err(|error| words(error).near(file))
+pub fn piece_commitment(task: PieceCommitment) -> Result<Commitment> {
+    let (path, size) = (&task.piece_file, UnpaddedBytesAmount(task.piece_size));
+    let mut source = File::open(path).map_err(|error| at(path, error))?;
+    replica::piece_commitment(proof_named(&task.registered_proof)?, &mut source, size)
+        .map_err(|error| words(error).near(path))
 }
 
 /// Proves that sectors are still there, and checks the proof.
@@ -271,8 +265,9 @@ pub fn verify_window_post(
 }
 
 /// The data's commitment that follows from the pieces.
-pub(crate) fn comm_d_of(proof: &str, pieces: &[PieceInfo]) -> Result<[u8; 32]> {
-    seal::compute_comm_d(proof_named(proof)?, &piece_infos(pieces)?).map_err(words)
+pub(crate) fn comm_d(task: CommD) -> Result<Commitment> {
+    let pieces = piece_infos(&task.piece_infos)?;
+    seal::compute_comm_d(proof_named(&task.registered_proof)?, &pieces).map_err(words)
 }
 
 /// Makes the layers.
@@ -323,19 +318,18 @@ pub fn c2(task: C2) -> Result<C2Output> {
 }
 
 /// Whether the proof is one of this replica.
-pub fn verify(replica: &Replica, seed: [u8; 32], proof: &[u8]) -> Result<bool> {
-    let pre_commit = &replica.pre_commit;
-    let sector = SectorId::from(replica.sector_id);
+pub fn verify_seal(task: VerifySeal) -> Result<bool> {
+    let pre_commit = &task.pre_commit;
     let registered = proof_named(&pre_commit.registered_proof)?;
     seal::verify_seal(
         registered,
         pre_commit.comm_r,
         pre_commit.comm_d,
-        replica.prover_id,
-        sector,
-        replica.ticket,
-        seed,
-        proof,
+        task.prover_id,
+        SectorId::from(task.sector_id),
+        task.ticket,
+        task.seed,
+        &task.proof,
     )
     .map_err(words)
 }

@@ -79,6 +79,15 @@ pub struct TreeD {
     pub cache_dir: PathBuf,
 }
 
+/// The data's commitment that follows from the pieces in it; yields it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommD {
+    /// The proof type's name.
+    pub registered_proof: String,
+    /// The pieces in the unsealed file.
+    pub piece_infos: Vec<PieceInfo>,
+}
+
 /// Pre-commit phase 1: the layers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pc1 {
@@ -179,6 +188,23 @@ pub struct C2Output {
     pub proof: Vec<u8>,
 }
 
+/// Verifies the proof that [`C2`] yielded; yields whether it is one of this replica.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerifySeal {
+    /// The replica's commitments, and its proof type.
+    pub pre_commit: Pc2Output,
+    /// The miner's address as 32 bytes.
+    pub prover_id: [u8; 32],
+    /// The sector's number.
+    pub sector_id: u64,
+    /// The ticket.
+    pub ticket: [u8; 32],
+    /// The seed.
+    pub seed: [u8; 32],
+    /// The proof's bytes.
+    pub proof: Vec<u8>,
+}
+
 /// Encodes new data into a replica without deals (FIP-0019).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SnapEncode {
@@ -209,6 +235,43 @@ pub struct SnapEncodeOutput {
     pub comm_d_new: Commitment,
 }
 
+/// Makes and checks the vanilla proofs of an update; yields one for each partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapVanilla {
+    /// The update proof type's name.
+    pub registered_proof: String,
+    /// The commitments of the update.
+    #[serde(flatten)]
+    pub commitments: SnapCommitments,
+    /// The two replicas.
+    #[serde(flatten)]
+    pub files: SnapFiles,
+}
+
+/// The commitments that an update is proven for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapCommitments {
+    /// The old replica's commitment.
+    pub comm_r_old: Commitment,
+    /// The new replica's commitment.
+    pub comm_r_new: Commitment,
+    /// The new data's commitment.
+    pub comm_d_new: Commitment,
+}
+
+/// The replicas before and after an update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapFiles {
+    /// The old replica.
+    pub sector_path: PathBuf,
+    /// The old replica's `p_aux`, `t_aux` and trees.
+    pub sector_cache_path: PathBuf,
+    /// The new replica.
+    pub new_replica_path: PathBuf,
+    /// The new replica's `p_aux`, `t_aux` and trees.
+    pub new_cache_path: PathBuf,
+}
+
 /// Proves an update; yields the proof's bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SnapProve {
@@ -216,12 +279,41 @@ pub struct SnapProve {
     pub registered_proof: String,
     /// The partitions' vanilla proofs (the spelling is damocles's).
     pub vannilla_proofs: Vec<Vec<u8>>,
-    /// The old replica's commitment.
-    pub comm_r_old: Commitment,
-    /// The new replica's commitment.
-    pub comm_r_new: Commitment,
+    /// The commitments of the update.
+    #[serde(flatten)]
+    pub commitments: SnapCommitments,
+}
+
+/// Verifies the proof that [`SnapProve`] yielded; yields whether it is one of this update.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerifySnap {
+    /// The update proof type's name.
+    pub registered_proof: String,
+    /// The commitments of the update.
+    #[serde(flatten)]
+    pub commitments: SnapCommitments,
+    /// The proof's bytes.
+    pub proof: Vec<u8>,
+}
+
+/// Decodes a range of an updated replica; yields how many bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapDecode {
+    /// The update proof type's name.
+    pub registered_proof: String,
     /// The new data's commitment.
-    pub comm_d_new: Commitment,
+    pub comm_d: Commitment,
+    /// The two replicas.
+    #[serde(flatten)]
+    pub files: SnapFiles,
+    /// A file for the whole data, fr32-padded.
+    pub data_path: PathBuf,
+    /// Where the bytes go.
+    pub unsealed_output: PathBuf,
+    /// Where the range begins, in unpadded bytes.
+    pub offset: u64,
+    /// Its size, in unpadded bytes.
+    pub num_bytes: u64,
 }
 
 /// Decodes a range of a replica; yields how many bytes.
@@ -247,6 +339,17 @@ pub struct Unseal {
     pub offset: u64,
     /// Its size, in unpadded bytes.
     pub num_bytes: u64,
+}
+
+/// The commitment of a piece's bytes; yields it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PieceCommitment {
+    /// The proof type's name.
+    pub registered_proof: String,
+    /// The piece.
+    pub piece_file: PathBuf,
+    /// Its size, in unpadded bytes.
+    pub piece_size: u64,
 }
 
 /// Brings files and directories to other places, whole or not at all.

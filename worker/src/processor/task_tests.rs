@@ -70,9 +70,11 @@ fn upgrades_unsealing_and_window_post_have_the_field_names_of_vc_processors() {
     let prove = SnapProve {
         registered_proof: "StackedDrg2KiBV1".into(),
         vannilla_proofs: vec![vec![1]],
-        comm_r_old: [1; 32],
-        comm_r_new: [2; 32],
-        comm_d_new: [3; 32],
+        commitments: SnapCommitments {
+            comm_r_old: [1; 32],
+            comm_r_new: [2; 32],
+            comm_d_new: [3; 32],
+        },
     };
     let expected = json!({
         "registered_proof": "StackedDrg2KiBV1", "vannilla_proofs": [[1]], "comm_r_old": bytes(1), "comm_r_new": bytes(2),

@@ -4,12 +4,15 @@
 
 use damocles_terminal::{CliError, Exit};
 
+use shared_msgs::{plan::Stage, sector_manager::Commitment};
+
 use super::{
     own,
     task::{
-        AddPieces, C1, C2, C2Output, Opaque, Pc1, Pc2, Pc2Output, PieceInfo, SnapEncode,
-        SnapEncodeOutput, SnapProve, SynthProof, Task, Transfer, TransferRoute, TreeD, Unseal,
-        WindowPost, WindowPostOutput,
+        AddPieces, C1, C2, C2Output, CommD, Opaque, Pc1, Pc2, Pc2Output, PieceCommitment,
+        PieceInfo, SnapDecode, SnapEncode, SnapEncodeOutput, SnapProve, SnapVanilla, SynthProof,
+        Task, Transfer, TransferRoute, TreeD, Unseal, VerifySeal, VerifySnap, WindowPost,
+        WindowPostOutput,
     },
 };
 use crate::{
@@ -19,9 +22,10 @@ use crate::{
 
 macro_rules! tasks {
     ($($task:ident $name:literal -> $output:ty, by $by:ident $run:ident;)*) => {
-        /// What tasks are called, each after its stage. `c1` is ours: damocles runs it inside the
-        /// worker, which a build without proofs cannot.
-        pub(crate) const STAGES: [&str; [$($name),*].len()] = [$($name),*];
+        /// What tasks are called. `comm_d`, `c1`, `snap_vanilla`, `snap_decode`, `piece_commitment`
+        /// and those that verify are ours: damocles runs them inside the worker, which a build
+        /// without proofs cannot.
+        pub const STAGES: [&str; [$($name),*].len()] = [$($name),*];
 
         $(impl Task for $task {
             const STAGE: &'static str = $name;
@@ -87,16 +91,44 @@ macro_rules! worker {
 tasks! {
     AddPieces "add_pieces" -> Vec<PieceInfo>, by proofs add_pieces;
     TreeD "tree_d" -> Opaque, by proofs tree_d;
+    CommD "comm_d" -> Commitment, by proofs comm_d;
     Pc1 "pc1" -> Opaque, by proofs pc1;
     Pc2 "pc2" -> Pc2Output, by proofs pc2;
     SynthProof "synth_proof" -> bool, by proofs synth_proof;
     C1 "c1" -> Opaque, by proofs c1;
     C2 "c2" -> C2Output, by proofs c2;
+    VerifySeal "verify_seal" -> bool, by proofs verify_seal;
     SnapEncode "snap_encode" -> SnapEncodeOutput, by proofs snap_encode;
+    SnapVanilla "snap_vanilla" -> Vec<Vec<u8>>, by proofs snap_vanilla;
     SnapProve "snap_prove" -> Vec<u8>, by proofs snap_prove;
+    VerifySnap "verify_snap" -> bool, by proofs verify_snap;
+    SnapDecode "snap_decode" -> u64, by proofs snap_decode;
     Unseal "unseal" -> u64, by proofs unseal;
+    PieceCommitment "piece_commitment" -> Commitment, by proofs piece_commitment;
     Transfer "transfer" -> bool, by worker transfer;
     WindowPost "window_post" -> WindowPostOutput, by proofs window_post;
+}
+
+/// The tasks that a stage may run; none for one that talks to the sector manager only.
+pub(crate) fn tasks_of(stage: Stage) -> &'static [&'static str] {
+    match stage {
+        Stage::AddPieces | Stage::PrepareForSnapup => &[AddPieces::STAGE],
+        Stage::TreeD => &[TreeD::STAGE, CommD::STAGE],
+        Stage::Pc1 => &[Pc1::STAGE],
+        Stage::Pc2 => &[Pc2::STAGE],
+        Stage::SyntheticPoRep => &[SynthProof::STAGE],
+        Stage::C1 => &[C1::STAGE],
+        Stage::C2 => &[C2::STAGE, VerifySeal::STAGE],
+        Stage::SnapEncode => &[SnapEncode::STAGE],
+        Stage::SnapProve => &[SnapVanilla::STAGE, SnapProve::STAGE, VerifySnap::STAGE],
+        Stage::Unseal => &[Unseal::STAGE, SnapDecode::STAGE, PieceCommitment::STAGE],
+        Stage::PersistFiles => &[Transfer::STAGE],
+        Stage::WindowPost => &[WindowPost::STAGE],
+        Stage::AcquireDeals | Stage::AssignTicket | Stage::WaitSeed => &[],
+        Stage::SubmitPreCommit | Stage::WaitPcLanded | Stage::SubmitPersisted => &[],
+        Stage::SubmitProof | Stage::WaitProofLanded | Stage::SubmitSnapupProof => &[],
+        Stage::UploadPiece | Stage::SubmitWindowPost => &[],
+    }
 }
 
 fn transfer(task: Transfer) -> Result<bool, Failure> {

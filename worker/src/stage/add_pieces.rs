@@ -45,7 +45,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     }
     let sources: Vec<_> = pieces.iter().map(|piece| piece.piece_file.clone()).collect();
     let task = AddPieces { seal_proof_type: run.proof_name()?, pieces, staged_filepath: path };
-    let written = run.shared.processors.run(task, run.activity).await?;
+    let written = run.compute(task).await?;
     check_commitments(&slots, &sources, &written)?;
     let pieces = written
         .into_iter()

@@ -9,7 +9,7 @@ use crate::{failure::Failure, processor::task::C1, store::record::Blob};
 
 pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     let task = C1 { replica: run.replica()?, seed: field(&run.sector.seed, "seed")?.seed.0 };
-    let output = run.shared.processors.run(task, run.activity).await?;
+    let output = run.compute(task).await?;
     let mut done = run.done(PlanEvent::C1, |sector| sector.c1_done = true)?;
     done.outputs.push((Blob::C1Out, output.get().as_bytes().to_vec()));
     Ok(done)

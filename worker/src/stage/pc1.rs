@@ -58,7 +58,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
         info!(sector = %run.id(), "PC1 goes on behind layer {kept} of {count}");
     }
     run.require_sectors(1 + count - kept).await?;
-    let making = run.shared.processors.run(task, run.activity);
+    let making = run.compute(task);
     let output = layers.follow(kept, run.activity, making).await?;
     let mut done = run.done(PlanEvent::Pc1, |sector| sector.pc1_done = true)?;
     done.outputs.push((Blob::Pc1Out, output.get().as_bytes().to_vec()));

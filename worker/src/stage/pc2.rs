@@ -30,7 +30,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
         cache_dir: run.files.cache.clone(),
         sealed_file: run.files.sealed.clone(),
     };
-    let output = run.shared.processors.run(task, run.activity).await?;
+    let output = run.compute(task).await?;
     let files = run.files.clone();
     on_disk(move || sync_file(&files.sealed).and_then(|()| sync_dir_and_files(&files.cache)))
         .await?;

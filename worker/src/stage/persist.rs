@@ -128,7 +128,7 @@ async fn bring(run: &StageRun<'_>, store: &AttachedStore, kinds: &[Kind]) -> Res
         let (id, local, target) = (run.id(), run.local(kind), store.clone());
         let transfer = on_disk(move || transfer_to(&target, id, kind, &local)).await?;
         let brought = transfer.clone();
-        if !run.shared.processors.run(transfer, run.activity).await? {
+        if !run.compute(transfer).await? {
             return Err(Failure::temporary(format!(
                 "the files could not be brought to store {:?}",
                 store.name

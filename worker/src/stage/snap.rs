@@ -12,7 +12,7 @@ use shared_msgs::{
 use super::{Done, StageRun, add_pieces, field, on_disk, submission::accepted};
 use crate::{
     failure::Failure,
-    processor::task::{SnapEncode, SnapProve},
+    processor::task::{SnapCommitments, SnapEncode, SnapFiles, SnapProve, SnapVanilla, VerifySnap},
     store::{
         attached::{Kind, ReplicaFiles},
         durable::{sync_dir_and_files, sync_file},
@@ -54,7 +54,7 @@ pub(super) async fn encode(run: &StageRun<'_>) -> Result<Done, Failure> {
         staged_data_path: run.files.update_unsealed.clone(),
         piece_infos: run.piece_infos()?,
     };
-    let encoded = run.shared.processors.run(task, run.activity).await?;
+    let encoded = run.compute(task).await?;
     let new = run.local(Kind::Update);
     on_disk(move || sync_file(&new.replica).and_then(|()| sync_dir_and_files(&new.cache))).await?;
     let upgrade = run.upgrade()?;
@@ -76,23 +76,22 @@ pub(super) async fn encode(run: &StageRun<'_>) -> Result<Done, Failure> {
 
 /// Proves the upgrade. A rebuild only checks that it could: the chain has the proof.
 pub(super) async fn prove(run: &StageRun<'_>) -> Result<Done, Failure> {
-    let vannilla_proofs = vanilla_proofs(run).await?;
+    let (registered_proof, commitments) = (run.update_proof_name()?, run.update_commitments()?);
+    let (old, new) = (run.old_replica().await?, run.local(Kind::Update));
+    let task = SnapVanilla {
+        registered_proof: registered_proof.clone(),
+        commitments,
+        files: snap_files(old, new),
+    };
+    let vannilla_proofs = run.compute(task).await?;
     if run.plan == Plan::Rebuild {
         return run.done(PlanEvent::SnapProve, |_| {});
     }
-    let (comm_r_old, comm_r_new, comm_d_new) = run.update_commitments()?;
-    let registered_proof = run.update_proof_name()?;
-    let task = SnapProve {
-        registered_proof: registered_proof.clone(),
-        vannilla_proofs,
-        comm_r_old,
-        comm_r_new,
-        comm_d_new,
-    };
-    let proof = run.shared.processors.run(task, run.activity).await?;
-    if !run.sealing.ignore_proof_check {
-        verify(run, registered_proof, proof.clone()).await?;
-    }
+    let task =
+        SnapProve { registered_proof: registered_proof.clone(), vannilla_proofs, commitments };
+    let proof = run.compute(task).await?;
+    let task = VerifySnap { registered_proof, commitments, proof: proof.clone() };
+    run.verify("the proof of the upgrade", task).await?;
     run.done(PlanEvent::SnapProve, |sector| {
         if let Some(upgrade) = &mut sector.upgrade {
             upgrade.proof = Some(Base64Bytes(proof));
@@ -103,13 +102,13 @@ pub(super) async fn prove(run: &StageRun<'_>) -> Result<Done, Failure> {
 /// Hands the proof in.
 pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
     let upgrade = run.upgrade()?;
-    let (_, comm_r, comm_d) = run.update_commitments()?;
+    let SnapCommitments { comm_r_new, comm_d_new, .. } = run.update_commitments()?;
     let deals = run.sector.deals.iter().flatten();
     let request = SubmitSnapupProof {
         request_id: run.request_id,
         sector: run.id(),
-        comm_r,
-        comm_d,
+        comm_r: comm_r_new,
+        comm_d: comm_d_new,
         access_instance: field(&run.sector.persisted, "store")?.clone(),
         pieces: deals
             .filter(|piece| piece.deal_info.is_some())
@@ -128,22 +127,20 @@ pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
 }
 
 impl StageRun<'_> {
-    fn update_proof_name(&self) -> Result<String, Failure> {
+    pub(super) fn update_proof_name(&self) -> Result<String, Failure> {
         let proof = self.sector.allocated.proof_type;
         proof.update_name().ok_or_else(|| {
             Failure::permanent(format!("seal proof type {} has no update proof", proof.0))
         })
     }
 
-    // Of the old replica, the new one, and the new data.
-    fn update_commitments(&self) -> Result<(Commitment, Commitment, Commitment), Failure> {
+    fn update_commitments(&self) -> Result<SnapCommitments, Failure> {
         let upgrade = self.upgrade()?;
-        let old = *field(&self.sector.comm_r, "commR")?;
-        Ok((
-            old,
-            *field(&upgrade.comm_r, "commR of the upgrade")?,
-            *field(&upgrade.comm_d, "commD of the upgrade")?,
-        ))
+        Ok(SnapCommitments {
+            comm_r_old: *field(&self.sector.comm_r, "commR")?,
+            comm_r_new: *field(&upgrade.comm_r, "commR of the upgrade")?,
+            comm_d_new: *field(&upgrade.comm_d, "commD of the upgrade")?,
+        })
     }
 
     // In its store, or just sealed again.
@@ -155,56 +152,15 @@ impl StageRun<'_> {
     }
 }
 
-fn hex(commitment: &Commitment) -> String {
-    commitment.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(feature = "builtin-proofs")]
-async fn vanilla_proofs(run: &StageRun<'_>) -> Result<Vec<Vec<u8>>, Failure> {
-    use crate::processor::builtin;
-    let (old, new) = (run.old_replica().await?, run.local(Kind::Update));
-    let (proof, commitments) = (run.update_proof_name()?, run.update_commitments()?);
-    let made = tokio::task::spawn_blocking(move || {
-        builtin::update_vanilla_proofs(&proof, commitments, &old, &new)
-    })
-    .await;
-    Ok(made.map_err(Failure::critical)??)
-}
-
-#[cfg(feature = "builtin-proofs")]
-async fn verify(run: &StageRun<'_>, proof_type: String, proof: Vec<u8>) -> Result<(), Failure> {
-    let commitments = run.update_commitments()?;
-    let verified = tokio::task::spawn_blocking(move || {
-        crate::processor::builtin::verify_update(&proof_type, &proof, commitments)
-    })
-    .await;
-    match verified.map_err(Failure::critical)? {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::temporary("the proof of the upgrade does not verify")),
-        Err(error) => {
-            let failure = Failure::from(error);
-            Err(Failure {
-                message: format!(
-                    "the proof of the upgrade cannot be verified: {}",
-                    failure.message
-                ),
-                ..failure
-            })
-        }
+pub(super) fn snap_files(old: ReplicaFiles, new: ReplicaFiles) -> SnapFiles {
+    SnapFiles {
+        sector_path: old.replica,
+        sector_cache_path: old.cache,
+        new_replica_path: new.replica,
+        new_cache_path: new.cache,
     }
 }
 
-#[cfg(not(feature = "builtin-proofs"))]
-async fn vanilla_proofs(_run: &StageRun<'_>) -> Result<Vec<Vec<u8>>, Failure> {
-    Err(Failure::critical(
-        "this worker was built without the proofs, which make the vanilla proofs of an upgrade",
-    ))
-}
-
-// Refused at start-up unless `ignore_proof_check` is set, see `config`.
-#[cfg(not(feature = "builtin-proofs"))]
-async fn verify(_run: &StageRun<'_>, _proof_type: String, _proof: Vec<u8>) -> Result<(), Failure> {
-    Err(Failure::critical(
-        "this worker was built without the proofs and cannot verify: set sealing.ignore_proof_check",
-    ))
+fn hex(commitment: &Commitment) -> String {
+    commitment.iter().map(|byte| format!("{byte:02x}")).collect()
 }

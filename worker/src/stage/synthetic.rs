@@ -8,7 +8,7 @@ use crate::{failure::Failure, processor::task::SynthProof};
 pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     // 32 GiB sectors have some 25 GiB of them (FIP-0059).
     run.require_sectors(1).await?;
-    run.shared.processors.run(SynthProof { replica: run.replica()? }, run.activity).await?;
+    run.compute(SynthProof { replica: run.replica()? }).await?;
     if run.sealing.verify_after_pc2 {
         run.check_replica(run.replica()?).await?;
     }

@@ -14,7 +14,7 @@ use shared_msgs::{plan::PlanEvent, sector_manager::Commitment};
 use super::{Done, StageRun, on_disk};
 use crate::{
     failure::Failure,
-    processor::task::TreeD,
+    processor::task::{CommD, TreeD},
     store::{
         durable::sync_dir_and_files,
         files::{at, fresh_dir},
@@ -53,7 +53,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
                 staged_file,
                 cache_dir: cache_dir.clone(),
             };
-            run.shared.processors.run(task, run.activity).await?;
+            run.compute(task).await?;
             // What is committed as made must outlive a loss of power; here as after each stage that
             // makes files.
             on_disk(move || sync_dir_and_files(&cache_dir)).await?;
@@ -61,7 +61,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     }
     let leaves = run.sector_size()? / NODE_BYTES;
     let comm_d = on_disk(move || root_of(&tree, leaves)).await?;
-    check_pieces(run, comm_d)?;
+    check_pieces(run, comm_d).await?;
     run.done(PlanEvent::BuildTreeD, |sector| match &mut sector.upgrade {
         Some(upgrade) if upgrading => upgrade.comm_d = Some(comm_d),
         _ => sector.comm_d = Some(comm_d),
@@ -95,19 +95,11 @@ fn root_of(tree: &Path, leaves: u64) -> io::Result<Commitment> {
     Ok(root)
 }
 
-#[cfg(feature = "builtin-proofs")]
-fn check_pieces(run: &StageRun<'_>, comm_d: Commitment) -> Result<(), Failure> {
-    let expected = crate::processor::builtin::comm_d_of(&run.proof_name()?, &run.piece_infos()?)
-        .map_err(Failure::permanent)?;
-    if expected == comm_d {
+async fn check_pieces(run: &StageRun<'_>, comm_d: Commitment) -> Result<(), Failure> {
+    let task = CommD { registered_proof: run.proof_name()?, piece_infos: run.piece_infos()? };
+    if run.compute(task).await? == comm_d {
         Ok(())
     } else {
         Err(Failure::permanent("tree-d's root is not the commitment of the pieces"))
     }
-}
-
-// Pre-commit phase 1 checks it again, wherever it runs.
-#[cfg(not(feature = "builtin-proofs"))]
-fn check_pieces(_run: &StageRun<'_>, _comm_d: Commitment) -> Result<(), Failure> {
-    Ok(())
 }

@@ -8,14 +8,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared_msgs::{plan::PlanEvent, sector_manager::AcquireUnsealDest};
+use shared_msgs::{
+    plan::PlanEvent,
+    sector_manager::{AcquireUnsealDest, piece_cid, piece_commitment},
+};
 
-use super::{Done, StageRun, field, on_disk};
+use super::{Done, StageRun, field, on_disk, snap::snap_files};
 use crate::{
     failure::Failure,
     processor::{
         piece_server,
-        task::{Unseal, prover_id},
+        task::{PieceCommitment, SnapDecode, Unseal, prover_id},
     },
     store::{
         attached::Kind,
@@ -44,8 +47,17 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     .await?;
     // The piece, and the layers that are made again; of an upgraded sector the whole data.
     run.require_sectors(3).await?;
-    if is_updated {
-        decode_update(run, &piece, sealed, updated, scratch.join("data"), out.clone()).await?;
+    let size = if is_updated {
+        let task = SnapDecode {
+            registered_proof: run.update_proof_name()?,
+            comm_d: piece.comm_d,
+            files: snap_files(sealed, updated),
+            data_path: scratch.join("data"),
+            unsealed_output: out.clone(),
+            offset: piece.offset,
+            num_bytes: piece.size,
+        };
+        run.compute(task).await?
     } else {
         let task = Unseal {
             registered_proof: run.proof_name()?,
@@ -59,13 +71,11 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
             offset: piece.offset,
             num_bytes: piece.size,
         };
-        let size = run.shared.processors.run(task, run.activity).await?;
-        if size != piece.size {
-            return Err(Failure::temporary(format!(
-                "{size} bytes were unsealed of {}",
-                piece.size
-            )));
-        }
+        run.compute(task).await?
+    };
+    if size != piece.size {
+        let short = format!("{size} bytes were unsealed of {}", piece.size);
+        return Err(Failure::temporary(short));
     }
     check_piece(run, &piece, out).await?;
     on_disk(move || remove_path(&scratch)).await?;
@@ -184,36 +194,13 @@ impl StageRun<'_> {
     }
 }
 
-#[cfg(feature = "builtin-proofs")]
-async fn decode_update(
-    run: &StageRun<'_>,
-    piece: &UnsealPiece,
-    sealed: crate::store::attached::ReplicaFiles,
-    updated: crate::store::attached::ReplicaFiles,
-    data: PathBuf,
-    out: PathBuf,
-) -> Result<(), Failure> {
-    use crate::processor::builtin;
-    let proof = run.sector.allocated.proof_type.update_name();
-    let proof = proof
-        .ok_or_else(|| Failure::permanent("the sector's seal proof type has no update proof"))?;
-    let (comm_d, offset, size) = (piece.comm_d, piece.offset, piece.size);
-    let decoding = tokio::task::spawn_blocking(move || {
-        builtin::decode_update(&proof, &sealed, &updated, comm_d, &data)?;
-        builtin::remove_padding(&data, &out, offset, size)
-    });
-    Ok(decoding.await.map_err(Failure::critical)??)
-}
-
-#[cfg(feature = "builtin-proofs")]
 async fn check_piece(run: &StageRun<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
-    use shared_msgs::sector_manager::{piece_cid, piece_commitment};
-    let (proof, size) = (run.proof_name()?, piece.size);
-    let found = tokio::task::spawn_blocking(move || {
-        crate::processor::builtin::piece_commitment(&proof, &out, size)
-    })
-    .await;
-    let found = found.map_err(Failure::critical)??;
+    let task = PieceCommitment {
+        registered_proof: run.proof_name()?,
+        piece_file: out,
+        piece_size: piece.size,
+    };
+    let found = run.compute(task).await?;
     if piece_commitment(&piece.piece_cid).is_ok_and(|expected| expected == found) {
         return Ok(());
     }
@@ -222,30 +209,6 @@ async fn check_piece(run: &StageRun<'_>, piece: &UnsealPiece, out: PathBuf) -> R
         "the bytes at {} of {sector} are piece {found}, not {wanted}",
         piece.offset
     )))
-}
-
-#[cfg(not(feature = "builtin-proofs"))]
-async fn decode_update(
-    _run: &StageRun<'_>,
-    _piece: &UnsealPiece,
-    _sealed: crate::store::attached::ReplicaFiles,
-    _updated: crate::store::attached::ReplicaFiles,
-    _data: PathBuf,
-    _out: PathBuf,
-) -> Result<(), Failure> {
-    Err(Failure::critical(
-        "this worker was built without the proofs, which decode an upgraded sector",
-    ))
-}
-
-// Whoever takes the piece can check it: its CID is its name.
-#[cfg(not(feature = "builtin-proofs"))]
-async fn check_piece(
-    _run: &StageRun<'_>,
-    _piece: &UnsealPiece,
-    _out: PathBuf,
-) -> Result<(), Failure> {
-    Ok(())
 }
 
 #[cfg(test)]

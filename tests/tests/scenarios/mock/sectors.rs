@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use damocles_worker::processor::builtin;
+use damocles_worker::processor::{builtin, task::PieceCommitment};
 use e2e::{
     bus::refused,
     played_worker::{PlayedWorker, bytes, comm_r, deal_cids, http_get},
@@ -46,7 +46,12 @@ async fn files_are_deals_with_the_commitments_of_the_proofs_library_and_come_by_
         whole.resize(unpadded as usize, 0);
         let copy = bed.scratch.path().join("whole");
         fs::write(&copy, whole).unwrap();
-        let expected = builtin::piece_commitment("StackedDrg2KiBV1_1", &copy, unpadded).unwrap();
+        let expected = builtin::piece_commitment(PieceCommitment {
+            registered_proof: "StackedDrg2KiBV1_1".into(),
+            piece_file: copy,
+            piece_size: unpadded,
+        })
+        .unwrap();
         assert_eq!(piece.piece.piece_cid, piece_cid(&expected));
         assert_eq!(http_get(piece.url.as_deref().unwrap()).await, (200, bytes(length)));
     }

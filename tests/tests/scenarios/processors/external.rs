@@ -16,7 +16,7 @@ use shared_msgs::{
     snapshot::{PausedBy, ThreadSnapshot},
 };
 
-const OWN_STAGES: [&str; 5] = ["add_pieces", "tree_d", "pc1", "pc2", "c1"];
+const OWN_STAGES: [&str; 6] = ["add_pieces", "tree_d", "comm_d", "pc1", "pc2", "c1"];
 
 #[tokio::test]
 async fn the_workers_own_program_seals_a_sector_as_its_processors() {

@@ -302,3 +302,21 @@ fn arrows_are_seen_wherever_they_are_written() {
     code.modules.insert(module("low"), vec![]);
     assert_eq!((code.upward(&floors(["high", "low"])), code.circles()), (vec![], vec![]));
 }
+
+#[test]
+fn nothing_but_processors_and_generators_knows_whether_the_proofs_are_built_in() {
+    fn knows(file: &Path) -> bool {
+        if file.is_dir() {
+            return fs::read_dir(file).unwrap().any(|entry| knows(&entry.unwrap().path()));
+        }
+        fs::read_to_string(file).unwrap().contains("builtin-proofs\"")
+    }
+    let worker = repository().join("worker/src");
+    let parts =
+        |folder: &str| fs::read_dir(worker.join(folder)).unwrap().map(|entry| entry.unwrap());
+    let knowing = parts("").chain(parts("cli")).filter(|part| part.file_name() != "cli");
+    let mut knowing: Vec<_> =
+        knowing.filter(|part| knows(&part.path())).map(|part| part.file_name()).collect();
+    knowing.sort();
+    assert_eq!(knowing, ["generator.rs", "processor", "processor.rs"]);
+}

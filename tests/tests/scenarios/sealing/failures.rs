@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use damocles_worker::processor::builtin;
+use damocles_worker::processor::{builtin, task::PieceCommitment};
 use e2e::{
     binaries,
     bus::refused,
@@ -310,7 +310,12 @@ fn deal(directory: &Path, bytes: &[u8]) -> (Value, std::path::PathBuf) {
     whole.resize(1016, 0);
     let padded = directory.join("padded");
     fs::write(&padded, &whole).unwrap();
-    let commitment = builtin::piece_commitment("StackedDrg2KiBV1_1", &padded, 1016).unwrap();
+    let commitment = builtin::piece_commitment(PieceCommitment {
+        registered_proof: "StackedDrg2KiBV1_1".into(),
+        piece_file: padded,
+        piece_size: 1016,
+    })
+    .unwrap();
     let cid = piece_cid(&commitment);
     let deal = json!({"piece": {"size": 1024, "piece_cid": cid}, "deal_info": {"deal_id": 1, "payload_size": bytes.len()}});
     (deal, directory.join("pieces").join(cid))

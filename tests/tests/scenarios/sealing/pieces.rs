@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use damocles_worker::processor::builtin;
+use damocles_worker::processor::{builtin, task::PieceCommitment};
 use e2e::{
     fake_sector_manager::{FakeSectorManager, result},
     played_worker::bytes,
@@ -57,7 +57,12 @@ async fn a_piece_that_changes_while_its_download_is_cut_off_is_fetched_anew() {
     let data = bytes(1016);
     let file = bed.scratch.path().join("data");
     fs::write(&file, &data).unwrap();
-    let commitment = builtin::piece_commitment("StackedDrg2KiBV1_1", &file, 1016).unwrap();
+    let commitment = builtin::piece_commitment(PieceCommitment {
+        registered_proof: "StackedDrg2KiBV1_1".into(),
+        piece_file: file.clone(),
+        piece_size: 1016,
+    })
+    .unwrap();
     let mut whole = b"HTTP/1.1 200 OK\r\nETag: \"new\"\r\nContent-Length: 1016\r\n\r\n".to_vec();
     whole.extend(&data);
     let cut = b"HTTP/1.1 200 OK\r\nETag: \"old\"\r\nContent-Length: 1016\r\n\r\nold".to_vec();

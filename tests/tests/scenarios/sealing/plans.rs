@@ -12,6 +12,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::put};
+use damocles_worker::processor::tasks::STAGES;
 use e2e::{
     binaries, parameters,
     state_watch::{is_in_c2, is_paused, is_stuck, waits_for},
@@ -187,9 +188,20 @@ async fn a_destination_outside_of_the_directories_for_pieces_is_refused_and_can_
 
 #[tokio::test]
 async fn a_sector_without_deals_gets_one_and_can_be_unsealed_and_rebuilt_with_it() {
+    gets_a_deal(of_plans(&["snapup", "unseal", "rebuild"])).await;
+}
+
+#[tokio::test]
+async fn external_processors_alone_do_all_of_an_upgrade_an_unsealing_and_a_rebuild() {
+    let with_fixtures = of_plans(&["snapup", "unseal", "rebuild"]);
+    let own = STAGES.into_iter().filter(|stage| !["c2", "snap_prove"].contains(stage));
+    gets_a_deal(own.fold(with_fixtures, |config, stage| config.processor(stage, ""))).await;
+}
+
+async fn gets_a_deal(config: WorkerConfig) {
     let mut bed = Testbed::start().await;
     let _manager = manager_with_deal(&bed).await;
-    let worker = bed.worker(&with_pieces(&bed, of_plans(&["snapup", "unseal", "rebuild"])));
+    let worker = bed.worker(&with_pieces(&bed, config));
     let upgraded = bed.requests.until("", |_: &SubmitSnapupProof| true).await;
     let id = upgraded.sector.to_string();
     bed.requests

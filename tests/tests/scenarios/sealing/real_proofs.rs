@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use damocles_worker::processor::{
     builtin,
-    task::{Pc2Output, Replica, prover_id},
+    task::{Pc2Output, SnapCommitments, VerifySeal, VerifySnap, prover_id},
 };
 use e2e::{
     parameters::{self, PATIENCE},
@@ -47,12 +47,9 @@ fn deal() -> Vec<u8> {
     (0..1500u32).map(|position| (position * position % 251) as u8).collect()
 }
 
-// What verifying needs of a sealed sector; its files are not looked at.
-fn sealed(pre_commit: &SubmitPreCommit) -> Replica {
+fn is_of_sector(pre_commit: &SubmitPreCommit, seed: [u8; 32], proof: &[u8]) -> bool {
     let (sector, info) = (&pre_commit.sector, &pre_commit.info);
-    Replica {
-        cache_path: "/nowhere".into(),
-        replica_path: "/nowhere".into(),
+    let task = VerifySeal {
         prover_id: prover_id(sector.id.miner),
         sector_id: sector.id.number,
         ticket: info.ticket.ticket.0,
@@ -61,8 +58,10 @@ fn sealed(pre_commit: &SubmitPreCommit) -> Replica {
             comm_r: info.comm_r,
             comm_d: info.comm_d,
         },
-        piece_infos: vec![],
-    }
+        seed,
+        proof: proof.to_vec(),
+    };
+    builtin::verify_seal(task).is_ok_and(|valid| valid)
 }
 
 // The states that a sector went through, as they were reported.
@@ -92,10 +91,8 @@ async fn sealed_and_proven(
         .seed
         .map(|seed| seed.seed.0)
         .unwrap_or_default();
-    let replica = sealed(&pre_commit);
-    assert!(builtin::verify(&replica, seed, &submitted.proof.0).is_ok_and(|valid| valid));
-    let other_seed = [7; 32];
-    assert!(!builtin::verify(&replica, other_seed, &submitted.proof.0).is_ok_and(|valid| valid));
+    assert!(is_of_sector(&pre_commit, seed, &submitted.proof.0));
+    assert!(!is_of_sector(&pre_commit, [7; 32], &submitted.proof.0));
     pre_commit
 }
 
@@ -157,17 +154,24 @@ async fn a_sector_without_deals_is_sealed_upgraded_unsealed_rebuilt_and_window_p
 
     let upgrade = bed.requests.until("", |_: &SubmitSnapupProof| true).await;
     bed.requests.until_finalized(sector(1)).await;
-    let commitments = (pre_commit.info.comm_r, upgrade.comm_r, upgrade.comm_d);
+    let commitments = SnapCommitments {
+        comm_r_old: pre_commit.info.comm_r,
+        comm_r_new: upgrade.comm_r,
+        comm_d_new: upgrade.comm_d,
+    };
     assert_eq!(
         upgrade.comm_d,
         piece_commitment(&upgrade.pieces[0]).unwrap(),
         "the deal fills the sector"
     );
-    let proof_type = pre_commit.sector.proof_type.update_name().unwrap();
+    let registered_proof = pre_commit.sector.proof_type.update_name().unwrap();
     let verifies = |commitments| {
-        builtin::verify_update(&proof_type, &upgrade.proof.0, commitments).is_ok_and(|valid| valid)
+        let proof = upgrade.proof.0.clone();
+        let task = VerifySnap { registered_proof: registered_proof.clone(), commitments, proof };
+        builtin::verify_snap(task).is_ok_and(|valid| valid)
     };
-    assert!(verifies(commitments) && !verifies((upgrade.comm_r, upgrade.comm_r, upgrade.comm_d)));
+    let others = SnapCommitments { comm_r_old: upgrade.comm_r, ..commitments };
+    assert!(verifies(commitments) && !verifies(others));
 
     unseal(&mut bed, &found).await;
     rebuild(&mut bed, &worker, &["sealed", "update"]).await;
