@@ -15,7 +15,10 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::Client;
-use shared_msgs::{sector_manager::SealProofType, subject::Prefix};
+use shared_msgs::{
+    sector_manager::{SealProofType, SealVersion, SectorSize},
+    subject::Prefix,
+};
 
 use self::pieces::PieceFiles;
 
@@ -61,10 +64,11 @@ pub(crate) struct PiecesOffer {
 }
 
 impl Offer {
-    /// An offer for no miner yet: every proof of the size of this one.
-    pub(crate) fn of_proof(proof_type: SealProofType, synthetic_first: bool) -> Offer {
+    /// An offer for no miner yet: every proof of a size that new sectors have.
+    pub(crate) fn of_size(size: SectorSize, synthetic_first: bool) -> Offer {
+        let of = |version: SealVersion| version.of(size);
         let (plain, synthetic, non_interactive) =
-            (proof_type, proof_type.synthetic(), proof_type.non_interactive());
+            (of(SealVersion::V1_1), of(SealVersion::Synthetic), of(SealVersion::NonInteractive));
         let proof_types = match synthetic_first {
             false => vec![plain, synthetic, non_interactive],
             true => vec![synthetic, plain, non_interactive],

@@ -81,75 +81,139 @@ impl FromStr for SectorId {
     }
 }
 
-/// The number of a registered seal proof type (Filecoin actors, `RegisteredSealProof`), e.g. 5 for
-/// 2 KiB V1_1.
+/// A registered seal proof type (Filecoin actors, `RegisteredSealProof`). In messages it is its number,
+/// e.g. 5 for 2 KiB V1_1; one that does not exist cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SealProofType(pub i64);
+#[serde(try_from = "i64", into = "i64")]
+pub struct SealProofType {
+    /// Which proof.
+    pub version: SealVersion,
+    /// Of what sectors.
+    pub size: SectorSize,
+}
 
-/// The sector sizes that Filecoin has, by name and in bytes, in the order in which the registered
-/// numbers of each proof version list them.
-pub const SECTOR_SIZES: [(&str, u64); 5] = [
-    ("2KiB", 2 << 10),
-    ("8MiB", 8 << 20),
-    ("512MiB", 512 << 20),
-    ("32GiB", 32 << 30),
-    ("64GiB", 64 << 30),
-];
+/// The versions of seal proofs, in the order of their registered numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SealVersion {
+    /// The first one.
+    V1,
+    /// With a graph that was mended; what a sector is sealed with by default.
+    V1_1,
+    /// The same with synthetic proofs (FIP-0059).
+    Synthetic,
+    /// The non-interactive PoRep (FIP-0092).
+    NonInteractive,
+}
+
+/// The sector sizes that Filecoin has, in the order in which the registered numbers of each version
+/// list them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SectorSize {
+    /// 2 KiB.
+    S2KiB,
+    /// 8 MiB.
+    S8MiB,
+    /// 512 MiB.
+    S512MiB,
+    /// 32 GiB.
+    S32GiB,
+    /// 64 GiB.
+    S64GiB,
+}
+
+/// No registered seal proof type has this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("seal proof type {0} does not exist")]
+pub struct UnknownSealProofType(i64);
+
+impl SectorSize {
+    /// All of them.
+    pub const ALL: [SectorSize; 5] = [
+        SectorSize::S2KiB,
+        SectorSize::S8MiB,
+        SectorSize::S512MiB,
+        SectorSize::S32GiB,
+        SectorSize::S64GiB,
+    ];
+
+    /// The one of so many bytes; `None` for a size that Filecoin does not have.
+    pub fn of_bytes(bytes: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|size| size.bytes() == bytes)
+    }
+
+    /// Bytes of a sector.
+    pub fn bytes(self) -> u64 {
+        match self {
+            SectorSize::S2KiB => 2 << 10,
+            SectorSize::S8MiB => 8 << 20,
+            SectorSize::S512MiB => 512 << 20,
+            SectorSize::S32GiB => 32 << 30,
+            SectorSize::S64GiB => 64 << 30,
+        }
+    }
+
+    /// The size as people write it: `32GiB`.
+    pub fn name(self) -> &'static str {
+        match self {
+            SectorSize::S2KiB => "2KiB",
+            SectorSize::S8MiB => "8MiB",
+            SectorSize::S512MiB => "512MiB",
+            SectorSize::S32GiB => "32GiB",
+            SectorSize::S64GiB => "64GiB",
+        }
+    }
+
+    /// The name of the update proof type (FIP-0019).
+    pub fn update_name(self) -> String {
+        format!("StackedDrg{}V1", self.name())
+    }
+
+    /// The name of the window-PoSt proof type.
+    pub fn window_post_name(self) -> String {
+        format!("StackedDrgWindow{}V1_2", self.name())
+    }
+}
+
+impl SealVersion {
+    const ALL: [SealVersion; 4] =
+        [SealVersion::V1, SealVersion::V1_1, SealVersion::Synthetic, SealVersion::NonInteractive];
+
+    /// The proof type of this version for a sector size.
+    pub fn of(self, size: SectorSize) -> SealProofType {
+        SealProofType { version: self, size }
+    }
+}
 
 impl SealProofType {
-    /// The V1_1 proof of a sector size in bytes; `None` for a size that Filecoin does not have.
-    pub fn of_sector_size(bytes: u64) -> Option<Self> {
-        SECTOR_SIZES
-            .iter()
-            .position(|(_, size)| *size == bytes)
-            .map(|position| SealProofType(5 + position as i64))
-    }
-
-    /// The sector size in bytes; `None` for a number that is not registered.
-    pub fn sector_size(self) -> Option<u64> {
-        (0..20).contains(&self.0).then(|| SECTOR_SIZES[self.0 as usize % 5].1)
-    }
-
-    /// The same size with synthetic proofs (FIP-0059).
-    pub fn synthetic(self) -> Self {
-        SealProofType(10 + self.0.rem_euclid(5))
-    }
-
-    /// The same size with the non-interactive PoRep (FIP-0092).
-    pub fn non_interactive(self) -> Self {
-        SealProofType(15 + self.0.rem_euclid(5))
-    }
-
-    /// Whether it is a non-interactive PoRep (FIP-0092).
-    pub fn is_non_interactive(self) -> bool {
-        (15..20).contains(&self.0)
-    }
-
-    /// The name of the update proof type of the same size (FIP-0019).
-    pub fn update_name(self) -> Option<String> {
-        Some(format!("StackedDrg{}V1", self.size_label()?))
-    }
-
-    /// The name of the window-PoSt proof type of the same size.
-    pub fn window_post_name(self) -> Option<String> {
-        Some(format!("StackedDrgWindow{}V1_2", self.size_label()?))
-    }
-
-    fn size_label(self) -> Option<&'static str> {
-        (0..20).contains(&self.0).then(|| SECTOR_SIZES[self.0 as usize % 5].0)
-    }
-
-    /// Whether pre-commit phase 2 is followed by synthetic proofs (FIP-0059).
-    pub fn is_synthetic(self) -> bool {
-        (10..15).contains(&self.0)
-    }
-
     /// The name that the proofs library and external processors use for it.
-    pub fn name(self) -> Option<String> {
-        let versions = ["V1", "V1_1", "V1_1_Feat_SyntheticPoRep", "V1_2_Feat_NonInteractivePoRep"];
-        let label = self.size_label()?;
-        Some(format!("StackedDrg{label}{}", versions.get(self.0 as usize / 5)?))
+    pub fn name(self) -> String {
+        let version = match self.version {
+            SealVersion::V1 => "V1",
+            SealVersion::V1_1 => "V1_1",
+            SealVersion::Synthetic => "V1_1_Feat_SyntheticPoRep",
+            SealVersion::NonInteractive => "V1_2_Feat_NonInteractivePoRep",
+        };
+        format!("StackedDrg{}{version}", self.size.name())
+    }
+
+    /// Its registered number.
+    pub fn number(self) -> i64 {
+        self.version as i64 * SectorSize::ALL.len() as i64 + self.size as i64
+    }
+}
+
+impl TryFrom<i64> for SealProofType {
+    type Error = UnknownSealProofType;
+
+    fn try_from(number: i64) -> Result<Self, UnknownSealProofType> {
+        let all = SealVersion::ALL.into_iter().flat_map(|v| SectorSize::ALL.map(|size| v.of(size)));
+        all.into_iter().find(|proof| proof.number() == number).ok_or(UnknownSealProofType(number))
+    }
+}
+
+impl From<SealProofType> for i64 {
+    fn from(proof: SealProofType) -> i64 {
+        proof.number()
     }
 }
 
@@ -827,28 +891,30 @@ mod tests {
 
     #[test]
     fn proof_types_have_filecoins_numbers_names_and_sizes() {
-        let proof = SealProofType::of_sector_size(2048).unwrap();
-        assert_eq!(proof, SealProofType(5));
-        assert_eq!(proof.name().unwrap(), "StackedDrg2KiBV1_1");
-        assert_eq!(SealProofType(13).name().unwrap(), "StackedDrg32GiBV1_1_Feat_SyntheticPoRep");
-        assert_eq!(
-            SealProofType(15).name().unwrap(),
-            "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"
-        );
-        assert_eq!(SealProofType(8).sector_size(), Some(32 << 30));
-        assert!(SealProofType(10).is_synthetic() && !proof.is_synthetic());
-        for unknown in [-1, 20, i64::MAX, i64::MIN] {
-            assert_eq!(
-                (SealProofType(unknown).name(), SealProofType(unknown).sector_size()),
-                (None, None)
-            );
+        let numbered = |number| SealProofType::try_from(number).unwrap();
+        let size = SectorSize::of_bytes(2048).unwrap();
+        let proof = SealVersion::V1_1.of(size);
+        assert_eq!((proof, proof.number()), (numbered(5), 5));
+        assert_eq!(proof.name(), "StackedDrg2KiBV1_1");
+        assert_eq!(numbered(13).name(), "StackedDrg32GiBV1_1_Feat_SyntheticPoRep");
+        assert_eq!(numbered(15).name(), "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep");
+        assert_eq!(numbered(8).size.bytes(), 32 << 30);
+        assert_eq!(numbered(10).version, SealVersion::Synthetic);
+        for number in 0..20 {
+            assert_eq!(numbered(number).number(), number);
+            assert_eq!(serde_json::to_string(&numbered(number)).unwrap(), number.to_string());
         }
-        assert_eq!(SealProofType::of_sector_size(4096), None);
+        for unknown in [-1, 20, i64::MAX, i64::MIN] {
+            let refused = serde_json::from_str::<SealProofType>(&unknown.to_string()).unwrap_err();
+            let expected = format!("seal proof type {unknown} does not exist");
+            assert!(refused.to_string().contains(&expected), "{refused}");
+        }
+        assert_eq!(SectorSize::of_bytes(4096), None);
         let names = [
-            proof.update_name(),
-            proof.window_post_name(),
-            proof.synthetic().name(),
-            SealProofType(8).non_interactive().name(),
+            size.update_name(),
+            size.window_post_name(),
+            SealVersion::Synthetic.of(size).name(),
+            SealVersion::NonInteractive.of(SectorSize::S32GiB).name(),
         ];
         let expected = [
             "StackedDrg2KiBV1",
@@ -856,7 +922,7 @@ mod tests {
             "StackedDrg2KiBV1_1_Feat_SyntheticPoRep",
             "StackedDrg32GiBV1_2_Feat_NonInteractivePoRep",
         ];
-        assert_eq!(names.map(Option::unwrap), expected);
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -865,7 +931,7 @@ mod tests {
             request_id: Id::NIL,
             spec: AllocateSectorSpec {
                 allowed_miners: Some(vec![10000]),
-                allowed_proof_types: Some(vec![SealProofType(5)]),
+                allowed_proof_types: Some(vec![SealVersion::V1_1.of(SectorSize::S2KiB)]),
             },
         };
         let expected = json!({
@@ -875,7 +941,7 @@ mod tests {
         assert_eq!(serde_json::to_value(request).unwrap(), expected);
         let sector = AllocatedSector {
             id: SectorId { miner: 10000, number: 2 },
-            proof_type: SealProofType(5),
+            proof_type: SealVersion::V1_1.of(SectorSize::S2KiB),
         };
         let expected = json!({"result": {"id": {"miner": 10000, "number": 2}, "proof_type": 5}});
         assert_eq!(

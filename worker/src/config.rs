@@ -15,7 +15,7 @@ use std::{
 use damocles_client::connect::NatsSection;
 use damocles_daemon::config::{ConfigError, Effect, Ignored, WithoutEffect, load, read};
 use serde::Deserialize;
-use shared_msgs::{plan::Plan, sector_manager::SealProofType};
+use shared_msgs::{plan::Plan, sector_manager::SectorSize};
 use toml::{Table, Value};
 
 pub use self::sealing::Sealing;
@@ -242,7 +242,7 @@ fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> 
         let named = |error: String| {
             format!("processors.static_tree_d: {size} = {}: {error}", path.display())
         };
-        let bytes = bytes_of(&size).filter(|bytes| SealProofType::of_sector_size(*bytes).is_some());
+        let bytes = bytes_of(&size).filter(|bytes| SectorSize::of_bytes(*bytes).is_some());
         let bytes = bytes.ok_or_else(|| named(format!("{size:?} is no sector size")))?;
         let path = path.canonicalize().map_err(|error| named(error.to_string()))?;
         Ok((bytes, path))

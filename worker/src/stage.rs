@@ -152,21 +152,17 @@ impl StageRun<'_> {
         self.sector.allocated.id
     }
 
-    fn proof_name(&self) -> Result<String, Failure> {
-        let proof = self.sector.allocated.proof_type;
-        proof.name().ok_or_else(|| {
-            Failure::permanent(format!(
-                "the sector manager named seal proof type {}, which does not exist",
-                proof.0
-            ))
-        })
+    fn proof_name(&self) -> String {
+        self.sector.allocated.proof_type.name()
     }
 
-    fn sector_size(&self) -> Result<u64, Failure> {
-        let proof = self.sector.allocated.proof_type;
-        proof.sector_size().ok_or_else(|| {
-            Failure::permanent(format!("seal proof type {} has no sector size", proof.0))
-        })
+    fn update_proof_name(&self) -> String {
+        self.sector.allocated.proof_type.size.update_name()
+    }
+
+    // In bytes.
+    fn sector_size(&self) -> u64 {
+        self.sector.allocated.proof_type.size.bytes()
     }
 
     fn done(&self, event: PlanEvent, change: impl FnOnce(&mut Sector)) -> Result<Done, Failure> {
@@ -255,15 +251,15 @@ impl StageRun<'_> {
     }
 
     // Space for so many sectors, and some for the directories and small files around.
-    fn bytes_of(&self, sectors: u64) -> Result<u64, Failure> {
+    fn bytes_of(&self, sectors: u64) -> u64 {
         const SLACK: u64 = 64 << 10;
-        Ok(self.sector_size()? * sectors + SLACK)
+        self.sector_size() * sectors + SLACK
     }
 
     // Refuses a stage for which the thread's location has no room.
     async fn require_sectors(&self, sectors: u64) -> Result<(), Failure> {
         let (bytes, path) =
-            (self.bytes_of(sectors)?, self.files.unsealed.parent().map(PathBuf::from));
+            (self.bytes_of(sectors), self.files.unsealed.parent().map(PathBuf::from));
         on_disk(move || path.map_or(Ok(()), |path| require_space(&path, bytes))).await
     }
 
@@ -300,7 +296,7 @@ impl StageRun<'_> {
             sector_id: self.id().number,
             ticket: field(&self.sector.ticket, "ticket")?.ticket.0,
             pre_commit: Pc2Output {
-                registered_proof: self.proof_name()?,
+                registered_proof: self.proof_name(),
                 comm_r,
                 comm_d: *field(&self.sector.comm_d, "commD")?,
             },

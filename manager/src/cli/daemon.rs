@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{CliError, Stop};
-use shared_msgs::sector_manager::SealProofType;
+use shared_msgs::sector_manager;
 
 use tracing::info;
 
@@ -71,10 +71,9 @@ pub enum SectorSize {
 }
 
 impl SectorSize {
-    // The V1_1 proofs (Filecoin actors, `RegisteredSealProof`).
-    fn proof_type(self) -> SealProofType {
-        // Its variants stand in the order of the registered numbers.
-        SealProofType(5 + self as i64)
+    // Its variants stand in the same order.
+    fn registered(self) -> sector_manager::SectorSize {
+        sector_manager::SectorSize::ALL[self as usize]
     }
 }
 
@@ -96,7 +95,7 @@ impl From<MockArgs> for Offer {
             miners,
             pieces,
             job_expiration,
-            ..Offer::of_proof(sector_size.proof_type(), synthetic)
+            ..Offer::of_size(sector_size.registered(), synthetic)
         }
     }
 }
@@ -116,10 +115,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_the_names_and_proofs_of_filecoin() {
+    fn sizes_have_the_names_of_filecoin() {
         for size in SectorSize::value_variants() {
             let name = size.to_possible_value().unwrap().get_name().to_owned();
-            assert_eq!(size.proof_type().name().unwrap(), format!("StackedDrg{name}V1_1"));
+            assert_eq!(size.registered().name(), name);
         }
     }
 }

@@ -181,7 +181,7 @@ fn row(sector: &SectorView) -> Vec<String> {
 }
 
 fn wide_row(sector: &SectorView) -> Vec<String> {
-    let proof = sector.proof_type.name().unwrap_or_else(|| sector.proof_type.0.to_string());
+    let proof = sector.proof_type.name();
     let jobs: Vec<_> = sector.jobs.iter().map(job).collect();
     let mut row = row(sector);
     row.extend([

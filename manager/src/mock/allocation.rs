@@ -95,14 +95,14 @@ async fn create_or_read(
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::sector_manager::SealProofType;
+    use shared_msgs::sector_manager::{SealProofType, SectorSize};
 
     use super::*;
 
-    const PROOF: SealProofType = SealProofType(5);
+    const SIZE: SectorSize = SectorSize::S2KiB;
 
     fn offer(miners: &[u64]) -> Offer {
-        Offer { miners: miners.to_vec(), ..Offer::of_proof(PROOF, false) }
+        Offer { miners: miners.to_vec(), ..Offer::of_size(SIZE, false) }
     }
 
     fn miner(miners: &[u64], spec: &AllocateSectorSpec, request: Id) -> Option<u64> {
@@ -136,7 +136,9 @@ mod tests {
             ..Default::default()
         };
         let proofs = |allowed: &[i64]| AllocateSectorSpec {
-            allowed_proof_types: Some(allowed.iter().copied().map(SealProofType).collect()),
+            allowed_proof_types: Some(
+                allowed.iter().map(|number| SealProofType::try_from(*number).unwrap()).collect(),
+            ),
             ..Default::default()
         };
         let given = |spec| miner(&[10000, 10001], &spec, Id::NIL);
@@ -154,12 +156,13 @@ mod tests {
     fn the_first_proof_that_a_thread_takes_is_chosen() {
         let chosen = |synthetic, allowed: Option<&[i64]>| {
             let spec = AllocateSectorSpec {
-                allowed_proof_types: allowed
-                    .map(|allowed| allowed.iter().copied().map(SealProofType).collect()),
+                allowed_proof_types: allowed.map(|allowed| {
+                    allowed.iter().map(|number| SealProofType::try_from(*number).unwrap()).collect()
+                }),
                 ..Default::default()
             };
-            let offer = Offer { miners: vec![10000], ..Offer::of_proof(PROOF, synthetic) };
-            offer.decide(&spec, Id::NIL).map(|decision| decision.proof_type.0)
+            let offer = Offer { miners: vec![10000], ..Offer::of_size(SIZE, synthetic) };
+            offer.decide(&spec, Id::NIL).map(|decision| decision.proof_type.number())
         };
         assert_eq!(
             (chosen(false, None), chosen(true, None), chosen(false, Some(&[]))),

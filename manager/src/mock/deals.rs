@@ -68,10 +68,8 @@ impl Mock {
         record: &SectorRecord,
         spec: &AcquireDealsSpec,
     ) -> Result<Option<Vec<SectorPiece>>, ErrorKind> {
-        let (Some(files), Some(sector_size)) = (&self.pieces, record.proof_type.sector_size())
-        else {
-            return Ok(None);
-        };
+        let Some(files) = &self.pieces else { return Ok(None) };
+        let sector_size = record.proof_type.size.bytes();
         let offered = files.scan().await;
         let deals = Bucket::open(&self.client, self.prefix.deals_bucket()).await?;
         for _ in 0..MAX_TRIES {

@@ -13,8 +13,8 @@ use shared_msgs::{
     id::Id,
     plan::Plan,
     sector_manager::{
-        Commitment, HEARTBEAT, PreCommitOnChainInfo, ReportState, SealProofType, SectorId,
-        SectorPiece, SubmitReply, SubmitResult, Ticket,
+        Commitment, HEARTBEAT, PreCommitOnChainInfo, ReportState, SealProofType, SealVersion,
+        SectorId, SectorPiece, SubmitReply, SubmitResult, Ticket,
     },
     sectors::AbortSector,
     text::cut_text,
@@ -105,7 +105,11 @@ impl SectorRecord {
 
     /// The plan that seals or sealed it.
     pub(crate) fn plan(&self) -> Plan {
-        if self.proof_type.is_non_interactive() { Plan::Niporep } else { Plan::Sealer }
+        if self.proof_type.version == SealVersion::NonInteractive {
+            Plan::Niporep
+        } else {
+            Plan::Sealer
+        }
     }
 
     /// Its state as operators see it.
@@ -136,7 +140,7 @@ impl SectorRecord {
     /// it.
     pub(crate) fn newest_comm_d(&self) -> Option<Commitment> {
         let told = self.upgrade.as_ref().map(|upgrade| upgrade.comm_d).or(self.comm_d);
-        told.or_else(|| commp::of_pieces(self.data_pieces(), self.proof_type.sector_size()?))
+        told.or_else(|| commp::of_pieces(self.data_pieces(), self.proof_type.size.bytes()))
     }
 
     /// The job that a worker has.

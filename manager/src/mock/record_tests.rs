@@ -1,6 +1,6 @@
 use shared_msgs::{
     codec::{Encoding, decode},
-    sector_manager::{DealInfo, PieceInfo, Randomness, StateChange, WorkerPlace},
+    sector_manager::{DealInfo, PieceInfo, Randomness, SectorSize, StateChange, WorkerPlace},
 };
 
 use super::*;
@@ -10,7 +10,7 @@ fn id() -> Id {
 }
 
 fn new() -> SectorRecord {
-    SectorRecord::new(SectorId { miner: 10000, number: 2 }, SealProofType(5))
+    SectorRecord::new(SectorId { miner: 10000, number: 2 }, SealVersion::V1_1.of(SectorSize::S2KiB))
 }
 
 fn info(comm_r: u8) -> PreCommitOnChainInfo {
@@ -211,7 +211,10 @@ fn only_sealed_sectors_without_deals_can_be_upgraded() {
     let mut without_commitment = new();
     without_commitment.persisted("remote", false);
     without_commitment.finish();
-    let non_interactive = SectorRecord { proof_type: SealProofType(15), ..finished() };
+    let non_interactive = SectorRecord {
+        proof_type: SealVersion::NonInteractive.of(SectorSize::S2KiB),
+        ..finished()
+    };
     for record in [new(), with_deals, without_commitment, non_interactive] {
         assert!(!record.can_be_upgraded(), "{record:?}");
     }

@@ -286,11 +286,8 @@ impl Mock {
                 request.miner
             ))
         })?;
-        let proof_type = first.proof_type.window_post_name().unwrap_or_default();
-        if proven
-            .iter()
-            .any(|record| record.proof_type.sector_size() != first.proof_type.sector_size())
-        {
+        let proof_type = first.proof_type.size.window_post_name();
+        if proven.iter().any(|record| record.proof_type.size != first.proof_type.size) {
             return Err(ErrorKind::bad_request(
                 "the sectors have different sizes: name those of one size",
             ));

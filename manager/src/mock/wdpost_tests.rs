@@ -1,10 +1,15 @@
-use shared_msgs::sector_manager::{PreCommitOnChainInfo, Randomness, SealProofType, Ticket};
+use shared_msgs::sector_manager::{
+    PreCommitOnChainInfo, Randomness, SealVersion, SectorSize, Ticket,
+};
 
 use super::*;
 use crate::mock::record::Upgrade;
 
 fn sector(number: u64) -> SectorRecord {
-    let mut record = SectorRecord::new(SectorId { miner: 10000, number }, SealProofType(5));
+    let mut record = SectorRecord::new(
+        SectorId { miner: 10000, number },
+        SealVersion::V1_1.of(SectorSize::S2KiB),
+    );
     let ticket = Ticket { ticket: Randomness([2; 32]), epoch: 3 };
     record.pre_commit(&PreCommitOnChainInfo {
         comm_r: [number as u8; 32],

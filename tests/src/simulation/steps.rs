@@ -19,7 +19,7 @@ use damocles_worker::{
 use futures::future::BoxFuture;
 use shared_msgs::{
     plan::State,
-    sector_manager::{AllocatedSector, SealProofType, SectorId},
+    sector_manager::{AllocatedSector, SealVersion, SectorId, SectorSize},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -96,7 +96,10 @@ impl SimulatedSteps {
                 moved(
                     state,
                     Some(event),
-                    Some(Sector::new(AllocatedSector { id, proof_type: SealProofType(5) })),
+                    Some(Sector::new(AllocatedSector {
+                        id,
+                        proof_type: SealVersion::V1_1.of(SectorSize::S2KiB),
+                    })),
                 )
             }
             (state, Some(_)) if record.went_back => {

@@ -6,7 +6,7 @@ use damocles_daemon::config::{Effect, Ignored, PartError, WithoutEffect, read};
 use serde::Deserialize;
 use shared_msgs::{
     plan::Plan,
-    sector_manager::{AcquireDealsSpec, AllocateSectorSpec, SealProofType},
+    sector_manager::{AcquireDealsSpec, AllocateSectorSpec, SealVersion, SectorSize},
 };
 use toml::Table;
 
@@ -86,7 +86,7 @@ impl Sealing {
             .try_into()
             .map_err(|error: toml::de::Error| format!("sealing: {}", error.message()))?;
         for size in sealing.allowed_sizes.iter().flatten() {
-            if proof_of_size(size).is_none() {
+            if size_named(size).is_none() {
                 return Err(format!(
                     "sealing.allowed_sizes: {size:?} is no sector size; they are 2KiB, 8MiB, 512MiB, 32GiB and 64GiB"
                 ));
@@ -108,29 +108,18 @@ impl Sealing {
     /// Which sectors a plan asks for: new ones as it can seal them, known ones however they were
     /// sealed.
     pub fn allocation(&self, plan: Plan) -> AllocateSectorSpec {
-        const ALL_SIZES: [SealProofType; 5] = [
-            SealProofType(5),
-            SealProofType(6),
-            SealProofType(7),
-            SealProofType(8),
-            SealProofType(9),
-        ];
-        let sizes = self
-            .allowed_sizes
-            .as_ref()
-            .map(|sizes| sizes.iter().filter_map(|size| proof_of_size(size)).collect::<Vec<_>>());
-        let variants = |sizes: Vec<SealProofType>,
-                        of_size: fn(SealProofType) -> Vec<SealProofType>| {
-            sizes.into_iter().flat_map(of_size).collect()
+        use SealVersion::{NonInteractive, Synthetic, V1_1};
+        let sizes = self.allowed_sizes.as_ref();
+        let sizes = sizes.map(|sizes| sizes.iter().filter_map(|size| size_named(size)).collect());
+        let variants = |sizes: Vec<SectorSize>, versions: &[SealVersion]| {
+            sizes.iter().flat_map(|size| versions.iter().map(|v| v.of(*size))).collect()
         };
         let allowed_proof_types = match plan {
-            Plan::Niporep => Some(variants(sizes.unwrap_or(ALL_SIZES.into()), |size| {
-                vec![size.non_interactive()]
-            })),
-            Plan::Sealer => sizes.map(|sizes| variants(sizes, |size| vec![size, size.synthetic()])),
-            _ => sizes.map(|sizes| {
-                variants(sizes, |size| vec![size, size.synthetic(), size.non_interactive()])
-            }),
+            Plan::Niporep => {
+                Some(variants(sizes.unwrap_or(SectorSize::ALL.into()), &[NonInteractive]))
+            }
+            Plan::Sealer => sizes.map(|sizes| variants(sizes, &[V1_1, Synthetic])),
+            _ => sizes.map(|sizes| variants(sizes, &[V1_1, Synthetic, NonInteractive])),
         };
         AllocateSectorSpec { allowed_miners: self.allowed_miners.clone(), allowed_proof_types }
     }
@@ -146,7 +135,7 @@ impl Sealing {
     /// Names of the window-PoSt proof types to ask for.
     pub fn window_post_types(&self) -> Option<Vec<String>> {
         let sizes = self.allowed_sizes.as_ref()?;
-        Some(sizes.iter().filter_map(|size| proof_of_size(size)?.window_post_name()).collect())
+        Some(sizes.iter().filter_map(|size| Some(size_named(size)?.window_post_name())).collect())
     }
 }
 
@@ -164,8 +153,8 @@ pub(super) fn bytes_of(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(unit)
 }
 
-fn proof_of_size(text: &str) -> Option<SealProofType> {
-    SealProofType::of_sector_size(bytes_of(text)?)
+fn size_named(text: &str) -> Option<SectorSize> {
+    SectorSize::of_bytes(bytes_of(text)?)
 }
 
 #[cfg(test)]
@@ -180,7 +169,7 @@ mod tests {
     fn each_plan_asks_for_the_sectors_that_it_can_work_on() {
         let numbers = |text: &str, plan| {
             let allowed = sealing(text).unwrap().allocation(plan).allowed_proof_types;
-            allowed.map(|types| types.into_iter().map(|proof| proof.0).collect::<Vec<_>>())
+            allowed.map(|types| types.into_iter().map(|proof| proof.number()).collect::<Vec<_>>())
         };
         let small = "allowed_sizes = ['2KiB']";
         assert_eq!(numbers(small, Plan::Sealer), Some(vec![5, 10]));

@@ -4,8 +4,8 @@ use shared_msgs::{
     plan::{Plan, PlanEvent, State},
     sector_manager::{
         AllocateRebuildSector, AllocateSector, AllocateSnapupSector, AllocateUnsealSector,
-        AllocateWdpostJob, AllocatedSector, PrivateReplica, PublicReplica, piece_commitment,
-        unpadded,
+        AllocateWdpostJob, AllocatedSector, PrivateReplica, PublicReplica, SealVersion,
+        piece_commitment, unpadded,
     },
 };
 
@@ -44,13 +44,6 @@ impl Work<'_> {
             Plan::Wdpost => return self.allocate_wdpost().await,
         };
         let Some((event, sector)) = allocated else { return Ok(None) };
-        let proof = sector.allocated.proof_type;
-        if proof.sector_size().is_none() {
-            return Err(Failure::temporary(format!(
-                "the sector manager allocated seal proof type {}, which does not exist",
-                proof.0
-            )));
-        }
         let state = next(plan, State::Empty, event)?;
         Ok(Some(Moved { state, event: Some(event), job: Some(sector.into()), outputs: vec![] }))
     }
@@ -61,10 +54,12 @@ impl Work<'_> {
             spec: self.step.sealing.allocation(self.step.record.plan),
         };
         let Some(allocated) = self.ask(&request).await? else { return Ok(None) };
-        if self.step.record.plan == Plan::Niporep && !allocated.proof_type.is_non_interactive() {
+        if self.step.record.plan == Plan::Niporep
+            && allocated.proof_type.version != SealVersion::NonInteractive
+        {
             return Err(Failure::temporary(format!(
                 "the sector manager allocated seal proof type {}, plan niporep seals with a non-interactive one",
-                allocated.proof_type.0
+                allocated.proof_type.number()
             )));
         }
         Ok(Some(Sector::new(allocated)))
@@ -149,7 +144,7 @@ impl Work<'_> {
 
 // Whole 127-byte units of the sector: what fr32 padding and the proofs library work in.
 fn check_range(sector: AllocatedSector, offset: u64, size: u64) -> Result<(), Failure> {
-    let sector_bytes = unpadded(sector.proof_type.sector_size().unwrap_or_default());
+    let sector_bytes = unpadded(sector.proof_type.size.bytes());
     let inside = size > 0 && offset.checked_add(size).is_some_and(|end| end <= sector_bytes);
     if inside && offset.is_multiple_of(127) && size.is_multiple_of(127) {
         return Ok(());
@@ -163,7 +158,7 @@ fn check_range(sector: AllocatedSector, offset: u64, size: u64) -> Result<(), Fa
 
 #[cfg(test)]
 mod tests {
-    use shared_msgs::sector_manager::{SealProofType, SectorId};
+    use shared_msgs::sector_manager::{SectorId, SectorSize};
 
     use super::*;
 
@@ -171,7 +166,7 @@ mod tests {
     fn a_piece_lies_in_its_sector() {
         let sector = AllocatedSector {
             id: SectorId { miner: 10000, number: 2 },
-            proof_type: SealProofType(5),
+            proof_type: SealVersion::V1_1.of(SectorSize::S2KiB),
         };
         assert!(check_range(sector, 0, 2032).is_ok() && check_range(sector, 1016, 1016).is_ok());
         for (offset, size) in

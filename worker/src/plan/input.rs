@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use shared_msgs::sector_manager::SealVersion;
+
 use crate::store::{
     location::SectorFiles,
     record::{Job, Record, Sector, Upgrade, Wdpost},
@@ -107,7 +109,7 @@ impl Input {
             // No output of a stage.
             Input::SyntheticProofType => Row::new(
                 "synthetic proof type",
-                OfSector(|s| s.allocated.proof_type.is_synthetic(), |_| {}),
+                OfSector(|s| s.allocated.proof_type.version == SealVersion::Synthetic, |_| {}),
             ),
             // What the sector manager was told stays true.
             Input::PreCommit => {

@@ -61,7 +61,7 @@ pub(crate) fn forget_later(plan: Plan, state: State, record: &mut Record) {
 #[cfg(test)]
 mod tests {
     use shared_msgs::sector_manager::{
-        AllocatedSector, Base64Bytes, Randomness, SealProofType, SectorId, Seed, Ticket,
+        AllocatedSector, Base64Bytes, Randomness, SealVersion, SectorId, SectorSize, Seed, Ticket,
     };
 
     use super::*;
@@ -74,7 +74,7 @@ mod tests {
     fn new_sector() -> Sector {
         Sector::new(AllocatedSector {
             id: SectorId { miner: 10000, number: 2 },
-            proof_type: SealProofType(5),
+            proof_type: SealVersion::V1_1.of(SectorSize::S2KiB),
         })
     }
 

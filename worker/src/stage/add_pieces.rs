@@ -29,7 +29,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     })
     .await?;
     run.require_sectors(1).await?;
-    let slots = layout(run.deals(), run.sector_size()?)
+    let slots = layout(run.deals(), run.sector_size())
         .map_err(|error| Failure::permanent(format!("the deals of {}: {error}", run.id())))?;
 
     let mut pieces = Vec::with_capacity(slots.len());
@@ -44,7 +44,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
         });
     }
     let sources: Vec<_> = pieces.iter().map(|piece| piece.piece_file.clone()).collect();
-    let task = AddPieces { seal_proof_type: run.proof_name()?, pieces, staged_filepath: path };
+    let task = AddPieces { seal_proof_type: run.proof_name(), pieces, staged_filepath: path };
     let written = run.compute(task).await?;
     check_commitments(&slots, &sources, &written)?;
     let pieces = written

@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     let task = Pc1 {
-        registered_proof: run.proof_name()?,
+        registered_proof: run.proof_name(),
         cache_path: run.files.cache.clone(),
         in_path: run.files.unsealed.clone(),
         out_path: run.files.sealed.clone(),
@@ -38,7 +38,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
         ticket: task.ticket,
         comm_d: *field(&run.sector.comm_d, "commD")?,
     };
-    let (files, size, count) = (run.files.clone(), run.sector_size()?, layers(run.sector_size()?));
+    let (files, size, count) = (run.files.clone(), run.sector_size(), layers(run.sector_size()));
     let layers = Arc::new(Layers::new(&files.cache, &files.layers, count, size, made_from));
     // The library takes trees that are there as they are: half-made ones must go, and the data's
     // tree, which is whole, is not built again.

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use shared_msgs::plan::PlanEvent;
+use shared_msgs::{plan::PlanEvent, sector_manager::SealVersion};
 
 use super::{Done, StageRun, field, on_disk};
 use crate::{
@@ -37,7 +37,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     if output.comm_d != *field(&run.sector.comm_d, "commD")? {
         return Err(Failure::permanent("PC2's commD is not that of tree-d"));
     }
-    let synthetic = run.sector.allocated.proof_type.is_synthetic();
+    let synthetic = run.sector.allocated.proof_type.version == SealVersion::Synthetic;
     // Commit phase 1 of a synthetic proof type needs the proofs that come next.
     if run.sealing.verify_after_pc2 && !synthetic {
         run.check_replica(run.replica_with(output.comm_r)?).await?;

@@ -33,7 +33,7 @@ pub(super) async fn encode(run: &StageRun<'_>) -> Result<Done, Failure> {
     let (old, new) = (run.old_replica().await?, run.local(Kind::Update));
     // The new replica, the data's tree and tree-r-last.
     run.require_sectors(4).await?;
-    let size = run.sector_size()?;
+    let size = run.sector_size();
     on_disk({
         let new = new.clone();
         move || {
@@ -46,7 +46,7 @@ pub(super) async fn encode(run: &StageRun<'_>) -> Result<Done, Failure> {
     })
     .await?;
     let task = SnapEncode {
-        registered_proof: run.update_proof_name()?,
+        registered_proof: run.update_proof_name(),
         new_replica_path: new.replica,
         new_cache_path: new.cache,
         sector_path: old.replica,
@@ -76,7 +76,7 @@ pub(super) async fn encode(run: &StageRun<'_>) -> Result<Done, Failure> {
 
 /// Proves the upgrade. A rebuild only checks that it could: the chain has the proof.
 pub(super) async fn prove(run: &StageRun<'_>) -> Result<Done, Failure> {
-    let (registered_proof, commitments) = (run.update_proof_name()?, run.update_commitments()?);
+    let (registered_proof, commitments) = (run.update_proof_name(), run.update_commitments()?);
     let (old, new) = (run.old_replica().await?, run.local(Kind::Update));
     let task = SnapVanilla {
         registered_proof: registered_proof.clone(),
@@ -127,13 +127,6 @@ pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
 }
 
 impl StageRun<'_> {
-    pub(super) fn update_proof_name(&self) -> Result<String, Failure> {
-        let proof = self.sector.allocated.proof_type;
-        proof.update_name().ok_or_else(|| {
-            Failure::permanent(format!("seal proof type {} has no update proof", proof.0))
-        })
-    }
-
     fn update_commitments(&self) -> Result<SnapCommitments, Failure> {
         let upgrade = self.upgrade()?;
         Ok(SnapCommitments {

@@ -49,7 +49,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
         None => {
             run.require_sectors(2).await?;
             let task = TreeD {
-                registered_proof: run.proof_name()?,
+                registered_proof: run.proof_name(),
                 staged_file,
                 cache_dir: cache_dir.clone(),
             };
@@ -59,7 +59,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
             on_disk(move || sync_dir_and_files(&cache_dir)).await?;
         }
     }
-    let leaves = run.sector_size()? / NODE_BYTES;
+    let leaves = run.sector_size() / NODE_BYTES;
     let comm_d = on_disk(move || root_of(&tree, leaves)).await?;
     check_pieces(run, comm_d).await?;
     run.done(PlanEvent::BuildTreeD, |sector| match &mut sector.upgrade {
@@ -72,7 +72,7 @@ impl StageRun<'_> {
     // Every sector of zeros has the same tree: one that was made before will do.
     fn static_tree(&self) -> Result<Option<PathBuf>, Failure> {
         Ok(if self.deals().is_empty() {
-            self.shared.static_tree_d.get(&self.sector_size()?).cloned()
+            self.shared.static_tree_d.get(&self.sector_size()).cloned()
         } else {
             None
         })
@@ -96,7 +96,7 @@ fn root_of(tree: &Path, leaves: u64) -> io::Result<Commitment> {
 }
 
 async fn check_pieces(run: &StageRun<'_>, comm_d: Commitment) -> Result<(), Failure> {
-    let task = CommD { registered_proof: run.proof_name()?, piece_infos: run.piece_infos()? };
+    let task = CommD { registered_proof: run.proof_name(), piece_infos: run.piece_infos()? };
     if run.compute(task).await? == comm_d {
         Ok(())
     } else {

@@ -49,7 +49,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
     run.require_sectors(3).await?;
     let size = if is_updated {
         let task = SnapDecode {
-            registered_proof: run.update_proof_name()?,
+            registered_proof: run.update_proof_name(),
             comm_d: piece.comm_d,
             files: snap_files(sealed, updated),
             data_path: scratch.join("data"),
@@ -60,7 +60,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
         run.compute(task).await?
     } else {
         let task = Unseal {
-            registered_proof: run.proof_name()?,
+            registered_proof: run.proof_name(),
             prover_id: prover_id(run.id().miner),
             sector_id: run.id().number,
             comm_d: piece.comm_d,
@@ -196,7 +196,7 @@ impl StageRun<'_> {
 
 async fn check_piece(run: &StageRun<'_>, piece: &UnsealPiece, out: PathBuf) -> Result<(), Failure> {
     let task = PieceCommitment {
-        registered_proof: run.proof_name()?,
+        registered_proof: run.proof_name(),
         piece_file: out,
         piece_size: piece.size,
     };

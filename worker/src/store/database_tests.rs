@@ -4,7 +4,7 @@ use shared_msgs::{
     command::{CommandReply, CommandRequest, Outcome, Verb},
     event::EventKind,
     plan::Plan,
-    sector_manager::{AllocatedSector, SealProofType, SectorId},
+    sector_manager::{AllocatedSector, SealVersion, SectorId, SectorSize},
 };
 
 use super::*;
@@ -33,7 +33,7 @@ fn memory() -> Store {
 fn sector() -> Sector {
     Sector::new(AllocatedSector {
         id: SectorId { miner: 10000, number: 2 },
-        proof_type: SealProofType(5),
+        proof_type: SealVersion::V1_1.of(SectorSize::S2KiB),
     })
 }
 

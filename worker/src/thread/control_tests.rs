@@ -5,7 +5,7 @@ use shared_msgs::{
     command::{CommandRequest, Outcome, Verb},
     error::ErrorKind,
     plan::{Plan, Stage},
-    sector_manager::{AllocatedSector, SealProofType, SectorId},
+    sector_manager::{AllocatedSector, SealVersion, SectorId, SectorSize},
 };
 
 use super::*;
@@ -31,8 +31,10 @@ fn decide_resume(
 }
 
 fn record(state: State) -> Record {
-    let allocated =
-        AllocatedSector { id: SectorId { miner: 10000, number: 2 }, proof_type: SealProofType(5) };
+    let allocated = AllocatedSector {
+        id: SectorId { miner: 10000, number: 2 },
+        proof_type: SealVersion::V1_1.of(SectorSize::S2KiB),
+    };
     Record { state, job: Some(Sector::new(allocated).into()), ..Record::new(Plan::Sealer) }
 }
 

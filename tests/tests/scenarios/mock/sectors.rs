@@ -187,15 +187,16 @@ async fn proofs_are_chosen_by_what_a_thread_takes() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager_with(&["--synthetic"]).await;
     let worker = PlayedWorker::new(&bed.bus, "w1");
+    let numbered = |number| SealProofType::try_from(number).unwrap();
     for (allowed, expected) in
         [(None, 10), (Some(vec![5]), 5), (Some(vec![5, 10]), 10), (Some(vec![15]), 15)]
     {
         let allowed_proof_types =
-            allowed.map(|allowed| allowed.into_iter().map(SealProofType).collect());
+            allowed.map(|allowed| allowed.into_iter().map(numbered).collect());
         let spec = AllocateSectorSpec { allowed_miners: None, allowed_proof_types };
         let allocated =
             worker.ask(&AllocateSector { request_id: Id::generate(), spec }).await.unwrap();
-        assert_eq!(allocated.proof_type, SealProofType(expected));
+        assert_eq!(allocated.proof_type, numbered(expected));
     }
     let list = bed.util_sealer(&["sectors", "list"]).await.expect(0);
     assert_eq!(list.rows()[3][1], "niporep");

@@ -23,8 +23,8 @@ use serde_json::json;
 use shared_msgs::{
     plan::State,
     sector_manager::{
-        AchieveUnsealSector, ReportFinalized, ReportState, SealProofType, SubmitPersisted,
-        SubmitPreCommit, SubmitSnapupProof, WdpostFinish, piece_commitment,
+        AchieveUnsealSector, ReportFinalized, ReportState, SealVersion, SectorSize,
+        SubmitPersisted, SubmitPreCommit, SubmitSnapupProof, WdpostFinish, piece_commitment,
     },
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
 };
@@ -294,7 +294,7 @@ async fn a_sector_is_sealed_with_the_non_interactive_porep_up_to_its_proof() {
     let reports = bed.requests.seen::<ReportState>();
     assert!(!reports.iter().any(|report| report.state_change.next == State::PcSubmitted.name()));
     let info = listed(&bed, &thread.sector_id.unwrap()).await;
-    assert_eq!(info["proof_type"], json!(SealProofType(5).non_interactive()));
+    assert_eq!(info["proof_type"], json!(SealVersion::NonInteractive.of(SectorSize::S2KiB)));
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ fn is_of_sector(pre_commit: &SubmitPreCommit, seed: [u8; 32], proof: &[u8]) -> b
         sector_id: sector.id.number,
         ticket: info.ticket.ticket.0,
         pre_commit: Pc2Output {
-            registered_proof: sector.proof_type.name().unwrap_or_default(),
+            registered_proof: sector.proof_type.name(),
             comm_r: info.comm_r,
             comm_d: info.comm_d,
         },
@@ -79,7 +79,7 @@ async fn sealed_and_proven(
 ) -> SubmitPreCommit {
     let pre_commit = bed.requests.until("", |_: &SubmitPreCommit| true).await;
     assert!(takes_no_more(worker).is_ok());
-    assert_eq!(pre_commit.sector.proof_type.name().as_deref(), Some(proof_type));
+    assert_eq!(pre_commit.sector.proof_type.name(), proof_type);
     let submitted = bed.requests.until("", |_: &SubmitProof| true).await;
     bed.requests.until_finalized(sector(1)).await;
 
@@ -164,7 +164,7 @@ async fn a_sector_without_deals_is_sealed_upgraded_unsealed_rebuilt_and_window_p
         piece_commitment(&upgrade.pieces[0]).unwrap(),
         "the deal fills the sector"
     );
-    let registered_proof = pre_commit.sector.proof_type.update_name().unwrap();
+    let registered_proof = pre_commit.sector.proof_type.size.update_name();
     let verifies = |commitments| {
         let proof = upgrade.proof.0.clone();
         let task = VerifySnap { registered_proof: registered_proof.clone(), commitments, proof };

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use damocles_terminal::{CliError, Exit, Stop, note};
 use indicatif::HumanBytes;
-use shared_msgs::{duration::human_secs, sector_manager::SECTOR_SIZES};
+use shared_msgs::{duration::human_secs, sector_manager};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, interval},
@@ -105,9 +105,10 @@ fn failed(error: impl ToString) -> CliError {
 }
 
 impl SectorSize {
-    // Its variants stand in the table's order.
+    // Its variants stand in the same order.
     pub(super) fn name_and_bytes(self) -> (&'static str, u64) {
-        SECTOR_SIZES[self as usize]
+        let size = sector_manager::SectorSize::ALL[self as usize];
+        (size.name(), size.bytes())
     }
 
     fn for_development(self) -> Result<DevelopmentSize, CliError> {
@@ -139,10 +140,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sizes_stand_in_the_tables_order() {
+    fn the_sizes_stand_in_the_order_of_filecoins() {
         for size in SectorSize::value_variants() {
             assert_eq!(size.to_possible_value().unwrap().get_name(), size.name_and_bytes().0);
         }
-        assert_eq!(SectorSize::value_variants().len(), SECTOR_SIZES.len());
+        assert_eq!(SectorSize::value_variants().len(), sector_manager::SectorSize::ALL.len());
     }
 }
