@@ -16,22 +16,14 @@ use crate::{
     selector::Selector,
 };
 
-/// The verbs of `cmd.<w>.<verb>`; those with a [`CommandRequest`] are served
-/// on `cmd_all.<verb>` too.
+/// The verbs of `cmd.<w>.<verb>` that change nothing; the others are [`Verb`].
 pub mod verb {
     /// Answers a [`crate::snapshot::WorkerSnapshot`] taken now.
     pub const LIST: &str = "list";
-    /// Pauses: at once while a thread waits, else when its stage ends.
-    pub const PAUSE: &str = "pause";
-    /// Resumes a paused thread, or takes a pending pause back.
-    pub const RESUME: &str = "resume";
-    /// Lets a thread finish what it has in hand and take nothing new.
-    pub const CORDON: &str = "cordon";
-    /// Ends that.
-    pub const UNCORDON: &str = "uncordon";
 }
 
-/// What changes something.
+/// What changes something: a verb of `cmd.<w>.<verb>` with a [`CommandRequest`], served on
+/// `cmd_all.<verb>` too.
 #[derive(
     Clone,
     Copy,
@@ -48,13 +40,13 @@ pub mod verb {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Verb {
-    /// See [`verb::PAUSE`].
+    /// Pauses: at once while a thread waits, else when its stage ends.
     Pause,
-    /// See [`verb::RESUME`].
+    /// Resumes a paused thread, or takes a pending pause back.
     Resume,
-    /// See [`verb::CORDON`].
+    /// Lets a thread finish what it has in hand and take nothing new.
     Cordon,
-    /// See [`verb::UNCORDON`].
+    /// Ends that.
     Uncordon,
 }
 

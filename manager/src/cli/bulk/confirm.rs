@@ -32,14 +32,10 @@ pub(super) async fn ask(preview: &Report) -> Result<bool, CliError> {
 }
 
 fn question(verb: Verb, summary: &Summary) -> String {
-    let verb = match verb {
-        Verb::Pause => "Pause",
-        Verb::Resume => "Resume",
-        Verb::Cordon => "Cordon",
-        Verb::Uncordon => "Uncordon",
-    };
+    let (first, rest) = verb.name().split_at(1);
     format!(
-        "{verb} {} on {}?",
+        "{}{rest} {} on {}?",
+        first.to_uppercase(),
         counted(summary.changed(), "thread"),
         counted(summary.changing_workers, "worker")
     )

@@ -6,7 +6,7 @@ use e2e::{binaries, bus::name, played_commands::bulk, testbed::Testbed};
 use futures::StreamExt;
 use serde_json::json;
 use shared_msgs::{
-    command::{CommandRequest, verb},
+    command::{CommandRequest, Verb},
     id::Id,
     selector::Selector,
 };
@@ -77,7 +77,7 @@ async fn ask_all(bed: &Testbed) -> Duration {
     let asked = Instant::now();
     let body = serde_json::to_vec(&request).unwrap();
     client
-        .publish_with_reply(bed.bus.prefix.command_of_all(verb::PAUSE), inbox, body.into())
+        .publish_with_reply(bed.bus.prefix.command_of_all(Verb::Pause.name()), inbox, body.into())
         .await
         .unwrap();
     for _ in 0..WORKERS {

@@ -9,7 +9,7 @@ use e2e::{
     worker::WorkerConfig,
 };
 use shared_msgs::{
-    command::verb,
+    command::{Verb, verb},
     error::ErrorKind,
     snapshot::{PausedBy, WorkerSnapshot},
 };
@@ -100,7 +100,7 @@ async fn answers_fit_into_what_nats_carries_whatever_the_errors() {
     assert!(!paused.stderr.contains("hangs"), "{}", paused.stderr);
     // A refusal that quotes a long request is cut too.
     let long = format!(r#"{{"selector":{{"error":"({}"}}}}"#, "x".repeat(30_000));
-    let answer = bed.bus.raw(&bed.bus.command("w1", verb::PAUSE), long).await;
+    let answer = bed.bus.raw(&bed.bus.command("w1", Verb::Pause.name()), long).await;
     assert!(String::from_utf8_lossy(&answer.payload).contains("bad_request"));
 }
 
