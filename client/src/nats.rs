@@ -16,7 +16,7 @@ use async_nats::{
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use serde::Deserialize;
-use shared_msgs::{error::HEADERS_ROOM, name::WorkerName, subject::Prefix};
+use shared_msgs::{name::WorkerName, subject::Prefix};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -167,11 +167,6 @@ async fn stored_of_all(
 
 fn age(now_ms: i64, stored_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(now_ms.saturating_sub(stored_ms)).unwrap_or(0))
-}
-
-/// How large the body of an answer may be on this connection.
-pub fn answer_room(client: &Client) -> usize {
-    client.max_payload().saturating_sub(HEADERS_ROOM)
 }
 
 /// The server's clock, Unix milliseconds: the `ts` of a stream-info reply (NATS ADR-1), which the

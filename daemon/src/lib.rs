@@ -3,9 +3,9 @@
 //! - [`config`]: strict configuration files; [`log`]: what is logged
 //! - [`tasks`]: tasks that must not end while their process runs; [`standstill`]: what should go on
 //!   and does not
-//! - [`answer`]: the answering side of a request
+//! - [`answering`]: the answering side of a request
 
-pub mod answer;
+pub mod answering;
 pub mod config;
 pub mod log;
 pub mod standstill;

@@ -7,8 +7,8 @@ use async_nats::{
     jetstream::{self, kv::UpdateErrorKind},
 };
 use bytes::Bytes;
-use damocles_client::{nats::answer_room, state_bucket::last_report};
-use serde::Serialize;
+use damocles_client::state_bucket::last_report;
+use damocles_daemon::answering;
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerView, verb},
     codec::Encoding,
@@ -25,7 +25,7 @@ use super::{SharedRegistry, responder::answer};
 /// The most bytes in one page: half of what NATS carries by default, and no more than it carries
 /// here.
 pub(crate) fn max_page_bytes(client: &Client) -> usize {
-    answer_room(client).min(MAX_PAGE_BYTES)
+    answering::room(client).min(MAX_PAGE_BYTES)
 }
 
 const MAX_PAGE_BYTES: usize = 512 * 1024;
@@ -142,22 +142,10 @@ fn page(
     max_bytes: usize,
     encoding: Encoding,
 ) -> Result<ListWorkersReply, ErrorKind> {
-    let mut bytes = PAGE_FRAME_BYTES + size(&notes, encoding)?;
-    let mut reply = ListWorkersReply { notes, ..ListWorkersReply::default() };
-    for worker in workers {
-        // One more for the comma.
-        bytes += size(&worker, encoding)? + 1;
-        if !reply.workers.is_empty() && (reply.workers.len() >= limit || bytes > max_bytes) {
-            reply.next = reply.workers.last().map(|worker| worker.name.clone());
-            break;
-        }
-        reply.workers.push(worker);
-    }
-    Ok(reply)
-}
-
-fn size<T: Serialize>(value: &T, encoding: Encoding) -> Result<usize, ErrorKind> {
-    Ok(encoding.encode(value).map_err(ErrorKind::internal)?.len())
+    let frame = encoding.encode(&notes).map_err(ErrorKind::internal)?.len() + PAGE_FRAME_BYTES;
+    let views = workers.map(|worker| (worker.name.clone(), worker));
+    let (workers, next) = answering::page(views, limit, frame, max_bytes, encoding)?;
+    Ok(ListWorkersReply { workers, next, notes })
 }
 
 #[cfg(test)]

@@ -3,18 +3,16 @@
 //!
 //! Decision 015 in `docs/decisions`.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::time::Duration;
 
 use async_nats::{Client, Message, Subscriber, connection::State};
 use bytes::Bytes;
-use damocles_client::nats::answer_room;
-use damocles_daemon::{answer::headers, tasks::panicked};
-use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use damocles_daemon::answering;
+use futures::{StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     codec::{Encoding, decode},
     error::{ErrorKind, ErrorReply},
-    subject::INBOX_PREFIX,
 };
 use tracing::{debug, warn};
 
@@ -63,34 +61,25 @@ async fn serve_one<H>(client: &Client, request: Message, handle: &H)
 where
     H: AsyncFn(&str, Bytes) -> Result<Vec<u8>, ErrorKind>,
 {
-    let Message { subject, reply: Some(reply), payload, .. } = request else { return };
-    // Or a caller could make us publish wherever we are allowed to.
-    if !reply.starts_with(INBOX_PREFIX) {
-        debug!(%subject, %reply, "ignored a request whose reply subject is no inbox");
-        return;
-    }
+    let Some(inbox) = answering::inbox(&request) else { return };
+    let Message { subject, payload, .. } = request;
     let encoding = Encoding::of(&payload).unwrap_or(Encoding::Json);
-    let room = answer_room(client);
+    let room = answering::room(client);
     let fits = |body: Vec<u8>| match body.len() {
         bytes if bytes > room => Err(ErrorKind::AnswerTooLarge { bytes, max_bytes: room }),
         _ => Ok(body),
     };
-    // Silence would look like a manager that hangs.
-    let handled = AssertUnwindSafe(handle(&subject, payload)).catch_unwind().await;
-    let handled = handled.unwrap_or_else(|panic| {
-        Err(ErrorKind::internal(format!("answering it {}", panicked(&*panic))))
-    });
-    let sent = match handled.and_then(fits) {
-        Ok(body) => client.publish(reply, body.into()).await,
+    let handled = answering::answered(handle(&subject, payload)).await.flatten();
+    let (body, refusal) = match handled.and_then(fits) {
+        Ok(body) => (body, None),
         Err(kind) => {
             debug!(%subject, error = %kind, "refused");
-            let headers = headers(&kind);
             // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
-            let body = encoding.encode_within(&ErrorReply::from(kind), room).unwrap_or_default();
-            client.publish_with_headers(reply, headers, body.into()).await
+            let reply = ErrorReply::from(kind.clone());
+            (encoding.encode_within(&reply, room).unwrap_or_default(), Some(kind))
         }
     };
-    if let Err(error) = sent {
+    if let Err(error) = answering::send(client, inbox, body.into(), refusal.as_ref()).await {
         warn!(%subject, %error, "could not answer");
     }
 }

@@ -1,5 +1,6 @@
 //! What operators ask: the lists, and what is to be done with sectors and jobs.
 
+use damocles_daemon::answering;
 use serde::Serialize;
 use shared_msgs::{
     codec::Encoding,
@@ -153,17 +154,7 @@ fn page<K, V: Serialize>(
         return Err(ErrorKind::bad_request("limit is at least 1"));
     }
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-    let (mut page, mut last, mut bytes) = (Vec::new(), None, PAGE_FRAME_BYTES);
-    for (key, view) in views {
-        // One more for the comma.
-        bytes += encoding.encode(&view).map_err(ErrorKind::internal)?.len() + 1;
-        if last.is_some() && (page.len() >= limit || bytes > max_bytes) {
-            return Ok((page, last));
-        }
-        page.push(view);
-        last = Some(key);
-    }
-    Ok((page, None))
+    answering::page(views, limit, PAGE_FRAME_BYTES, max_bytes, encoding)
 }
 
 fn view(record: &SectorRecord) -> SectorView {

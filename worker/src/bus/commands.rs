@@ -4,19 +4,18 @@
 //!
 //! Decisions 015, 024 in `docs/decisions`.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, Message, Subscriber,
     service::{Request, Service, ServiceExt, endpoint::Endpoint},
 };
-use damocles_client::{connect::Link, nats::answer_room};
-use damocles_daemon::{answer::headers, tasks::panicked};
-use futures::{FutureExt, StreamExt, stream::select_all};
+use damocles_client::connect::Link;
+use damocles_daemon::answering;
+use futures::{StreamExt, stream::select_all};
 use shared_msgs::{
     command::{Verb, verb},
-    error::ErrorKind,
-    subject::{INBOX_PREFIX, Prefix},
+    subject::Prefix,
 };
 use tokio::{
     sync::{Semaphore, oneshot, watch},
@@ -145,7 +144,7 @@ impl Server {
             failpoint::reach("task", "commands");
             let (commands, client) = (self.commands.clone(), self.client.clone());
             tokio::spawn(async move {
-                answer(&commands, &client, heard).await;
+                serve_one(&commands, &client, heard).await;
                 drop(slot);
             });
         }
@@ -161,17 +160,14 @@ enum Heard {
     All(Message),
 }
 
-async fn answer(commands: &Commands, client: &Client, heard: Heard) {
+async fn serve_one(commands: &Commands, client: &Client, heard: Heard) {
     let message = match &heard {
         Heard::One(_, request) => &request.message,
         Heard::All(message) => message,
     };
     let subject = &message.subject;
-    let Some(reply) = message.reply.clone().filter(|reply| reply.starts_with(INBOX_PREFIX)) else {
-        warn!(%subject, "a request that wants its answer somewhere else than an inbox is ignored");
-        return;
-    };
-    let room = answer_room(client);
+    let Some(inbox) = answering::inbox(message) else { return };
+    let room = answering::room(client);
     let answering = async {
         match &heard {
             Heard::One(verb, _) => Some(commands.answer(verb, &message.payload, room).await),
@@ -186,25 +182,17 @@ async fn answer(commands: &Commands, client: &Client, heard: Heard) {
             }
         }
     };
-    // Silence would look like a worker that hangs.
-    let answered = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|panic| {
-        let refusal = ErrorKind::internal(format!(
-            "answering it {}: nobody knows how far the command came",
-            panicked(&*panic)
-        ));
-        Some(Answer::refused(Form::of(&message.payload, room), refusal))
-    });
+    let answered = answering::answered(answering)
+        .await
+        .unwrap_or_else(|refusal| Some(Answer::refused(Form::of(&message.payload, room), refusal)));
     let Some(Answer { body, refusal }) = answered else { return };
-    let headers = refusal.as_ref().map(headers);
-    let sent = match (&heard, headers) {
+    let sent = match &heard {
         // Through the service, which counts what it answers.
-        (Heard::One(_, request), headers) => {
-            request.respond_with_headers(Ok(body.into()), headers.unwrap_or_default()).await
+        Heard::One(_, request) => {
+            let headers = answering::headers(refusal.as_ref());
+            request.respond_with_headers(Ok(body.into()), headers).await
         }
-        (Heard::All(_), None) => client.publish(reply, body.into()).await,
-        (Heard::All(_), Some(headers)) => {
-            client.publish_with_headers(reply, headers, body.into()).await
-        }
+        Heard::All(_) => answering::send(client, inbox, body.into(), refusal.as_ref()).await,
     };
     if let Err(error) = sent {
         warn!(%subject, %error, "an answer could not be sent");
