@@ -11,7 +11,6 @@
 use std::{path::PathBuf, time::Duration};
 
 use async_nats::{Client, ConnectOptions, ServerAddr};
-use clap::Args;
 use serde::Deserialize;
 use shared_msgs::{codec::Encoding, lease, subject::Prefix};
 use tokio::sync::watch;
@@ -32,39 +31,29 @@ const RECONNECT: Backoff = Backoff::new(Duration::from_millis(150), Duration::fr
 // A dead link is noticed after two unanswered pings.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The options of every command. `None` means: not given here.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "NATS")]
-pub struct NatsArgs {
-    /// NATS server URLs, separated by commas [default: nats://127.0.0.1:4222]
-    #[arg(short = 's', long, env = "NATS_URL", global = true, value_name = "URL")]
+/// How to reach NATS, as far as it is said: what is `None` is as [`NatsSection`] says, else as by
+/// default.
+#[derive(Clone, Debug, Default)]
+pub struct NatsOptions {
+    /// NATS server URLs, separated by commas; `nats://127.0.0.1:4222` by default.
     pub server: Option<String>,
-    /// File with user credentials (JWT and nkey seed)
-    #[arg(long, env = "NATS_CREDS", global = true, value_name = "FILE")]
+    /// File with user credentials (JWT and nkey seed).
     pub creds: Option<PathBuf>,
-    /// File with an nkey seed
-    #[arg(long, env = "NATS_NKEY", global = true, value_name = "FILE")]
+    /// File with an nkey seed.
     pub nkey: Option<PathBuf>,
-    /// User name
-    #[arg(long, env = "NATS_USER", global = true)]
+    /// User name; goes with `password`.
     pub user: Option<String>,
-    /// Password
-    #[arg(long, env = "NATS_PASSWORD", global = true, hide_env_values = true)]
+    /// Password; goes with `user`.
     pub password: Option<String>,
-    /// File with the certificate authorities to trust (PEM)
-    #[arg(long, env = "NATS_CA", global = true, value_name = "FILE")]
+    /// File with the certificate authorities to trust (PEM).
     pub tlsca: Option<PathBuf>,
-    /// File with the client certificate (PEM)
-    #[arg(long, env = "NATS_CERT", global = true, value_name = "FILE")]
+    /// File with the client certificate (PEM); goes with `tlskey`.
     pub tlscert: Option<PathBuf>,
-    /// File with the client certificate's key (PEM)
-    #[arg(long, env = "NATS_KEY", global = true, value_name = "FILE")]
+    /// File with the client certificate's key (PEM); goes with `tlscert`.
     pub tlskey: Option<PathBuf>,
-    /// How long to wait for an answer [default: 5s]
-    #[arg(long, env = "NATS_TIMEOUT", global = true, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// How long to wait for an answer; 5 s by default.
     pub timeout: Option<Duration>,
-    /// First part of every subject [default: damocles]
-    #[arg(long, env = "DAMOCLES_PREFIX", global = true)]
+    /// First part of every subject; `damocles` by default.
     pub prefix: Option<Prefix>,
 }
 
@@ -72,26 +61,26 @@ pub struct NatsArgs {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NatsSection {
-    /// See [`NatsArgs::server`].
+    /// See [`NatsOptions::server`].
     pub server: Option<String>,
-    /// See [`NatsArgs::creds`].
+    /// See [`NatsOptions::creds`].
     pub creds: Option<PathBuf>,
-    /// See [`NatsArgs::nkey`].
+    /// See [`NatsOptions::nkey`].
     pub nkey: Option<PathBuf>,
-    /// See [`NatsArgs::user`].
+    /// See [`NatsOptions::user`].
     pub user: Option<String>,
-    /// See [`NatsArgs::password`].
+    /// See [`NatsOptions::password`].
     pub password: Option<String>,
-    /// See [`NatsArgs::tlsca`].
+    /// See [`NatsOptions::tlsca`].
     pub tlsca: Option<PathBuf>,
-    /// See [`NatsArgs::tlscert`].
+    /// See [`NatsOptions::tlscert`].
     pub tlscert: Option<PathBuf>,
-    /// See [`NatsArgs::tlskey`].
+    /// See [`NatsOptions::tlskey`].
     pub tlskey: Option<PathBuf>,
-    /// See [`NatsArgs::timeout`].
+    /// See [`NatsOptions::timeout`].
     #[serde(with = "humantime_serde")]
     pub timeout: Option<Duration>,
-    /// See [`NatsArgs::prefix`].
+    /// See [`NatsOptions::prefix`].
     pub prefix: Option<Prefix>,
     /// How state is published; requests are answered in their own encoding.
     pub encoding: Encoding,
@@ -166,8 +155,8 @@ pub enum ConnectError {
 
 impl NatsSettings {
     /// Puts the options together: those of the command line and environment win over the file's.
-    pub fn new(args: &NatsArgs, file: &NatsSection) -> Result<Self, ConnectError> {
-        let server = args.server.as_deref().or(file.server.as_deref()).unwrap_or(DEFAULT_SERVER);
+    pub fn new(options: &NatsOptions, file: &NatsSection) -> Result<Self, ConnectError> {
+        let server = options.server.as_deref().or(file.server.as_deref()).unwrap_or(DEFAULT_SERVER);
         let mut servers = Vec::new();
         for url in server.split(',').map(str::trim).filter(|url| !url.is_empty()) {
             let parsed: ServerAddr = url.parse().map_err(|error| {
@@ -185,7 +174,7 @@ impl NatsSettings {
         }
         let pick = |a: &Option<PathBuf>, b: &Option<PathBuf>| a.clone().or_else(|| b.clone());
         let tls_client =
-            match (pick(&args.tlscert, &file.tlscert), pick(&args.tlskey, &file.tlskey)) {
+            match (pick(&options.tlscert, &file.tlscert), pick(&options.tlskey, &file.tlskey)) {
                 (Some(cert), Some(key)) => Some((cert, key)),
                 (None, None) => None,
                 _ => {
@@ -194,8 +183,8 @@ impl NatsSettings {
                     ));
                 }
             };
-        let user = args.user.clone().or_else(|| file.user.clone());
-        let password = args.password.clone().or_else(|| file.password.clone());
+        let user = options.user.clone().or_else(|| file.user.clone());
+        let password = options.password.clone().or_else(|| file.password.clone());
         if user.is_some() != password.is_some() {
             return Err(ConnectError::Settings("--user and --password go together".into()));
         }
@@ -209,14 +198,14 @@ impl NatsSettings {
         }
         Ok(NatsSettings {
             servers,
-            creds: pick(&args.creds, &file.creds),
-            nkey: pick(&args.nkey, &file.nkey),
+            creds: pick(&options.creds, &file.creds),
+            nkey: pick(&options.nkey, &file.nkey),
             user,
             password,
-            tlsca: pick(&args.tlsca, &file.tlsca),
+            tlsca: pick(&options.tlsca, &file.tlsca),
             tls_client,
-            timeout: args.timeout.or(file.timeout).unwrap_or(DEFAULT_TIMEOUT),
-            prefix: args.prefix.clone().or_else(|| file.prefix.clone()).unwrap_or_default(),
+            timeout: options.timeout.or(file.timeout).unwrap_or(DEFAULT_TIMEOUT),
+            prefix: options.prefix.clone().or_else(|| file.prefix.clone()).unwrap_or_default(),
             encoding: file.encoding,
             lease_ttl,
             store_patience,
@@ -409,8 +398,8 @@ fn next_count() -> u64 {
 mod tests {
     use super::*;
 
-    fn args(server: &str) -> NatsArgs {
-        NatsArgs { server: Some(server.into()), ..NatsArgs::default() }
+    fn options(server: &str) -> NatsOptions {
+        NatsOptions { server: Some(server.into()), ..NatsOptions::default() }
     }
 
     #[test]
@@ -419,11 +408,11 @@ mod tests {
             "server = 'nats://file:1'\ntimeout = '2s'\nprefix = 'pool'\nencoding = 'json'",
         )
         .unwrap();
-        let both = NatsSettings::new(&args("nats://flag:2"), &file).unwrap();
+        let both = NatsSettings::new(&options("nats://flag:2"), &file).unwrap();
         assert_eq!((both.servers(), both.timeout), ("flag:2".into(), Duration::from_secs(2)));
         assert_eq!((both.prefix.to_string(), both.encoding), ("pool".into(), Encoding::Json));
-        assert_eq!(NatsSettings::new(&NatsArgs::default(), &file).unwrap().servers(), "file:1");
-        let neither = NatsSettings::new(&NatsArgs::default(), &NatsSection::default()).unwrap();
+        assert_eq!(NatsSettings::new(&NatsOptions::default(), &file).unwrap().servers(), "file:1");
+        let neither = NatsSettings::new(&NatsOptions::default(), &NatsSection::default()).unwrap();
         assert_eq!(
             (neither.servers(), neither.timeout),
             ("127.0.0.1:4222".into(), DEFAULT_TIMEOUT)
@@ -433,7 +422,7 @@ mod tests {
     #[test]
     fn several_servers_are_separated_by_commas_and_shown_without_secrets() {
         let settings =
-            NatsSettings::new(&args("nats://u:secret@a:1, nats://b:2"), &NatsSection::default())
+            NatsSettings::new(&options("nats://u:secret@a:1, nats://b:2"), &NatsSection::default())
                 .unwrap();
         assert_eq!(settings.servers(), "a:1, b:2");
     }
@@ -441,8 +430,8 @@ mod tests {
     #[test]
     fn the_time_out_is_divided_among_the_servers() {
         let of_one = |server, timeout| {
-            let args = NatsArgs { timeout: Some(timeout), ..args(server) };
-            NatsSettings::new(&args, &NatsSection::default()).unwrap().time_for_one_server()
+            let options = NatsOptions { timeout: Some(timeout), ..self::options(server) };
+            NatsSettings::new(&options, &NatsSection::default()).unwrap().time_for_one_server()
         };
         let three = "nats://a:1,nats://b:2,nats://c:3";
         assert_eq!(of_one("nats://a:1", Duration::from_secs(6)), Duration::from_secs(6));
@@ -453,18 +442,21 @@ mod tests {
 
     #[test]
     fn options_that_cannot_work_are_named() {
-        let refused = |args: NatsArgs| {
-            NatsSettings::new(&args, &NatsSection::default()).err().expect("accepted").to_string()
+        let refused = |options: NatsOptions| {
+            NatsSettings::new(&options, &NatsSection::default())
+                .err()
+                .expect("accepted")
+                .to_string()
         };
-        assert!(refused(args("nats://u:secret@ho st:x")).contains("ho st"));
-        assert!(!refused(args("nats://u:secret@ho st:x")).contains("secret"));
-        assert!(refused(args(" , ")).contains("--server"));
+        assert!(refused(options("nats://u:secret@ho st:x")).contains("ho st"));
+        assert!(!refused(options("nats://u:secret@ho st:x")).contains("secret"));
+        assert!(refused(options(" , ")).contains("--server"));
         assert!(
-            refused(NatsArgs { user: Some("u".into()), ..NatsArgs::default() })
+            refused(NatsOptions { user: Some("u".into()), ..NatsOptions::default() })
                 .contains("--password")
         );
         assert!(
-            refused(NatsArgs { tlskey: Some("k".into()), ..NatsArgs::default() })
+            refused(NatsOptions { tlskey: Some("k".into()), ..NatsOptions::default() })
                 .contains("--tlscert")
         );
     }

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use damocles_client::connect::NatsArgs;
-use damocles_terminal::CliError;
+use damocles_terminal::{CliError, nats::NatsArgs};
 
 mod bulk;
 mod cordon;

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use damocles_client::connect::{NatsArgs, NatsSection, NatsSettings};
+use damocles_client::connect::{NatsSection, NatsSettings};
 use damocles_daemon::config::load;
-use damocles_terminal::{CliError, Exit};
+use damocles_terminal::{CliError, Exit, nats::NatsArgs};
 use serde::Deserialize;
 use tracing::warn;
 
@@ -26,11 +26,12 @@ pub(crate) fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSetti
             config
         }
     };
-    Ok(NatsSettings::new(args, &config.nats)?)
+    Ok(NatsSettings::new(&args.into(), &config.nats)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use damocles_client::connect::NatsOptions;
     use damocles_daemon::config::parse;
 
     use super::*;
@@ -40,7 +41,7 @@ mod tests {
         let sample = include_str!("../../assets/damocles-manager.mock.toml");
         let (config, warnings) = parse::<Config>(sample, "sample", &[]).unwrap();
         assert!(
-            warnings.is_empty() && NatsSettings::new(&NatsArgs::default(), &config.nats).is_ok()
+            warnings.is_empty() && NatsSettings::new(&NatsOptions::default(), &config.nats).is_ok()
         );
     }
 

@@ -20,6 +20,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
+pub mod nats;
 pub mod progress;
 pub mod said;
 pub mod unanswered;

@@ -14,8 +14,7 @@ mod target;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use damocles_client::connect::NatsArgs;
-use damocles_terminal::CliError;
+use damocles_terminal::{CliError, nats::NatsArgs};
 use shared_msgs::command;
 
 /// Seals Filecoin sectors, and is operated over NATS

@@ -4,6 +4,7 @@
 mod bulk;
 mod bus;
 mod cli;
+mod client;
 mod commands;
 mod events;
 mod lease;

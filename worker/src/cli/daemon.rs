@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use damocles_client::connect::{NatsArgs, NatsSettings};
-use damocles_terminal::{CliError, Exit, Stop};
+use damocles_client::connect::NatsSettings;
+use damocles_terminal::{CliError, Exit, Stop, nats::NatsArgs};
 use tracing::warn;
 
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliErr
     for warning in warnings {
         warn!("{warning}");
     }
-    let settings = NatsSettings::new(nats, &config.nats)?;
+    let settings = NatsSettings::new(&nats.into(), &config.nats)?;
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
     let mut stop = Stop::listen()?;
     Ok(Opened::open(config, &state_directory())?

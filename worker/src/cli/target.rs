@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use damocles_client::{
-    connect::{NatsArgs, NatsSection, NatsSettings},
+    connect::{NatsSection, NatsSettings},
     worker_client::WorkerClient,
 };
-use damocles_terminal::{CliError, Exit};
+use damocles_terminal::{CliError, Exit, nats::NatsArgs};
 use shared_msgs::name::WorkerName;
 
 use super::WorkerArgs;
@@ -39,7 +39,7 @@ pub(super) async fn connect(nats: &NatsArgs, args: &WorkerArgs) -> Result<Worker
         .map_err(|error| CliError::new(Exit::Failed, error))?;
     let config = config.map(|(config, _)| config);
     let section = config.as_ref().map_or_else(NatsSection::default, |config| config.nats.clone());
-    let settings = NatsSettings::new(nats, &section)?;
+    let settings = NatsSettings::new(&nats.into(), &section)?;
     let worker = name(
         args.name.as_deref(),
         config.as_ref().and_then(|config| config.name.as_deref()),

@@ -8,7 +8,7 @@ use std::{net::TcpListener, time::Duration};
 use damocles_client::worker_client::WorkerClient;
 use damocles_client::{
     call::call,
-    connect::{NatsArgs, NatsSection, NatsSettings},
+    connect::{NatsOptions, NatsSection, NatsSettings},
 };
 use e2e::{
     DEADLINE, binaries,
@@ -207,10 +207,10 @@ async fn tool(url: String, program: &std::path::Path, args: &str) -> (CliOutput,
 
 // A tool in this process: connected to that node before it freezes.
 async fn connected_to(cluster: &NatsCluster, number: usize, worker: &str) -> WorkerClient {
-    let args = NatsArgs {
+    let args = NatsOptions {
         server: Some(cluster.url()),
         timeout: Some(Duration::from_secs(5)),
-        ..NatsArgs::default()
+        ..NatsOptions::default()
     };
     let settings = NatsSettings::new(&args, &NatsSection::default()).unwrap();
     loop {

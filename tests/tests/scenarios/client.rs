@@ -1,0 +1,3 @@
+//! What a program of somebody else does with the client.
+
+mod examples;
