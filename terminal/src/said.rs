@@ -43,6 +43,26 @@ pub fn outcome(outcome: &Outcome) -> String {
     }
 }
 
+/// An outcome in words that stand behind the verb: `pause: pending until C2 ends`.
+pub fn outcome_behind_verb(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Paused => "paused".into(),
+        Outcome::PausePending { stage, .. } if stage.is_empty() => {
+            "pending until its stage ends".into()
+        }
+        Outcome::PausePending { stage, .. } => format!("pending until {stage} ends"),
+        Outcome::AlreadyPaused => "was paused already".into(),
+        Outcome::Resumed { from, to } if from == to => format!("goes on in {to}"),
+        Outcome::Resumed { from, to } => format!("{from} -> {to}"),
+        Outcome::PauseWithdrawn => "withdrawn before the pause took effect".into(),
+        Outcome::Cordoned => "takes no new sector".into(),
+        Outcome::AlreadyCordoned => "was cordoned already".into(),
+        Outcome::Uncordoned => "takes sectors again".into(),
+        Outcome::NotCordoned => "was not cordoned".into(),
+        Outcome::Other => "done, in a way that only a newer version of this tool can name".into(),
+    }
+}
+
 /// How one thread of many fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {

@@ -1,35 +1,31 @@
 //! `util worker info`.
 
-use std::time::Duration;
-
 use clap::Args;
 use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
-    CliError, Output, json, jsonl, note, print, said::outlook, table, unanswered::unanswered,
+    CliError, Output, json, jsonl, note, print,
+    threads::{self, Column, threads_table},
+    unanswered::unanswered,
 };
-use shared_msgs::{
-    duration::human_secs,
-    snapshot::{ThreadSnapshot, WorkerSnapshot},
-};
+use shared_msgs::{duration::human_secs, snapshot::WorkerSnapshot};
 
 use super::session::Target;
 
 pub(super) mod watch;
 
-const COLUMNS: [&str; 6] = ["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State"];
-const WIDE_COLUMNS: [&str; 12] = [
-    "Index",
-    "Loc",
-    "SectorID",
-    "Plan",
-    "Paused",
-    "PausedElapsed",
-    "State",
-    "Stage",
-    "Status",
-    "Revision",
-    "Cordoned",
-    "LastErr",
+const WIDE_COLUMNS: [Column; 12] = [
+    threads::INDEX,
+    threads::LOCATION,
+    threads::SECTOR,
+    threads::PLAN,
+    threads::PAUSED,
+    threads::PAUSED_FOR,
+    threads::STATE,
+    threads::STAGE,
+    threads::OUTLOOK,
+    threads::REVISION,
+    threads::CORDONED,
+    threads::LAST_ERR,
 ];
 
 /// Which worker to show, and how.
@@ -67,62 +63,15 @@ fn shown(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> 
     Ok(match output {
         Output::Json => json(snapshot)?,
         Output::Jsonl => jsonl(&snapshot.threads)?,
-        Output::Plain | Output::Table => threads_table(&snapshot.threads),
-        Output::Wide => table(&WIDE_COLUMNS, snapshot.threads.iter().map(wide_row).collect()),
+        Output::Plain | Output::Table => threads::plain(&snapshot.threads),
+        Output::Wide => threads_table(&snapshot.threads, &WIDE_COLUMNS),
     })
-}
-
-// What is rare has a column where there is any; all before the error, which is as long as it likes.
-fn threads_table(threads: &[ThreadSnapshot]) -> String {
-    let cordoned = threads.iter().any(|thread| thread.cordoned);
-    let ends = threads.iter().any(|thread| thread.end_pending.is_some());
-    let rows = threads.iter().map(|thread| {
-        let mut row = row(thread);
-        row.extend(cordoned.then(|| thread.cordoned.to_string()));
-        row.extend(ends.then(|| or_dash(thread.end_pending.as_deref())));
-        row.push(or_dash(thread.last_err.as_deref()));
-        row
-    });
-    let rare = [(cordoned, "Cordoned"), (ends, "EndPending"), (true, "LastErr")];
-    let shown = rare.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column);
-    table(&COLUMNS.into_iter().chain(shown).collect::<Vec<_>>(), rows.collect())
-}
-
-fn row(thread: &ThreadSnapshot) -> Vec<String> {
-    let paused = thread.status.paused_for();
-    vec![
-        thread.index.to_string(),
-        or_dash(Some(&thread.location)),
-        or_dash(thread.sector_id.as_deref()),
-        paused.is_some().to_string(),
-        or_dash(paused.map(human_secs).as_deref()),
-        or_dash(Some(&thread.state)),
-    ]
-}
-
-fn wide_row(thread: &ThreadSnapshot) -> Vec<String> {
-    let mut row = row(thread);
-    let (plan, stage) = (or_dash(Some(&thread.plan)), or_dash(thread.stage.as_deref()));
-    row.insert(3, plan);
-    row.extend([
-        stage,
-        outlook(thread, Duration::ZERO),
-        thread.revision.to_string(),
-        thread.cordoned.to_string(),
-    ]);
-    row.push(or_dash(thread.last_err.as_deref()));
-    row
-}
-
-// An empty cell would be lost between two columns.
-fn or_dash(text: Option<&str>) -> String {
-    text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use shared_msgs::id::Id;
+    use shared_msgs::{id::Id, snapshot::ThreadSnapshot};
 
     use super::*;
 

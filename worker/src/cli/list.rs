@@ -1,11 +1,11 @@
 //! `worker list`: the threads of a running worker.
 
-use std::time::Duration;
-
 use clap::Args;
 use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
-    CliError, Output, json, jsonl, print, said::status, table, unanswered::unanswered,
+    CliError, Output, json, jsonl, print,
+    threads::{self, threads_table},
+    unanswered::unanswered,
 };
 use shared_msgs::{
     duration::human_secs,
@@ -29,7 +29,8 @@ pub(crate) async fn run(worker: &WorkerClient, args: &ListArgs) -> Result<(), Cl
 fn render(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> {
     Ok(match output {
         Output::Plain => snapshot.threads.iter().map(|thread| line(thread) + "\n").collect(),
-        Output::Table | Output::Wide => thread_table(&snapshot.threads, output == Output::Wide),
+        Output::Table => threads::plain(&snapshot.threads),
+        Output::Wide => wide_table(&snapshot.threads),
         Output::Json => json(snapshot)?,
         Output::Jsonl => jsonl(&snapshot.threads)?,
     })
@@ -58,51 +59,13 @@ fn some(value: Option<String>) -> String {
     value.map_or_else(|| "None".to_owned(), |value| format!("Some({value})"))
 }
 
-fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
-    let mut headers = vec!["Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State"];
-    let cordoned = wide || threads.iter().any(|thread| thread.cordoned);
-    if cordoned {
-        headers.push("Cordoned");
-    }
-    if wide {
-        headers.extend(["Plan", "Stage", "Status", "Retry", "Revision"]);
-    }
-    let ends = threads.iter().any(|thread| thread.end_pending.is_some());
-    if ends {
-        headers.push("EndPending");
-    }
-    headers.push("LastErr");
-    let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    let rows = threads.iter().map(|thread| {
-        let paused_for = thread.status.paused_for();
-        let mut row = vec![
-            thread.index.to_string(),
-            thread.location.clone(),
-            dash(thread.sector_id.as_deref()),
-            paused_for.is_some().to_string(),
-            dash(paused_for.map(human_secs).as_deref()),
-            thread.state.clone(),
-        ];
-        if cordoned {
-            row.push(thread.cordoned.to_string());
-        }
-        if wide {
-            let stage = dash(thread.stage.as_deref());
-            row.extend([
-                thread.plan.clone(),
-                stage,
-                status(&thread.status, Duration::ZERO),
-                thread.retry.to_string(),
-                thread.revision.to_string(),
-            ]);
-        }
-        if ends {
-            row.push(dash(thread.end_pending.as_deref()));
-        }
-        row.push(dash(thread.last_err.as_deref()));
-        row
-    });
-    table(&headers, rows.collect())
+fn wide_table(threads: &[ThreadSnapshot]) -> String {
+    let mut columns = threads::FIRST.to_vec();
+    columns.extend([threads::CORDONED, threads::PLAN, threads::STAGE, threads::STATUS]);
+    columns.extend([threads::RETRY, threads::REVISION]);
+    columns.extend(threads::some_end(threads));
+    columns.push(threads::LAST_ERR);
+    threads_table(threads, &columns)
 }
 
 #[cfg(test)]
@@ -110,6 +73,10 @@ mod tests {
     use shared_msgs::snapshot::{PausedBy, ThreadStatus};
 
     use super::*;
+
+    fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
+        if wide { wide_table(threads) } else { threads::plain(threads) }
+    }
 
     fn thread() -> ThreadSnapshot {
         ThreadSnapshot {

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use shared_msgs::{
-    command::Outcome,
-    event::{Event, EventKind},
-};
+use damocles_terminal::said::outcome_behind_verb;
+use shared_msgs::event::{Event, EventKind};
 
 // The last moment of the year 9999, the last one that RFC 3339 can write.
 const LAST_MS: u64 = 253_402_300_799_999;
@@ -64,7 +62,7 @@ fn way(event: &Event) -> String {
 fn commanded(event: &Event) -> String {
     let mut text = event.kind.name().to_owned();
     if let Some(outcome) = &event.outcome {
-        text += &format!(": {}", did(outcome));
+        text += &format!(": {}", outcome_behind_verb(outcome));
     }
     match (event.by.as_deref(), event.reason.as_deref()) {
         (Some(by), Some(reason)) => text + &format!(", by {by}: {reason}"),
@@ -74,27 +72,10 @@ fn commanded(event: &Event) -> String {
     }
 }
 
-fn did(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Paused => "paused".into(),
-        Outcome::PausePending { stage, .. } if stage.is_empty() => {
-            "pending until its stage ends".into()
-        }
-        Outcome::PausePending { stage, .. } => format!("pending until {stage} ends"),
-        Outcome::AlreadyPaused => "was paused already".into(),
-        Outcome::Resumed { from, to } if from == to => format!("goes on in {to}"),
-        Outcome::Resumed { from, to } => format!("{from} -> {to}"),
-        Outcome::PauseWithdrawn => "withdrawn before the pause took effect".into(),
-        Outcome::Cordoned => "takes no new sector".into(),
-        Outcome::AlreadyCordoned => "was cordoned already".into(),
-        Outcome::Uncordoned => "takes sectors again".into(),
-        Outcome::NotCordoned => "was not cordoned".into(),
-        Outcome::Other => "done, in a way that only a newer version of this tool can name".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use shared_msgs::command::Outcome;
+
     use super::*;
 
     fn event(kind: EventKind) -> Event {

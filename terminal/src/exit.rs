@@ -1,0 +1,139 @@
+//! How a command ends: exit codes, and errors with a way out.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use damocles_client::{call::CallError, connect::ConnectError};
+use damocles_daemon::log::Log;
+use shared_msgs::error::ErrorKind;
+use tokio::runtime::Builder;
+
+use crate::words::printable;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It failed.
+    Failed = 1,
+    /// It was called wrongly.
+    Usage = 2,
+    /// There is no such worker or thread.
+    NotFound = 3,
+    /// The bus is unreachable, nobody answers, or the time is up: the outcome may be unknown, the
+    /// text says so.
+    NoAnswer = 4,
+    /// The worker or manager refused.
+    Refused = 5,
+    /// What a command was to wait for did not come about in time; the command stays in effect.
+    NotYet = 6,
+}
+
+/// A command's failure: what happened, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct CliError {
+    /// The process's exit code.
+    pub exit: Exit,
+    /// What happened.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl CliError {
+    /// A failure without advice.
+    pub fn new(exit: Exit, message: impl ToString) -> Self {
+        CliError { exit, message: message.to_string(), hint: None }
+    }
+
+    /// Adds what to do next.
+    pub fn hint(self, hint: impl ToString) -> Self {
+        CliError { hint: Some(hint.to_string()), ..self }
+    }
+}
+
+impl From<ConnectError> for CliError {
+    fn from(error: ConnectError) -> Self {
+        match &error {
+            ConnectError::Settings(_) => CliError::new(Exit::Usage, error),
+            ConnectError::File { .. } => CliError::new(Exit::Failed, error),
+            ConnectError::Unreachable { .. } => CliError::new(Exit::NoAnswer, error)
+                .hint("is NATS running there? name another server with --server or NATS_URL"),
+        }
+    }
+}
+
+impl From<CallError> for CliError {
+    fn from(error: CallError) -> Self {
+        CliError::new(exit_of(&error), error)
+    }
+}
+
+/// How a command ends whose request failed like this.
+pub fn exit_of(error: &CallError) -> Exit {
+    match error {
+        CallError::Refused(body) => exit_of_refusal(&body.kind),
+        CallError::NoResponders(_) | CallError::TimedOut { .. } => Exit::NoAnswer,
+        CallError::BadReply(..) | CallError::NotSent(..) | CallError::NotHeard(..) => Exit::Failed,
+    }
+}
+
+/// How a command ends that was refused like this.
+pub fn exit_of_refusal(kind: &ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::ThreadNotFound { .. }
+        | ErrorKind::WorkerNotFound { .. }
+        | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
+        ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => Exit::NotFound,
+        ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } => Exit::Failed,
+        _ => Exit::Refused,
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        CliError::new(Exit::Failed, error)
+    }
+}
+
+/// Runs a program to its end: sets its log up, gives `work` a runtime, and turns its result into
+/// the process's exit code. What went wrong is said on stderr. A reader that has gone away (`… |
+/// head -1`) is no error.
+pub fn run<W: Future<Output = Result<(), CliError>>>(
+    log_by_default: &str,
+    runtime: &mut Builder,
+    work: impl FnOnce() -> W,
+) -> ExitCode {
+    let mut log = match Log::start(log_by_default) {
+        Ok(log) => log,
+        Err(_) => return ExitCode::from(Exit::Failed as u8),
+    };
+    let result = match runtime.enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(async { work().await });
+            // What still runs on a blocking thread, a stage that outlived the grace period, is not
+            // waited for.
+            runtime.shutdown_timeout(Duration::ZERO);
+            result
+        }
+        Err(error) => Err(CliError::new(Exit::Failed, format!("cannot start: {error}"))),
+    };
+    let exit = finish(result, &mut log);
+    log.flush().unwrap_or_default();
+    exit
+}
+
+/// Turns a command's result into the process's exit code, and says what went wrong.
+pub fn finish(result: Result<(), CliError>, stderr: &mut impl Write) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let hint = error.hint.iter().map(|hint| format!("hint: {}\n", printable(hint)));
+    let text: String =
+        std::iter::once(format!("error: {}\n", printable(&error.message))).chain(hint).collect();
+    // Nobody is left to tell when stderr is gone too.
+    stderr.write_all(text.as_bytes()).unwrap_or_default();
+    ExitCode::from(error.exit as u8)
+}

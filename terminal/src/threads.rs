@@ -1,0 +1,75 @@
+//! Threads as a table: both tools have the same columns, and each its own order in the wide form.
+
+use std::time::Duration;
+
+use shared_msgs::{duration::human_secs, snapshot::ThreadSnapshot};
+
+use crate::{
+    said::{outlook, status},
+    table,
+};
+
+/// A column: its title, and what it says of a thread.
+pub type Column = (&'static str, fn(&ThreadSnapshot) -> String);
+
+/// Which thread it is.
+pub const INDEX: Column = ("Index", |thread| thread.index.to_string());
+/// Where it works.
+pub const LOCATION: Column = ("Loc", |thread| or_dash(Some(&thread.location)));
+/// The sector in hand.
+pub const SECTOR: Column = ("SectorID", |thread| or_dash(thread.sector_id.as_deref()));
+/// What it seals by.
+pub const PLAN: Column = ("Plan", |thread| or_dash(Some(&thread.plan)));
+/// Whether it is paused.
+pub const PAUSED: Column = ("Paused", |thread| thread.status.paused_for().is_some().to_string());
+/// For how long.
+pub const PAUSED_FOR: Column =
+    ("PausedElapsed", |thread| or_dash(thread.status.paused_for().map(human_secs).as_deref()));
+/// How far its sector is.
+pub const STATE: Column = ("State", |thread| or_dash(Some(&thread.state)));
+/// What comes next.
+pub const STAGE: Column = ("Stage", |thread| or_dash(thread.stage.as_deref()));
+/// What it does now.
+pub const STATUS: Column = ("Status", |thread| status(&thread.status, Duration::ZERO));
+/// The same, and what is to become of its job.
+pub const OUTLOOK: Column = ("Status", |thread| outlook(thread, Duration::ZERO));
+/// How often its stage was tried again.
+pub const RETRY: Column = ("Retry", |thread| thread.retry.to_string());
+/// What a command may name.
+pub const REVISION: Column = ("Revision", |thread| thread.revision.to_string());
+/// Whether it takes no new sector.
+pub const CORDONED: Column = ("Cordoned", |thread| thread.cordoned.to_string());
+/// What is to become of its job.
+pub const END_PENDING: Column = ("EndPending", |thread| or_dash(thread.end_pending.as_deref()));
+/// What went wrong last.
+pub const LAST_ERR: Column = ("LastErr", |thread| or_dash(thread.last_err.as_deref()));
+
+/// The columns that scripts know, first.
+pub const FIRST: [Column; 6] = [INDEX, LOCATION, SECTOR, PAUSED, PAUSED_FOR, STATE];
+
+/// The table of these columns.
+pub fn threads_table(threads: &[ThreadSnapshot], columns: &[Column]) -> String {
+    let titles: Vec<_> = columns.iter().map(|(title, _)| *title).collect();
+    let row = |thread| columns.iter().map(|(_, cell)| cell(thread)).collect();
+    table(&titles, threads.iter().map(row).collect())
+}
+
+/// The plain form. What is rare has a column where there is any; all before the error, which is as
+/// long as it likes.
+pub fn plain(threads: &[ThreadSnapshot]) -> String {
+    let mut columns = FIRST.to_vec();
+    columns.extend(threads.iter().any(|thread| thread.cordoned).then_some(CORDONED));
+    columns.extend(some_end(threads));
+    columns.push(LAST_ERR);
+    threads_table(threads, &columns)
+}
+
+/// [`END_PENDING`], where a thread has one.
+pub fn some_end(threads: &[ThreadSnapshot]) -> Option<Column> {
+    threads.iter().any(|thread| thread.end_pending.is_some()).then_some(END_PENDING)
+}
+
+// An empty cell would be lost between two columns.
+fn or_dash(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty()).unwrap_or("-").to_owned()
+}

@@ -1,0 +1,83 @@
+//! Tables, numbers and answers for people.
+
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+
+/// An aligned table, two blanks between columns, wide characters counted as wide.
+pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headers.iter().copied());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+/// A text with its control characters escaped.
+pub fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
+        if character.is_control() {
+            out.extend(character.escape_default())
+        } else {
+            out.push(character)
+        }
+        out
+    })
+}
+
+/// So many of something, whose plural takes an s: `1 thread`, `2 threads`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Bytes for people: `512B`, `3.5GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let exponent = bytes.max(1).ilog2() / 10;
+    match exponent.checked_sub(1).and_then(|unit| units.get(unit as usize)) {
+        None => format!("{bytes}B"),
+        Some(unit) => format!("{:.1}{unit}", bytes as f64 / (1_u64 << (10 * exponent)) as f64),
+    }
+}
+
+/// Whether the answer to a question is a clear yes.
+pub fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_print_in_the_largest_unit_of_which_there_is_one() {
+        let all = [0, 1023, 1024, 3_758_096_384, u64::MAX].map(human_bytes);
+        assert_eq!(all, ["0B", "1023B", "1.0KiB", "3.5GiB", "16.0EiB"]);
+    }
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        assert!(is_yes("y\n") && is_yes(" Yes "));
+        assert!(!is_yes("") && !is_yes("n") && !is_yes("yup"));
+    }
+
+    #[test]
+    fn tables_are_aligned_by_width_and_have_no_blanks_at_the_end() {
+        let rows = vec![vec!["矿机 1".into(), "0".into()], vec!["w1".into(), "10".into()]];
+        assert_eq!(table(&["Name", "N"], rows), "Name    N\n矿机 1  0\nw1      10\n");
+    }
+
+    #[test]
+    fn an_empty_table_is_its_header() {
+        assert_eq!(table(&["Name", "N"], vec![]), "Name  N\n");
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
+    }
+}
