@@ -4,6 +4,7 @@
 //! ```text
 //!  <location>/store.redb            database.rs  one transaction a change:
 //!                                     record.rs    what the thread is doing, and what the stages yielded
+//!                                     invariants.rs  what is true of every record
 //!                                     results.rs   what commands were answered, by their request ids
 //!                                     outbox.rs    what has happened and is not published yet
 //!                                     handle.rs    opening it, and opening it again after it has failed
@@ -25,6 +26,7 @@ pub(crate) mod durable;
 pub(crate) mod failing_disk;
 pub(crate) mod files;
 mod handle;
+mod invariants;
 pub mod location;
 pub mod outbox;
 pub mod own;

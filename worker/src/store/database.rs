@@ -278,6 +278,7 @@ impl Store {
             return Err(self.io("it is not known yet whether the last change was written"));
         }
         let Change { record, outputs, events, result } = change;
+        debug_assert!(record.broken().is_empty(), "{:?} of {record:?}", record.broken());
         let bytes = serde_json::to_vec(record).map_err(|error| self.io(error))?;
         let dropped: Vec<_> =
             Blob::ALL.iter().copied().filter(|blob| !record.keeps(*blob)).collect();

@@ -3,7 +3,7 @@ use rustix::io::Errno;
 use shared_msgs::{
     command::{CommandReply, CommandRequest, Outcome, Verb},
     event::EventKind,
-    plan::Plan,
+    plan::{Plan, State},
     sector_manager::{AllocatedSector, SealVersion, SectorId, SectorSize},
 };
 
@@ -37,6 +37,11 @@ fn sector() -> Sector {
     })
 }
 
+fn record_of(sector: Sector) -> Record {
+    let state = State::Allocated;
+    Record { state, job: Some(sector.into()), ..Record::new(Plan::Sealer) }
+}
+
 fn result(index: u32) -> StoredResult {
     StoredResult {
         asked: Asked::new(Verb::Pause, &CommandRequest::to(index)),
@@ -54,10 +59,7 @@ async fn a_record_and_its_outputs_are_there_after_opening_again() {
     let path = directory.path().join("store.redb");
     let store = open(&path).unwrap();
     assert_eq!(store.load().await.unwrap(), None);
-    let record = Record {
-        job: Some(Sector { pc1_done: true, ..sector() }.into()),
-        ..Record::new(Plan::Sealer)
-    };
+    let record = record_of(Sector { pc1_done: true, ..sector() });
     store
         .commit(Change {
             outputs: vec![(Blob::Pc1Out, b"{}".to_vec())].into(),
@@ -74,10 +76,7 @@ async fn a_record_and_its_outputs_are_there_after_opening_again() {
 #[tokio::test]
 async fn an_output_goes_with_the_record_that_no_longer_speaks_of_it() {
     let store = memory();
-    let mut record = Record {
-        job: Some(Sector { c1_done: true, ..sector() }.into()),
-        ..Record::new(Plan::Sealer)
-    };
+    let mut record = record_of(Sector { c1_done: true, ..sector() });
     store
         .commit(Change {
             outputs: vec![(Blob::C1Out, b"{}".to_vec())].into(),
@@ -85,7 +84,7 @@ async fn an_output_goes_with_the_record_that_no_longer_speaks_of_it() {
         })
         .await
         .unwrap();
-    record.job = None;
+    (record.state, record.job) = (State::Empty, None);
     store.commit(Change::to(&record)).await.unwrap();
     assert!(store.output(Blob::C1Out).await.is_err());
 }
@@ -196,7 +195,7 @@ async fn events_of(store: &Store) -> usize {
 
 #[tokio::test]
 async fn a_change_is_written_once_whenever_the_disk_fails_and_for_how_long() {
-    let before = Record { job: Some(sector().into()), ..Record::new(Plan::Sealer) };
+    let before = record_of(sector());
     let after = Record {
         revision: 1,
         job: Some(Sector { pc1_done: true, ..sector() }.into()),
@@ -291,11 +290,7 @@ async fn a_flipped_bit_never_makes_another_record() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.redb");
     let store = open(&path).unwrap();
-    let record = Record {
-        revision: 17,
-        job: Some(Sector { pc1_done: true, ..sector() }.into()),
-        ..Record::new(Plan::Sealer)
-    };
+    let record = Record { revision: 17, ..record_of(Sector { pc1_done: true, ..sector() }) };
     for revision in 0..17 {
         let events = vec![event(revision)];
         store
