@@ -1,6 +1,8 @@
 //! What a bucket holds: the last value of each key, and from then on every change, removals and
 //! expiries included.
 
+use std::fmt;
+
 use async_nats::{
     Client, HeaderMap, Subject,
     jetstream::{
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::time::timeout;
 
-use crate::jetstream::PATIENCE;
+use crate::jetstream::{JetStreamError, PATIENCE};
 
 /// The entries of a bucket, in the order in which they were stored. A consumer notices a gap.
 pub struct Entries {
@@ -44,7 +46,7 @@ impl Entries {
         stream: &Stream,
         keys: String,
         description: &str,
-    ) -> Result<Entries, String> {
+    ) -> Result<Entries, JetStreamError> {
         let config = OrderedConfig {
             deliver_subject: client.new_inbox(),
             description: Some(description.into()),
@@ -59,7 +61,7 @@ impl Entries {
     }
 
     /// The next entry of those that were there at first; `None` after the last one.
-    pub async fn next_stored(&mut self) -> Result<Option<Entry>, String> {
+    pub async fn next_stored(&mut self) -> Result<Option<Entry>, JetStreamError> {
         if self.caught_up {
             return Ok(None);
         }
@@ -67,14 +69,12 @@ impl Entries {
     }
 
     /// The next entry, whenever there is one.
-    pub async fn next(&mut self) -> Result<Entry, String> {
-        let message = self
-            .messages
-            .next()
-            .await
-            .ok_or("the consumer has ended")?
-            .map_err(|error| error.to_string())?;
-        let info = message.info().map_err(|error| error.to_string())?;
+    pub async fn next(&mut self) -> Result<Entry, JetStreamError> {
+        let failed = |error: &dyn fmt::Display| JetStreamError::Failed(error.to_string());
+        let next = self.messages.next().await;
+        let message = next.ok_or_else(|| failed(&"the consumer has ended"))?;
+        let message = message.map_err(|error| failed(&error))?;
+        let info = message.info().map_err(|error| failed(&error))?;
         self.caught_up |= info.pending == 0;
         Ok(Entry {
             gone: is_gone(message.headers.as_ref()),
@@ -87,17 +87,16 @@ impl Entries {
 }
 
 /// Waits for an answer of JetStream, not for ever.
-pub async fn in_time<T, E: std::fmt::Display>(
+pub async fn in_time<T, E: fmt::Display>(
     what: &str,
     answer: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    match timeout(PATIENCE, answer).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(format!("{what}: {error}")),
-        Err(_) => {
-            Err(format!("{what}: no answer within {}", shared_msgs::duration::human(PATIENCE)))
-        }
-    }
+) -> Result<T, JetStreamError> {
+    let failed = match timeout(PATIENCE, answer).await {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => format!("{what}: {error}"),
+        Err(_) => format!("{what}: no answer within {}", shared_msgs::duration::human(PATIENCE)),
+    };
+    Err(JetStreamError::Failed(failed))
 }
 
 /// Whether an entry with these headers says that its key is gone: deleted, purged, or removed by a

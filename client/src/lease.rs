@@ -1,6 +1,6 @@
 //! The bucket in which [`shared_msgs::lease`] is kept.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use async_nats::jetstream::{
     self,
@@ -9,14 +9,18 @@ use async_nats::jetstream::{
 };
 use shared_msgs::{lease::MIN_TTL, subject::Prefix};
 
+use crate::jetstream::JetStreamError;
+
 /// Opens the lease bucket, made with this time to live if it is missing. Returns it with the time
 /// to live it has.
 pub async fn open_bucket(
     jetstream: &jetstream::Context,
     prefix: &Prefix,
     ttl: Duration,
-) -> Result<(kv::Store, Duration), String> {
+) -> Result<(kv::Store, Duration), JetStreamError> {
     let name = prefix.lease_bucket();
+    let failed =
+        |error: &dyn fmt::Display| JetStreamError::Failed(format!("bucket {name}: {error}"));
     let bucket = match jetstream.get_key_value(&name).await {
         Ok(bucket) => bucket,
         Err(error) if error.kind() == KeyValueErrorKind::GetBucket => {
@@ -33,20 +37,19 @@ pub async fn open_bucket(
             match jetstream.create_key_value(config).await {
                 Ok(bucket) => bucket,
                 // Somebody else was faster.
-                Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => jetstream
-                    .get_key_value(&name)
-                    .await
-                    .map_err(|_| format!("bucket {name}: {error}"))?,
-                Err(error) => return Err(format!("bucket {name}: {error}")),
+                Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => {
+                    jetstream.get_key_value(&name).await.map_err(|_| failed(&error))?
+                }
+                Err(error) => return Err(failed(&error)),
             }
         }
-        Err(error) => return Err(format!("bucket {name}: {error}")),
+        Err(error) => return Err(failed(&error)),
     };
     let ttl = bucket.stream.cached_info().config.max_age;
     if ttl.is_zero() {
-        return Err(format!(
+        return Err(JetStreamError::Failed(format!(
             "bucket {name} keeps its keys for ever: it needs a max_age, or its leases would never expire"
-        ));
+        )));
     }
     Ok((bucket, ttl))
 }

@@ -14,7 +14,7 @@ use async_nats::{
     jetstream::{self, kv::Operation},
 };
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{FutureExt, StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
 use serde::Deserialize;
 use shared_msgs::{name::WorkerName, subject::Prefix};
 use tokio::time::{sleep, timeout};
@@ -23,7 +23,7 @@ use crate::{
     bus::{Bus, Message, Stored, Unasked},
     entries::Entries,
     hedged::ASK_AGAIN,
-    jetstream::present,
+    jetstream::{JetStreamError, present},
     state_bucket,
 };
 
@@ -76,8 +76,8 @@ impl Bus for Client {
         worker: Option<&'a WorkerName>,
     ) -> BoxFuture<'a, Result<Vec<(WorkerName, Stored)>, String>> {
         match worker {
-            Some(worker) => stored_of(self, prefix, worker).boxed(),
-            None => stored_of_all(self, prefix).boxed(),
+            Some(worker) => stored_of(self, prefix, worker).map_err(said).boxed(),
+            None => stored_of_all(self, prefix).map_err(said).boxed(),
         }
     }
 
@@ -121,11 +121,10 @@ async fn stored_of(
     client: &Client,
     prefix: &Prefix,
     worker: &WorkerName,
-) -> Result<Vec<(WorkerName, Stored)>, String> {
+) -> Result<Vec<(WorkerName, Stored)>, JetStreamError> {
     let jetstream = jetstream::new(client.clone());
-    let bucket =
-        jetstream.get_key_value(prefix.state_bucket()).await.map_err(|error| error.to_string())?;
-    let entry = bucket.entry(worker.token()).await.map_err(|error| error.to_string())?;
+    let bucket = jetstream.get_key_value(prefix.state_bucket()).await.map_err(failed)?;
+    let entry = bucket.entry(worker.token()).await.map_err(failed)?;
     let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
         return Ok(Vec::new());
     };
@@ -139,12 +138,12 @@ async fn stored_of(
 async fn stored_of_all(
     client: &Client,
     prefix: &Prefix,
-) -> Result<Vec<(WorkerName, Stored)>, String> {
+) -> Result<Vec<(WorkerName, Stored)>, JetStreamError> {
     let jetstream = jetstream::new(client.clone());
-    present(&jetstream).await.map_err(|error| error.to_string())?;
+    present(&jetstream).await?;
     let name = prefix.state_stream();
     let unread = |what: &str, error: &dyn std::fmt::Display| {
-        format!("the workers' last states cannot be read: {what}: {error}")
+        failed(format!("the workers' last states cannot be read: {what}: {error}"))
     };
     let stream = jetstream
         .get_stream(&name)
@@ -171,20 +170,25 @@ fn age(now_ms: i64, stored_ms: i64) -> Duration {
 
 /// The server's clock, Unix milliseconds: the `ts` of a stream-info reply (NATS ADR-1), which the
 /// client does not show.
-pub async fn server_time_ms(client: &Client, stream: &str) -> Result<i64, String> {
+pub async fn server_time_ms(client: &Client, stream: &str) -> Result<i64, JetStreamError> {
     #[derive(Deserialize)]
     struct StreamInfo {
         ts: Option<String>,
     }
-    let reply = client
-        .request(format!("$JS.API.STREAM.INFO.{stream}"), "".into())
-        .await
-        .map_err(|error| error.to_string())?;
-    let info: StreamInfo =
-        serde_json::from_slice(&reply.payload).map_err(|error| error.to_string())?;
-    let ts = info.ts.ok_or("the stream's info has no time")?;
-    let time =
-        humantime::parse_rfc3339_weak(&ts).map_err(|error| format!("time {ts:?}: {error}"))?;
-    let since_epoch = time.duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let reply =
+        client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.map_err(failed)?;
+    let info: StreamInfo = serde_json::from_slice(&reply.payload).map_err(failed)?;
+    let ts = info.ts.ok_or_else(|| failed("the stream's info has no time"))?;
+    let time = humantime::parse_rfc3339_weak(&ts)
+        .map_err(|error| failed(format!("time {ts:?}: {error}")))?;
+    let since_epoch = time.duration_since(UNIX_EPOCH).map_err(failed)?;
     Ok(since_epoch.as_millis() as i64)
+}
+
+fn failed(error: impl ToString) -> JetStreamError {
+    JetStreamError::Failed(error.to_string())
+}
+
+fn said(error: JetStreamError) -> String {
+    error.to_string()
 }

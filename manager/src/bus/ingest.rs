@@ -15,7 +15,12 @@ use std::{
 
 use async_nats::Subscriber;
 use futures::StreamExt;
-use shared_msgs::{codec::decode, name::WorkerName, snapshot::WorkerSnapshot, subject::Prefix};
+use shared_msgs::{
+    codec::{CodecError, decode},
+    name::WorkerName,
+    snapshot::WorkerSnapshot,
+    subject::Prefix,
+};
 use tracing::{debug, warn};
 
 use super::{SharedRegistry, unreadable::Unreadable};
@@ -27,6 +32,17 @@ pub(crate) struct Ingest {
     pub(super) prefix: Prefix,
     pub(super) registry: SharedRegistry,
     unreadable: Mutex<Unreadable>,
+}
+
+/// Why a state is ignored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("the subject names no worker")]
+    Nobodys,
+    #[error(transparent)]
+    Unreadable(#[from] CodecError),
+    #[error("there are {} workers already", MAX_WORKERS)]
+    TooMany,
 }
 
 impl Ingest {
@@ -47,7 +63,7 @@ impl Ingest {
                 heard
             };
             if let Err(error) = self.take(worker.as_ref(), &message.payload, hear) {
-                self.complain(worker.as_ref(), &message.subject, &error);
+                self.complain(worker.as_ref(), &message.subject, error);
             }
         }
     }
@@ -58,31 +74,31 @@ impl Ingest {
         worker: Option<&WorkerName>,
         payload: &[u8],
         hear: H,
-    ) -> Result<(), String>
+    ) -> Result<(), Unusable>
     where
         H: FnOnce(&mut Registry, &WorkerName, &WorkerSnapshot, Duration) -> Heard,
     {
-        let worker = worker.ok_or("the subject names no worker")?;
-        let snapshot: WorkerSnapshot = decode(payload).map_err(|error| error.to_string())?;
+        let worker = worker.ok_or(Unusable::Nobodys)?;
+        let snapshot: WorkerSnapshot = decode(payload)?;
         match self.registry.with(|registry, now| hear(registry, worker, &snapshot, now)) {
             Heard::Newest => debug!(%worker, seq = snapshot.seq, "state"),
             Heard::Stale => {}
             Heard::SecondWorker => {
                 warn!(%worker, host = snapshot.host, pid = snapshot.pid, "a second worker reports under this name: stop one, or rename it")
             }
-            Heard::Full => return Err(format!("there are {MAX_WORKERS} workers already")),
+            Heard::Full => return Err(Unusable::TooMany),
         }
         Ok(())
     }
 
     /// Says that a state was ignored, now and then.
-    pub(super) fn complain(&self, worker: Option<&WorkerName>, subject: &str, error: &str) {
+    pub(super) fn complain(&self, worker: Option<&WorkerName>, subject: &str, error: Unusable) {
         let now = self.registry.now();
         let sender = worker.map_or(subject, WorkerName::as_str);
         let noted =
             self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).note(sender, now);
         if let Some(count) = noted {
-            warn!(sender, count, error, "ignored a state that cannot be used");
+            warn!(sender, count, %error, "ignored a state that cannot be used");
         }
     }
 }

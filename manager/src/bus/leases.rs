@@ -76,28 +76,23 @@ impl Leases {
         });
         let jetstream = jetstream::new(client.clone());
         present(&jetstream).await?;
-        let opened = in_time(
-            "the lease bucket",
-            damocles_client::lease::open_bucket(&jetstream, &self.prefix, self.ttl),
-        )
-        .await;
-        let (bucket, ttl) = opened.map_err(JetStreamError::Failed)?;
+        let opening = damocles_client::lease::open_bucket(&jetstream, &self.prefix, self.ttl);
+        let (bucket, ttl) = in_time("the lease bucket", opening).await?;
         streams::say(
             &bucket.stream.cached_info().config.name,
             &differences(&bucket, ttl, self.ttl),
         );
-        let mut entries =
-            self.load(client, &bucket, ttl, connected).await.map_err(JetStreamError::Failed)?;
+        let mut entries = self.load(client, &bucket, ttl, connected).await?;
         trouble.is_over();
         tokio::select! {
-            Err(error) = self.follow_entries(&mut entries) => Err(JetStreamError::Failed(error)),
+            Err(error) = self.follow_entries(&mut entries) => Err(error),
             why = gone(&jetstream, &bucket.stream) => {
                 Err(JetStreamError::Failed(format!("bucket {} {why}", self.prefix.lease_bucket())))
             }
         }
     }
 
-    async fn follow_entries(&self, entries: &mut Entries) -> Result<Infallible, String> {
+    async fn follow_entries(&self, entries: &mut Entries) -> Result<Infallible, JetStreamError> {
         loop {
             let entry = entries.next().await?;
             let Some(claim) = self.claim_of(&entry) else { continue };
@@ -117,7 +112,7 @@ impl Leases {
         bucket: &kv::Store,
         ttl: Duration,
         connected: Duration,
-    ) -> Result<Entries, String> {
+    ) -> Result<Entries, JetStreamError> {
         let keys = format!("$KV.{}.>", self.prefix.lease_bucket());
         let mut entries =
             Entries::open(client, &bucket.stream, keys, "a manager's view of the leases").await?;

@@ -26,7 +26,7 @@ use tracing::info;
 use super::{
     bucket,
     connection::{AtEachConnection, Trouble},
-    ingest::Ingest,
+    ingest::{Ingest, Unusable},
     streams,
 };
 
@@ -93,12 +93,11 @@ impl Ingest {
         let jetstream = jetstream::new(client.clone());
         present(&jetstream).await?;
         let stream = streams::ensure(&jetstream, bucket::config(&self.prefix)).await?;
-        let (mut entries, clock) =
-            self.load(client, &stream).await.map_err(JetStreamError::Failed)?;
+        let (mut entries, clock) = self.load(client, &stream).await?;
         trouble.is_over();
         loaded.send_replace(true);
         tokio::select! {
-            Err(error) = self.follow(&mut entries, &clock) => Err(JetStreamError::Failed(error)),
+            Err(error) = self.follow(&mut entries, &clock) => Err(error),
             why = gone(&jetstream, &stream) => {
                 Err(JetStreamError::Failed(format!("stream {} {why}", self.prefix.state_stream())))
             }
@@ -109,7 +108,7 @@ impl Ingest {
         &self,
         entries: &mut Entries,
         clock: &ServerClock,
-    ) -> Result<Infallible, String> {
+    ) -> Result<Infallible, JetStreamError> {
         loop {
             let entry = entries.next().await?;
             // A state that cannot be used was heard live too, and said there.
@@ -128,7 +127,7 @@ impl Ingest {
         &self,
         client: &Client,
         stream: &Stream,
-    ) -> Result<(Entries, ServerClock), String> {
+    ) -> Result<(Entries, ServerClock), JetStreamError> {
         let began = self.registry.now();
         let read_ms =
             in_time("the server's time", server_time_ms(client, &self.prefix.state_stream()))
@@ -145,7 +144,7 @@ impl Ingest {
         while let Some(entry) = entries.next_stored().await? {
             let worker = state_bucket::worker_of_key(&self.prefix, &entry.subject);
             if let Err(error) = self.take_entry(&entry, &clock, Phase::Load) {
-                self.complain(worker.as_ref(), &entry.subject, &error);
+                self.complain(worker.as_ref(), &entry.subject, error);
             }
             stored.extend(worker.filter(|_| !entry.gone));
         }
@@ -157,7 +156,7 @@ impl Ingest {
         Ok((entries, clock))
     }
 
-    fn take_entry(&self, entry: &Entry, clock: &ServerClock, phase: Phase) -> Result<(), String> {
+    fn take_entry(&self, entry: &Entry, clock: &ServerClock, phase: Phase) -> Result<(), Unusable> {
         if entry.gone {
             return Ok(());
         }

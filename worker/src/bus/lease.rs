@@ -133,7 +133,7 @@ impl NatsLease {
         // its own leader is asked.
         match open_bucket(&jetstream, &self.prefix, self.ttl).await {
             Ok(opened) => Ok(opened),
-            Err(error) => present(&jetstream).await.and(Err(JetStreamError::Failed(error))),
+            Err(error) => present(&jetstream).await.and(Err(error)),
         }
     }
 }
