@@ -15,6 +15,7 @@
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]:
 //!   one that says what a test wants to hear; [`played_worker`]: a worker that only talks to the
 //!   mock sector manager; [`played_commands`]: one that only takes commands
+//! - [`contract`]: what others rely on, as files
 //! - [`simulation`]: whole systems in memory, by seed
 //! - [`tmpfs`]: a disk that can be full; [`outputs`]: what a log cannot be written to
 //! - [`children`]: the processes that a worker starts
@@ -34,6 +35,7 @@ pub mod binaries;
 pub mod bus;
 pub mod children;
 pub mod cli;
+pub mod contract;
 pub mod event_log;
 pub mod fake_sector_manager;
 pub mod gate;

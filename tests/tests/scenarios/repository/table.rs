@@ -22,7 +22,8 @@ fn scenarios() -> PathBuf {
 fn modules(file: &Path, folder: &Path, above: &str, found: &mut Vec<String>) {
     let text = fs::read_to_string(file).unwrap();
     let declared = text.lines().filter_map(|line| {
-        line.trim_start_matches("pub(crate) ").strip_prefix("mod ")?.strip_suffix(';')
+        let (visibility, name) = line.strip_suffix(';')?.split_once("mod ")?;
+        (visibility.is_empty() || visibility.starts_with("pub")).then_some(name)
     });
     for name in declared {
         let path = format!("{above}{name}");
