@@ -18,7 +18,7 @@
 //! | the process starts | [`restart`] |
 //! | a stage begins, goes on, or was cut off by the worker's stop | [`run`], [`stop`] |
 //! | a step yielded the next state, or a note | [`move_on`], [`note`] |
-//! | a step failed, or the sector manager ended the job | [`fail`] |
+//! | a step failed, or the sector manager ended the job | [`fail()`] |
 //! | a command was decided ([`decide`]) | [`apply`] |
 //! | the thread's own file names another plan | [`change_plan`] |
 //!
