@@ -4,7 +4,8 @@
 //!  no answer in time                 -> again, with the same request id: the worker acts once
 //!  nobody there, and none was lost   -> not delivered
 //!  nobody there, after one was lost  -> unknown: again, for whoever had it may come back
-//!  the lease is not confirmed        -> again: nothing was done
+//!  the lease is not confirmed        -> again: whoever says so has done nothing, but another process
+//!                                       of the name may have, unheard; nobody there is unknown then
 //!  anything else                     -> that is the answer
 //! ```
 
@@ -32,6 +33,7 @@ pub fn patience_of_one(whole: Duration) -> Duration {
 pub struct Attempts {
     whole: Duration,
     lost: bool,
+    unconfirmed: bool,
 }
 
 /// What to do after an attempt that failed.
@@ -48,7 +50,7 @@ pub enum Next {
 impl Attempts {
     /// A command that has so long.
     pub fn new(whole: Duration) -> Self {
-        Attempts { whole, lost: false }
+        Attempts { whole, lost: false, unconfirmed: false }
     }
 
     /// How long the attempt that begins now may take.
@@ -63,8 +65,15 @@ impl Attempts {
                 self.lost = true;
                 Duration::ZERO
             }
-            CallError::Refused(body) if body.kind == ErrorKind::LeaseUnconfirmed => PAUSE,
-            CallError::NoResponders(_) | CallError::NotSent(..) if self.lost => PAUSE,
+            CallError::Refused(body) if body.kind == ErrorKind::LeaseUnconfirmed => {
+                self.unconfirmed = true;
+                PAUSE
+            }
+            CallError::NoResponders(_) | CallError::NotSent(..)
+                if self.lost || self.unconfirmed =>
+            {
+                PAUSE
+            }
             CallError::BadReply(..) => return Next::Unknown,
             CallError::Refused(_)
             | CallError::NoResponders(_)
@@ -73,7 +82,7 @@ impl Attempts {
         };
         if elapsed + pause + TOO_SHORT <= self.whole {
             Next::Again(pause)
-        } else if self.lost {
+        } else if self.lost || self.unconfirmed && !matches!(error, CallError::Refused(_)) {
             Next::Unknown
         } else {
             Next::End
@@ -137,6 +146,17 @@ mod tests {
             Next::Again(PAUSE)
         );
         assert_eq!(attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(4_999)), Next::End);
+    }
+
+    #[test]
+    fn nobody_there_is_unknown_after_a_lease_was_not_confirmed() {
+        let mut attempts = Attempts::new(WHOLE);
+        assert_eq!(
+            attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(1)),
+            Next::Again(PAUSE)
+        );
+        assert_eq!(attempts.failed(&nobody(), at(201)), Next::Again(PAUSE));
+        assert_eq!(attempts.failed(&nobody(), at(4_900)), Next::Unknown);
     }
 
     #[test]
