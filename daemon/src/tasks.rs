@@ -1,10 +1,16 @@
 //! Tasks that must not end while their process runs. One that ends nevertheless is noticed at once,
 //! with its name and why.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures::FutureExt;
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use futures::{
+    FutureExt,
+    future::{AbortHandle, BoxFuture, abortable},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 /// A task that has ended and should not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,32 +55,74 @@ pub fn panicked(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or("no text"))
 }
 
-/// Where endless tasks are spawned.
-#[derive(Clone, Debug)]
-pub struct Tasks(mpsc::UnboundedSender<TaskEnded>);
+/// Runs a task beside others: tokio, or whoever decides when it goes on.
+pub type Executor = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
-/// Hears of their ends.
+/// Where tasks are spawned.
+#[derive(Clone)]
+pub struct Tasks {
+    executor: Executor,
+    ended: mpsc::UnboundedSender<TaskEnded>,
+}
+
+/// A task that was spawned; it goes on without this.
+#[derive(Debug)]
+pub struct Task {
+    running: AbortHandle,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Hears of the ends of endless tasks.
 #[derive(Debug)]
 pub struct Ended(mpsc::UnboundedReceiver<TaskEnded>);
 
 impl Tasks {
     /// No task yet, and whoever is to hear of ends.
     pub fn new() -> (Tasks, Ended) {
-        let (ended, ends) = mpsc::unbounded_channel();
-        (Tasks(ended), Ended(ends))
+        Tasks::on(Arc::new(|task| drop(tokio::spawn(task))))
     }
 
-    /// Spawns one.
+    /// The same, on that executor.
+    pub fn on(executor: Executor) -> (Tasks, Ended) {
+        let (ended, ends) = mpsc::unbounded_channel();
+        (Tasks { executor, ended }, Ended(ends))
+    }
+
+    /// Spawns one that must not end.
     pub fn spawn(
         &self,
         does: impl Into<String> + Send + 'static,
         work: impl Future<Output = ()> + Send + 'static,
-    ) -> JoinHandle<()> {
-        let ended = self.0.clone();
-        tokio::spawn(async move {
+    ) -> Task {
+        let ended = self.ended.clone();
+        self.start(async move {
             // When nobody listens any more the process ends anyway.
             ended.send(endless(does, work).await).ok();
         })
+    }
+
+    /// Spawns one that has an end of its own.
+    pub fn start(&self, work: impl Future<Output = ()> + Send + 'static) -> Task {
+        let (work, running) = abortable(work);
+        let (end, ended) = oneshot::channel::<()>();
+        (self.executor)(Box::pin(async move {
+            let _end = end;
+            // Whoever has aborted it knows.
+            work.await.ok();
+        }));
+        Task { running, ended }
+    }
+}
+
+impl Task {
+    /// Ends it where it waits.
+    pub fn abort(&self) {
+        self.running.abort();
+    }
+
+    /// Waits until it has ended, in whatever way.
+    pub async fn ended(self) {
+        self.ended.await.ok();
     }
 }
 

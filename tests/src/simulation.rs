@@ -1,10 +1,9 @@
 //! A model-based simulation: whole systems in memory, each decided by a seed, with everything going
-//! wrong that can. The policy, the owners, the stores, the keeper of the lease, the publisher of
-//! events and the managers' read model are the real ones; the bus, the server, disks, time and what
-//! the steps do are not.
+//! wrong that can. The workers are the real ones, from their start to their stop, and so is the
+//! managers' read model; the bus, the server, disks, time and what the steps do are not.
 //!
 //! ```text
-//!  operator ---- bus (lost, doubled, late) ----> process: Commands, Owner, EventPublisher, keep()
+//!  operator ---- bus (lost, doubled, late) ----> process: damocles_worker::worker
 //!     ^                                             |            |             |
 //!     |  incidents: killed, stopped, cut off,       | snapshots  | disk        | server: leases, stream
 //!     |  cloned, a second one of the name           v            v             v
@@ -14,14 +13,17 @@
 //!   [`ground`]: what all worlds share
 //! - [`process`], [`steps`]: a worker; [`disk`]: what outlives it; [`operator`]: who commands it;
 //!   [`managers`]: who watches it
-//! - [`bus`], [`leases`], [`stream`]: what is between them; [`incidents`]: what goes wrong
+//! - [`adapter`], [`line`]: the bus as a worker has it, [`client_bus`]: as an operator's client has it; [`bus`], [`leases`], [`stream`]: the bus;
+//!   [`incidents`]: what goes wrong
 //! - [`many`]: many worlds at once
 //! - [`history`], [`model`], [`checks`]: what happened, what it means, and what must be so
 //!
 //! A seed gives the same world each time: `SEED=7 make soak` shows what happens in it.
 
+pub mod adapter;
 pub mod bus;
 pub mod checks;
+pub mod client_bus;
 pub mod clock;
 pub mod disk;
 pub mod executor;
@@ -29,6 +31,7 @@ pub mod ground;
 pub mod history;
 pub mod incidents;
 pub mod leases;
+pub mod line;
 pub mod managers;
 pub mod many;
 pub mod model;
@@ -124,6 +127,7 @@ async fn live(world: &Arc<World>) {
         })
     })
     .await;
+    operator::last_orders(world).await;
     let before = acquired(world);
     sleep(TTL).await;
     if acquired(world) != before {

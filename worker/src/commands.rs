@@ -1,6 +1,8 @@
 //! A worker's commands, whatever brings them: requests in, answers out. For one thread its owner
 //! decides; for many, the threads that fit are written down under the request's id before the first
-//! of them acts, and each owner asks again.
+//! of them acts, and each owner asks again. [`serve`]: taking them as they come.
+
+pub mod serve;
 
 use std::{sync::Arc, time::Duration};
 

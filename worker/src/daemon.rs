@@ -1,8 +1,8 @@
-//! The worker's process: start-up in phases, each consuming the one before, and shutdown within a
-//! grace period.
+//! The worker's process: start-up in phases, each consuming the one before. What it does then, and
+//! how it stops, is [`crate::worker`].
 //!
 //! ```text
-//!  Opened (stores locked, names checked) -> Connected (NATS, now or later) -> Running -> stopped
+//!  Opened (stores locked, names checked) -> Connected (NATS, now or later) -> worker::Parts
 //! ```
 
 use std::{
@@ -10,28 +10,19 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use damocles_client::connect::{ConnectError, Link, NatsSettings};
 use damocles_daemon::tasks::{TaskEnded, Tasks};
-use futures::future::join_all;
-use shared_msgs::{event::EventKind, name::WorkerName, snapshot::WorkerStatus};
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::sleep,
-};
-use tracing::{error, info, warn};
+use futures::Stream;
+use shared_msgs::name::WorkerName;
+use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::{
-    bus::{Bus, sector_manager::NatsSectorManager, snapshots::Publisher},
+    bus::NatsBus,
     clock,
-    commands::Commands,
     config::{Config, ThreadConfig},
-    events::EventPublisher,
-    identity::Worker,
-    lease::LeaseState,
     plan::driver::Driver,
     processor::Processors,
     stage::Shared,
@@ -39,14 +30,9 @@ use crate::{
         attached::AttachedStore,
         database::{Outgoing, Store, StoreError},
         location::Location,
-        own::OwnStore,
         place::Places,
     },
-    thread::{
-        heartbeat,
-        owner::{Owner, Shutdown, Surroundings},
-        report::Reports,
-    },
+    worker::{Parts, ThreadParts},
 };
 
 /// Why a worker does not start, or does not go on.
@@ -100,7 +86,7 @@ pub enum StartError {
         first: usize,
         /// Position of the second.
         second: usize,
-        /// The name that both have.
+        /// The name.
         name: String,
     },
     /// A directory cannot be made.
@@ -179,127 +165,60 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// Seals until `asked` says that the process is asked to stop. Asked once more, stages that run
-    /// are given up at once.
-    pub async fn run(self, mut asked: impl AsyncFnMut() -> &'static str) -> Result<(), StartError> {
+    /// Seals until it is `asked` to stop. Asked once more, stages that run are given up at once.
+    pub async fn run(
+        self,
+        asked: impl Stream<Item = &'static str> + Send + Unpin,
+    ) -> Result<(), StartError> {
         let Connected { opened, name, settings, client, link } = self;
         let Opened { config, threads, places, outgoing, attached } = opened;
-        let prefix = settings.prefix.clone();
-        let sector_manager = Arc::new(NatsSectorManager {
-            client: client.clone(),
-            link: link.clone(),
-            prefix: prefix.clone(),
+        let bus = Arc::new(NatsBus {
+            client,
+            link,
+            prefix: settings.prefix.clone(),
             worker: name.clone(),
+            encoding: settings.encoding,
             timeout: settings.timeout,
+            lease_ttl: settings.lease_ttl,
         });
-        let (tasks, mut ended) = Tasks::new();
-        let reports = Reports::start(&tasks, name.to_string(), sector_manager.clone());
+        let tasks = Tasks::new();
         // Of a location whose store is not open, somebody else may have the processors.
         let opened: Vec<_> = threads
             .iter()
             .filter(|place| place.opened.is_ok())
             .map(|place| place.location.clone())
             .collect();
-        let processors = Processors::start(&tasks, &config.processors, &opened);
+        let processors = Processors::start(&tasks.0, &config.processors, &opened);
         let shared = Arc::new(Shared {
             worker: name.to_string(),
-            sector_manager,
+            sector_manager: bus.clone(),
             processors,
             attached,
             local_pieces_dirs: config.local_pieces_dirs,
             static_tree_d: config.static_tree_d,
         });
-        let changed = Arc::new(Notify::new());
-        let (stop_threads, stop) = watch::channel(Shutdown::No);
-        let (lease, seen_lease) = watch::channel(LeaseState::Unsettled);
-        let stores: Vec<_> = threads.iter().map(|place| place.store.clone()).collect();
-        let own_store = Arc::new(OwnStore::new(stores.clone()));
-        let worker_id = own_store.worker_id().await;
-
-        let driver = Arc::new(Driver { shared: shared.clone() });
-        let opening =
-            threads.into_iter().zip(config.threads).enumerate().map(|(index, (place, thread))| {
-                let Place { location, store, opened } = place;
-                let surroundings = Surroundings {
-                    steps: driver.clone(),
-                    lease: seen_lease.clone(),
-                    reports: reports.clone(),
-                    changed: changed.clone(),
-                    clock: clock::system,
-                    places: places.clone(),
-                };
-                Owner::open(index as u32, location, store, opened, thread, surroundings)
-            });
-        let (owners, handles): (Vec<_>, Vec<_>) = join_all(opening).await.into_iter().unzip();
-        let beats = heartbeat::send_all(
-            name.to_string(),
-            config.ping_interval,
-            shared.sector_manager.clone(),
-            handles.clone(),
-        );
-        tasks.spawn("sends heartbeats", beats);
-        let worker = Arc::new(Worker::new(
+        let threads = threads.into_iter().zip(config.threads).map(|(place, config)| {
+            let Place { location, store, opened } = place;
+            ThreadParts { location, store, opened, config }
+        });
+        let parts = Parts {
             name,
-            prefix.clone(),
-            config.ping_interval,
-            seen_lease.clone(),
-            handles,
-        ));
-        own_store.note(worker.event(EventKind::WorkerStarted)).await;
-        let mut threads = JoinSet::new();
-        for owner in owners {
-            threads.spawn(owner.run(stop.clone()));
-        }
-        info!(worker = %worker.name, threads = worker.threads.len(), servers = settings.servers(), "sealing");
-
-        let bus = Bus {
-            publisher: Publisher {
-                worker: worker.clone(),
-                client: client.clone(),
-                encoding: settings.encoding,
-                lease: seen_lease.clone(),
-            },
-            events: EventPublisher {
-                stores,
-                outgoing,
-                lease: seen_lease.clone(),
-                instance_id: worker.instance_id,
-                progress: watch::Sender::default(),
-            },
-            worker: worker.clone(),
-            client,
-            prefix,
-            link,
-            lease_ttl: settings.lease_ttl,
+            prefix: settings.prefix.clone(),
+            ping_interval: config.ping_interval,
+            grace: config.grace,
             store_patience: settings.store_patience,
-            worker_id,
+            threads: threads.collect(),
+            outgoing,
+            places,
+            steps: Arc::new(Driver { shared: shared.clone() }),
+            bus,
+            clock: clock::system,
+            tasks,
         };
-        let bus = bus.start(
-            &tasks,
-            Commands { worker: worker.clone(), store: own_store.clone(), lease: seen_lease },
-            lease,
-            changed,
-        );
-
-        let fault = tokio::select! {
-            signal = asked() => {
-                info!(signal, "stopping");
-                None
-            }
-            ended = ended.first() => {
-                error!("stopping: {ended}");
-                Some(ended)
-            }
-        };
-        worker.set_status(WorkerStatus::Stopping);
-        let bus = bus.stop_serving();
-        stop_all(threads, &stop_threads, config.grace, asked()).await;
-        shared.processors.stop().await;
-        worker.set_status(WorkerStatus::Stopped);
-        own_store.note(worker.event(EventKind::WorkerStopped)).await;
-        bus.leave().await;
-        info!("stopped");
-        fault.map_or(Ok(()), |ended| Err(ended.into()))
+        let ready = parts.take_up().await;
+        let worker = &ready.worker;
+        info!(worker = %worker.name, threads = worker.threads.len(), servers = settings.servers(), "sealing");
+        Ok(ready.run(asked, shared.processors.stop()).await?)
     }
 }
 
@@ -398,27 +317,4 @@ fn open_stores(
         },
     );
     places.collect()
-}
-
-async fn stop_all(
-    mut threads: JoinSet<()>,
-    stop: &watch::Sender<Shutdown>,
-    grace: Duration,
-    asked_again: impl Future<Output = &'static str>,
-) {
-    stop.send_replace(Shutdown::AtSafePoint);
-    let all_ended = async { while threads.join_next().await.is_some() {} };
-    let why = tokio::select! {
-        () = all_ended => return info!("all threads are at a safe point"),
-        () = sleep(grace) => "the grace period is over",
-        signal = asked_again => signal,
-    };
-    warn!(
-        threads = threads.len(),
-        why,
-        ?grace,
-        "stages that still run are given up; the next start runs them again"
-    );
-    stop.send_replace(Shutdown::Now);
-    while threads.join_next().await.is_some() {}
 }

@@ -19,7 +19,7 @@ use shared_msgs::{
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock, lease::LeaseState, thread::mailbox::ThreadHandle};
+use crate::{clock::Clock, lease::LeaseState, thread::mailbox::ThreadHandle};
 
 /// Everything a worker says about itself.
 pub struct Worker {
@@ -37,6 +37,7 @@ pub struct Worker {
     lease: watch::Receiver<LeaseState>,
     status: Mutex<WorkerStatus>,
     history_stands_still: Mutex<Option<(Instant, String)>>,
+    clock: Clock,
     seq: AtomicU64,
 }
 
@@ -48,6 +49,7 @@ impl Worker {
         ping_interval: Duration,
         lease: watch::Receiver<LeaseState>,
         threads: Vec<ThreadHandle>,
+        clock: Clock,
     ) -> Self {
         Worker {
             name,
@@ -55,11 +57,12 @@ impl Worker {
             threads,
             prefix,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            started_at: clock::system(),
+            started_at: clock(),
             ping_interval,
             lease,
             status: Mutex::new(WorkerStatus::Running),
             history_stands_still: Mutex::default(),
+            clock,
             seq: AtomicU64::new(1),
         }
     }
@@ -90,11 +93,6 @@ impl Worker {
         self.ping_interval
     }
 
-    /// The subject it reports on.
-    pub fn state_subject(&self) -> String {
-        self.prefix.state(&self.name)
-    }
-
     /// The subject of one of its verbs.
     pub fn command_subject(&self, verb: &str) -> String {
         self.prefix.command(&self.name, verb)
@@ -107,7 +105,7 @@ impl Worker {
 
     /// Something that happens to it now.
     pub fn event(&self, kind: EventKind) -> Event {
-        Event::new(kind, clock::system())
+        Event::new(kind, (self.clock)())
     }
 
     /// Its state now, with the next sequence number.
@@ -127,7 +125,7 @@ impl Worker {
             host: self.host.clone(),
             pid: std::process::id(),
             started_at: self.started_at,
-            taken_at: clock::system(),
+            taken_at: (self.clock)(),
             ping_interval_ms: self.ping_interval.as_millis() as u64,
             status: *self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
             history_stands_still: self.standstill(),

@@ -18,6 +18,8 @@
 //!
 //! Decision 045 in `docs/decisions`.
 
+pub mod hold;
+
 use std::time::Duration;
 
 use damocles_client::hedged::{ASK_AGAIN, hedged};
@@ -90,6 +92,8 @@ pub enum Ask {
     Read,
     /// Say under another key that this process stands by, and read the lease's.
     StandBy(Lease),
+    /// Remove the key, if it is at this revision.
+    Release(u64),
 }
 
 /// What the bucket says.
@@ -105,6 +109,8 @@ pub enum Answer {
 
 /// The bucket of leases.
 pub trait LeaseBucket: Send + Sync {
+    /// How long a lease in it lasts.
+    fn ttl(&self) -> Duration;
     /// Asks. An error means that nobody knows whether it was done.
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>>;
 }
@@ -219,23 +225,22 @@ pub enum Ended {
 pub async fn keep(
     keeper: &mut Keeper,
     bucket: &dyn LeaseBucket,
-    ttl: Duration,
     state: &watch::Sender<LeaseState>,
     lost: impl Future<Output = ()>,
 ) -> Ended {
     tokio::select! {
         biased;
         () = lost => Ended::Disconnected,
-        () = keep_while_it_answers(keeper, bucket, ttl, state) => Ended::Silent,
+        () = keep_while_it_answers(keeper, bucket, state) => Ended::Silent,
     }
 }
 
 async fn keep_while_it_answers(
     keeper: &mut Keeper,
     bucket: &dyn LeaseBucket,
-    ttl: Duration,
     state: &watch::Sender<LeaseState>,
 ) {
+    let ttl = bucket.ttl();
     loop {
         failpoint::reach("task", "lease");
         let asking = || async {

@@ -102,6 +102,10 @@ const TTL: Duration = Duration::from_secs(15);
 struct Bucket(std::sync::Mutex<(Option<(Lease, u64)>, u64)>);
 
 impl LeaseBucket for Bucket {
+    fn ttl(&self) -> Duration {
+        TTL
+    }
+
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
         let mut bucket = self.0.lock().unwrap();
         let (entry, last) = &mut *bucket;
@@ -116,7 +120,7 @@ impl LeaseBucket for Bucket {
                 *entry = Some((lease, *last));
                 Answer::Stored(*last)
             }
-            (Ask::Create(_) | Ask::Update(..), _) => Answer::Refused,
+            (Ask::Create(_) | Ask::Update(..) | Ask::Release(_), _) => Answer::Refused,
             (Ask::Read | Ask::StandBy(_), entry) => Answer::Found((*entry).clone()),
         };
         Box::pin(async { Ok(answer) })
@@ -129,7 +133,7 @@ async fn a_lease_is_kept_over_a_lost_connection_for_the_time_it_has_and_no_longe
     let (state, seen) = watch::channel(LeaseState::Unsettled);
     let mut keeper = Keeper::new(lease(1, 1));
     assert_eq!(
-        keep(&mut keeper, &bucket, TTL, &state, sleep(Duration::from_secs(60))).await,
+        keep(&mut keeper, &bucket, &state, sleep(Duration::from_secs(60))).await,
         Ended::Disconnected
     );
     assert!(bucket.0.lock().unwrap().1 >= 10, "renewed every third of the time it lasts");
@@ -143,10 +147,10 @@ async fn a_lease_is_kept_over_a_lost_connection_for_the_time_it_has_and_no_longe
     assert_eq!(*seen.borrow(), LeaseState::Held { epoch: 1, until: None });
     // Meanwhile another one came.
     *bucket.0.lock().unwrap() = (Some((lease(2, 2), 50)), 50);
-    keep(&mut keeper, &bucket, TTL, &state, sleep(Duration::from_secs(1))).await;
+    keep(&mut keeper, &bucket, &state, sleep(Duration::from_secs(1))).await;
     assert_eq!(*seen.borrow(), LeaseState::StandingBy);
     bucket.0.lock().unwrap().0 = None;
-    let waiting = keep(&mut keeper, &bucket, TTL, &state, std::future::pending());
+    let waiting = keep(&mut keeper, &bucket, &state, std::future::pending());
     let mut acting = seen.clone();
     tokio::select! {
         ended = waiting => panic!("{ended:?}"),
@@ -164,6 +168,10 @@ struct Leaderless {
 }
 
 impl LeaseBucket for Leaderless {
+    fn ttl(&self) -> Duration {
+        TTL
+    }
+
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
         self.asks.lock().unwrap().push(ask.clone());
         if Instant::now() < self.stores_from {
@@ -187,7 +195,7 @@ async fn a_renewal_is_tried_every_500_ms_until_the_bucket_has_a_leader_again_and
     let until = Some(began + TTL);
     let (state, mut seen) = watch::channel(LeaseState::Held { epoch: 7, until });
     tokio::select! {
-        ended = keep(&mut keeper, &bucket, TTL, &state, std::future::pending()) => panic!("{ended:?}"),
+        ended = keep(&mut keeper, &bucket, &state, std::future::pending()) => panic!("{ended:?}"),
         renewed = seen.wait_for(|state| matches!(state, LeaseState::Held { until: now, .. } if *now > until)) => {
             assert_eq!(renewed.unwrap().epoch(), Some(7));
         }
@@ -215,7 +223,7 @@ async fn a_bucket_that_is_silent_for_longer_than_a_lease_lasts_is_looked_for_aga
     };
     let (state, seen) = watch::channel(LeaseState::Held { epoch: 7, until: Some(began + TTL) });
     assert_eq!(
-        keep(&mut held(1, 1, 7), &bucket, TTL, &state, std::future::pending()).await,
+        keep(&mut held(1, 1, 7), &bucket, &state, std::future::pending()).await,
         Ended::Silent
     );
     assert_eq!(began.elapsed(), TTL);

@@ -1,12 +1,12 @@
 //! The sealing worker. A tour, from the outside in:
 //!
-//! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up and shutdown
-//! - [`bus`]: the edge to NATS: snapshots and events out, commands in, questions to the sector
-//!   manager
+//! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up
+//! - [`bus`]: the edge to NATS
+//! - [`worker`]: the worker at work, whatever its bus, clock and stores are, and how it stops
 //! - [`identity`]: who the worker is, and its snapshots; [`lease`]: whether this process holds the
 //!   lease of its name
-//! - [`commands`]: requests in, answers out; [`events`]: what has happened, exactly once;
-//!   [`stillness`]: whether it goes on
+//! - [`commands`]: requests in, answers out; [`snapshots`]: what is so now; [`events`]: what has
+//!   happened, exactly once; [`stillness`]: whether it goes on
 //! - [`thread`]: one task owns each sealing thread; what commands and failures mean for it
 //! - [`plan`]: one step of a plan at a time; [`stage`]: what is done in each state
 //! - [`sector_manager`]: what asking means for a thread
@@ -28,11 +28,14 @@ pub mod failpoint;
 pub mod failure;
 pub mod identity;
 pub mod lease;
+pub(crate) mod link;
 pub(crate) mod open_files;
 pub mod plan;
 pub mod processor;
 pub mod sector_manager;
+pub mod snapshots;
 pub(crate) mod stage;
 pub(crate) mod stillness;
 pub mod store;
 pub mod thread;
+pub mod worker;

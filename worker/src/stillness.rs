@@ -99,6 +99,7 @@ mod tests {
             DEFAULT_STORE_PATIENCE,
             lease.subscribe(),
             vec![],
+            crate::clock::system,
         ));
         let progress = watch::Sender::default();
         let events = EventPublisher {

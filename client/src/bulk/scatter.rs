@@ -64,6 +64,7 @@ impl Scatter<'_> {
         ask_all().await?;
         while !gather.is_complete() {
             let message = tokio::select! {
+                biased;
                 message = answers.next() => message,
                 () = sleep_until(deadline) => break,
                 () = sleep_until(again_at) => {

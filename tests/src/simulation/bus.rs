@@ -3,11 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use damocles_worker::commands::Answer;
+use bytes::Bytes;
+use damocles_client::bus::Message;
+use damocles_worker::commands::serve::Request;
 use shared_msgs::{
     codec::decode,
-    command::{BulkReply, CommandReply, Verb},
-    error::ErrorKind,
+    command::{BulkReply, CommandReply},
+    error::{ErrorKind, ErrorReply},
     snapshot::WorkerSnapshot,
 };
 use tokio::{
@@ -15,24 +17,34 @@ use tokio::{
     time::sleep,
 };
 
-use super::{process::Process, world::World};
+use super::{
+    line::Line,
+    world::{Subscriber, World},
+};
 
 // How long somebody waits for the server's answer that will not come.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-/// A request of an operator on its way.
+/// A request on its way to workers.
 #[derive(Clone)]
-pub struct Asked {
-    /// Which order it is of.
-    pub order: usize,
-    /// The verb.
-    pub verb: Verb,
+pub struct Sent {
+    /// As in its subject.
+    pub verb: String,
     /// Every worker hears it.
     pub to_all: bool,
-    /// The request.
-    pub payload: Arc<[u8]>,
-    /// The operator's inbox: who answers, by name, and what.
-    pub inbox: UnboundedSender<(usize, Reply)>,
+    /// What is asked.
+    pub payload: Bytes,
+    /// Where the answers go.
+    pub inbox: Inbox,
+}
+
+/// Where answers go.
+#[derive(Clone)]
+pub struct Inbox {
+    /// Its subject.
+    pub subject: String,
+    /// Whoever listens there.
+    pub messages: UnboundedSender<Message>,
 }
 
 /// An answer as an operator reads it.
@@ -47,21 +59,41 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Reads an answer.
-    pub fn read(answer: &Answer) -> Reply {
-        match (
-            &answer.refusal,
-            decode::<BulkReply>(&answer.body),
-            decode::<CommandReply>(&answer.body),
-        ) {
-            (Some(refusal), ..) => Reply::Refused(refusal.clone()),
-            (None, Ok(many), _) => Reply::Many(many),
-            (None, _, Ok(one)) => Reply::One(one),
-            (None, _, Err(error)) => panic!("an answer that nobody can read: {error}"),
+    /// Reads an answer to a command.
+    pub fn read(body: &[u8]) -> Reply {
+        let (refusal, many, one) =
+            (decode::<ErrorReply>(body), decode::<BulkReply>(body), decode::<CommandReply>(body));
+        match (refusal, many, one) {
+            (Ok(refusal), ..) => Reply::Refused(refusal.error.kind),
+            (_, Ok(many), _) => Reply::Many(many),
+            (.., Ok(one)) => Reply::One(one),
+            (.., Err(error)) => panic!("an answer that nobody can read: {error}"),
         }
     }
 
-    /// Whether it says what happened; else the same is asked again.
+    /// In a few words.
+    pub fn describe(&self) -> String {
+        match self {
+            Reply::One(one) => format!("#{} r{} {:?}", one.index, one.revision, one.outcome),
+            Reply::Many(many) => {
+                let each =
+                    many.threads.iter().map(|thread| match (&thread.outcome, &thread.error) {
+                        (Some(outcome), _) => format!("#{} {outcome:?}", thread.index),
+                        (None, error) => {
+                            format!(
+                                "#{} {:?}",
+                                thread.index,
+                                error.as_ref().map(|error| &error.kind)
+                            )
+                        }
+                    });
+                format!("[{}]", each.collect::<Vec<_>>().join(", "))
+            }
+            Reply::Refused(refusal) => format!("{refusal:?}"),
+        }
+    }
+
+    /// Whether it says what happened, and that nothing else will.
     pub fn is_definite(&self) -> bool {
         match self {
             Reply::One(_) => true,
@@ -79,69 +111,100 @@ pub fn is_definite(refusal: &ErrorKind) -> bool {
     !matches!(refusal, ErrorKind::LeaseUnconfirmed | ErrorKind::Internal { .. })
 }
 
-/// Sends a request to the workers of a name; each that serves the name gets it, or does not.
-pub fn send(world: &Arc<World>, name: usize, asked: &Asked) {
-    for _ in 0..world.copies() {
-        let (here, asked) = (world.clone(), asked.clone());
-        let fate = world.fate();
-        world.spawn(async move {
-            sleep(fate.there).await;
-            if fate.lost_there {
-                return;
-            }
-            for process in here.living(name) {
-                deliver(&here, process, &asked);
-            }
-        });
-    }
-}
-
-fn deliver(world: &Arc<World>, process: Arc<Process>, asked: &Asked) {
-    let asked = asked.clone();
-    if !process.is_cut() {
-        process.serve(world, asked);
-    } else if world.chance(50) {
-        // It waits in a buffer, and is delivered when nobody expects it any more.
-        let here = world.clone();
-        world.spawn(async move {
-            process.reconnected().await;
-            process.serve(&here, asked);
-        });
-    }
-}
-
-/// Sends an answer back.
-pub fn reply(world: &Arc<World>, process: &Arc<Process>, asked: Asked, reply: Reply) {
-    let (fate, process) = (world.fate(), process.clone());
+/// Sends a request to workers, by their names: whoever has subscribed gets it, or does not; where
+/// nobody has, the server says so.
+pub fn send(world: &Arc<World>, names: Vec<usize>, sent: Sent) {
+    let (here, fate) = (world.clone(), world.fate());
     world.spawn(async move {
+        sleep(fate.there).await;
+        if fate.lost_there {
+            return;
+        }
+        let subscribers: Vec<_> =
+            names.into_iter().flat_map(|name| here.server().subscribers(name)).collect();
+        for subscriber in &subscribers {
+            for _ in 0..here.copies() {
+                deliver(&here, subscriber.clone(), &sent);
+            }
+        }
         sleep(fate.back).await;
-        if !fate.lost_back && !process.is_cut() {
-            // Its operator may have given up.
-            asked.inbox.send((process.name, reply)).ok();
+        if subscribers.is_empty() && !fate.lost_back {
+            sent.inbox.put(None);
         }
     });
+}
+
+fn deliver(world: &Arc<World>, subscriber: Subscriber, sent: &Sent) {
+    let Subscriber { line, inbox } = subscriber;
+    let (request, fate) = (request(world, &line, sent.clone()), world.fate());
+    // What waits in a buffer is delivered when nobody expects it any more.
+    let waits = line.is_cut() && world.chance(50);
+    world.spawn(async move {
+        sleep(fate.there).await;
+        if waits {
+            line.whole().await;
+        }
+        if !line.is_cut() && !fate.lost_there {
+            // Whoever had subscribed may be gone.
+            inbox.send(request).ok();
+        }
+    });
+}
+
+// As the process gets it.
+fn request(world: &Arc<World>, line: &Arc<Line>, sent: Sent) -> Request {
+    let (world, line) = (world.clone(), line.clone());
+    Request {
+        verb: sent.verb,
+        to_all: sent.to_all,
+        payload: sent.payload.to_vec(),
+        room: usize::MAX,
+        reply: Box::new(move |answer| {
+            Box::pin(async move {
+                let (process, body) = (line.process, Bytes::from(answer.body));
+                let order = world.history().order_of(&sent.payload);
+                if let Some(order) = order {
+                    let reply = Reply::read(&body);
+                    world.say(|| format!("p{process} answers o{order}: {}", reply.describe()));
+                    world.history().answers.push((process, order, reply));
+                }
+                let fate = world.fate();
+                sleep(fate.back).await;
+                if !fate.lost_back && !line.is_cut() {
+                    sent.inbox.put(Some(body));
+                }
+            })
+        }),
+    }
+}
+
+impl Inbox {
+    // Whoever has listened may have given up.
+    fn put(&self, body: Option<Bytes>) {
+        self.messages.send(Message { subject: self.subject.clone(), body }).ok();
+    }
 }
 
 /// Has the server do something for a process. Whoever asks may be gone when it is done, or never
 /// learn of it.
 pub async fn ask_server<T: Send + 'static>(
     world: &Arc<World>,
-    process: &Arc<Process>,
+    line: &Arc<Line>,
     work: impl FnOnce(&World) -> T + Send + 'static,
 ) -> Result<T, String> {
     let (answer, answered) = oneshot::channel();
-    let (here, process, fate) = (world.clone(), process.clone(), world.fate());
-    if process.is_cut() && world.chance(50) {
+    let (here, line, fate) = (world.clone(), line.clone(), world.fate());
+    if line.is_cut() && world.chance(50) {
         return Err("not connected".into());
     }
     world.spawn(async move {
         sleep(fate.there).await;
-        if fate.lost_there || process.is_cut() {
+        if fate.lost_there || line.is_cut() {
             return;
         }
         let done = work(&here);
         sleep(fate.back).await;
-        if !fate.lost_back && !process.is_cut() {
+        if !fate.lost_back && !line.is_cut() {
             answer.send(done).ok();
         }
     });
@@ -156,15 +219,15 @@ pub async fn ask_server<T: Send + 'static>(
 
 /// Publishes a snapshot: each manager gets it, and the operators do, sooner or later, once or more
 /// often, or not at all.
-pub fn spread(world: &Arc<World>, process: &Process, snapshot: WorkerSnapshot) {
-    if process.is_cut() {
+pub fn spread(world: &Arc<World>, line: &Line, snapshot: WorkerSnapshot) {
+    if line.is_cut() {
         return;
     }
     let snapshot = Arc::new(snapshot);
     for reader in 0..=world.managers.len() {
         for _ in 0..world.copies() {
             let (here, snapshot, fate, name) =
-                (world.clone(), snapshot.clone(), world.fate(), process.name);
+                (world.clone(), snapshot.clone(), world.fate(), line.name);
             if fate.lost_there {
                 continue;
             }

@@ -11,7 +11,7 @@ use shared_msgs::{
 
 use super::{
     bus::{Reply, is_definite},
-    history::{History, Order},
+    history::{Heard, History, Order},
     leases::{Stored, TTL_MS},
     model::ThreadModel,
     process::Process,
@@ -63,6 +63,7 @@ pub fn violations(world: &World, tally: &mut Tally) -> Vec<String> {
             &mut wrong,
         );
     }
+    clients_told_the_truth(&history, &effects, &mut wrong);
     let mut repeats = 0;
     answers_agree(&history, &effects, &mut repeats, &mut wrong);
     let stored = || server.leases.iter().flat_map(|key| &key.stored);
@@ -266,6 +267,33 @@ fn held(stored: &[Stored], instance: Id, at: u64) -> bool {
         .iter()
         .filter(|stored| stored.at < at && stored.instance != instance && stored.acquired);
     at < stored[own].at + TTL_MS && others.all(|other| other.from_same_worker)
+}
+
+// What a client hears was said, and what was not delivered has done nothing.
+fn clients_told_the_truth(
+    history: &History,
+    effects: &BTreeMap<Place, Vec<&Placed>>,
+    wrong: &mut Vec<String>,
+) {
+    let acted: BTreeSet<usize> = effects.keys().map(|(order, ..)| *order).collect();
+    for (number, order) in history.orders.iter().enumerate() {
+        let answers = || history.answers.iter().filter(|(_, order, _)| *order == number);
+        for outcome in &order.outcomes {
+            // What a client reads before it sends a command can be a refusal too.
+            if let Heard::Answered(heard) = outcome
+                && order.sent > 0
+                && !answers().any(|(.., said)| said == heard)
+            {
+                wrong.push(format!("o{number}: a client heard {heard:?}, which nobody has said"));
+            }
+        }
+        // A worker that could not confirm its lease has done nothing.
+        let delivered = acted.contains(&number) || answers().any(|(.., said)| said.is_definite());
+        let said = !order.outcomes.is_empty();
+        if said && delivered && order.outcomes.iter().all(|heard| *heard == Heard::NotDelivered) {
+            wrong.push(format!("o{number} was not delivered, says a client; and it was"));
+        }
+    }
 }
 
 // What an answer says of one thread.

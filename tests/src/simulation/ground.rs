@@ -1,40 +1,26 @@
 //! What all worlds share and none changes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use damocles_worker::{
     config::{Sealing, ThreadConfig, hot::HotConfig},
-    sector_manager::{SectorManager, Unavailable},
     store::location::Location,
 };
-use futures::future::BoxFuture;
 use shared_msgs::plan::Plan;
-use std::time::Duration;
 
 use super::disk::Disk;
 use crate::scratch::Scratch;
+
+/// A process has at most so many threads.
+pub const MAX_THREADS: usize = 2;
 
 /// What all worlds share.
 pub struct Ground {
     /// A disk with an empty store.
     pub disk: Disk,
-    /// Where all threads are, for nothing is ever written there.
-    pub location: Location,
-    /// Never answers.
-    pub sector_manager: Arc<dyn SectorManager>,
+    /// Where the threads of all processes are, by index: nothing is ever written there.
+    pub locations: [Location; MAX_THREADS],
     _scratch: Scratch,
-}
-
-struct Nobody;
-
-impl SectorManager for Nobody {
-    fn ask<'a>(
-        &'a self,
-        _method: &'static str,
-        _body: Vec<u8>,
-    ) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>> {
-        Box::pin(async { Err(Unavailable("there is no sector manager here".into())) })
-    }
 }
 
 impl Ground {
@@ -43,14 +29,15 @@ impl Ground {
         let scratch = Scratch::new();
         Arc::new(Ground {
             disk: Disk::formatted(),
-            location: Location::at(scratch.path()).unwrap(),
-            sector_manager: Arc::new(Nobody),
+            locations: std::array::from_fn(|index| {
+                Location::at(&scratch.path().join(index.to_string())).unwrap()
+            }),
             _scratch: scratch,
         })
     }
 
     /// A thread's configuration.
-    pub fn thread(&self, plan: Plan) -> ThreadConfig {
+    pub fn thread(&self, index: usize, plan: Plan) -> ThreadConfig {
         let sealing = Sealing {
             max_retries: 1,
             seal_interval: Duration::from_secs(1),
@@ -58,7 +45,7 @@ impl Ground {
             ..Sealing::default()
         };
         ThreadConfig {
-            location: self.location.path().to_owned(),
+            location: self.locations[index].path().to_owned(),
             hot: HotConfig::fixed(plan),
             sealing,
         }

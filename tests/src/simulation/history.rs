@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use shared_msgs::{
+    codec::decode,
     command::{CommandRequest, Verb},
     id::Id,
     snapshot::PausedBy,
@@ -19,6 +20,7 @@ pub struct History {
     pub tally: Tally,
     /// What operators ordered.
     pub orders: Vec<Order>,
+    order_of_id: HashMap<Id, usize>,
     /// What was answered, in order, with the numbers of process and order.
     pub answers: Vec<(usize, usize, Reply)>,
     /// Each time that a process took a thread up.
@@ -33,8 +35,42 @@ pub struct History {
 pub struct Order {
     /// The verb.
     pub verb: Verb,
-    /// The request.
+    /// The request; as it was sent, once it was.
     pub request: CommandRequest,
+    /// How often it was sent.
+    pub sent: u64,
+    /// What the client said came of it, each time that it was given.
+    pub outcomes: Vec<Heard>,
+}
+
+/// What a client says came of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// It was carried out, or refused.
+    Answered(Reply),
+    /// No worker has heard it, or none that could do anything.
+    NotDelivered,
+    /// It may have been carried out, by a worker at least.
+    Unknown,
+}
+
+impl Heard {
+    /// In a few words.
+    pub fn describe(&self) -> String {
+        match self {
+            Heard::Answered(reply) => reply.describe(),
+            Heard::NotDelivered => "not delivered".into(),
+            Heard::Unknown => "unknown".into(),
+        }
+    }
+
+    /// Whether it says what happened, and that nothing else will.
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Heard::Answered(reply) => reply.is_definite(),
+            Heard::NotDelivered | Heard::Unknown => false,
+        }
+    }
 }
 
 /// A thread in the hands of one process.
@@ -106,9 +142,37 @@ impl History {
         }
     }
 
-    /// A process has answered an order.
-    pub fn answered(&mut self, process: usize, order: usize, reply: Reply) {
-        self.answers.push((process, order, reply));
+    /// An operator orders something. Returns the order's number.
+    pub fn ordered(&mut self, verb: Verb, request: CommandRequest) -> usize {
+        let number = self.orders.len();
+        self.order_of_id.extend(request.request_id.map(|id| (id, number)));
+        self.orders.push(Order { verb, request, sent: 0, outcomes: vec![] });
+        number
+    }
+
+    /// Which order a request is of; `None` for a question.
+    pub fn order_of(&self, payload: &[u8]) -> Option<usize> {
+        let request: CommandRequest = decode(payload).ok()?;
+        self.order_of_id.get(&request.request_id?).copied()
+    }
+
+    /// A client sends a request. Whatever it sends again is the same.
+    pub fn sent(&mut self, payload: &[u8]) {
+        let request: CommandRequest = decode(payload).unwrap();
+        let Some(id) = request.request_id else { return };
+        let Some(number) = self.order_of_id.get(&id) else {
+            return self.violations.push(format!("nobody has ordered {request:?}"));
+        };
+        let order = &mut self.orders[*number];
+        order.sent += 1;
+        if order.sent == 1 {
+            order.request = request;
+        } else if order.request == request {
+            self.count("a command was sent again");
+        } else {
+            let first = &order.request;
+            self.violations.push(format!("o{number} was {first:?}, and then {request:?}"));
+        }
     }
 
     /// Counts something.

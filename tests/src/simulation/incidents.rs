@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
+    ground::MAX_THREADS,
     process::Process,
     world::{Machine, Phase, World},
 };
@@ -16,7 +17,7 @@ pub const BUSY: Duration = Duration::from_secs(10);
 /// Sets the world up: each name has a machine.
 pub async fn begin(world: &Arc<World>) {
     for name in 0..world.names.len() {
-        let threads = world.draw(|dice| dice.usize(1..3));
+        let threads = world.draw(|dice| dice.usize(1..=MAX_THREADS));
         let disks = (0..threads).map(|_| world.ground.disk.copy()).collect();
         start_on(world, Machine { name, disks, opened: vec![None; threads], process: None }).await;
     }
@@ -59,7 +60,7 @@ pub async fn run(world: Arc<World>) {
             }
             16..18 => {
                 world.count("a second worker took a name");
-                let disks: Vec<_> = (0..world.draw(|dice| dice.usize(1..3)))
+                let disks: Vec<_> = (0..world.draw(|dice| dice.usize(1..=MAX_THREADS)))
                     .map(|_| world.ground.disk.copy())
                     .collect();
                 let opened = vec![None; disks.len()];
@@ -124,5 +125,5 @@ fn cut_off(world: &Arc<World>, process: Arc<Process>) {
     let unnoticed = world.millis(10..2_500);
     let noticed = if world.chance(50) { world.millis(100..3_500) } else { Duration::ZERO };
     let here = world.clone();
-    world.spawn(async move { process.cut_off(&here, unnoticed, noticed).await });
+    world.spawn(async move { process.line.cut_off(&here, unnoticed, noticed).await });
 }

@@ -6,7 +6,7 @@ use damocles_worker::lease::{Answer, Ask, LeaseBucket};
 use futures::future::BoxFuture;
 use shared_msgs::{id::Id, lease::Lease};
 
-use super::{bus::ask_server, process::Process, world::World};
+use super::{bus::ask_server, line::Line, world::World};
 
 /// How long a lease lasts.
 pub const TTL: Duration = Duration::from_secs(3);
@@ -50,16 +50,16 @@ impl LeaseKey {
             {
                 self.store(lease, revision, now)
             }
-            Ask::Create(_) | Ask::Update(..) => Answer::Refused,
+            Ask::Release(expected)
+                if self.entry.take_if(|entry| entry.revision == expected).is_some() =>
+            {
+                Answer::Found(None)
+            }
+            Ask::Create(_) | Ask::Update(..) | Ask::Release(_) => Answer::Refused,
             Ask::Read | Ask::StandBy(_) => Answer::Found(
                 self.entry.as_ref().map(|Entry { lease, revision, .. }| (lease.clone(), *revision)),
             ),
         }
-    }
-
-    /// Removes a lease that is given back.
-    pub fn release(&mut self, expected: u64) {
-        self.entry.take_if(|entry| entry.revision == expected);
     }
 
     fn store(&mut self, lease: Lease, revision: &mut u64, now: u64) -> Answer {
@@ -85,19 +85,24 @@ impl LeaseKey {
 pub struct SimulatedBucket {
     /// The world.
     pub world: Arc<World>,
-    /// The process.
-    pub process: Arc<Process>,
+    /// The process's connection.
+    pub line: Arc<Line>,
 }
 
 impl LeaseBucket for SimulatedBucket {
+    fn ttl(&self) -> Duration {
+        TTL
+    }
+
     fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
-        let (name, process) = (self.process.name, self.process.number);
-        Box::pin(ask_server(&self.world, &self.process, move |world| {
+        let (name, process) = (self.line.name, self.line.process);
+        Box::pin(ask_server(&self.world, &self.line, move |world| {
             let asked = match &ask {
                 Ask::Create(_) => "creates",
                 Ask::Update(..) => "updates",
                 Ask::Read => "reads",
                 Ask::StandBy(_) => "stands by and reads",
+                Ask::Release(_) => "releases",
             };
             let answer = world.server().lease(name, ask);
             world.say(|| match &answer {

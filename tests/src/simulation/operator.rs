@@ -1,30 +1,36 @@
-//! Operators: they look, command one thread or many, and ask again under the same id until somebody
-//! answers.
+//! Operators: they look, and command one thread or many through the real client, which asks again
+//! under the same id until somebody answers, or its time is up.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use damocles_client::{
+    bulk::{fleet::Fleet, gather::Gathered},
+    system::System,
+    worker_client::OrderError,
+};
 use shared_msgs::{
     command::{CommandRequest, Verb},
     id::Id,
     selector::Selector,
+    subject::Prefix,
 };
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::sleep;
 
 use super::{
-    bus::{self, Asked, Reply},
-    history::Order,
+    bus::Reply,
+    client_bus::ClientBus,
+    history::Heard,
     world::{Phase, World},
 };
 
 const STATES: [&str; 5] = ["Aborted", "Empty", "Allocated", "DealsAcquired", "PieceAdded"];
 
 /// Whom a command is for.
-struct Targets {
-    names: BTreeSet<usize>,
-    to_all: bool,
+enum Targets {
+    /// One worker.
+    Name(usize),
+    /// Whichever its selector selects.
+    All,
 }
 
 /// Commands as long as things go on.
@@ -63,18 +69,40 @@ async fn order(world: &Arc<World>, operator: usize) {
         by: Some(format!("operator{operator}@simulated")),
         ..request
     };
-    let order = {
-        let mut history = world.history();
-        history.orders.push(Order { verb, request: request.clone() });
-        history.orders.len() - 1
-    };
+    let order = world.history().ordered(verb, request.clone());
     world.say(|| format!("o{order} by op{operator}: {} {}", verb.name(), described(&request)));
-    carry_through(world, order, verb, request, targets).await;
+    let timeout = world.millis(600..6_000);
+    give(world, order, &targets, timeout).await;
+    if world.chance(15) {
+        let answered = matches!(world.history().orders[order].outcomes[..], [Heard::Answered(_)]);
+        world.count(match answered {
+            true => "a command that was answered was sent again",
+            false => "a command of unknown outcome was sent again",
+        });
+        give(world, order, &targets, timeout).await;
+    }
+}
+
+/// When all is well each command is carried out, or refused, and the client says so.
+pub async fn last_orders(world: &Arc<World>) {
+    let to_all = Selector { all: true, ..Selector::default() };
+    let to_one = (0..world.names.len()).map(|name| (CommandRequest::to(0), Targets::Name(name)));
+    let orders = to_one.chain([(CommandRequest::to_all(to_all), Targets::All)]);
+    for (request, targets) in orders {
+        let request = CommandRequest { request_id: Some(Id::generate()), ..request };
+        let order = world.history().ordered(Verb::Uncordon, request);
+        give(world, order, &targets, Duration::from_secs(3)).await;
+        let outcomes = world.history().orders[order].outcomes.clone();
+        let workers = if matches!(targets, Targets::All) { world.names.len() } else { 1 };
+        if outcomes.len() < workers || !outcomes.iter().all(Heard::is_definite) {
+            world.violated(format!("all is well, and of o{order} the client says {outcomes:?}"));
+        }
+    }
 }
 
 fn to_one(world: &World, verb: Verb) -> (CommandRequest, Targets) {
     let name = world.draw(|dice| dice.usize(0..world.names.len()));
-    let shown = world.shown(name);
+    let shown = world.shown(name).map(|shown| shown.snapshot);
     let threads = shown.as_ref().map_or(2, |shown| shown.threads.len() as u32);
     // Sometimes there is no such thread.
     let beyond = u32::from(world.chance(3));
@@ -91,10 +119,7 @@ fn to_one(world: &World, verb: Verb) -> (CommandRequest, Targets) {
         .and_then(|shown| shown.threads.get(index as usize))
         .map(|thread| thread.revision);
     let if_revision = seen.filter(|_| world.chance(60));
-    (
-        CommandRequest { if_revision, ..CommandRequest::to(index) },
-        Targets { names: [name].into(), to_all: false },
-    )
+    (CommandRequest { if_revision, ..CommandRequest::to(index) }, Targets::Name(name))
 }
 
 fn to_many(world: &World) -> (CommandRequest, Targets) {
@@ -107,67 +132,72 @@ fn to_many(world: &World) -> (CommandRequest, Targets) {
         4 => selector.index = vec![0],
         _ => selector.error = Some("parameters|ticket".into()),
     }
-    let mut names: BTreeSet<usize> = (0..world.names.len()).collect();
     let to_all = world.chance(60);
-    if !to_all || world.chance(20) {
-        let name = world.draw(|dice| dice.usize(0..world.names.len()));
-        names = [name].into();
-        if to_all {
-            selector.worker = vec![world.names[name].to_string()];
-        }
+    if to_all && !world.chance(20) {
+        return (CommandRequest::to_all(selector), Targets::All);
     }
-    (CommandRequest::to_all(selector), Targets { names, to_all })
+    let name = world.draw(|dice| dice.usize(0..world.names.len()));
+    if to_all {
+        selector.worker = vec![world.names[name].to_string()];
+        return (CommandRequest::to_all(selector), Targets::All);
+    }
+    (CommandRequest::to_all(selector), Targets::Name(name))
 }
 
-async fn carry_through(
-    world: &Arc<World>,
-    order: usize,
-    verb: Verb,
-    request: CommandRequest,
-    targets: Targets,
-) {
-    let (inbox, mut replies) = mpsc::unbounded_channel();
-    let payload = serde_json::to_vec(&request).unwrap().into();
-    let asked = Asked { order, verb, to_all: targets.to_all, payload, inbox };
-    let mut silent = targets.names.clone();
-    let gives_up = world.chance(15);
-    for attempt in 0.. {
-        if gives_up && attempt == 2 {
-            return world.count("an operator gave up");
+// Gives an order, and notes what the client says came of it.
+async fn give(world: &Arc<World>, order: usize, targets: &Targets, timeout: Duration) {
+    let (verb, request) = {
+        let history = world.history();
+        let order = &history.orders[order];
+        (order.verb, order.request.clone())
+    };
+    let bus = ClientBus::new(world.clone());
+    let system = System { bus, prefix: Prefix::default(), timeout };
+    let outcomes = match targets {
+        Targets::All => to_all(&system, verb, &request).await,
+        Targets::Name(name) => {
+            let client = system.worker(world.names[*name].clone());
+            let answered = match request.index {
+                Some(_) => client.order(verb, request).await.map(Reply::One),
+                None => client.order_many(verb, request).await.map(Reply::Many),
+            };
+            vec![answered.map_or_else(heard, Heard::Answered)]
         }
-        let asked_again = if attempt > 0 && world.chance(20) { &targets.names } else { &silent };
-        // To all workers it is one message; those that are not meant say nothing.
-        let hearing: Vec<usize> = if targets.to_all {
-            (0..world.names.len()).collect()
-        } else {
-            asked_again.iter().copied().collect()
-        };
-        hearing.into_iter().for_each(|name| bus::send(world, name, &asked));
-        let until = Instant::now() + world.millis(100..1_800);
-        collect(&mut replies, &mut silent, until).await;
-        if silent.is_empty() {
-            break;
-        }
-        world.count("a command was sent again");
-    }
-    if world.chance(10) {
-        world.count("a command that was answered was sent again");
-        targets.names.iter().for_each(|name| bus::send(world, *name, &asked));
-        sleep(Duration::from_millis(50)).await;
+    };
+    for outcome in outcomes {
+        world.count(match outcome {
+            Heard::Answered(_) => "a client heard an answer",
+            Heard::NotDelivered => "a command was not delivered",
+            Heard::Unknown => "an outcome was unknown",
+        });
+        world.say(|| format!("o{order}: {}", outcome.describe()));
+        world.history().orders[order].outcomes.push(outcome);
     }
 }
 
-async fn collect(
-    replies: &mut mpsc::UnboundedReceiver<(usize, Reply)>,
-    silent: &mut BTreeSet<usize>,
-    until: Instant,
-) {
-    while !silent.is_empty() {
-        match timeout_at(until, replies.recv()).await {
-            Ok(Some((name, reply))) if reply.is_definite() => drop(silent.remove(&name)),
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return,
-        }
+// As the tool does: whom to expect is read first, and nothing is sent where nobody is.
+async fn to_all(system: &System, verb: Verb, request: &CommandRequest) -> Vec<Heard> {
+    let selector = request.selector.clone().unwrap_or_default();
+    let selection = selector.compile().unwrap();
+    let reports = system.reports().await.ok();
+    let expected = reports.map(|reports| Fleet::of(reports.workers, &selection).expected);
+    if expected.as_ref().is_some_and(Vec::is_empty) {
+        return vec![Heard::NotDelivered];
+    }
+    let Gathered { replies, refused, unnamed, complete, .. } =
+        system.order_all(verb, request, expected).await.unwrap();
+    let replies = replies.into_iter().map(Reply::Many);
+    let refused = refused.into_iter().map(|(_, body)| Reply::Refused(body.kind));
+    let unknown = (!complete || !unnamed.is_empty()).then_some(Heard::Unknown);
+    replies.chain(refused).map(Heard::Answered).chain(unknown).collect()
+}
+
+fn heard(error: OrderError) -> Heard {
+    match error {
+        OrderError::Refused(body) => Heard::Answered(Reply::Refused(body.kind)),
+        OrderError::NotDelivered(_) | OrderError::NotSent(_) => Heard::NotDelivered,
+        OrderError::Unknown { .. } => Heard::Unknown,
+        OrderError::Failed(error) => panic!("a command has failed: {error}"),
     }
 }
 

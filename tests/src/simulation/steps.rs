@@ -13,7 +13,10 @@ use damocles_worker::{
     activity::{Activity, Processor, StopRefusal},
     failure::Failure,
     plan::step::{Moved, Step, Steps, Yield},
-    store::record::{Job, Sector},
+    store::{
+        location::Location,
+        record::{Job, Sector},
+    },
     thread::view::ThreadView,
 };
 use futures::future::BoxFuture;
@@ -28,11 +31,19 @@ use tokio::{
 
 use super::world::{Phase, World};
 
-/// Does the steps of one thread.
+/// Does the steps of one process's threads.
 pub struct SimulatedSteps {
     /// The world.
     pub world: Arc<World>,
-    /// Which thread it is, for messages.
+    /// The threads, each in its own location.
+    pub threads: Vec<SimulatedThread>,
+}
+
+/// A thread as its steps know it.
+pub struct SimulatedThread {
+    /// Where it works.
+    pub location: Location,
+    /// Which one it is, for messages.
     pub name: String,
     /// What the thread shows.
     pub view: OnceLock<watch::Receiver<ThreadView>>,
@@ -46,12 +57,15 @@ impl Steps for SimulatedSteps {
         step: &'a Step<'a>,
     ) -> BoxFuture<'a, Result<Option<Yield>, Failure>> {
         Box::pin(async move {
-            let _in_step = InStep::new(&self);
+            let path = step.location.path();
+            let thread = self.threads.iter().find(|thread| thread.location.path() == path);
+            let thread = thread.ok_or_else(|| Failure::critical("a step of another process"))?;
+            let _in_step = InStep::new(thread);
             let mut working = pin!(self.work(step));
             std::future::poll_fn(|context| {
-                if self.view.get().is_some_and(|view| view.borrow().record.is_paused()) {
-                    self.world
-                        .violated(format!("{} goes on with a step while it is paused", self.name));
+                if thread.view.get().is_some_and(|view| view.borrow().record.is_paused()) {
+                    let name = &thread.name;
+                    self.world.violated(format!("{name} goes on with a step while it is paused"));
                 }
                 working.as_mut().poll(context)
             })
@@ -60,12 +74,12 @@ impl Steps for SimulatedSteps {
     }
 }
 
-struct InStep<'a>(&'a SimulatedSteps);
+struct InStep<'a>(&'a SimulatedThread);
 
 impl<'a> InStep<'a> {
-    fn new(steps: &'a SimulatedSteps) -> Self {
-        steps.in_step.store(true, Ordering::Relaxed);
-        InStep(steps)
+    fn new(thread: &'a SimulatedThread) -> Self {
+        thread.in_step.store(true, Ordering::Relaxed);
+        InStep(thread)
     }
 }
 

@@ -1,33 +1,21 @@
 //! The stream of events, as the server keeps it: one sequence for all, appends only behind what the
 //! sender has seen.
 
-use std::sync::Arc;
-
 use damocles_worker::events::EventStream;
 use futures::future::BoxFuture;
 use shared_msgs::event::{Event, EventId};
 
-use super::{bus::ask_server, process::Process, world::World};
+use super::{adapter::SimulatedBus, bus::ask_server};
 
-/// The stream as one process reaches it.
-pub struct SimulatedStream {
-    /// The world.
-    pub world: Arc<World>,
-    /// The process.
-    pub process: Arc<Process>,
-}
-
-impl EventStream for SimulatedStream {
+impl EventStream for SimulatedBus {
     fn last(&self) -> BoxFuture<'_, Result<u64, String>> {
-        let name = self.process.name;
-        Box::pin(ask_server(&self.world, &self.process, move |world| {
-            world.server().last_event(name)
-        }))
+        let name = self.line.name;
+        Box::pin(ask_server(&self.world, &self.line, move |world| world.server().last_event(name)))
     }
 
     fn after(&self, sequence: u64) -> BoxFuture<'_, Result<Option<(u64, EventId)>, String>> {
-        let name = self.process.name;
-        Box::pin(ask_server(&self.world, &self.process, move |world| {
+        let name = self.line.name;
+        Box::pin(ask_server(&self.world, &self.line, move |world| {
             let server = world.server();
             let found = server.events[name].iter().find(|(known, _)| *known > sequence);
             found.map(|(known, event)| (*known, event.id))
@@ -35,14 +23,10 @@ impl EventStream for SimulatedStream {
     }
 
     fn append<'a>(&'a self, last: u64, event: &'a Event) -> BoxFuture<'a, Result<u64, String>> {
-        let (name, number, event) = (self.process.name, self.process.number, event.clone());
-        self.world.history().attribute(
-            event.id.store,
-            self.process.number,
-            event.index.unwrap_or(0),
-        );
+        let (name, number, event) = (self.line.name, self.line.process, event.clone());
+        self.world.history().attribute(event.id.store, self.line.process, event.index.unwrap_or(0));
         Box::pin(async move {
-            let appended = ask_server(&self.world, &self.process, move |world| {
+            let appended = ask_server(&self.world, &self.line, move |world| {
                 let mut server = world.server();
                 if server.last_event(name) != last {
                     drop(server);

@@ -11,10 +11,13 @@ use std::{
     time::Duration,
 };
 
-use damocles_worker::lease::{Answer, Ask};
+use damocles_worker::{
+    commands::serve::Request,
+    lease::{Answer, Ask},
+};
 use fastrand::Rng;
 use shared_msgs::{event::Event, name::WorkerName, snapshot::WorkerSnapshot};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     clock,
@@ -23,6 +26,7 @@ use super::{
     ground::Ground,
     history::History,
     leases::LeaseKey,
+    line::Line,
     managers::Manager,
     process::Process,
 };
@@ -55,7 +59,7 @@ pub struct World {
     server: Mutex<Server>,
     machines: Mutex<Vec<Machine>>,
     processes: Mutex<Vec<Arc<Process>>>,
-    shown: Mutex<Vec<Option<Arc<WorkerSnapshot>>>>,
+    shown: Mutex<Vec<Option<Shown>>>,
     trace: Option<Mutex<Vec<String>>>,
 }
 
@@ -69,6 +73,28 @@ pub struct Server {
     pub events: Vec<Vec<(u64, Event)>>,
     /// The stream's last sequence.
     pub sequence: u64,
+    /// Who has subscribed to commands.
+    pub subscribers: Vec<Subscriber>,
+}
+
+/// Somebody who hears a name's commands.
+#[derive(Clone)]
+pub struct Subscriber {
+    /// The connection.
+    pub line: Arc<Line>,
+    /// Where they are put.
+    pub inbox: mpsc::UnboundedSender<Request>,
+}
+
+/// What the bucket of states keeps of a name.
+#[derive(Clone)]
+pub struct Shown {
+    /// The last one that arrived.
+    pub snapshot: Arc<WorkerSnapshot>,
+    /// When.
+    pub at: u64,
+    /// How many arrived until then.
+    pub revision: u64,
 }
 
 /// A machine: disks, and the process that uses them.
@@ -206,13 +232,15 @@ impl World {
             .collect()
     }
 
-    /// Shows a snapshot to the operators.
+    /// A snapshot arrives in the bucket of states.
     pub fn show(&self, name: usize, snapshot: Arc<WorkerSnapshot>) {
-        locked(&self.shown)[name] = Some(snapshot);
+        let shown = &mut locked(&self.shown)[name];
+        let revision = shown.as_ref().map_or(0, |shown| shown.revision) + 1;
+        *shown = Some(Shown { snapshot, at: clock::unix_ms(), revision });
     }
 
-    /// What operators were shown last of a name.
-    pub fn shown(&self, name: usize) -> Option<Arc<WorkerSnapshot>> {
+    /// What the bucket of states says of a name.
+    pub fn shown(&self, name: usize) -> Option<Shown> {
         locked(&self.shown)[name].clone()
     }
 
@@ -268,6 +296,13 @@ impl Server {
     /// Answers what a worker asks for its lease.
     pub fn lease(&mut self, name: usize, ask: Ask) -> Answer {
         self.leases[name].answer(ask, &mut self.revision, clock::unix_ms())
+    }
+
+    /// Who hears the commands of a name. What is closed is a subscription that has ended, or its
+    /// process has.
+    pub fn subscribers(&mut self, name: usize) -> Vec<Subscriber> {
+        self.subscribers.retain(|subscriber| !subscriber.inbox.is_closed());
+        self.subscribers.iter().filter(|subscriber| subscriber.line.name == name).cloned().collect()
     }
 
     /// The sequence of the last event of a name.

@@ -6,7 +6,10 @@ use e2e::simulation::{ground::Ground, many::run_all, run};
 
 /// What has to happen in ten thousand worlds, or their promises are kept because nothing is asked
 /// of them.
-const EVENTFUL: [&str; 15] = [
+const EVENTFUL: [&str; 19] = [
+    "a client heard an answer",
+    "a command of unknown outcome was sent again",
+    "a command was not delivered",
     "a command was sent again",
     "a command that was answered was sent again",
     "a disk was cloned",
@@ -22,6 +25,7 @@ const EVENTFUL: [&str; 15] = [
     "a stale revision was refused",
     "a thread was resumed",
     "an event was refused behind another one",
+    "an outcome was unknown",
 ];
 
 #[test]

@@ -4,41 +4,23 @@
 use std::time::Duration;
 
 use async_nats::{
-    Client, HeaderMap,
+    HeaderMap,
     jetstream::{self, stream::LastRawMessageErrorKind},
 };
-use damocles_client::{
-    connect::Link,
-    hedged::{ASK_AGAIN, hedged},
-};
+use damocles_client::hedged::{ASK_AGAIN, hedged};
 use futures::{FutureExt, future::BoxFuture};
 use serde::Deserialize;
-use shared_msgs::{
-    event::{Event, EventId},
-    name::WorkerName,
-    subject::Prefix,
-};
-use tokio::{sync::watch, time::timeout};
+use shared_msgs::event::{Event, EventId};
+use tokio::time::timeout;
 
-use super::link::connected;
-use crate::events::EventStream;
+use super::NatsBus;
+use crate::{events::EventStream, link::connected};
 
 const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One worker's part of the stream.
-pub(crate) struct NatsEvents {
-    /// The connection.
-    pub client: Client,
-    /// First part of every subject.
-    pub prefix: Prefix,
-    pub worker: WorkerName,
-    /// The connection's state.
-    pub link: watch::Receiver<Link>,
-}
-
-impl EventStream for NatsEvents {
+impl EventStream for NatsBus {
     fn last(&self) -> BoxFuture<'_, Result<u64, String>> {
         Box::pin(self.answered(move || async move {
             match self
@@ -98,7 +80,7 @@ impl EventStream for NatsEvents {
     }
 }
 
-impl NatsEvents {
+impl NatsBus {
     async fn stream(&self) -> Result<jetstream::stream::Stream<()>, String> {
         let jetstream = jetstream::new(self.client.clone());
         jetstream

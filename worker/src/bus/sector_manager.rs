@@ -1,31 +1,15 @@
 //! The sector manager over NATS: `sector_manager.<w>.<method>`, request-reply.
 
-use std::time::Duration;
-
-use async_nats::Client;
-use damocles_client::connect::Link;
 use futures::future::BoxFuture;
-use shared_msgs::{name::WorkerName, subject::Prefix};
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 
-use super::link::connected;
-use crate::sector_manager::{SectorManager, Unavailable};
+use super::NatsBus;
+use crate::{
+    link::connected,
+    sector_manager::{SectorManager, Unavailable},
+};
 
-/// The way to the sector manager over a NATS connection.
-pub(crate) struct NatsSectorManager {
-    /// The connection.
-    pub client: Client,
-    /// Its state.
-    pub link: watch::Receiver<Link>,
-    /// First part of every subject.
-    pub prefix: Prefix,
-    /// Who asks.
-    pub worker: WorkerName,
-    /// How long to wait for one answer.
-    pub timeout: Duration,
-}
-
-impl SectorManager for NatsSectorManager {
+impl SectorManager for NatsBus {
     fn ask<'a>(
         &'a self,
         method: &'static str,

@@ -1,10 +1,11 @@
 //! `daemon`: runs the worker until SIGINT, SIGTERM or SIGHUP.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, pin::pin};
 
 use clap::Args;
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{CliError, Exit, Stop, nats::NatsArgs};
+use futures::stream;
 use tracing::warn;
 
 use crate::{
@@ -41,10 +42,13 @@ pub(crate) async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliErr
     }
     let settings = NatsSettings::new(&nats.into(), &config.nats)?;
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
-    let mut stop = Stop::listen()?;
+    let asked = stream::unfold(Stop::listen()?, async |mut stop| {
+        let signal = stop.asked().await;
+        Some((signal, stop))
+    });
     Ok(Opened::open(config, &state_directory())?
         .connect(name, settings)
         .await?
-        .run(async || stop.asked().await)
+        .run(pin!(asked))
         .await?)
 }
