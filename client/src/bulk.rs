@@ -5,6 +5,18 @@
 //!  scatter  asks all at once, then by name those that said nothing
 //!  gather   (pure) who has answered what, and whether that is everybody
 //! ```
+//! The request carries a selector, and one request id for all its attempts. A worker writes down
+//! which of its threads fit before the first of them acts; each thread asks again when it is to
+//! act.
+//!
+//! What always holds:
+//! - A repeat acts on no thread that the first one did not mean, and on none twice.
+//! - The waiting ends when all that are expected have answered, or at the deadline; whoever has not
+//!   answered by then is named, and their outcome is unknown.
+//! - Without the state bucket nobody knows who is missing, and that is said.
+//!
+//! Tests: the properties of `gather.rs`, the scenarios `bulk::gathering`, `bulk::selectors`,
+//! `once::under_fire`, and the simulation.
 
 pub mod fleet;
 pub mod gather;

@@ -3,11 +3,24 @@
 //!
 //! ```text
 //!  answered          -> the reply, or what the worker refused and why
-//!  nobody there      -> not delivered: the worker's key tells "no such worker" from "does not answer since …"
-//!  no answer in time -> asked again with the same request id, see [`attempts`]; in the end nothing is known: the command
-//!                       may have been carried out, or may still be
+//!  nobody there      -> not delivered: the worker's key tells "no such worker" from "silent since …"
+//!  no answer in time -> asked again with the same request id, see [`attempts`]; in the end nothing
+//!                       is known: the command may have been carried out, or may still be
 //! ```
-//! [`goals`], [`follow`], [`wait`]: waiting for what a command leads to.
+//! A client lives as long as somebody wants to talk to that worker, over any [`Bus`]. A command has
+//! one request id from its first attempt to its last, drawn by the client unless the caller brings
+//! one. [`goals`], [`follow`] and [`wait`] wait for what a command leads to: a state, a pause in
+//! force, an empty thread.
+//!
+//! What always holds:
+//! - A command acts once, however often it is sent: the worker keeps its answer under the id.
+//! - "Not delivered" is said only when no attempt can have reached the worker; everything that is
+//!   not known is [`OrderError::Unknown`], never a guess.
+//! - A resume carries the revision that was read first, so it acts on what its giver has seen.
+//! - Nothing is printed here: who waits is told by an observer.
+//!
+//! Tests: `attempts.rs` and `goals.rs` (pure), a played bus in this module's tests, the scenarios
+//! `once::*`, `commands::no_answer`, `commands::wait`, and the simulation.
 
 pub mod attempts;
 pub mod follow;

@@ -14,7 +14,21 @@
 //! Where both snapshots carry an epoch, it decides: the higher one is the newer instance, for good.
 //! Which processes claim a name, and whether its worker is lost, the leases say ([`Claims`]).
 //!
-//! [`crate::bus`] feeds it and answers from it.
+//! A registry is empty when a manager starts, filled from the state bucket, and fed by
+//! [`crate::bus`] from then on; `api.list` is answered from it. Nothing of it is written down:
+//! another manager that reads the same bus knows the same.
+//!
+//! What always holds:
+//! - A worker's identity is the subject that its snapshot came on, never what the snapshot says.
+//! - Newer wins, in whatever order snapshots arrive: of one instance by `seq`, of two by their
+//!   epochs.
+//! - No age compares two machines' clocks: it is the server's time minus the message's, and then
+//!   the manager's own monotonic clock.
+//! - A worker is lost when its lease has gone without a word of a stop, and not before a manager
+//!   could know that.
+//!
+//! Tests: `registry/tests.rs`, `epoch_tests.rs`, `lease_tests.rs` (orders of arrival as
+//! properties), the scenarios `managers::several` and `lease::lost`, and the simulation.
 //!
 //! Decision 023 in `docs/decisions`.
 

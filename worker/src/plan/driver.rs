@@ -3,12 +3,29 @@
 //! ```text
 //!  Empty            ask for a job                -> Allocated, or nothing to do yet
 //!  set back         remove what is later         -> the same state
-//!  a stage's state  run the stage                -> where its event leads, or the same state with a note
+//!  a stage's state  run the stage                -> where its event leads, or the same with a note
 //!  Finished         report, remove the files     -> Empty
 //!  Aborted          report                       -> the same state, its files are going
 //!                   remove the files             -> Empty
 //!  let go           keep the files aside         -> Empty
 //! ```
+//! A thread's owner calls the driver with what was committed last ([`Step`]) and commits what it
+//! yields ([`Yield`]). The plan's table says which stage a state has and where its event leads; the
+//! driver adds what all plans have in common: how a job begins and how it ends.
+//!
+//! What always holds:
+//! - A step changes no record and no store: it works on files and yields a value. Killed anywhere,
+//!   it is done again from the same state, so each stage first clears what an earlier run has left.
+//! - Nothing of an earlier worker's processors lives any more when a step begins.
+//! - Files are removed, or a replica is replaced, only after a note of that was committed
+//!   ([`Yield::Noted`]).
+//! - What changes something at the sector manager carries the request id of the record: a step that
+//!   is done again asks the same question.
+//!
+//! Tests: the scenarios `sealing::plans`, `sealing::crash` (killed before and after each commit),
+//! `sealing::ends`; the tables have theirs in `inputs.rs` and in `shared_msgs::plan`.
+//!
+//! Decision 044 in `docs/decisions`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,25 @@
 //! All external processors of a worker: their processes, and the queue before them.
+//!
+//! A stage hands in a task and waits for its output. The pool knows which processors serve the
+//! task's stage, the desk ([`super::desk`], pure) says who gets which of them, and one task a
+//! processor ([`super::external`]) speaks to the process.
+//!
+//! ```text
+//!  stage --task--> queue of its stage --desk: a free place--> processor --output--> stage
+//!                    |  waits: "a c2 processor"                  |
+//!                    +- a pause cuts the waiting off             +- it dies: the task fails, temporary
+//! ```
+//! The life of the pool is the worker's: it starts all processors at once, starts each again when
+//! it has died, and has ended when nothing of any of their process groups lives.
+//!
+//! What always holds:
+//! - A processor has never more tasks in hand than its `concurrent`.
+//! - Nobody overtakes anybody who waits for the same processor or the same lock.
+//! - A task's waiting can be cut off at any moment and costs nothing; one that has begun ends with
+//!   its processor or with its answer.
+//!
+//! Tests: `pool_tests.rs`, the properties in `desk.rs`, the scenarios `processors::external`,
+//! `processors::deaths` and `processors::limits`.
 
 use std::sync::Arc;
 

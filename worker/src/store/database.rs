@@ -1,8 +1,32 @@
 //! One thread's durable store: a redb file in its location, one transaction a change.
 //!
-//! redb's own file lock keeps a second process out of a location; it is freed by kill -9. A store
-//! that has failed is opened again at its next use, see [`super::handle`]: an error of a write
-//! means that it did not take place, unless [`Store::settle`] says otherwise.
+//! A store holds what a thread must not lose: its [`Record`], the large outputs of PC1 and C1, the
+//! answers that commands were given, and the events that are not published yet. Whatever belongs to
+//! one change is written in one transaction ([`Change`]), so a process that is killed anywhere
+//! finds all of it or nothing. What concerns the worker itself is in the first store that works.
+//!
+//! ```text
+//!  file() --make, open--> usable --commit, keep_result, published--> usable
+//!                           ^  |
+//!                           |  | a write failed: it did not take place, or nobody knows (in doubt)
+//!                           +--+ settle: the record is read again, and says which
+//! ```
+//! A store that has failed is opened again at its next use, see [`super::handle`]. redb's own file
+//! lock keeps a second process out of a location; kill -9 frees it.
+//!
+//! What always holds:
+//! - A commit that returned is on the disk; only [`Store::published`] is not synced, for the stream
+//!   itself tells after a crash what it has.
+//! - While a write is in doubt nothing else is written: what it was made from may not be what is
+//!   stored.
+//! - A record of a newer format is refused and left as it is; one of an older format is read.
+//! - What a record says is sound, see [`super::invariants`]; a build with debug assertions asks
+//!   that of every commit.
+//!
+//! Tests: `database_tests.rs` (over a disk that fails at any write too), the scenarios
+//! `stores::broken` and `sealing::crash`, and the simulation.
+//!
+//! Decisions 007, 008, 036 in `docs/decisions`.
 
 use std::{
     fs, io,
