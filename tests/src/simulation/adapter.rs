@@ -3,7 +3,7 @@
 //! and [`super::stream`].
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -11,7 +11,7 @@ use damocles_client::{connect::Link, jetstream::JetStreamError};
 use damocles_worker::{
     commands::serve::{CommandSource, Request, Requests},
     identity::Worker,
-    lease::hold::Leases,
+    lease::{LeaseState, hold::Leases},
     sector_manager::{SectorManager, Unavailable},
     snapshots::Snapshots,
     worker::Bus,
@@ -38,6 +38,8 @@ pub struct SimulatedBus {
     pub line: Arc<Line>,
     /// Whether there is a step that could go on, by thread.
     pub in_step: Vec<Arc<AtomicBool>>,
+    /// Whether the process holds its lease, from its start on.
+    pub lease: OnceLock<watch::Receiver<LeaseState>>,
 }
 
 /// What a process has subscribed to; gone with the process.
@@ -99,6 +101,10 @@ impl Snapshots for SimulatedBus {
                     self.line.process, thread.index
                 ));
             }
+        }
+        if !self.lease.get().is_some_and(|lease| lease.borrow().is_confirmed()) {
+            let process = self.line.process;
+            self.world.violated(format!("p{process} reports without a lease that is confirmed"));
         }
         bus::spread(&self.world, &self.line, snapshot.clone());
     }

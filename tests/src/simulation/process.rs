@@ -225,6 +225,9 @@ async fn prepare(world: &Arc<World>, number: usize, machine: usize, on: &Machine
     let steps = Arc::new(SimulatedSteps { world: world.clone(), threads: steps });
     let here = world.clone();
     let executor = Arc::new(move |task| here.executor.spawn(Owner::Process(number), task));
+    let bus =
+        SimulatedBus { world: world.clone(), line: line.clone(), in_step, lease: OnceLock::new() };
+    let bus = Arc::new(bus);
     let parts = Parts {
         name: world.names[on.name].clone(),
         prefix: Prefix::default(),
@@ -235,11 +238,12 @@ async fn prepare(world: &Arc<World>, number: usize, machine: usize, on: &Machine
         outgoing,
         places: Arc::default(),
         steps: steps.clone(),
-        bus: Arc::new(SimulatedBus { world: world.clone(), line: line.clone(), in_step }),
+        bus: bus.clone(),
         clock: clock::unix_ms,
         tasks: Tasks::on(executor),
     };
     let ready = parts.take_up().await;
+    bus.lease.set(ready.lease.clone()).ok();
     for (thread, handle) in steps.threads.iter().zip(&ready.worker.threads) {
         thread.view.set(handle.view.clone()).ok();
     }
