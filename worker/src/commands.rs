@@ -1,6 +1,21 @@
 //! A worker's commands, whatever brings them: requests in, answers out. For one thread its owner
 //! decides; for many, the threads that fit are written down under the request's id before the first
 //! of them acts, and each owner asks again. [`serve`]: taking them as they come.
+//!
+//! ```text
+//!  request --too large, unreadable, no such thread--> refused
+//!     |
+//!     +--> the lease, confirmed or waited for --> one thread --> its mailbox --> its answer
+//!                                             +--> many: those that fit, kept under the id
+//!                                                    --> each mailbox --> a line for each
+//! ```
+//! What always holds:
+//! - A payload comes from anybody: it is bounded and read strictly before anything else is done.
+//! - An answer waits for what it says to be durable, and never for a stage.
+//! - A request id that was answered is answered the same again, also after a crash.
+//! - A worker that none of a selector's threads fits says nothing.
+//!
+//! Tests: the scenarios `commands::requests`, `once::*`, `bulk::*`, and the simulation.
 
 pub mod serve;
 

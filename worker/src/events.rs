@@ -10,6 +10,19 @@
 //! A store that cannot be read or written holds up its own events only: it is left out until it can
 //! be read.
 //!
+//! Events are written into their thread's store in the transaction of the change that they tell, so
+//! nothing that happened is missing; one is taken out when the stream has it.
+//!
+//! What always holds:
+//! - At most one append is under way, and it names the sequence that it follows: of two writers of
+//!   one name only one can succeed.
+//! - An answer that was lost is looked up in the stream, never guessed: no event is there twice.
+//! - The events of one thread are in the order in which they happened.
+//! - Nothing is published by a process that does not hold its lease.
+//!
+//! Tests: `events_tests.rs` (a played stream that loses answers), the scenario `events::stream`,
+//! and the simulation.
+//!
 //! Decisions 007, 008 in `docs/decisions`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

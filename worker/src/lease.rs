@@ -1,6 +1,6 @@
 //! Whether this process holds the lease of its worker's name. Two processes of one name would both
-//! act on a command; so one holds the lease and the other stands by: it seals on, and neither serves
-//! nor publishes.
+//! act on a command; so one holds the lease and the other stands by: it seals on, and neither
+//! serves nor publishes.
 //!
 //! ```text
 //!              acquired              a renewal is refused, another process holds it
@@ -15,6 +15,15 @@
 //!
 //! [`Keeper`] decides what is asked of the bucket of leases next, and what the answers mean: pure,
 //! without clock or bus. [`keep`] asks. [`LeaseState`] is what everybody else sees.
+//!
+//! What always holds:
+//! - A command is carried out only before the last renewal *sent* plus the time a lease lasts, on
+//!   this machine's monotonic clock, and under the epoch under which it was heard.
+//! - The key is made only when there is none, renewed and given back only by compare-and-set.
+//! - Standing by costs nothing but the name: the threads seal on.
+//!
+//! Tests: `lease_tests.rs` (the keeper, and a bucket that refuses or is silent), the scenarios
+//! `lease::*` and `once::cut`, and the simulation.
 //!
 //! Decision 045 in `docs/decisions`.
 
