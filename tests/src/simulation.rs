@@ -13,7 +13,8 @@
 //!   [`ground`]: what all worlds share
 //! - [`process`], [`steps`]: a worker; [`disk`]: what outlives it; [`operator`]: who commands it;
 //!   [`managers`]: who watches it
-//! - [`adapter`], [`line`]: the bus as a worker has it, [`client_bus`]: as an operator's client has it; [`bus`], [`leases`], [`stream`]: the bus;
+//! - [`adapter`], [`mod@line`]: the bus as a worker has it, [`client_bus`]: as an operator's client
+//!   has it; [`bus`], [`leases`], [`stream`]: the bus;
 //!   [`incidents`]: what goes wrong
 //! - [`many`]: many worlds at once
 //! - [`history`], [`model`], [`checks`]: what happened, what it means, and what must be so
