@@ -343,7 +343,8 @@ fn without_password(url: &str) -> String {
 }
 
 fn reconnect_delay(attempt: usize) -> Duration {
-    RECONNECT.after(u32::try_from(attempt).unwrap_or(u32::MAX)).pause()
+    // The first attempt is number 1.
+    RECONNECT.after(u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX)).pause()
 }
 
 fn note_event(
