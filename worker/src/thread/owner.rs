@@ -211,10 +211,19 @@ impl Owner {
             let flow = match next {
                 Next::Rest => self.rest(None, &mut stop).await,
                 Next::RestUntil(until) => self.rest(Some(until), &mut stop).await,
-                Next::OpenStore => self.open_again().await,
-                Next::WriteDown => self.try_to_write_down().await,
-                Next::HeedVerdict => self.heed_verdict().await,
                 Next::Step => self.step(&mut stop).await,
+                Next::OpenStore => {
+                    self.open_again().await;
+                    Flow::GoOn
+                }
+                Next::WriteDown => {
+                    self.try_to_write_down().await;
+                    Flow::GoOn
+                }
+                Next::HeedVerdict => {
+                    self.heed_verdict().await;
+                    Flow::GoOn
+                }
             };
             if flow == Flow::Stop {
                 break;
@@ -474,13 +483,12 @@ impl Owner {
     }
 
     // Does what the sector manager says of the job.
-    async fn heed_verdict(&mut self) -> Flow {
+    async fn heed_verdict(&mut self) {
         if let Some(verdict) = self.held.verdict.take() {
             // A job that ends waits for no retry.
             self.held.hold_off = None;
             self.fail(verdict).await;
         }
-        Flow::GoOn
     }
 
     fn now_ms(&self) -> u64 {

@@ -11,7 +11,7 @@ use shared_msgs::{
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::{Flow, Owner, unwritten::Unwritten};
+use super::{Owner, unwritten::Unwritten};
 use crate::{
     failure::Failure,
     store::{
@@ -67,7 +67,7 @@ impl Owner {
     }
 
     /// Looks whether the store can be used by now.
-    pub(super) async fn open_again(&mut self) -> Flow {
+    pub(super) async fn open_again(&mut self) {
         let (location, store, places) =
             (self.location.clone(), self.store.clone(), self.surroundings.places.clone());
         let opened = tokio::task::spawn_blocking(move || location.open(&store, &places)).await;
@@ -78,7 +78,6 @@ impl Owner {
         if self.held.unusable.is_none() {
             info!(thread = self.index, sector = self.record.job_name(), state = %self.record.state, "its store can be used again");
         }
-        Flow::GoOn
     }
 
     async fn restart(&mut self) -> Result<(), StoreError> {

@@ -11,14 +11,14 @@ use shared_msgs::{
 };
 use tracing::{error, info, warn};
 
-use super::{Flow, Owner};
+use super::Owner;
 use crate::{
     failpoint,
     failure::{Failure, Level},
     plan::step::Moved,
     store::{
         database::{Change, StoreError},
-        record::{Blob, Job, Record},
+        record::{Blob, Record},
     },
     thread::control::{self, NextState},
 };
@@ -45,13 +45,10 @@ enum What {
 struct DoneStep {
     from: State,
     job: Option<String>,
-    to: State,
+    to: NextState,
     /// Its event's name.
     event: Option<&'static str>,
-    in_hand: Option<Job>,
     outputs: Arc<[(Blob, Vec<u8>)]>,
-    /// The next step's.
-    request_id: Id,
 }
 
 // What one try writes.
@@ -80,11 +77,9 @@ impl Unwritten {
         Unwritten::new(What::Moved(Box::new(DoneStep {
             from: record.state,
             job: record.job_name(),
-            to: state,
+            to: NextState { state, job, request_id: Id::generate() },
             event: event.map(|event| event.name()),
-            in_hand: job,
             outputs: outputs.into(),
-            request_id: Id::generate(),
         })))
     }
 
@@ -165,11 +160,10 @@ impl Owner {
     }
 
     /// Tries to write down what could not be written before.
-    pub(super) async fn try_to_write_down(&mut self) -> Flow {
+    pub(super) async fn try_to_write_down(&mut self) {
         if let Err(error) = self.try_once().await {
             self.hold_for_store(&error);
         }
-        Flow::GoOn
     }
 
     async fn try_once(&mut self) -> Result<(), StoreError> {
@@ -205,12 +199,7 @@ impl Owner {
         let (outputs, events, failure) = match what {
             What::Restarted { events } => (Arc::default(), events.clone(), None),
             What::Moved(step) => {
-                let next = NextState {
-                    state: step.to,
-                    job: step.in_hand.clone(),
-                    request_id: step.request_id,
-                };
-                control::move_on(&mut after, next, self.now_ms());
+                control::move_on(&mut after, step.to.clone(), self.now_ms());
                 (step.outputs.clone(), self.changed_to(&after).transition(), None)
             }
             What::Failed(failure) => {
@@ -236,7 +225,7 @@ impl Owner {
                     // Sectors must not be burnt one after another.
                     self.hold_off("next sector", self.config.sealing.seal_interval);
                 }
-                info!(thread = self.index, sector, from = %before.state, state = %step.to, "moved");
+                info!(thread = self.index, sector, from = %before.state, state = %step.to.state, "moved");
                 if let Some(event) = step.event {
                     self.report(before.state, event, None);
                 }
