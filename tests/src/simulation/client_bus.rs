@@ -36,9 +36,18 @@ impl ClientBus {
     }
 
     fn listener(&self, subject: &str) -> Option<mpsc::UnboundedSender<Message>> {
+        self.with_inbox(subject, |listener| listener.clone())?
+    }
+
+    // `None` if the subject is in no inbox.
+    fn with_inbox<T>(
+        &self,
+        subject: &str,
+        work: impl FnOnce(&mut Option<mpsc::UnboundedSender<Message>>) -> T,
+    ) -> Option<T> {
         let number: usize = subject.split('.').nth(1)?.parse().ok()?;
-        let inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        inboxes.get(number)?.clone()
+        let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        inboxes.get_mut(number).map(work)
     }
 
     // A subject's workers and verb.
@@ -86,10 +95,8 @@ impl Bus for ClientBus {
     ) -> BoxFuture<'_, Result<BoxStream<'static, Message>, String>> {
         async move {
             let (messages, mut heard) = mpsc::unbounded_channel();
-            let number = subject.split('.').nth(1).and_then(|number| number.parse::<usize>().ok());
-            let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
-            let inbox = number.and_then(|number| inboxes.get_mut(number));
-            *inbox.ok_or("only an inbox can be listened to here")? = Some(messages);
+            self.with_inbox(&subject, |listener| *listener = Some(messages))
+                .ok_or("only an inbox can be listened to here")?;
             Ok(Box::pin(stream::poll_fn(move |context| heard.poll_recv(context))) as _)
         }
         .boxed()

@@ -74,11 +74,10 @@ pub struct Record {
 }
 
 /// Whether a thread works. A pause is either pending or in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
     /// It does.
-    #[default]
     Working,
     /// It does, until its stage ends or waits for something.
     PausePending,

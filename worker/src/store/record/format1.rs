@@ -1,4 +1,4 @@
-//! A record as versions before 0.2 wrote it: a pause was two fields, and so was what is in hand.
+//! A record of format 1: a pause was two fields, and so was what is in hand.
 
 use serde::Deserialize;
 use shared_msgs::{
