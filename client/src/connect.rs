@@ -469,4 +469,12 @@ mod tests {
             assert!((100..=1000).contains(&delay), "attempt {attempt}: {delay} ms");
         }
     }
+
+    #[test]
+    fn the_first_attempt_comes_soonest_and_the_second_later() {
+        for _ in 0..50 {
+            assert!(reconnect_delay(1) < Duration::from_millis(200));
+            assert!(reconnect_delay(2) > Duration::from_millis(200));
+        }
+    }
 }
