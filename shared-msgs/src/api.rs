@@ -10,9 +10,9 @@ use crate::{
 
 /// The verbs of `api.<verb>`.
 pub mod verb {
-    /// Takes a [`super::ListWorkersRequest`].
+    /// Pages through the workers: [`super::ListWorkersRequest`] → [`super::ListWorkersReply`].
     pub const LIST: &str = "list";
-    /// Takes a [`super::RemoveRequest`].
+    /// Forgets a worker: [`super::RemoveRequest`] → [`super::RemoveReply`].
     pub const REMOVE: &str = "remove";
 }
 
@@ -69,35 +69,35 @@ pub struct WorkerView {
 /// A [`WorkerSnapshot`] without its threads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerReport {
-    /// See [`WorkerSnapshot::instance_id`].
+    /// The worker's process that reports: a new id for each of its starts.
     pub instance_id: Id,
-    /// See [`WorkerSnapshot::epoch`].
+    /// The epoch of the lease that it reports under; absent without JetStream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-    /// See [`WorkerSnapshot::version`].
+    /// Version of the worker's program; empty where it gave none.
     #[serde(default)]
     pub version: String,
     /// The command subject without the verb, made from the worker's name.
     #[serde(default)]
     pub dest: String,
-    /// See [`WorkerSnapshot::host`].
+    /// Host name of the worker's machine; empty where it gave none.
     #[serde(default)]
     pub host: String,
-    /// See [`WorkerSnapshot::pid`].
+    /// The worker's process id on that machine; 0 where it gave none.
     #[serde(default)]
     pub pid: u32,
-    /// See [`WorkerSnapshot::started_at`].
+    /// Start of the process, Unix milliseconds by the worker's clock; 0 where it gave none.
     #[serde(default)]
     pub started_at: u64,
-    /// See [`WorkerSnapshot::ping_interval_ms`].
+    /// How often the worker reports at least, in milliseconds: what `last_ping_ms` is measured by.
     pub ping_interval_ms: u64,
-    /// See [`WorkerSnapshot::status`].
+    /// Where the worker's process is in its life, by its own report.
     #[serde(default)]
     pub status: crate::snapshot::WorkerStatus,
-    /// See [`WorkerSnapshot::history_stands_still`].
+    /// For how long, and why, the worker's events have not been stored; absent while they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_stands_still: Option<Standstill>,
-    /// See [`WorkerSnapshot::summary`].
+    /// Counts over the threads that are left out here.
     #[serde(default)]
     pub summary: crate::snapshot::Summary,
 }

@@ -46,12 +46,12 @@ pub enum Verb {
     Resume,
     /// Lets a thread finish what it has in hand and take nothing new.
     Cordon,
-    /// Ends that.
+    /// Ends a cordon: the thread takes new work again.
     Uncordon,
 }
 
 impl Verb {
-    /// All of them.
+    /// In the order in which they are declared.
     pub const ALL: &[Verb] = <Verb as strum::VariantArray>::VARIANTS;
 
     /// Its name, as in subjects.
@@ -157,7 +157,7 @@ pub struct BulkReply {
     pub worker: String,
     /// The process that answers.
     pub instance_id: Id,
-    /// Nothing was done.
+    /// Whether the outcomes say only what would happen: nothing was done.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
     /// The selected threads, by index.
@@ -179,7 +179,7 @@ pub struct ThreadResult {
     /// What happened, or with `dry_run` what would.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// Why nothing did.
+    /// Why the command did nothing to the thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }
@@ -237,9 +237,9 @@ pub enum Outcome {
     Cordoned,
     /// It did not before.
     AlreadyCordoned,
-    /// The thread takes new work again.
+    /// The thread took nothing new already: nothing changed.
     Uncordoned,
-    /// It did before.
+    /// The thread took new work already: nothing changed.
     NotCordoned,
     /// An outcome of a newer version.
     #[serde(other)]

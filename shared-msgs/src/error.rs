@@ -92,7 +92,7 @@ pub enum ErrorKind {
     RevisionMismatch {
         /// The revision in the request.
         expected: u64,
-        /// The thread's revision.
+        /// The revision that the thread has by now.
         actual: u64,
     },
     /// The thread was selected, and no longer fitted when it was to act.
@@ -137,7 +137,7 @@ pub enum ErrorKind {
     /// Only a finished sector can be worked on again.
     #[error("sector {sector} is not finished, it is {state}")]
     SectorNotFinished {
-        /// Which one, `s-t0<miner>-<number>`.
+        /// As it is written, `s-t0<miner>-<number>`.
         sector: String,
         /// Name of the state it is in.
         state: String,
@@ -145,23 +145,23 @@ pub enum ErrorKind {
     /// A finished sector cannot be given up.
     #[error("sector {sector} is {state} already")]
     SectorEnded {
-        /// Which one, `s-t0<miner>-<number>`.
+        /// As it is written, `s-t0<miner>-<number>`.
         sector: String,
-        /// `Finished` or `Aborted`.
+        /// How it ended: `Finished` or `Aborted`.
         state: String,
     },
     /// The sector has an open job already.
     #[error("sector {sector} has an open job already: {job}")]
     SectorBusy {
-        /// Which one, `s-t0<miner>-<number>`.
+        /// As it is written, `s-t0<miner>-<number>`.
         sector: String,
-        /// Which job.
+        /// The plan that works on it, e.g. `rebuild`.
         job: String,
     },
     /// The sector has no such deal, or several, of which none was named.
     #[error("{}", piece_refusal(sector, piece.as_deref(), deals))]
     PieceNotFound {
-        /// Which one, `s-t0<miner>-<number>`.
+        /// As it is written, `s-t0<miner>-<number>`.
         sector: String,
         /// The piece asked for.
         piece: Option<String>,
@@ -193,7 +193,7 @@ pub enum ErrorKind {
         "the answer has {bytes} bytes and NATS carries {max_bytes} here: what was asked was done; ask for less at once, or raise max_payload in the nats-server's configuration"
     )]
     AnswerTooLarge {
-        /// The answer's.
+        /// The answer's length as it would have been sent.
         bytes: usize,
         /// The most that there is room for.
         max_bytes: usize,

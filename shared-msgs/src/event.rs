@@ -11,12 +11,12 @@ use crate::{command::Outcome, id::Id};
 /// One thing that happened. The worker is the subject's: `<p>.v1.event.<w>.<kind>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Unique.
+    /// Names the event for good: one that was stored twice is recognised by it.
     pub id: EventId,
     /// When, Unix milliseconds by the worker's clock.
     #[serde(default)]
     pub at: u64,
-    /// What.
+    /// The kind decides which of the other fields are there.
     #[serde(default)]
     pub kind: EventKind,
     /// The lease under which it was published, see [`crate::lease`].
@@ -52,7 +52,7 @@ pub struct Event {
     /// What the operating system or the parser says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The command's id.
+    /// The id of the command that did it, as its sender drew it; absent where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Id>,
     /// How many events were given up.
@@ -74,7 +74,7 @@ pub struct EventId {
     pub n: u64,
 }
 
-/// What happened.
+/// What happened; in the subject as its name in snake case.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr,
 )]
@@ -83,7 +83,7 @@ pub struct EventId {
 pub enum EventKind {
     /// A thread went from one state to another.
     Transition,
-    /// A stage failed.
+    /// A stage failed, and the thread tries again or pauses.
     Failure,
     /// A pending pause took effect.
     Paused,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub struct Id(Uuid);
 
 impl Id {
-    /// A new id.
+    /// Draws a new id by this machine's clock and randomness.
     pub fn generate() -> Self {
         Id(Uuid::now_v7())
     }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Plan {
-    /// Seals new sectors.
+    /// Seals new sectors, with deals or without, by the interactive PoRep.
     #[default]
     Sealer,
     /// Puts deals into sealed sectors without them (FIP-0019).
@@ -39,7 +39,7 @@ pub enum Plan {
     Rebuild,
     /// Gets a piece out of a sealed sector.
     Unseal,
-    /// Generates window-PoSt proofs.
+    /// Generates window-PoSt proofs, which say that sealed sectors are still kept.
     Wdpost,
     /// Seals new sectors with the non-interactive PoRep (FIP-0092).
     Niporep,
@@ -48,7 +48,7 @@ pub enum Plan {
 /// One line of a plan's table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// The state.
+    /// The state that the line is about; each stands once in a table.
     pub state: State,
     /// What a thread does in it; `None` in `Empty`, where it asks for a job, and where a job ends.
     pub stage: Option<Stage>,
@@ -68,7 +68,7 @@ macro_rules! named {
         }
 
         impl $enum {
-            /// All of them.
+            /// In the order in which they are declared.
             pub const ALL: &[$enum] = <$enum as strum::VariantArray>::VARIANTS;
 
             /// The name, as operators type it.
@@ -264,7 +264,7 @@ const NIPOREP: &[Row] = &[
 ];
 
 impl Plan {
-    /// Every plan.
+    /// In the order in which they are declared.
     pub const ALL: &[Plan] = <Plan as strum::VariantArray>::VARIANTS;
 
     /// The plan's name in configuration files and snapshots.

@@ -36,7 +36,7 @@ pub trait WorkerRequest: SectorManagerRequest {
     }
 }
 
-/// A successful answer.
+/// A successful answer; a refusal is an [`ErrorReply`](crate::error::ErrorReply).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SectorManagerReply<T> {
     /// The method's result; null where the sector manager has nothing to give.
@@ -86,16 +86,16 @@ impl FromStr for SectorId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct SealProofType {
-    /// Which proof.
+    /// The PoRep's version; non-interactive ones go with plan `niporep` alone.
     pub version: SealVersion,
-    /// Of what sectors.
+    /// The bytes of each sector that it proves.
     pub size: SectorSize,
 }
 
 /// The versions of seal proofs, in the order of their registered numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SealVersion {
-    /// The first one.
+    /// Of networks before version 7; nothing is sealed with it any more.
     V1,
     /// With a graph that was mended; what a sector is sealed with by default.
     V1_1,
@@ -109,15 +109,15 @@ pub enum SealVersion {
 /// list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SectorSize {
-    /// 2 KiB.
+    /// 2,048 bytes, for tests and development networks.
     S2KiB,
-    /// 8 MiB.
+    /// 8 MiB, for development networks.
     S8MiB,
-    /// 512 MiB.
+    /// 512 MiB, for development networks.
     S512MiB,
-    /// 32 GiB.
+    /// 32 GiB, one of the two sizes of mainnet.
     S32GiB,
-    /// 64 GiB.
+    /// 64 GiB, one of the two sizes of mainnet.
     S64GiB,
 }
 
@@ -127,7 +127,7 @@ pub enum SectorSize {
 pub struct UnknownSealProofType(i64);
 
 impl SectorSize {
-    /// All of them.
+    /// From the smallest to the largest, as the registered numbers have them.
     pub const ALL: [SectorSize; 5] = [
         SectorSize::S2KiB,
         SectorSize::S8MiB,
@@ -196,7 +196,7 @@ impl SealProofType {
         format!("StackedDrg{}{version}", self.size.name())
     }
 
-    /// Its registered number.
+    /// The registered number, from 0: the versions one after the other, each with every size.
     pub fn number(self) -> i64 {
         self.version as i64 * SectorSize::ALL.len() as i64 + self.size as i64
     }
@@ -297,7 +297,7 @@ pub fn unpadded(padded: u64) -> u64 {
     padded / 128 * 127
 }
 
-/// A piece's deal.
+/// The deal that a piece belongs to. A piece whose id for its market is 0 is filler: zeros.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DealInfo {
@@ -365,9 +365,9 @@ pub struct SubmitReply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubmitResult {
-    /// Taken.
+    /// The submission was taken, and goes on chain.
     Accepted,
-    /// Taken before.
+    /// The same was taken before, and nothing is sent again.
     DuplicateSubmit,
     /// Differs from what was submitted before.
     MismatchedSubmission,
@@ -387,7 +387,7 @@ pub struct PollPreCommitState {
 /// What became of a message on chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PollReply {
-    /// The state.
+    /// How far the message is, from the sector manager's point of view.
     pub state: OnChainState,
     /// Why, in a sentence.
     #[serde(default)]
@@ -398,17 +398,17 @@ pub struct PollReply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnChainState {
-    /// Not sent yet.
+    /// The message was not sent yet.
     Pending,
     /// In a block that is not final.
     Packed,
-    /// Done.
+    /// The message is final on chain, and succeeded.
     Landed,
     /// Nobody knows of it.
     NotFound,
     /// To be submitted again.
     Failed,
-    /// Will never succeed.
+    /// Submitting the same again will never succeed.
     PermFailed,
     /// The sector is to be given up.
     ShouldAbort,
@@ -710,7 +710,7 @@ pub struct AllocateWdpostJob {
     pub worker: String,
 }
 
-/// A window-PoSt job.
+/// A partition to prove, as it is handed to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WdpostJob {
     /// As the sector manager gave it.
@@ -818,7 +818,7 @@ pub struct StoreBasicInfo {
     pub name: String,
     /// Its path on the sector manager's machine.
     pub path: String,
-    /// Free-form facts.
+    /// Free-form facts, meant for processors that transfer; absent where there are none.
     #[serde(default)]
     pub meta: Option<std::collections::BTreeMap<String, String>>,
 }

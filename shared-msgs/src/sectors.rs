@@ -32,7 +32,7 @@ pub struct SectorPage {
 /// A sector as the sector manager knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SectorView {
-    /// `s-t0<miner>-<number>`.
+    /// As it is written, `s-t0<miner>-<number>`.
     pub id: String,
     /// How it is sealed.
     pub proof_type: SealProofType,
@@ -75,7 +75,7 @@ pub struct SectorView {
 pub struct DealView {
     /// Id of the deal on the chain.
     pub deal_id: u64,
-    /// Its CID, `baga…`.
+    /// The CID of the piece's commitment, `baga…`.
     pub piece_cid: String,
     /// In bytes, padded: a power of two.
     pub size: u64,
@@ -113,9 +113,9 @@ pub enum JobStatus {
     Ready,
     /// A worker has it.
     Running,
-    /// It is done.
+    /// It has ended well.
     Finished,
-    /// It failed.
+    /// It has ended without a result; the job's `error` says why.
     Failed,
     /// A status of a newer version.
     #[serde(other)]
@@ -150,14 +150,14 @@ pub struct UnsealPiece {
     pub dest: Option<String>,
 }
 
-/// What is unsealed.
+/// A piece that a worker will take out of its sector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnsealQueued {
-    /// Its CID, `baga…`.
+    /// The CID of the piece's commitment, `baga…`.
     pub piece_cid: String,
 }
 
-/// The longest destination.
+/// The longest destination that [`check_dest`] takes.
 pub const MAX_DEST_BYTES: usize = 2048;
 
 /// This is no destination; its beginning.
@@ -274,7 +274,7 @@ pub struct WdpostJobView {
     /// How long it has been running, or ran.
     #[serde(default)]
     pub elapsed_ms: Option<u64>,
-    /// What it yielded.
+    /// The proofs, once it is finished.
     #[serde(default)]
     pub output: Option<WdpostOutput>,
     /// Empty or absent unless it failed; in words.
@@ -290,7 +290,7 @@ pub struct ResetWdpostJobs {
     pub jobs: Option<Vec<String>>,
 }
 
-/// Forgets window-PoSt jobs.
+/// Forgets window-PoSt jobs, whatever their status is; answered by the ids of those.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RemoveWdpostJobs {
     /// The jobs; all of them if absent.

@@ -29,22 +29,22 @@ pub struct Selector {
     /// Globs (`*`, `?`, `[a-z]`, `{a,b}`) over the worker's name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub worker: Vec<String>,
-    /// Indexes.
+    /// Positions of threads in their worker's configuration, from 0.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub index: Vec<u32>,
-    /// States, e.g. `C1Done`.
+    /// Names of states that the thread is in one of, e.g. `C1Done`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<String>,
-    /// Plans, e.g. `sealer`.
+    /// Names of plans that the thread has one of, e.g. `sealer`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<String>,
-    /// Statuses, of [`STATUSES`].
+    /// What the thread does now, each one of [`STATUSES`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<String>,
     /// A regular expression found in `last_err`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Sectors, e.g. `s-t010000-2`.
+    /// The sectors in hand, e.g. `s-t010000-2`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sector: Vec<String>,
 }

@@ -69,7 +69,7 @@ pub struct WorkerSnapshot {
     /// Events wait for too long: JetStream does not store them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_stands_still: Option<Standstill>,
-    /// Counts over `threads`.
+    /// Counts over `threads`, for readers that do without them.
     #[serde(default)]
     pub summary: Summary,
     /// Sorted by index, without gaps.
@@ -88,7 +88,7 @@ fn default_ping_interval_ms() -> u64 {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum WorkerStatus {
-    /// Sealing.
+    /// At work: its threads seal, or may.
     #[default]
     Running,
     /// Asked to stop; its threads are reaching a safe point.
@@ -104,7 +104,7 @@ pub enum WorkerStatus {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Summary {
-    /// All threads.
+    /// All threads, whatever they do.
     pub threads: u32,
     /// Threads without a sector.
     pub empty: u32,
@@ -178,10 +178,10 @@ pub struct ThreadSnapshot {
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ThreadStatus {
-    /// Between two things.
+    /// Between two things, for a moment only.
     #[default]
     Idle,
-    /// In a stage.
+    /// In a stage, which a pause lets end first.
     Running {
         /// Time in this stage.
         #[serde(default)]
@@ -195,7 +195,7 @@ pub enum ThreadStatus {
     },
     /// Waiting; a pause takes effect at once.
     Waiting {
-        /// Time waited.
+        /// Time since it began to wait.
         #[serde(default)]
         elapsed_ms: u64,
         /// For what, e.g. `retry 2 of 5`.
@@ -211,12 +211,12 @@ pub enum ThreadStatus {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         progress: Option<String>,
     },
-    /// Paused.
+    /// Held up until somebody resumes it.
     Paused {
         /// Time since the pause took effect.
         #[serde(default)]
         elapsed_ms: u64,
-        /// Who paused it.
+        /// Who holds it up: that decides whether a restart ends the pause.
         #[serde(default)]
         by: PausedBy,
     },

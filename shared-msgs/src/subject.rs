@@ -64,7 +64,7 @@ impl Prefix {
         format!("{}.v1.cmd.{}", self.0, worker.token())
     }
 
-    /// `<p>.v1.cmd.<w>.<verb>`.
+    /// `<p>.v1.cmd.<w>.<verb>`: heard by that worker alone.
     pub fn command(&self, worker: &WorkerName, verb: &str) -> String {
         format!("{}.{verb}", self.dest(worker))
     }
@@ -74,7 +74,7 @@ impl Prefix {
         format!("{}.v1.cmd_all.{verb}", self.0)
     }
 
-    /// `<p>.v1.event.<w>.<kind>`.
+    /// `<p>.v1.event.<w>.<kind>`: what a worker publishes an event of its own on.
     pub fn event(&self, worker: &WorkerName, kind: EventKind) -> String {
         format!("{}.v1.event.{}.{}", self.0, worker.token(), kind.name())
     }
@@ -84,7 +84,7 @@ impl Prefix {
         format!("{}.v1.event.{}.>", self.0, worker.token())
     }
 
-    /// `<p>.v1.event.>`: all events.
+    /// `<p>.v1.event.>`: all events of all workers.
     pub fn events_of_all(&self) -> String {
         format!("{}.v1.event.>", self.0)
     }
@@ -96,7 +96,7 @@ impl Prefix {
         WorkerName::from_token(token).ok()
     }
 
-    /// `<p>.v1.api.<verb>`.
+    /// `<p>.v1.api.<verb>`: one of all managers answers.
     pub fn api(&self, verb: &str) -> String {
         format!("{}.v1.api.{verb}", self.0)
     }

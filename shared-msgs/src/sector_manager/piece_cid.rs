@@ -28,7 +28,7 @@ pub fn replica_cid(commitment: &Commitment) -> String {
 #[derive(Debug, thiserror::Error)]
 #[error("piece CID {text:?}: {why}")]
 pub struct PieceCidError {
-    /// The text.
+    /// The text as it was given.
     pub text: String,
     /// What is wrong with it.
     pub why: NoPieceCid,
