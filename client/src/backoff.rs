@@ -1,4 +1,4 @@
-//! Pauses between attempts.
+//! How long somebody pauses who tries again: one rule for every loop of ours.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Backoff {
         self.first.saturating_mul(2u32.saturating_pow(self.pauses)).min(self.last)
     }
 
-    /// The next pause.
+    /// Draws the next pause, and counts it.
     pub fn pause(&mut self) -> Duration {
         let length = self.length();
         self.pauses = self.pauses.saturating_add(1);

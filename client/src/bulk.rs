@@ -38,7 +38,7 @@ use crate::{
 /// Why a command was not given to all workers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScatterError {
-    /// This went wrong.
+    /// A step of it went wrong.
     #[error("cannot {what}: {why}")]
     Failed {
         /// What was to be done.

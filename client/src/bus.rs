@@ -62,7 +62,7 @@ pub trait Bus: Send + Sync {
 /// Something that was published.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Where.
+    /// The subject that it was published on.
     pub subject: String,
     /// What; `None` says that nobody listens where the request was sent.
     pub body: Option<Bytes>,

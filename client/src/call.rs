@@ -30,7 +30,7 @@ pub enum CallError {
     /// No answer in time: whether the request was carried out is unknown.
     #[error("no answer on {subject} within {}", human(*deadline))]
     TimedOut {
-        /// What was asked.
+        /// The subject of the request.
         subject: String,
         /// How long was waited.
         deadline: Duration,

@@ -61,26 +61,26 @@ pub struct NatsOptions {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NatsSection {
-    /// See [`NatsOptions::server`].
+    /// Server URLs, separated by commas; `--server` or `NATS_URL` wins.
     pub server: Option<String>,
-    /// See [`NatsOptions::creds`].
+    /// File with user credentials (JWT and nkey seed); `--creds` wins.
     pub creds: Option<PathBuf>,
-    /// See [`NatsOptions::nkey`].
+    /// File with an nkey seed; `--nkey` wins.
     pub nkey: Option<PathBuf>,
-    /// See [`NatsOptions::user`].
+    /// User name, which goes with `password`; `--user` wins.
     pub user: Option<String>,
-    /// See [`NatsOptions::password`].
+    /// Password, which goes with `user`; `NATS_PASSWORD` wins.
     pub password: Option<String>,
-    /// See [`NatsOptions::tlsca`].
+    /// File with certificate authorities to trust (PEM); `--tlsca` wins.
     pub tlsca: Option<PathBuf>,
-    /// See [`NatsOptions::tlscert`].
+    /// File with the client certificate (PEM), which goes with `tlskey`; `--tlscert` wins.
     pub tlscert: Option<PathBuf>,
-    /// See [`NatsOptions::tlskey`].
+    /// File with that certificate's key (PEM), which goes with `tlscert`; `--tlskey` wins.
     pub tlskey: Option<PathBuf>,
-    /// See [`NatsOptions::timeout`].
+    /// How long to wait for an answer; `--timeout` wins.
     #[serde(with = "humantime_serde")]
     pub timeout: Option<Duration>,
-    /// See [`NatsOptions::prefix`].
+    /// First part of every subject, the same for all programs of a system; `--prefix` wins.
     pub prefix: Option<Prefix>,
     /// How state is published; requests are answered in their own encoding.
     pub encoding: Encoding,
@@ -110,9 +110,9 @@ pub struct NatsSettings {
     pub prefix: Prefix,
     /// How state is published.
     pub encoding: Encoding,
-    /// See [`NatsSection::lease_ttl`].
+    /// How long a lease lasts in a bucket that is made; 15 s by default.
     pub lease_ttl: Duration,
-    /// See [`NatsSection::store_patience`].
+    /// How long JetStream may store nothing before it is said; 60 s by default.
     pub store_patience: Duration,
 }
 
@@ -123,7 +123,7 @@ pub enum Link {
     Down,
     /// Connected; the number counts connections, so that a fresh one is told from the one before.
     Up(u64),
-    /// Closed for good.
+    /// Closed by this process, for good.
     Closed,
 }
 

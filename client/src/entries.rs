@@ -25,11 +25,11 @@ pub struct Entries {
     caught_up: bool,
 }
 
-/// One entry.
+/// What a key got: a value, or its end.
 pub struct Entry {
-    /// The key's subject.
+    /// The subject of the key in the bucket's stream, `$KV.<bucket>.<key>`.
     pub subject: Subject,
-    /// Its value.
+    /// The value as it was stored; empty if the key is gone.
     pub payload: Bytes,
     /// The key was deleted or purged, or its time has passed.
     pub gone: bool,

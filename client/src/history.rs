@@ -62,12 +62,12 @@ pub struct Recorded {
     /// Its kind as the subject has it: newer versions may have more of them.
     #[serde(skip)]
     pub kind: String,
-    /// The event.
+    /// What the worker has written, as it could be read.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What was read.
+/// What a reader of the history finds next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Read {
     /// An event that is wanted.
@@ -76,9 +76,9 @@ pub enum Read {
     Unreadable {
         /// Its number in the stream.
         seq: u64,
-        /// Its subject.
+        /// The subject that it was stored on.
         subject: String,
-        /// Why, a sentence.
+        /// Why it cannot be read, a sentence.
         why: String,
     },
     /// The stream is another one now, for this reason: reading goes on with what that holds.

@@ -20,7 +20,7 @@ use crate::{
 /// A damocles system, reached over a bus.
 #[derive(Clone)]
 pub struct System {
-    /// The connection.
+    /// The way to NATS, shared by all that is asked over it.
     pub bus: Arc<dyn Bus>,
     /// First part of every subject.
     pub prefix: Prefix,

@@ -51,11 +51,11 @@ use crate::{
 /// Somebody who commands one worker.
 #[derive(Clone)]
 pub struct WorkerClient {
-    /// The connection.
+    /// The way to NATS, shared by all that is asked over it.
     pub bus: Arc<dyn Bus>,
     /// First part of every subject.
     pub prefix: Prefix,
-    /// The worker.
+    /// The worker that is commanded, by its identity on the bus.
     pub worker: WorkerName,
     /// How long a command may take, from its first attempt to its answer.
     pub timeout: Duration,

@@ -59,7 +59,7 @@ pub fn headers(refusal: Option<&ErrorKind>) -> HeaderMap {
     })
 }
 
-/// Sends an answer.
+/// Publishes an answer to the inbox of whoever asked, with the headers of its refusal.
 pub async fn send(
     client: &Client,
     inbox: Subject,

@@ -23,9 +23,9 @@ pub type WithoutEffect = (&'static str, Effect);
 /// A key of a file that has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
-    /// Its path.
+    /// Its path, without positions in arrays: `sealing_thread.plan`.
     pub key: String,
-    /// Why.
+    /// Why it has none, for the warning.
     pub effect: Effect,
 }
 
@@ -45,7 +45,7 @@ pub enum ConfigError {
     Parse {
         /// Path as it was given.
         path: String,
-        /// Where and what.
+        /// Where in the file, and what is expected there.
         error: String,
     },
     /// A key that nobody knows.
@@ -53,7 +53,7 @@ pub enum ConfigError {
     UnknownKey {
         /// Path as it was given.
         path: String,
-        /// Which.
+        /// The key, and the nearest one that there is.
         error: UnknownKey,
     },
     /// The values do not make sense together.
@@ -70,7 +70,7 @@ pub enum ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
 pub struct UnknownKey {
-    /// Its path.
+    /// Its path, without positions in arrays: `sealing_thread.plan`.
     pub key: String,
     /// The path of the nearest known one.
     pub nearest: Option<String>,
@@ -85,9 +85,9 @@ pub enum PartError {
     /// A value has the wrong type.
     #[error("{at}: {}", error.message())]
     Value {
-        /// The part's path.
+        /// The part's path in the file.
         at: String,
-        /// What is wrong.
+        /// What the parser expects there.
         error: toml::de::Error,
     },
 }

@@ -11,9 +11,9 @@ pub const SAY_EVERY: Duration = Duration::from_secs(300);
 /// What there is to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Say {
-    /// It stands still.
+    /// It has stood still for too long, and this was not said lately.
     StandsStill,
-    /// It goes on.
+    /// It goes on again after this was said to stand still.
     GoesOn,
 }
 

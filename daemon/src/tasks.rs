@@ -28,7 +28,7 @@ pub enum Why {
     /// It came to an end; what it lives on may have gone with another task.
     #[error("it has nothing left to do")]
     Returned,
-    /// It panicked.
+    /// It panicked, with this message.
     #[error("{0}")]
     Panicked(String),
 }

@@ -52,7 +52,7 @@ pub enum Part {
     /// The parameters of PoRep proofs: interactive, synthetic and non-interactive ones have the
     /// same circuit.
     PoRep,
-    /// The key that aggregates proofs (SnarkPack), which non-interactive PoRep needs (FIP-0090).
+    /// The key that aggregates proofs (SnarkPack), which non-interactive PoRep needs (FIP-0092).
     /// One for all sizes.
     Aggregation,
 }
@@ -63,9 +63,9 @@ pub enum PartError {
     /// The proofs library has no circuit for it.
     #[error("the circuit of {} proofs cannot be set up: {error}", part.name())]
     Circuit {
-        /// The part.
+        /// The part that was to be made.
         part: Part,
-        /// The library's words.
+        /// What the proofs library says.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No window PoSt is known for sectors of so many bytes.

@@ -63,7 +63,7 @@ pub enum Ensured {
     Known,
     /// It was compared with the graph.
     Checked,
-    /// It was made.
+    /// There was none, and it was made.
     Made,
     /// One that was not whole was replaced.
     MadeAgain,

@@ -22,7 +22,7 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Where a replica is.
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'a> {
-    /// The replica.
+    /// The sealed file, of the sector's size.
     pub replica: &'a Path,
     /// The directory of its layers, trees and auxiliary files.
     pub cache: &'a Path,
@@ -75,7 +75,8 @@ pub fn piece_commitment(
     Ok(seal::generate_piece_commitment(proof, source, size)?.commitment)
 }
 
-/// Pre-commit phase 1.
+/// Pre-commit phase 1: copies `staged` to the replica, and makes tree-d and the layers in the
+/// cache.
 pub fn pre_commit_phase1(
     proof: RegisteredSealProof,
     staged: &Path,
@@ -96,7 +97,7 @@ pub fn pre_commit_phase1(
     )?)
 }
 
-/// Pre-commit phase 2.
+/// Pre-commit phase 2: makes the other trees in the cache, and encodes the replica in place.
 pub fn pre_commit_phase2(
     phase1: SealPreCommitPhase1Output,
     files: Files<'_>,
@@ -123,7 +124,7 @@ pub fn synthetic_proofs(
     )?)
 }
 
-/// Commit phase 1.
+/// Commit phase 1: makes the vanilla proofs of the challenges that `seed` selects.
 pub fn commit_phase1(
     files: Files<'_>,
     identity: &Identity,

@@ -17,7 +17,7 @@ use crate::words::printable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It failed.
+    /// It failed in a way that no other code stands for.
     Failed = 1,
     /// It was called wrongly.
     Usage = 2,
@@ -38,7 +38,7 @@ pub enum Exit {
 pub struct CliError {
     /// The process's exit code.
     pub exit: Exit,
-    /// What happened.
+    /// What happened, in words for an operator.
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,

@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// Begins.
+    /// Shows the spinner, without words so far.
     pub fn start() -> Progress {
         Progress(io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();

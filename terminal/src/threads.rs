@@ -14,7 +14,7 @@ pub type Column = (&'static str, fn(&ThreadSnapshot) -> String);
 
 /// Which thread it is.
 pub const INDEX: Column = ("Index", |thread| thread.index.to_string());
-/// Where it works.
+/// The directory that it works in, as the worker's machine calls it.
 pub const LOCATION: Column = ("Loc", |thread| or_dash(Some(&thread.location)));
 /// The sector in hand.
 pub const SECTOR: Column = ("SectorID", |thread| or_dash(thread.sector_id.as_deref()));
@@ -22,12 +22,12 @@ pub const SECTOR: Column = ("SectorID", |thread| or_dash(thread.sector_id.as_der
 pub const PLAN: Column = ("Plan", |thread| or_dash(Some(&thread.plan)));
 /// Whether it is paused.
 pub const PAUSED: Column = ("Paused", |thread| thread.status.paused_for().is_some().to_string());
-/// For how long.
+/// How long it has been paused; a dash if it is not.
 pub const PAUSED_FOR: Column =
     ("PausedElapsed", |thread| or_dash(thread.status.paused_for().map(human_secs).as_deref()));
 /// How far its sector is.
 pub const STATE: Column = ("State", |thread| or_dash(Some(&thread.state)));
-/// What comes next.
+/// The stage that it does in its state; a dash where there is none.
 pub const STAGE: Column = ("Stage", |thread| or_dash(thread.stage.as_deref()));
 /// What it does now.
 pub const STATUS: Column = ("Status", |thread| status(&thread.status, Duration::ZERO));

@@ -15,7 +15,7 @@ use crate::bus::Stored;
 /// A worker of the state bucket.
 #[derive(Clone, Debug)]
 pub struct Reported {
-    /// Its name.
+    /// The worker, by the key that its state is kept under.
     pub worker: WorkerName,
     /// What it said of itself.
     pub status: WorkerStatus,

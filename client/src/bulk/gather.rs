@@ -14,11 +14,10 @@ use shared_msgs::{
 /// What a worker says.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// What it did.
     Reply(BulkReply),
     /// Why it did nothing.
     Refused(ErrorBody),
-    /// Nobody knows.
+    /// It came from the worker, and says nothing that can be read: what was done is unknown.
     Unreadable,
 }
 

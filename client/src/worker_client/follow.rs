@@ -43,7 +43,7 @@ impl WorkerClient {
 }
 
 impl<'a> Follow<'a> {
-    /// Who is heard.
+    /// The worker whose snapshots are heard.
     pub fn worker(&self) -> &'a WorkerName {
         &self.worker.worker
     }

@@ -16,7 +16,7 @@ use shared_msgs::{
 /// What a state means for somebody who waits.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
-    /// Go on waiting.
+    /// It may still come about: whoever waits goes on.
     NotYet,
     /// That is what was waited for.
     Reached,
@@ -30,7 +30,7 @@ pub enum Missed {
     /// The worker was started with another configuration.
     #[error("the worker has no thread {index} any more")]
     ThreadGone {
-        /// The thread.
+        /// Position of the thread in the configuration, from 0.
         index: u32,
     },
     /// Somebody resumed the thread before it was paused.
@@ -45,7 +45,7 @@ pub enum Missed {
     /// Somebody uncordoned the thread before it was empty.
     #[error("somebody uncordoned thread {index} before it was empty")]
     Uncordoned {
-        /// The thread.
+        /// Position of the thread in the configuration, from 0.
         index: u32,
     },
 }
@@ -59,7 +59,7 @@ pub trait Goal {
 /// One thread that a command was given to.
 #[derive(Debug)]
 pub struct OneThread {
-    /// Its index.
+    /// Position of the thread in the configuration, from 0.
     pub index: u32,
     revision: u64,
     /// Its last state that is not from before the command.

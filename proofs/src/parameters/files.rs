@@ -25,11 +25,11 @@ const PARTIAL: &str = ".partial";
 /// What a directory has of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// All of it.
+    /// The parameters and, where the part has one, the verifying key.
     Whole,
     /// The parameters, but not the verifying key, which is derived from them.
     KeyMissing,
-    /// Nothing.
+    /// No parameters; a verifying key alone counts for nothing.
     Missing,
     /// This file, which is no whole one.
     Broken(PathBuf),
