@@ -106,18 +106,24 @@ pub enum SealVersion {
 }
 
 /// The sector sizes that Filecoin has, in the order in which the registered numbers of each version
-/// list them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// list them. Parsed from their names, in capitals or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(ascii_case_insensitive)]
 pub enum SectorSize {
     /// 2,048 bytes, for tests and development networks.
+    #[strum(serialize = "2KiB")]
     S2KiB,
     /// 8 MiB, for development networks.
+    #[strum(serialize = "8MiB")]
     S8MiB,
     /// 512 MiB, for development networks.
+    #[strum(serialize = "512MiB")]
     S512MiB,
     /// 32 GiB, one of the two sizes of mainnet.
+    #[strum(serialize = "32GiB")]
     S32GiB,
     /// 64 GiB, one of the two sizes of mainnet.
+    #[strum(serialize = "64GiB")]
     S64GiB,
 }
 
@@ -154,13 +160,7 @@ impl SectorSize {
 
     /// The size as people write it: `32GiB`.
     pub fn name(self) -> &'static str {
-        match self {
-            SectorSize::S2KiB => "2KiB",
-            SectorSize::S8MiB => "8MiB",
-            SectorSize::S512MiB => "512MiB",
-            SectorSize::S32GiB => "32GiB",
-            SectorSize::S64GiB => "64GiB",
-        }
+        self.into()
     }
 
     /// The name of the update proof type (FIP-0019).

@@ -5,7 +5,8 @@
 //!
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
 //! - [`print()`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
-//! - [`nats`], [`verbs`]: the options of both tools, and the commands for one worker
+//! - [`nats`], [`verbs`], [`sector_size()`]: the options of both tools, and the commands for one
+//!   worker
 //! - [`said`], [`threads`], [`unanswered`], [`waiting`]: what the client says, in words
 
 pub mod nats;
@@ -18,10 +19,12 @@ pub mod waiting;
 
 mod exit;
 mod print;
+mod sector_size;
 mod stop;
 mod words;
 
 pub use exit::{CliError, Exit, exit_of, exit_of_refusal, finish, run};
 pub use print::{Output, ReplyOutput, json, jsonl, note, print, print_done, print_more};
+pub use sector_size::sector_size;
 pub use stop::Stop;
 pub use words::{counted, human_bytes, is_yes, printable, table};

@@ -2,11 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use damocles_client::connect::NatsSettings;
-use damocles_terminal::{CliError, Stop};
-use shared_msgs::sector_manager;
-
+use damocles_terminal::{CliError, Stop, sector_size};
+use shared_msgs::sector_manager::SectorSize;
 use tracing::info;
 
 use crate::mock::{JOB_EXPIRATION, Offer, PiecesOffer};
@@ -19,7 +18,12 @@ pub struct MockArgs {
     #[arg(long = "miner", required = true, value_name = "ACTOR_ID")]
     pub miners: Vec<u64>,
     /// Size of the sectors
-    #[arg(long, value_enum, ignore_case = true, default_value_t = SectorSize::S2KiB)]
+    #[arg(
+        long,
+        value_parser = sector_size(),
+        ignore_case = true,
+        default_value = SectorSize::S2KiB.name()
+    )]
     pub sector_size: SectorSize,
     /// Prefer synthetic proofs for workers that take several kinds
     #[arg(long)]
@@ -54,29 +58,6 @@ fn base_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// A sector size that Filecoin has.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[allow(missing_docs, reason = "the names say it, and the help would repeat them")]
-pub enum SectorSize {
-    #[value(name = "2KiB")]
-    S2KiB,
-    #[value(name = "8MiB")]
-    S8MiB,
-    #[value(name = "512MiB")]
-    S512MiB,
-    #[value(name = "32GiB")]
-    S32GiB,
-    #[value(name = "64GiB")]
-    S64GiB,
-}
-
-impl SectorSize {
-    // Its variants stand in the same order.
-    fn registered(self) -> sector_manager::SectorSize {
-        sector_manager::SectorSize::ALL[self as usize]
-    }
-}
-
 impl From<MockArgs> for Offer {
     fn from(args: MockArgs) -> Offer {
         let MockArgs {
@@ -91,16 +72,10 @@ impl From<MockArgs> for Offer {
         let pieces =
             pieces.map(|directory| PiecesOffer { directory, listen: http_listen, url: http_url });
         let job_expiration = job_expiration.unwrap_or(JOB_EXPIRATION);
-        Offer {
-            miners,
-            pieces,
-            job_expiration,
-            ..Offer::of_size(sector_size.registered(), synthetic)
-        }
+        Offer { miners, pieces, job_expiration, ..Offer::of_size(sector_size, synthetic) }
     }
 }
 
-/// Runs a manager.
 pub(crate) async fn run(settings: &NatsSettings, offer: Option<Offer>) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
     let shutdown = async move {
@@ -108,17 +83,4 @@ pub(crate) async fn run(settings: &NatsSettings, offer: Option<Offer>) -> Result
         info!(signal, "stopping");
     };
     crate::daemon::run(settings, offer, shutdown).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_the_names_of_filecoin() {
-        for size in SectorSize::value_variants() {
-            let name = size.to_possible_value().unwrap().get_name().to_owned();
-            assert_eq!(size.registered().name(), name);
-        }
-    }
 }

@@ -10,7 +10,8 @@ mod progress;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use damocles_terminal::CliError;
+use damocles_terminal::{CliError, sector_size};
+use shared_msgs::sector_manager::SectorSize;
 
 /// What can be made.
 #[derive(Subcommand, Debug)]
@@ -44,8 +45,8 @@ Examples:
 /// Which parents cache, and where to.
 #[derive(Args, Debug)]
 pub struct ParentsCacheArgs {
-    /// The sectors' size; 32GiB and 64GiB too
-    #[arg(long, value_enum, ignore_case = true)]
+    /// The sectors' size
+    #[arg(long, value_parser = sector_size(), ignore_case = true)]
     pub sector_size: SectorSize,
     /// The kind of PoRep, for each has a graph of its own
     #[arg(long = "for", value_enum, default_value_t = PorepKind::Interactive)]
@@ -58,8 +59,8 @@ pub struct ParentsCacheArgs {
 /// Which parameters, and where to.
 #[derive(Args, Debug)]
 pub struct GrothParamsArgs {
-    /// The sectors' size
-    #[arg(long, value_enum, ignore_case = true)]
+    /// The sectors' size; those of mainnet, 32GiB and 64GiB, have parameters that are downloaded
+    #[arg(long, value_parser = sector_size(), ignore_case = true)]
     pub sector_size: SectorSize,
     /// Which proofs they are for; porep is for snapup too, which begins with a sealed sector
     #[arg(long = "for", value_enum, default_value_t = Purpose::All)]
@@ -78,26 +79,6 @@ pub enum PorepKind {
     Synthetic,
     /// Of the plan niporep (FIP-0090)
     NonInteractive,
-}
-
-/// A sector size that Filecoin has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SectorSize {
-    /// 2 KiB.
-    #[value(name = "2KiB")]
-    S2KiB,
-    /// 8 MiB.
-    #[value(name = "8MiB")]
-    S8MiB,
-    /// 512 MiB.
-    #[value(name = "512MiB")]
-    S512MiB,
-    /// 32 GiB, whose parameters are not made.
-    #[value(name = "32GiB", hide = true)]
-    S32GiB,
-    /// 64 GiB, whose parameters are not made.
-    #[value(name = "64GiB", hide = true)]
-    S64GiB,
 }
 
 /// What the parameters are for.

@@ -82,7 +82,11 @@ async fn sizes_without_development_parameters_are_refused_with_the_way_out() {
         assert!(output.stderr.contains("hint: download them"), "{}", output.stderr);
     }
     let output = make(&["--sector-size", "3KiB"], scratch.path()).await.expect(2);
-    assert!(output.stderr.contains("[possible values: 2KiB, 8MiB, 512MiB]"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("[possible values: 2KiB, 8MiB, 512MiB, 32GiB, 64GiB]"),
+        "{}",
+        output.stderr
+    );
     assert_eq!(files(scratch.path()), BTreeMap::new());
 }
 

@@ -4,14 +4,14 @@ use std::{path::Path, time::Duration};
 
 use damocles_terminal::{CliError, Exit, Stop, note};
 use indicatif::HumanBytes;
-use shared_msgs::{duration::human_secs, sector_manager};
+use shared_msgs::{duration::human_secs, sector_manager::SectorSize};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, interval},
 };
 
 use super::{
-    GrothParamsArgs, Purpose, SectorSize,
+    GrothParamsArgs, Purpose,
     progress::{Progress, line},
 };
 use sealing_proofs::parameters::{
@@ -22,7 +22,7 @@ use sealing_proofs::parameters::{
 
 /// Makes what is missing.
 pub(super) async fn run(args: &GrothParamsArgs) -> Result<(), CliError> {
-    let size = args.sector_size.for_development()?;
+    let size = development_size(args.sector_size)?;
     if args.sector_size != SectorSize::S2KiB {
         note("parameters for sectors larger than 2KiB take hours and tens of GiB of memory");
     }
@@ -45,7 +45,7 @@ async fn provide(
     directory: &Path,
     stop: &mut Stop,
 ) -> Result<(), CliError> {
-    let name = format!("{} {}", shown.name_and_bytes().0, part.name());
+    let name = format!("{} {}", shown.name(), part.name());
     let shown_directory = directory.display();
     match part.find(size, directory).map_err(failed)? {
         Found::Whole => {
@@ -104,21 +104,13 @@ fn failed(error: impl ToString) -> CliError {
     CliError::new(Exit::Failed, error)
 }
 
-impl SectorSize {
-    // Its variants stand in the same order.
-    pub(super) fn name_and_bytes(self) -> (&'static str, u64) {
-        let size = sector_manager::SectorSize::ALL[self as usize];
-        (size.name(), size.bytes())
-    }
-
-    fn for_development(self) -> Result<DevelopmentSize, CliError> {
-        let (name, bytes) = self.name_and_bytes();
-        DevelopmentSize::of(bytes).ok_or_else(|| {
-            let message = format!("parameters for {name} sectors cannot be made here: those of the network come from its trusted setup");
-            CliError::new(Exit::Usage, message)
-                .hint(format!("download them into FIL_PROOFS_PARAMETER_CACHE, e.g. with `lotus fetch-params {name}`"))
-        })
-    }
+fn development_size(size: SectorSize) -> Result<DevelopmentSize, CliError> {
+    DevelopmentSize::of(size.bytes()).ok_or_else(|| {
+        let name = size.name();
+        let message = format!("parameters for {name} sectors cannot be made here: those of the network come from its trusted setup");
+        CliError::new(Exit::Usage, message)
+            .hint(format!("download them into FIL_PROOFS_PARAMETER_CACHE, e.g. with `lotus fetch-params {name}`"))
+    })
 }
 
 impl Purpose {
@@ -130,20 +122,5 @@ impl Purpose {
             Purpose::WindowPost => &[Part::WindowPost],
             Purpose::All => &[Part::WindowPost, Part::Aggregation, Part::Update, Part::PoRep],
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::ValueEnum;
-
-    use super::*;
-
-    #[test]
-    fn the_sizes_stand_in_the_order_of_filecoins() {
-        for size in SectorSize::value_variants() {
-            assert_eq!(size.to_possible_value().unwrap().get_name(), size.name_and_bytes().0);
-        }
-        assert_eq!(SectorSize::value_variants().len(), sector_manager::SectorSize::ALL.len());
     }
 }

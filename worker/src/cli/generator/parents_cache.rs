@@ -16,7 +16,7 @@ use crate::store::files::require_space;
 
 /// Makes it, or checks the one that is there.
 pub(super) async fn run(args: &ParentsCacheArgs) -> Result<(), CliError> {
-    let name = args.sector_size.name_and_bytes().0;
+    let name = args.sector_size.name();
     let proof = args.kind.proof(name)?;
     let directory = args.path.clone().unwrap_or_else(parents::directory);
     let mut stop = Stop::listen()?;
@@ -59,18 +59,17 @@ impl PorepKind {
 #[cfg(test)]
 mod tests {
     use clap::ValueEnum;
+    use shared_msgs::sector_manager::SectorSize;
 
     use super::*;
-    use crate::cli::generator::SectorSize;
 
     #[test]
     fn every_size_and_kind_has_its_proof_type() {
-        for (size, kind) in SectorSize::value_variants()
-            .iter()
-            .flat_map(|size| PorepKind::value_variants().iter().map(move |kind| (size, kind)))
-        {
-            let (name, bytes) = size.name_and_bytes();
-            assert_eq!(u64::from(kind.proof(name).unwrap().sector_size()), bytes);
+        for size in SectorSize::ALL {
+            for kind in PorepKind::value_variants() {
+                let proof = kind.proof(size.name()).unwrap();
+                assert_eq!(u64::from(proof.sector_size()), size.bytes());
+            }
         }
     }
 }
