@@ -1,9 +1,23 @@
-//! A manager's life.
+//! A manager's life, from its connection to its end. It owns no state, so it may end anywhere, and
+//! another one answers.
 //!
 //! ```text
 //!  connect ──▶ subscribe states ──▶ load ──▶ join queue groups, "ready" ──▶ shutdown: leave them, finish, drain, close
 //!   (waits for NATS)                (or: no JetStream)
 //! ```
+//! It hears the workers' states before it loads what is stored of them, so that none is missed
+//! between the two. With an [`Offer`] a mock sector manager answers over the same connection.
+//!
+//! What always holds:
+//! - Nothing is answered before the registry has what is stored, or there is no JetStream to load it
+//!   from.
+//! - Each of its tasks lasts as long as the manager: one that ends before ends it, and is named.
+//! - Once it is asked to stop it leaves the queue groups, so that requests go to others, and answers
+//!   those that it has; neither this nor leaving the bus takes for ever.
+//! - The address of the pieces is taken before anybody can hear of it.
+//!
+//! Tests: this module's, and the scenarios `managers::several`, `bus::half_alive`,
+//! `bus::state_bucket` and `mock::*`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -11,6 +11,15 @@
 //! ```
 //! All of its state is in JetStream ([`kv`]), so any number of them can run, stop and answer for
 //! each other.
+//!
+//! What always holds:
+//! - A request id has the same answer from all of them, however often it is asked.
+//! - No sector number and no deal is given out twice, by one of them or by two.
+//! - Every change is a compare-and-set of one key: of two at once, one is done again on what the
+//!   other has left.
+//! - What a worker says is checked before it is kept: it may be repeated, late, or another one's.
+//!
+//! Tests: `record_tests.rs`, `wdpost_tests.rs`, and the scenarios `mock::*` and `sealing::plans`.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

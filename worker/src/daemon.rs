@@ -4,6 +4,22 @@
 //! ```text
 //!  Opened (stores locked, names checked) -> Connected (NATS, now or later) -> worker::Parts
 //! ```
+//! Its life: [`Opened::open`] makes what is missing and locks the locations, before anybody hears
+//! of the worker; [`Opened::connect`] waits for no server; [`Connected::run`] starts the processors,
+//! puts the [`Parts`] together and works until it is asked to stop. A phase that fails says what to
+//! do ([`StartError`]), and its locks end with the process.
+//!
+//! What always holds:
+//! - No two threads have one location, and no two attached stores one directory or one name,
+//!   however they are spelled.
+//! - Where another process has a location, this one does not start. Any other fault of a store, or
+//!   a disk that is not mounted, holds up its own thread only.
+//! - Processes that an earlier run has left are looked for only in locations whose store is open
+//!   here: in others they may be somebody else's.
+//! - Nothing is sealed without a store that can be written to, unless no plan keeps anything.
+//!
+//! Tests: the scenarios `stores::attached`, `stores::broken`, `cli::configuration`,
+//! `bus::nats_outage` and `processors::deaths`.
 
 use std::{
     collections::HashMap,

@@ -11,6 +11,18 @@
 //! [`cgroup`] where a child runs, [`daemons`] the programs that run beside. [`groups`] ends what an
 //! earlier run of the worker has left, over [`processes`]. [`own`] is the other end: the worker's
 //! program as a processor.
+//!
+//! What always holds:
+//! - A stage runs once it has a slot, its turn and, where one is configured, a processor with all
+//!   its locks; waiting for these can be interrupted, the work itself cannot.
+//! - Nothing of an external processor lives any more when its end is told, and no stage begins while
+//!   something of an earlier run lives: two of them would write into one sector.
+//! - What a processor prints is not trusted: an answer that makes no sense fails its own task only.
+//!
+//! Tests: the properties of `desk.rs`, and the scenarios `processors::*` and
+//! `commands::pause_now`.
+//!
+//! Decision 032 in `docs/decisions`.
 
 #[cfg(feature = "builtin-proofs")]
 pub mod builtin;

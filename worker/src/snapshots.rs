@@ -2,6 +2,21 @@
 //! `ping_interval`. Nothing is published while there is no connection (the client would buffer
 //! stale ones); a fresh one goes out as soon as there is. Whoever sees the worker can command it:
 //! nothing is published before commands are served.
+//!
+//! ```text
+//!  connected --> commands are served --> the lease is confirmed --> publish --+
+//!      ^                                                                      |
+//!      +---- a change and 50 ms, `ping_interval`, or another connection ------+
+//! ```
+//! What always holds:
+//! - A snapshot is of all threads at one moment, and its `seq` is drawn before they are read: of two
+//!   the one with the higher `seq` knows more.
+//! - None is kept for later: one that is lost is followed by one that is newer.
+//! - Nothing is published by a process that does not hold its lease. Only the last one, which says
+//!   `stopped`, is waited for ([`crate::worker`]).
+//!
+//! Tests: the scenarios `bus::nats_outage`, `sealing::shutdown` and `lease::same_name`, and the
+//! simulation.
 
 use std::{sync::Arc, time::Duration};
 

@@ -10,6 +10,25 @@
 //! What it needs of the bus is the trait [`Bus`], put together from a small trait beside each of its
 //! users: [`Leases`], [`CommandSource`], [`Snapshots`], [`EventStream`] and [`SectorManager`]. Over
 //! NATS they are in [`crate::bus`], simulated in the tests' `simulation/adapter.rs`.
+//!
+//! Its life: [`Parts::take_up`] opens an owner for each thread and notes that the worker has
+//! started; [`Ready::run`] gives each owner a task, and one each to the lease, the commands, the
+//! snapshots and the events. It stops when it is asked to, or when one of these tasks has ended.
+//!
+//! What always holds:
+//! - Threads run from the start to the stop, whether there is a bus, and whoever holds the lease.
+//! - It never goes on half alive: a task that ends, for whatever reason, stops the worker, and is
+//!   named. Only a thread may end by itself: it shows that, and the others go on.
+//! - A stage that runs has the grace period to end; asked once more, or later than that, it is
+//!   given up, and run again by the next start.
+//! - What works for the threads is ended after the last of them, and before anything says
+//!   "stopped".
+//! - The last events and the last snapshot go out while the lease is held: it is given back after
+//!   them, so no other process of the name speaks between.
+//! - A bus that is silent does not hold up the end: each step of leaving it has a time of its own.
+//!
+//! Tests: the scenarios `sealing::shutdown`, `bus::half_alive`, `bus::nats_outage`,
+//! `lease::owning` and `processors::deaths`, and the simulation, which runs this very module.
 
 use std::{sync::Arc, time::Duration};
 
