@@ -11,7 +11,7 @@ use tokio::{
 pub struct Now {
     /// Whether it can be cut off, and what it waits for.
     pub kind: Kind,
-    /// Since when.
+    /// When it began to be so, by the monotonic clock.
     pub since: Instant,
     /// How far the step is, where that can be seen: `layer 7 of 11`.
     pub progress: Option<String>,
@@ -19,7 +19,7 @@ pub struct Now {
     pub advanced: bool,
 }
 
-/// Running or waiting.
+/// What a pause may cut off, and what not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// In a stage, which runs to its end.
@@ -29,7 +29,7 @@ pub enum Kind {
     },
     /// Waiting; can be interrupted at once.
     Waiting {
-        /// For what.
+        /// For what, as operators read it: `retry 2 of 5`.
         reason: String,
     },
 }
@@ -60,7 +60,7 @@ pub type StopRequest = oneshot::Sender<Result<(), StopRefusal>>;
 /// The processor works for others too, and goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopRefusal {
-    /// For how many.
+    /// How many other threads it works for.
     pub others: usize,
 }
 
@@ -69,7 +69,7 @@ pub struct StopRefusal {
 pub struct Activity(watch::Sender<Now>);
 
 impl Now {
-    /// Begins now.
+    /// Now is when it began; nothing is known of its progress.
     pub fn begins(kind: Kind) -> Self {
         Now { kind, since: Instant::now(), progress: None, advanced: false }
     }
@@ -86,7 +86,7 @@ impl Activity {
         self.0.borrow().clone()
     }
 
-    /// Sees every change.
+    /// Every change, for whoever shows it; the newest one if several came at once.
     pub fn watch(&self) -> watch::Receiver<Now> {
         self.0.subscribe()
     }

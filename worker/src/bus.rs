@@ -19,13 +19,13 @@ use crate::worker::Bus;
 
 /// One worker's way to NATS.
 pub struct NatsBus {
-    /// The connection.
+    /// The connection, which is made again after each loss.
     pub client: Client,
-    /// Its state.
+    /// Whether the connection is up, and how often it was.
     pub link: watch::Receiver<Link>,
     /// First part of every subject.
     pub prefix: Prefix,
-    /// The worker.
+    /// Whose subjects are served and published on.
     pub worker: WorkerName,
     /// How snapshots are written.
     pub encoding: Encoding,

@@ -29,12 +29,12 @@ pub struct Cli {
     /// How to reach NATS.
     #[command(flatten)]
     pub nats: NatsArgs,
-    /// What to do.
+    /// What the program is started for.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// What the program is started for.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run the worker
@@ -68,12 +68,12 @@ pub struct WorkerArgs {
     /// The worker's name [default: the one in the configuration, else this machine's address]
     #[arg(long)]
     pub name: Option<String>,
-    /// The verb.
+    /// What is to be done with that worker's threads.
     #[command(subcommand)]
     pub command: WorkerCommand,
 }
 
-/// The verbs.
+/// What can be done with a worker's threads.
 #[derive(Subcommand, Debug)]
 pub enum WorkerCommand {
     /// Show the sealing threads
@@ -105,7 +105,7 @@ Examples:
     Uncordon(cordon::CordonArgs),
 }
 
-/// What to prepare.
+/// `store`: preparing directories, and looking after what lies in them.
 #[derive(Args, Debug)]
 pub struct StoreArgs {
     /// The kind of directory.
@@ -113,7 +113,7 @@ pub struct StoreArgs {
     pub kind: store::StoreCommand,
 }
 
-/// What to make.
+/// `generator`: making what proofs need in development.
 #[derive(Args, Debug)]
 pub struct GeneratorArgs {
     /// The kind of thing.

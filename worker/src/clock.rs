@@ -6,10 +6,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Tells Unix milliseconds.
+/// Tells the time of day, Unix milliseconds.
 pub(crate) type Clock = fn() -> u64;
 
-/// The machine's clock.
 #[expect(clippy::disallowed_methods, reason = "here is the clock")]
 pub(crate) fn system() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)

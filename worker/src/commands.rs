@@ -53,7 +53,7 @@ const MAX_TEXT_BYTES: usize = 1 << 10;
 // waits for that.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
-/// A worker's commands.
+/// Requests in, answers out: what is asked of the worker's threads.
 pub struct Commands {
     /// Its threads carry the commands out.
     pub worker: Arc<Worker>,

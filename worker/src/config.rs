@@ -46,7 +46,7 @@ pub struct Config {
     pub grace: Duration,
     /// The sealing threads, in order; their position is their index.
     pub threads: Vec<ThreadConfig>,
-    /// The attached stores.
+    /// The stores for finished sectors, in order.
     pub attached: Vec<AttachedConfig>,
     /// Where pieces are looked for, and brought to; absolute.
     pub local_pieces_dirs: Vec<PathBuf>,
@@ -58,10 +58,10 @@ pub struct Config {
     pub nats: NatsSection,
 }
 
-/// One sealing thread.
+/// One sealing thread, `[[sealing_thread]]`.
 #[derive(Debug)]
 pub struct ThreadConfig {
-    /// Its store.
+    /// The directory of its store and of its sector's files, as the configuration spells it.
     pub location: PathBuf,
     /// What it does and how, as its own file has it at the moment.
     pub hot: HotConfig,
@@ -69,7 +69,7 @@ pub struct ThreadConfig {
     pub sealing: Sealing,
 }
 
-/// One attached store.
+/// One store for finished sectors, `[[attached]]`.
 #[derive(Debug, Deserialize)]
 pub struct AttachedConfig {
     /// The name that the sector manager knows it by; its canonical path if absent.

@@ -54,7 +54,7 @@ use crate::{
 /// Why a worker does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Nothing to do.
+    /// No thread is configured, so there is nothing to do.
     #[error("the configuration has no [[sealing_thread]]: add one with its location")]
     NoThreads,
     /// Two threads share a location.
@@ -102,15 +102,15 @@ pub enum StartError {
         first: usize,
         /// Position of the second.
         second: usize,
-        /// The name.
+        /// The name that both of them have.
         name: String,
     },
     /// A directory cannot be made.
     #[error("cannot initialise {path}: {error}")]
     Initialise {
-        /// The directory.
+        /// The directory, as the configuration spells it.
         path: String,
-        /// Why.
+        /// What the operating system says.
         error: io::Error,
     },
     /// What directories were used before cannot be read.

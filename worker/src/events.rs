@@ -67,11 +67,11 @@ pub trait EventStream: Send + Sync {
 pub struct EventPublisher {
     /// The stores of its threads.
     pub stores: Vec<Store>,
-    /// What they share.
+    /// What the stores have in common: which event is next, and what was seen of the stream.
     pub outgoing: Arc<Outgoing>,
     /// Whether this process holds its lease.
     pub lease: watch::Receiver<LeaseState>,
-    /// This process.
+    /// The process that publishes, as each event names it.
     pub instance_id: Id,
     /// How far it has come.
     pub progress: watch::Sender<Progress>,
@@ -107,7 +107,7 @@ impl From<String> for Trouble {
 }
 
 impl EventPublisher {
-    /// Publishes for ever.
+    /// Publishes for ever, as long as this process holds its lease.
     pub async fn run(&self, stream: &dyn EventStream) {
         let mut lease = self.lease.clone();
         let mut backoff = TRY_AGAIN;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A stage's failure.
+/// Why a step has not done its work, and how bad that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What follows from it.
@@ -36,7 +36,7 @@ impl Level {
 }
 
 impl Failure {
-    /// Worth another try.
+    /// A failure that another try may mend.
     pub fn temporary(message: impl ToString) -> Self {
         Failure { level: Level::Temporary, message: message.to_string() }
     }

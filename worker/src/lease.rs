@@ -45,11 +45,11 @@ use crate::failpoint;
 /// What this process knows of the lease of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseState {
-    /// Not known yet.
+    /// The bucket has not answered so far: nothing is done under the name.
     Unsettled,
     /// It holds the lease.
     Held {
-        /// The lease's epoch.
+        /// The revision of the bucket at which the lease was acquired.
         epoch: u64,
         /// Until when nobody else can have it; `None` while that has to be confirmed.
         until: Option<Instant>,
@@ -97,7 +97,7 @@ pub enum Ask {
     Create(Lease),
     /// Replace the value at this revision.
     Update(Lease, u64),
-    /// Read the key.
+    /// Read the key, and change nothing.
     Read,
     /// Say under another key that this process stands by, and read the lease's.
     StandBy(Lease),

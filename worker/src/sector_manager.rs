@@ -28,7 +28,7 @@ pub trait SectorManager: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<u8>, Unavailable>>;
 }
 
-/// Nobody answered.
+/// Nobody answered in time; why, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);

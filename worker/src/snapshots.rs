@@ -33,7 +33,7 @@ const SMALLEST_GAP: Duration = Duration::from_millis(50);
 
 /// Where snapshots go. One that does not arrive is followed by another.
 pub trait Snapshots: Send + Sync {
-    /// Publishes one.
+    /// Publishes one, and waits for no acknowledgement.
     fn publish(&self, snapshot: &WorkerSnapshot) -> impl Future<Output = ()> + Send;
     /// Publishes the last one, and waits until it is stored where anything is.
     fn publish_last(&self, snapshot: &WorkerSnapshot) -> impl Future<Output = ()> + Send;

@@ -63,7 +63,6 @@ use crate::{
 
 /// What all threads of a worker share.
 pub(crate) struct Shared {
-    /// The worker's name.
     pub worker: String,
     /// The way to the sector manager.
     pub sector_manager: Arc<dyn SectorManager>,
@@ -79,7 +78,6 @@ pub(crate) struct Shared {
 
 /// One stage's work on one sector.
 pub(crate) struct StageRun<'a> {
-    /// The thread's plan.
     pub plan: Plan,
     /// The state that was committed last.
     pub state: State,

@@ -87,7 +87,7 @@ pub trait Bus: Leases + CommandSource + Snapshots + EventStream + SectorManager 
 
 /// What a worker is put together from.
 pub struct Parts<B> {
-    /// Its name.
+    /// Its name, under which it acquires a lease.
     pub name: WorkerName,
     /// First part of every subject.
     pub prefix: Prefix,
@@ -105,7 +105,7 @@ pub struct Parts<B> {
     pub places: Arc<Places>,
     /// What does the steps of its threads.
     pub steps: Arc<dyn Steps>,
-    /// The bus.
+    /// Its way to everybody else.
     pub bus: Arc<B>,
     /// The time of day.
     pub clock: Clock,
@@ -115,13 +115,13 @@ pub struct Parts<B> {
 
 /// What a thread is put together from.
 pub struct ThreadParts {
-    /// Where it works.
+    /// The directory that is its own.
     pub location: Location,
-    /// Its store.
+    /// Its record, results and events, in that location.
     pub store: Store,
     /// What became of opening that.
     pub opened: Result<(), StoreError>,
-    /// Its configuration.
+    /// What it does and how, as the worker's file has it.
     pub config: ThreadConfig,
 }
 

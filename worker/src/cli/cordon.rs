@@ -8,7 +8,6 @@ use damocles_terminal::{
 };
 use shared_msgs::command::Verb;
 
-/// Which threads.
 #[derive(Args, Debug)]
 pub struct CordonArgs {
     /// A thread's index, as in `list`; may be given several times [default: all threads]

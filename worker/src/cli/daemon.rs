@@ -32,7 +32,6 @@ impl From<StartError> for CliError {
     }
 }
 
-/// Runs the worker.
 pub(crate) async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
     open_files::raise_limit();
     let (config, warnings) =

@@ -12,7 +12,6 @@ use shared_msgs::{
     snapshot::{ThreadSnapshot, WorkerSnapshot},
 };
 
-/// How to list.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// How to print
@@ -20,7 +19,6 @@ pub struct ListArgs {
     pub output: Output,
 }
 
-/// Lists.
 pub(crate) async fn run(worker: &WorkerClient, args: &ListArgs) -> Result<(), CliError> {
     let snapshot = worker.list().await.map_err(|error| unanswered(&worker.worker, &error))?;
     print(&render(&snapshot, args.output)?)

@@ -13,7 +13,6 @@ pub struct PauseArgs {
     /// The thread's index, as in `list`
     #[arg(short, long)]
     pub index: u32,
-    /// At once.
     #[command(flatten)]
     pub now: NowArgs,
     /// How, and what to print.
@@ -21,7 +20,6 @@ pub struct PauseArgs {
     pub steer: SteerArgs,
 }
 
-/// Pauses.
 pub(crate) async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
     verbs::pause(worker, args.index, args.now, args.steer).await
 }

@@ -5,7 +5,6 @@ use damocles_terminal::{CliError, Exit};
 
 use crate::processor::tasks::{STAGES, is_builtin, serve};
 
-/// What to compute.
 #[derive(Args, Debug)]
 pub struct ProcessorArgs {
     /// The stage

@@ -21,7 +21,6 @@ pub struct ResumeArgs {
     pub steer: SteerArgs,
 }
 
-/// Resumes.
 pub(crate) async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
     verbs::resume(worker, args.index, args.state, args.steer).await
 }

@@ -39,7 +39,6 @@ Examples:
     Scan(scan::ScanArgs),
 }
 
-/// Which directories.
 #[derive(clap::Args, Debug)]
 pub struct LocationArgs {
     /// The directories; made if they are missing
@@ -51,7 +50,6 @@ pub struct LocationArgs {
     pub as_new: bool,
 }
 
-/// Does it.
 pub(crate) async fn run(command: &StoreCommand) -> Result<(), CliError> {
     match command {
         // First of all it is made sure that nobody uses the location.

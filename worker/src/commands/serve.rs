@@ -20,7 +20,7 @@ use crate::{identity::Worker, lease::LeaseState, link::connected};
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 
-/// What brings commands.
+/// Where commands come from: NATS, or a simulation.
 pub trait CommandSource: Send + Sync {
     /// The commands of one subscription.
     type Requests: Requests;
@@ -35,7 +35,7 @@ pub trait CommandSource: Send + Sync {
 pub trait Requests: Send {
     /// The next one; `None` when there will be none any more.
     fn next(&mut self) -> impl Future<Output = Option<Request>> + Send;
-    /// Ends the subscription.
+    /// Gives the subscription back; what has come in is not served.
     fn unsubscribe(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -45,20 +45,20 @@ pub struct Request {
     pub verb: String,
     /// Every worker hears it; else it is for this one.
     pub to_all: bool,
-    /// What is asked.
+    /// The request as it came, in either encoding.
     pub payload: Vec<u8>,
     /// At most so many bytes can be answered.
     pub room: usize,
-    /// Sends the answer.
+    /// Takes the answer, once.
     pub reply: Reply,
 }
 
-/// Sends one answer.
+/// Sends the answer to whoever asked.
 pub type Reply = Box<dyn FnOnce(Answer) -> BoxFuture<'static, ()> + Send>;
 
 /// Serves one worker's commands.
 pub struct Server {
-    /// What answers them.
+    /// What reads requests and answers them.
     pub commands: Arc<Commands>,
     /// Where they are answered.
     pub tasks: Tasks,

@@ -16,12 +16,10 @@ pub(crate) enum Input {
     Deals,
     /// The pieces in the unsealed file.
     Pieces,
-    /// The data's commitment.
     CommD,
     Ticket,
     /// The output of pre-commit phase 1.
     Pc1Out,
-    /// The replica's commitment.
     CommR,
     /// A proof type with synthetic proofs.
     SyntheticProofType,
@@ -45,7 +43,6 @@ pub(crate) enum Input {
     UpgradeCommR,
     /// The proof of an upgrade.
     UpgradeProof,
-    /// A piece's bytes.
     UnsealedPiece,
     /// The proofs of a partition.
     WindowProofs,
@@ -64,7 +61,7 @@ enum Holds {
     Sector(fn(&Sector) -> bool, fn(&mut Sector)),
     Upgrade(fn(&Upgrade) -> bool, fn(&mut Upgrade)),
     Wdpost(fn(&Wdpost) -> bool, fn(&mut Wdpost)),
-    /// Never forgotten.
+    /// In the record itself, and never forgotten.
     Record(fn(&Record) -> bool),
 }
 

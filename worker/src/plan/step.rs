@@ -25,9 +25,9 @@ use crate::{
 pub struct Step<'a> {
     /// What was committed last.
     pub record: &'a Record,
-    /// The thread's location.
+    /// The thread's location, for the files of its sector.
     pub location: &'a Location,
-    /// The thread's store.
+    /// The thread's store, for the outputs of earlier stages.
     pub store: &'a Store,
     /// The thread's sealing options.
     pub sealing: &'a Sealing,
@@ -54,7 +54,7 @@ pub enum Yield {
     Noted(Box<Sector>),
 }
 
-/// The next state.
+/// Where a job has got to, and with what.
 #[derive(Debug)]
 pub struct Moved {
     /// Where the job is from then on.

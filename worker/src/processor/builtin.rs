@@ -130,7 +130,6 @@ pub(crate) fn snap_vanilla(task: SnapVanilla) -> Result<Vec<Vec<u8>>> {
     Ok(proofs.into_iter().map(|proof| proof.0).collect())
 }
 
-/// Proves an update.
 pub(crate) fn snap_prove(task: SnapProve) -> Result<Vec<u8>> {
     let proof = proof_named(&task.registered_proof)?;
     let vanilla = task.vannilla_proofs.into_iter().map(PartitionProofBytes).collect();
@@ -270,7 +269,7 @@ pub(crate) fn comm_d(task: CommD) -> Result<Commitment> {
     seal::compute_comm_d(proof_named(&task.registered_proof)?, &pieces).map_err(words)
 }
 
-/// Makes the layers.
+/// Pre-commit phase 1: makes the layers, and first of all the parents cache where it is missing.
 pub fn pc1(task: Pc1) -> Result<Opaque> {
     ensure_parents(&task.registered_proof)?;
     File::create(&task.out_path).map_err(|error| at(&task.out_path, error))?;
@@ -309,7 +308,7 @@ pub fn c1(task: C1) -> Result<Opaque> {
     opaque(&output.map_err(|error| words(error).near(files.cache))?)
 }
 
-/// Makes the proof.
+/// Commit phase 2: makes the proof from the vanilla ones, with the Groth16 parameters.
 pub fn c2(task: C2) -> Result<C2Output> {
     let phase1: SealCommitPhase1Output = transparent(&task.c1out)?;
     let output = seal::seal_commit_phase2(phase1, task.prover_id, SectorId::from(task.sector_id))

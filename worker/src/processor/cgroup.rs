@@ -78,7 +78,6 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Its directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -71,16 +71,16 @@ pub(crate) struct Group {
 pub(crate) enum Ending {
     /// Its input has ended, and it has time to follow.
     ByItself,
-    /// By TERM.
+    /// It got TERM.
     Asked,
-    /// By KILL.
+    /// It got KILL, and could do nothing about it.
     Killed,
 }
 
 /// How a group has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// Of its leader.
+    /// How its leader has ended.
     pub status: io::Result<ExitStatus>,
     /// Whether its leader ended without a signal of ours.
     pub by_itself: bool,

@@ -25,18 +25,18 @@ pub(crate) struct Place<L> {
 /// Whether a processor takes tasks.
 #[derive(Clone, Debug)]
 pub(crate) enum Condition<L> {
-    /// Not now.
+    /// Not now: it is starting, or about to be started again.
     Away,
-    /// Yes.
+    /// It takes tasks; this is how it is reached.
     Ready(L),
-    /// Never again.
+    /// It was given up, and takes none any more.
     Gone,
 }
 
 /// How it stands with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It may run.
+    /// It may run: a processor and all its locks are its own.
     Granted,
     /// It waits for this.
     Waits(String),

@@ -47,7 +47,7 @@ pub(super) struct Download {
 struct Version {
     /// An entity tag or a date, as the server wrote it.
     validator: String,
-    /// Bytes.
+    /// In bytes, of the whole file.
     length: u64,
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Started {
     pub leader: i32,
     /// When its leader started, see [`Process::started`].
     pub started: u64,
-    /// What it runs.
+    /// What it runs, for messages.
     pub program: String,
 }
 

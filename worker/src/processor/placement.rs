@@ -30,7 +30,6 @@ const NODES: &str = "/sys/devices/system/node";
 pub(crate) struct Placement {
     /// Programs that set something up and then become the one named after them.
     pub wrappers: Vec<String>,
-    /// Environment variables.
     pub envs: BTreeMap<String, String>,
     /// The control group to put it into.
     pub cgroup: Option<Cgroup>,

@@ -39,7 +39,7 @@ use crate::{
     failure::Failure,
 };
 
-/// The external processors.
+/// The external processors, and the queue before them.
 pub(crate) struct Pool {
     desk: SharedDesk,
 }

@@ -34,19 +34,18 @@ pub(crate) fn ready_line(stage: &str) -> String {
 pub(crate) struct Request<T> {
     /// Chosen by the worker.
     pub id: u64,
-    /// The stage's task.
     pub task: T,
 }
 
-/// A processor's answer.
+/// What a processor prints for a task.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Response<O> {
-    /// The request's id.
+    /// The id of the request that it answers.
     pub id: u64,
-    /// What went wrong.
+    /// What went wrong; nothing if the task is done.
     #[serde(default)]
     pub err_msg: Option<String>,
-    /// The stage's output.
+    /// What the task yielded; absent if it failed.
     #[serde(default)]
     pub output: Option<O>,
     /// How bad it is, in a word.

@@ -16,7 +16,7 @@ use super::tasks::{STAGES, is_builtin};
 pub(super) const MAX_CPUS: usize = 1 << 16;
 const DAEMONS: &str = "sealing_daemons";
 
-/// `[processors]`, checked.
+/// `[processors]` of the configuration, checked.
 #[derive(Debug, Default)]
 pub struct ProcessorsConfig {
     /// The external processors of each stage that has some, in order.

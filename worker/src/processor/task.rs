@@ -17,7 +17,7 @@ pub type Opaque = Box<RawValue>;
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// Its name in the configuration and in the line protocol.
     const STAGE: &'static str;
-    /// What it yields.
+    /// What it yields, as a processor prints it.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
     /// Runs it inside the worker.
@@ -31,7 +31,7 @@ pub struct AddPieces {
     pub seal_proof_type: String,
     /// The pieces, in order.
     pub pieces: Vec<Piece>,
-    /// The unsealed file.
+    /// The unsealed file, which grows to the sector's size.
     pub staged_filepath: PathBuf,
 }
 
@@ -54,16 +54,16 @@ pub enum PieceFile {
     Url(String),
     /// A file on this machine.
     Local(PathBuf),
-    /// Zeros.
+    /// Nowhere: the whole piece is zeros.
     Pledge,
 }
 
 /// A piece as it lies in the unsealed file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PieceInfo {
-    /// The piece's commitment.
+    /// The root of the tree over its padded bytes.
     pub commitment: Commitment,
-    /// Unpadded bytes.
+    /// Its size, in unpadded bytes.
     pub size: u64,
 }
 
@@ -73,7 +73,7 @@ pub struct PieceInfo {
 pub struct TreeD {
     /// The proof type's name.
     pub registered_proof: String,
-    /// The unsealed file.
+    /// The unsealed file, of the sector's size.
     pub staged_file: PathBuf,
     /// The directory for the tree.
     pub cache_dir: PathBuf,
@@ -95,13 +95,13 @@ pub struct Pc1 {
     pub registered_proof: String,
     /// The directory for layers and trees.
     pub cache_path: PathBuf,
-    /// The unsealed file.
+    /// The unsealed file, which is copied to the replica.
     pub in_path: PathBuf,
-    /// The replica.
+    /// The replica, which [`Pc2`] encodes in place.
     pub out_path: PathBuf,
     /// The miner's address as 32 bytes.
     pub prover_id: [u8; 32],
-    /// The sector's number.
+    /// The sector's number, unique for its miner.
     pub sector_id: u64,
     /// Randomness of the chain that the sector is sealed with.
     pub ticket: [u8; 32],
@@ -112,11 +112,11 @@ pub struct Pc1 {
 /// Pre-commit phase 2: the trees and the replica.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Pc2 {
-    /// What [`Pc1`] yielded.
+    /// What [`Pc1`] yielded, as it is.
     pub pc1out: Opaque,
     /// The directory for layers and trees.
     pub cache_dir: PathBuf,
-    /// The replica.
+    /// The replica, which has the data so far and is encoded in place.
     pub sealed_file: PathBuf,
 }
 
@@ -125,9 +125,9 @@ pub struct Pc2 {
 pub struct Pc2Output {
     /// The proof type's name.
     pub registered_proof: String,
-    /// The replica's commitment.
+    /// Of the replica: the hash of comm_c and comm_r_last (Filecoin spec, SDR).
     pub comm_r: Commitment,
-    /// The data's commitment.
+    /// Of the data: the root of tree-d.
     pub comm_d: Commitment,
 }
 
@@ -140,11 +140,11 @@ pub struct Replica {
     pub replica_path: PathBuf,
     /// The miner's address as 32 bytes.
     pub prover_id: [u8; 32],
-    /// The sector's number.
+    /// The sector's number, unique for its miner.
     pub sector_id: u64,
     /// Randomness of the chain that the sector is sealed with.
     pub ticket: [u8; 32],
-    /// The replica's commitments.
+    /// The commitments that [`Pc2`] yielded.
     pub pre_commit: Pc2Output,
     /// The pieces in the unsealed file.
     pub piece_infos: Vec<PieceInfo>,
@@ -171,20 +171,20 @@ pub struct C1 {
 /// Commit phase 2: the proof.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct C2 {
-    /// What [`C1`] yielded.
+    /// What [`C1`] yielded, as it is.
     pub c1out: Opaque,
     /// The miner's address as 32 bytes.
     pub prover_id: [u8; 32],
-    /// The sector's number.
+    /// The sector's number, unique for its miner.
     pub sector_id: u64,
     /// The miner's actor id.
     pub miner_id: u64,
 }
 
-/// A proof.
+/// The proof that a sector was sealed (Groth16).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct C2Output {
-    /// Its bytes.
+    /// The proof's bytes, as they go on chain.
     pub proof: Vec<u8>,
 }
 
@@ -195,13 +195,13 @@ pub struct VerifySeal {
     pub pre_commit: Pc2Output,
     /// The miner's address as 32 bytes.
     pub prover_id: [u8; 32],
-    /// The sector's number.
+    /// The sector's number, unique for its miner.
     pub sector_id: u64,
-    /// The ticket.
+    /// Randomness of the chain that the sector is sealed with.
     pub ticket: [u8; 32],
-    /// The seed.
+    /// Randomness of the chain that the proof answers.
     pub seed: [u8; 32],
-    /// The proof's bytes.
+    /// The bytes that [`C2`] yielded.
     pub proof: Vec<u8>,
 }
 
@@ -214,7 +214,7 @@ pub struct SnapEncode {
     pub new_replica_path: PathBuf,
     /// The directory for the new replica's trees; has tree-d already.
     pub new_cache_path: PathBuf,
-    /// The old replica.
+    /// The sealed file before the update.
     pub sector_path: PathBuf,
     /// The old replica's `p_aux` and `t_aux`.
     pub sector_cache_path: PathBuf,
@@ -243,7 +243,7 @@ pub struct SnapVanilla {
     /// The commitments of the update.
     #[serde(flatten)]
     pub commitments: SnapCommitments,
-    /// The two replicas.
+    /// The replicas before and after the update.
     #[serde(flatten)]
     pub files: SnapFiles,
 }
@@ -262,11 +262,11 @@ pub struct SnapCommitments {
 /// The replicas before and after an update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapFiles {
-    /// The old replica.
+    /// The sealed file before the update.
     pub sector_path: PathBuf,
     /// The old replica's `p_aux`, `t_aux` and trees.
     pub sector_cache_path: PathBuf,
-    /// The new replica.
+    /// The sealed file after the update.
     pub new_replica_path: PathBuf,
     /// The new replica's `p_aux`, `t_aux` and trees.
     pub new_cache_path: PathBuf,
@@ -292,7 +292,7 @@ pub struct VerifySnap {
     /// The commitments of the update.
     #[serde(flatten)]
     pub commitments: SnapCommitments,
-    /// The proof's bytes.
+    /// The bytes that [`SnapProve`] yielded.
     pub proof: Vec<u8>,
 }
 
@@ -303,7 +303,7 @@ pub struct SnapDecode {
     pub registered_proof: String,
     /// The new data's commitment.
     pub comm_d: Commitment,
-    /// The two replicas.
+    /// The replicas before and after the update.
     #[serde(flatten)]
     pub files: SnapFiles,
     /// A file for the whole data, fr32-padded.
@@ -323,15 +323,15 @@ pub struct Unseal {
     pub registered_proof: String,
     /// The miner's address as 32 bytes.
     pub prover_id: [u8; 32],
-    /// The sector's number.
+    /// The sector's number, unique for its miner.
     pub sector_id: u64,
-    /// The data's commitment.
+    /// Of the data: the root of tree-d.
     pub comm_d: Commitment,
     /// The ticket that the replica was made with.
     pub ticket: [u8; 32],
     /// The replica's `p_aux`; layers are made here.
     pub cache_dir: PathBuf,
-    /// The replica.
+    /// The sealed file that is decoded.
     pub sealed_file: PathBuf,
     /// Where the bytes go.
     pub unsealed_output: PathBuf,
@@ -346,7 +346,7 @@ pub struct Unseal {
 pub struct PieceCommitment {
     /// The proof type's name.
     pub registered_proof: String,
-    /// The piece.
+    /// A file with the piece's unpadded bytes.
     pub piece_file: PathBuf,
     /// Its size, in unpadded bytes.
     pub piece_size: u64,
@@ -364,20 +364,20 @@ pub struct Transfer {
 /// What the sector manager says of a store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TransferStoreInfo {
-    /// The store's name.
+    /// As the sector manager calls it.
     pub name: String,
-    /// Free-form facts.
+    /// Free-form facts, for whoever transfers.
     pub meta: Option<BTreeMap<String, String>>,
 }
 
 /// One file or directory to transfer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TransferRoute {
-    /// From where.
+    /// What is to be transferred.
     pub src: TransferItem,
-    /// To where.
+    /// Where it is to be, once it is whole.
     pub dest: TransferItem,
-    /// How.
+    /// What the item is, and what will do.
     pub opt: Option<TransferOption>,
 }
 
@@ -390,7 +390,7 @@ pub struct TransferItem {
     pub uri: PathBuf,
 }
 
-/// How to transfer.
+/// What the item of a route is, and what will do.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct TransferOption {
     /// It is a directory.
@@ -408,27 +408,27 @@ pub struct WindowPost {
     pub proof_type: String,
     /// The sectors of the partition.
     pub replicas: Vec<PostReplica>,
-    /// The chain's randomness.
+    /// Randomness of the chain that the proofs answer.
     pub seed: [u8; 32],
 }
 
 /// A sector to prove.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PostReplica {
-    /// Its number.
+    /// The sector's number, unique for its miner.
     pub sector_id: u64,
-    /// The replica's commitment.
+    /// Of the replica, as the chain knows it.
     pub comm_r: Commitment,
     /// The directory with its trees.
     pub cache_dir: PathBuf,
-    /// The replica.
+    /// The sealed file, of the sector's size.
     pub sealed_file: PathBuf,
 }
 
 /// Proofs, and the sectors that have none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowPostOutput {
-    /// The partitions' proofs.
+    /// One for each partition.
     pub proofs: Vec<Vec<u8>>,
     /// Numbers of the sectors that cannot be proven.
     pub faults: Vec<u64>,

@@ -60,7 +60,7 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
 /// A part of the sector.
 #[derive(Debug, PartialEq)]
 struct Slot<'a> {
-    /// Padded bytes.
+    /// In padded bytes: a power of two.
     size: u64,
     /// What is to be there; zeros if nothing is.
     deal: Option<&'a SectorPiece>,

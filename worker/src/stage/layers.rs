@@ -48,10 +48,8 @@ pub(super) struct MadeFrom {
     pub(super) registered_proof: String,
     /// The miner's address as 32 bytes.
     pub(super) prover_id: [u8; 32],
-    /// The sector's number.
     pub(super) sector_id: u64,
     pub(super) ticket: [u8; 32],
-    /// The data's commitment.
     pub(super) comm_d: Commitment,
 }
 
@@ -60,7 +58,7 @@ pub(super) struct Layers {
     cache: PathBuf,
     note: PathBuf,
     count: u64,
-    /// Bytes of one.
+    /// In bytes, of each layer.
     size: u64,
     made_from: MadeFrom,
     synced: Mutex<Synced>,

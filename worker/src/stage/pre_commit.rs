@@ -1,4 +1,5 @@
-//! SubmitPreCommit and WaitPCLanded.
+//! The stages SubmitPreCommit and WaitPCLanded: the pre-commit is handed in, and polled for until
+//! the chain has it.
 
 use shared_msgs::{
     plan::PlanEvent,

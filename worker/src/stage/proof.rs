@@ -1,4 +1,5 @@
-//! SubmitProof and WaitProofLanded.
+//! The stages SubmitProof and WaitProofLanded: the proof is handed in, and polled for until the
+//! chain has it.
 
 use shared_msgs::{
     plan::PlanEvent,

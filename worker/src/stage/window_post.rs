@@ -31,7 +31,6 @@ pub(crate) struct WdpostRun<'a> {
     pub(crate) activity: &'a Activity,
 }
 
-/// Makes the proofs.
 pub(crate) async fn generate(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
     let WdpostRun { wdpost, shared, activity, .. } = *run;
     let input = &wdpost.job.input;
@@ -74,7 +73,7 @@ pub(crate) async fn generate(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
     Ok(Wdpost { output: Some(output), ..wdpost.clone() })
 }
 
-/// Hands them in.
+/// Hands the proofs in; the sectors that have none are named beside them.
 pub(crate) async fn submit(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
     let WdpostRun { wdpost, request_id, shared, activity } = *run;
     let output =

@@ -56,7 +56,6 @@ pub(crate) struct Idle {
     pub why: Why,
     /// The space that they take.
     pub bytes: u64,
-    /// Files and directories.
     pub paths: Vec<PathBuf>,
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct AttachedStore {
     /// it, before it was called by its canonical path: sectors that were persisted then are in a
     /// store of this name.
     pub earlier_name: Option<String>,
-    /// Its absolute path.
+    /// Absolute, without links.
     pub path: PathBuf,
     /// Nothing is written to it.
     pub readonly: bool,
@@ -45,7 +45,7 @@ pub(crate) struct AttachedStore {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReplicaFiles {
     pub replica: PathBuf,
-    /// `p_aux`, `t_aux`, tree-r-last.
+    /// Has `p_aux`, `t_aux` and tree-r-last.
     pub cache: PathBuf,
 }
 

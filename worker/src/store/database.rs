@@ -71,7 +71,7 @@ pub enum StoreError {
     /// It was written by a newer version.
     #[error("{path} was written by a newer version (format {format}): use that version")]
     NewerFormat {
-        /// The file.
+        /// The path of the store's file.
         path: String,
         /// The number that the record says.
         format: u32,
@@ -79,9 +79,9 @@ pub enum StoreError {
     /// Reading or writing failed; it may work again.
     #[error("{path}: {error}")]
     Io {
-        /// The file.
+        /// The path of the store's file.
         path: String,
-        /// Why.
+        /// What the database or the operating system says.
         error: String,
     },
     /// The file is no store, or not the whole of one.
@@ -89,9 +89,9 @@ pub enum StoreError {
         "{path} cannot be read: {error}; restore it from a backup, or move it away together with data/, and resume the thread"
     )]
     Damaged {
-        /// The file.
+        /// The path of the store's file.
         path: String,
-        /// Why.
+        /// What cannot be read, and why.
         error: String,
     },
     /// There are files of a sector, and no record of it.
@@ -99,7 +99,7 @@ pub enum StoreError {
         "{path} is missing or empty beside {beside}; restore it from a backup, or move data/ away, and resume the thread"
     )]
     Missing {
-        /// The file.
+        /// The path that the store's file should have.
         path: String,
         /// A file of the sector.
         beside: String,

@@ -26,7 +26,6 @@ impl FailingDisk {
         self.fails.store(times, Ordering::SeqCst);
     }
 
-    /// Fails no more.
     pub(crate) fn work(&self) {
         self.fail(0, 0);
     }

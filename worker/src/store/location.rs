@@ -37,11 +37,11 @@ pub struct Location(PathBuf);
 /// The files of one sector while it is worked on.
 #[derive(Clone, Debug)]
 pub struct SectorFiles {
-    /// The pieces, fr32-padded.
+    /// The pieces one behind the other, fr32-padded.
     pub unsealed: PathBuf,
     /// The directory of the data's Merkle tree.
     pub tree_d: PathBuf,
-    /// The replica.
+    /// The sealed replica, of the sector's size.
     pub sealed: PathBuf,
     /// The directory of layers, trees and auxiliary files.
     pub cache: PathBuf,
@@ -51,7 +51,7 @@ pub struct SectorFiles {
     pub update_unsealed: PathBuf,
     /// The directory of the new data's Merkle tree.
     pub update_tree_d: PathBuf,
-    /// The upgraded replica.
+    /// The upgraded replica, of the sector's size.
     pub update: PathBuf,
     /// The directory of the upgraded replica's trees and auxiliary files.
     pub update_cache: PathBuf,

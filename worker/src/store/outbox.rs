@@ -33,9 +33,9 @@ pub struct Waiting {
 /// Which event is in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitingId {
-    /// Its key there.
+    /// Its key in the outbox, which rises.
     pub key: u64,
-    /// See [`Waiting::after`].
+    /// As in [`Waiting::after`]: it is not stored at or before this sequence.
     pub after: u64,
     /// Which opening of the store, and its number there.
     pub id: EventId,

@@ -40,30 +40,21 @@ pub enum PlaceError {
     #[error(
         "{path} is not the place that was used before (its marker {MARKER} is missing): is its disk mounted? `damocles-worker store sealing-init -l DIR` (file-init for an attached store) takes it as a new one"
     )]
-    Unmarked {
-        /// The place.
-        path: String,
-    },
+    Unmarked { path: String },
     /// It has the marker of another place.
     #[error(
         "{path} is another place than was used before (its marker {MARKER} has the id {found}, not {expected}): are disks mixed up? `damocles-worker store sealing-init --as-new -l DIR` (file-init for an attached store) takes it as a new one"
     )]
     Other {
-        /// The place.
         path: String,
         /// The id in its marker.
         found: Id,
         /// The id that is remembered.
         expected: Id,
     },
-    /// Looking failed.
+    /// Whether it has a marker cannot be told.
     #[error("{path}: {error}")]
-    Io {
-        /// The place.
-        path: String,
-        /// Why.
-        error: String,
-    },
+    Io { path: String, error: String },
 }
 
 /// What marks a place.

@@ -23,7 +23,7 @@ pub enum ReadError {
     /// A newer version wrote them.
     #[error("it was written by a newer version (format {format})")]
     Newer {
-        /// Their format.
+        /// The format that they say they have.
         format: u32,
     },
     /// They are no record.
@@ -77,11 +77,11 @@ pub struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Control {
-    /// It does.
+    /// It goes on from stage to stage.
     Working,
     /// It does, until its stage ends or waits for something.
     PausePending,
-    /// It does not.
+    /// It does nothing until somebody resumes it.
     Paused(Paused),
 }
 
@@ -89,9 +89,9 @@ pub enum Control {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Job {
-    /// A sector.
+    /// A sector, of every plan but `wdpost`.
     Sector(Box<Sector>),
-    /// A window-PoSt job.
+    /// A window-PoSt job, of plan `wdpost` alone.
     Wdpost(Box<Wdpost>),
 }
 
@@ -108,7 +108,7 @@ pub enum GivenUpBy {
 /// Why a job is let go of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetGo {
-    /// What was said.
+    /// What was said of the job, by whoever ended it.
     pub reason: String,
     /// When, Unix milliseconds by this machine's clock.
     pub since_ms: u64,
@@ -133,13 +133,13 @@ pub struct Sector {
     pub deals: Option<Vec<SectorPiece>>,
     /// The pieces in the unsealed file, in order.
     pub pieces: Option<Vec<PieceCommitment>>,
-    /// Root of tree-d.
+    /// Root of tree-d, once the pieces are there.
     pub comm_d: Option<Commitment>,
     /// Once it is assigned, before PC1.
     pub ticket: Option<Ticket>,
     /// Whether [`Blob::Pc1Out`] is stored.
     pub pc1_done: bool,
-    /// The replica's commitment.
+    /// The replica's commitment, from PC2 on.
     pub comm_r: Option<Commitment>,
     /// Set once a pre-commit was handed in: the next one replaces it.
     pub pre_commit_sent: bool,
@@ -195,11 +195,11 @@ pub struct Upgrade {
 pub struct UnsealPiece {
     /// A piece CID, `baga…`.
     pub piece_cid: String,
-    /// The data's commitment.
+    /// The commitment of the whole sector's data, which unsealing needs.
     pub comm_d: Commitment,
     /// Where it begins, in unpadded bytes.
     pub offset: u64,
-    /// Unpadded bytes.
+    /// Its size, in unpadded bytes.
     pub size: u64,
     /// The attached store with the replica.
     pub store: String,
@@ -212,7 +212,7 @@ pub struct UnsealPiece {
 pub struct Wdpost {
     /// As the sector manager handed it out.
     pub job: WdpostJob,
-    /// The proofs.
+    /// What was generated, until it is handed in.
     pub output: Option<WdpostOutput>,
     /// Why the job is given up.
     pub abort_reason: Option<String>,
@@ -221,9 +221,9 @@ pub struct Wdpost {
 /// A piece in the unsealed file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PieceCommitment {
-    /// The piece's commitment.
+    /// The root of the tree over its padded bytes.
     pub commitment: Commitment,
-    /// Unpadded bytes.
+    /// Its size, in unpadded bytes.
     pub size: u64,
 }
 

@@ -17,7 +17,6 @@ pub(crate) const KEPT: u64 = 4_096;
 /// A command that was carried out or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredResult {
-    /// What was asked.
     pub asked: Asked,
     /// What came of it.
     pub answer: Result<CommandReply, ErrorKind>,
@@ -26,9 +25,8 @@ pub struct StoredResult {
 /// A command for many threads, and which threads of this worker it is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredBulk {
-    /// What was asked.
     pub asked: Asked,
-    /// The indexes.
+    /// Positions in the configuration, from 0.
     pub threads: Vec<u32>,
 }
 

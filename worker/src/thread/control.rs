@@ -192,7 +192,6 @@ pub(crate) fn fail(
 /// Where a step has led.
 #[derive(Clone, Debug)]
 pub(crate) struct NextState {
-    /// The state.
     pub(crate) state: State,
     /// What is in hand then.
     pub(crate) job: Option<Job>,
@@ -295,7 +294,7 @@ pub(crate) enum Heed {
     Now,
     /// An operator holds it up: that is for after the pause.
     AfterPause,
-    /// Nothing.
+    /// The verdict changes nothing.
     Never,
 }
 

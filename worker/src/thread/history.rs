@@ -13,7 +13,7 @@ pub(crate) struct Changed<'a> {
     pub index: u32,
     pub before: &'a Record,
     pub after: &'a Record,
-    /// When, Unix milliseconds.
+    /// When it changed, Unix milliseconds.
     pub at: u64,
 }
 
@@ -44,7 +44,7 @@ impl Changed<'_> {
         let_go.or(job.abort_reason()).map(ToOwned::to_owned)
     }
 
-    /// A step failed.
+    /// A step failed; a pause that follows from it is an event of its own.
     pub(crate) fn failure(&self, failure: &Failure) -> Vec<Event> {
         let failed = Event {
             error: self.after.last_err.clone().or(Some(failure.to_string())),

@@ -14,7 +14,7 @@ use super::{verdict::Verdict, view::ThreadView};
 /// How others reach a thread.
 #[derive(Clone)]
 pub struct ThreadHandle {
-    /// Takes commands.
+    /// Takes requests, one after the other.
     pub mailbox: mpsc::Sender<Message>,
     /// What the thread shows.
     pub view: watch::Receiver<ThreadView>,
@@ -27,9 +27,9 @@ pub enum Message {
     Command(Box<Command>),
     /// What the sector manager says of this job.
     Verdict {
-        /// See [`Record::job_name`](crate::store::record::Record::job_name).
+        /// As [`Record::job_name`](crate::store::record::Record::job_name) has it: a later job is
+        /// not meant.
         job: String,
-        /// What it says.
         verdict: Verdict,
     },
 }
@@ -37,9 +37,7 @@ pub enum Message {
 /// A command to one thread.
 #[derive(Debug)]
 pub struct Command {
-    /// What to do.
     pub verb: Verb,
-    /// The whole request.
     pub request: CommandRequest,
     /// The request's selector: the thread acts only if it fits when it is to act.
     pub selection: Option<Arc<Selection>>,

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct OwnConfig {
     index: u32,
     hot: HotConfig,
-    /// How it seals.
+    /// How it seals: the worker's file, and its own one over that.
     pub sealing: Sealing,
     /// What is wrong with its file.
     pub warning: Option<String>,

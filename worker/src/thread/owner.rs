@@ -99,7 +99,7 @@ struct HeldUp {
     unusable: Option<StoreError>,
     /// What cannot be written down at the moment.
     unwritten: Option<Unwritten>,
-    /// Why.
+    /// What was said of its store last, so that it is said once.
     store_error: Option<String>,
     /// Nothing is tried before this moment.
     hold_off: Option<HoldOff>,
@@ -132,7 +132,7 @@ pub struct Surroundings {
 /// Whether the worker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
-    /// It does not.
+    /// It goes on.
     No,
     /// As soon as no stage runs.
     AtSafePoint,

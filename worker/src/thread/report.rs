@@ -29,11 +29,11 @@ const BACKLOG: usize = 256;
 pub struct Report {
     /// Which one, as `{miner, number}`.
     pub sector: SectorId,
-    /// The thread's location.
+    /// The directory that the thread works in, as the snapshots name it.
     pub location: String,
-    /// The state before.
+    /// The state that the step began in.
     pub from: State,
-    /// The state after.
+    /// The state that is committed now; the same after a failure.
     pub to: State,
     /// What led from one to the other.
     pub event: String,

@@ -43,9 +43,9 @@ pub struct ThreadView {
 /// The end of a thread's task.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Why.
+    /// Why it has ended, in words.
     pub why: String,
-    /// When.
+    /// When it has ended, by the monotonic clock.
     pub since: Instant,
 }
 

@@ -14,7 +14,6 @@ use crate::{
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Pause now.
     Pause,
     /// Pause when the stage ends.
     PauseAfterStage,
@@ -28,13 +27,12 @@ pub(crate) enum Decision {
     GoOn(State),
     /// Give the sector up.
     GiveUp,
-    /// Take nothing new.
     Cordon,
     /// It does not already.
     StayCordoned,
     /// Take new work again.
     Uncordon,
-    /// It does already.
+    /// It takes new work already.
     StayUncordoned,
 }
 

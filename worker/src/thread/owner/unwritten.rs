@@ -46,7 +46,7 @@ struct DoneStep {
     from: State,
     job: Option<String>,
     to: NextState,
-    /// Its event's name.
+    /// Its event's name; absent where a job has ended, or was set back.
     event: Option<&'static str>,
     outputs: Arc<[(Blob, Vec<u8>)]>,
 }
@@ -152,7 +152,7 @@ impl Owner {
         self.hold_off("its store", TRY_AGAIN);
     }
 
-    /// Something was written.
+    /// A write has worked: what was said of the store is over.
     pub(super) fn store_works(&mut self) {
         if self.held.unwritten.is_none() && self.held.store_error.take().is_some() {
             info!(thread = self.index, "its store can be written to again");
