@@ -39,12 +39,12 @@ pub struct Cli {
     /// How to reach NATS.
     #[command(flatten)]
     pub nats: NatsArgs,
-    /// What to do.
+    /// What the program is started for.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// What the program is started for.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run a manager
@@ -73,7 +73,7 @@ Examples:
     Util(Util),
 }
 
-/// Tools for operators.
+/// What operators do by hand.
 #[derive(Subcommand, Debug)]
 pub enum Util {
     /// See and steer the workers
@@ -98,7 +98,7 @@ impl Cli {
     }
 }
 
-/// Runs the command.
+/// Does what the command line says, until it is done or a daemon is told to end.
 pub async fn run(cli: Cli) -> Result<(), CliError> {
     let settings = || crate::config::settings(&cli.nats, cli.config.as_deref());
     match cli.command {

@@ -53,7 +53,6 @@ impl Api {
         Api { client, prefix, registry, bucket_trouble }
     }
 
-    /// Answers one request.
     pub(crate) async fn handle(&self, verb: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
         match verb {
             verb::LIST => {

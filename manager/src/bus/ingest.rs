@@ -46,7 +46,6 @@ pub(super) enum Unusable {
 }
 
 impl Ingest {
-    /// Feeds this registry.
     pub(crate) fn new(prefix: Prefix, registry: SharedRegistry) -> Self {
         Ingest { prefix, registry, unreadable: Mutex::default() }
     }

@@ -14,7 +14,6 @@ use super::{
     session::{Session, Target},
 };
 
-/// Which threads.
 #[derive(Args, Debug)]
 pub struct CordonArgs {
     /// Threads of one worker.
@@ -23,7 +22,6 @@ pub struct CordonArgs {
     /// Why, and what to print.
     #[command(flatten)]
     pub order: OrderArgs,
-    /// Many threads.
     #[command(flatten)]
     pub many: ManyArgs,
 }
@@ -31,7 +29,6 @@ pub struct CordonArgs {
 /// Which threads to empty.
 #[derive(Args, Debug)]
 pub struct DrainArgs {
-    /// Which worker.
     #[command(flatten)]
     pub target: Target,
     /// Threads' indexes, as `info` shows them [default: all threads of the worker]

@@ -18,7 +18,6 @@ pub struct DecodeArgs {
     pub pretty: bool,
 }
 
-/// Decodes standard input.
 pub(crate) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     let mut payload = Vec::new();
     std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut payload)?;

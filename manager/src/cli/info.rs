@@ -1,4 +1,4 @@
-//! `util worker info`.
+//! `util worker info`: one worker, thread by thread.
 
 use clap::Args;
 use damocles_client::worker_client::WorkerClient;
@@ -31,7 +31,6 @@ const WIDE_COLUMNS: [Column; 12] = [
 /// Which worker to show, and how.
 #[derive(Args, Debug)]
 pub struct InfoArgs {
-    /// Which worker.
     #[command(flatten)]
     pub target: Target,
     /// Show it again whenever it changes, until Ctrl-C

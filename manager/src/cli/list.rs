@@ -1,4 +1,4 @@
-//! `util worker list`.
+//! `util worker list`: the workers that the managers know, once or as they change.
 
 use std::time::Duration;
 
@@ -24,7 +24,6 @@ const CORDONED_COLUMN: &str = "Cordoned";
 const MAX_NOTES: usize = 3;
 const WIDE_COLUMNS: [&str; 5] = ["Version", "Running", "Waiting", CORDONED_COLUMN, "Status"];
 
-/// How to list.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// A worker is expired when its last report is older than this [default: three of its own ping

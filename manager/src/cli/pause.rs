@@ -1,4 +1,4 @@
-//! `util worker pause`.
+//! `util worker pause`: one thread, or all that a selector selects.
 
 use clap::Args;
 use damocles_client::connect::NatsSettings;
@@ -17,16 +17,13 @@ use super::{
 /// Which threads to pause, and how.
 #[derive(Args, Debug)]
 pub struct PauseArgs {
-    /// One thread.
     #[command(flatten)]
     pub one: ThreadArgs,
-    /// At once.
     #[command(flatten)]
     pub now: NowArgs,
     /// How, and what to print.
     #[command(flatten)]
     pub steer: SteerArgs,
-    /// Many threads.
     #[command(flatten)]
     pub many: ManyArgs,
 }

@@ -1,4 +1,4 @@
-//! `util sealer proving`.
+//! `util sealer proving`: having sealed sectors proven.
 
 use clap::{Args, Subcommand};
 use damocles_terminal::{CliError, Exit, ReplyOutput, note, print_done};
@@ -6,7 +6,6 @@ use shared_msgs::{id::Id, sector_manager::SectorId, sectors::SimulateWdpost};
 
 use super::session::Session;
 
-/// What to prove.
 #[derive(Subcommand, Debug)]
 pub enum ProvingCommand {
     /// Queue a window-PoSt job for threads of plan wdpost, as a deadline would
@@ -21,7 +20,6 @@ Examples:
     SimulateWdpost(SimulateArgs),
 }
 
-/// What to prove.
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
     /// The miner's actor id, e.g. 10000 for t010000

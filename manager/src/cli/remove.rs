@@ -1,4 +1,4 @@
-//! `util worker remove`.
+//! `util worker remove`: has the managers forget a worker that has gone.
 
 use clap::Args;
 use damocles_client::call::CallError;
@@ -14,7 +14,6 @@ use super::session::{Session, Target, no_manager};
 /// Which worker to forget.
 #[derive(Args, Debug)]
 pub struct RemoveArgs {
-    /// Which worker.
     #[command(flatten)]
     pub target: Target,
     /// How to print what was done

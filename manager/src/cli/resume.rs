@@ -1,4 +1,4 @@
-//! `util worker resume`.
+//! `util worker resume`: one thread, or all that a selector selects.
 
 use clap::Args;
 use damocles_client::connect::NatsSettings;
@@ -20,7 +20,6 @@ use super::{
 /// Which threads to resume, and where.
 #[derive(Args, Debug)]
 pub struct ResumeArgs {
-    /// One thread.
     #[command(flatten)]
     pub one: ThreadArgs,
     /// The state to go on from [default: the one it is in]
@@ -29,7 +28,6 @@ pub struct ResumeArgs {
     /// How, and what to print.
     #[command(flatten)]
     pub steer: SteerArgs,
-    /// Many threads.
     #[command(flatten)]
     pub many: ManyArgs,
     /// The state that all of them go on from [default: the one each is in]

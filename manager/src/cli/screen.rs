@@ -22,7 +22,6 @@ const LEAVE: &str = "\x1b[?25h\x1b[?7h\x1b[?1049l";
 /// One view of what is watched.
 #[derive(Default)]
 pub(super) struct Frame {
-    /// What is shown.
     pub(super) text: String,
     /// The same without what moves by itself, such as ages: two frames that agree in it show the
     /// same.
@@ -31,7 +30,7 @@ pub(super) struct Frame {
     pub(super) notes: Vec<String>,
 }
 
-/// Where frames go.
+/// Where frames go, and how one takes the place of another.
 pub(super) enum Screen {
     /// A terminal, which is left as it was found.
     Terminal,

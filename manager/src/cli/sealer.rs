@@ -17,7 +17,6 @@ pub enum SealerCommand {
     Proving(proving::ProvingCommand),
 }
 
-/// Runs a command.
 pub(crate) async fn run(settings: NatsSettings, command: SealerCommand) -> Result<(), CliError> {
     let session = Session::connect(settings).await?;
     match command {

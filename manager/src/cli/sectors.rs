@@ -1,4 +1,4 @@
-//! `util sealer sectors`.
+//! `util sealer sectors`: the sectors of the mock sector manager, and work on them.
 
 use clap::{Args, Subcommand};
 use damocles_client::worker_client::caller;
@@ -58,7 +58,6 @@ Example:
     Abort(AbortArgs),
 }
 
-/// How to list.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// How to print them
@@ -66,7 +65,6 @@ pub struct ListArgs {
     pub output: Output,
 }
 
-/// Which sector.
 #[derive(Args, Debug)]
 pub struct SectorArgs {
     /// The sector, e.g. s-t010000-2
@@ -77,10 +75,8 @@ pub struct SectorArgs {
     pub output: ReplyOutput,
 }
 
-/// What to unseal.
 #[derive(Args, Debug)]
 pub struct UnsealArgs {
-    /// Which sector.
     #[command(flatten)]
     pub sector: SectorArgs,
     /// The piece of one of its deals; not needed where it has only one
@@ -94,7 +90,6 @@ pub struct UnsealArgs {
 /// What to give up.
 #[derive(Args, Debug)]
 pub struct AbortArgs {
-    /// Which sector.
     #[command(flatten)]
     pub sector: SectorArgs,
     /// Why, for the log of the worker and for the list

@@ -76,7 +76,6 @@ pub struct SelectorArgs {
 /// Many threads, and how careful to be with them.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ManyArgs {
-    /// Which.
     #[command(flatten)]
     pub selectors: SelectorArgs,
     /// List what would be done; do nothing

@@ -15,7 +15,6 @@ use shared_msgs::{
 };
 use tokio::{sync::watch, time::timeout};
 
-/// Which worker.
 #[derive(Args, Debug)]
 pub struct Target {
     /// The worker's name or Dest, as `list` shows them
@@ -31,7 +30,6 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects.
     pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
         let client = settings.connect_once("damocles-manager util").await?;
         Ok(Session::over(client, settings))

@@ -1,4 +1,4 @@
-//! `util worker wdpost`.
+//! `util worker wdpost`: the window-PoSt jobs of the mock sector manager.
 
 use std::time::Duration;
 
@@ -34,7 +34,6 @@ pub enum WdpostCommand {
     Remove(JobsArgs),
 }
 
-/// How to list.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// How to print them
@@ -42,7 +41,6 @@ pub struct ListArgs {
     pub output: Output,
 }
 
-/// Which jobs.
 #[derive(Args, Debug)]
 pub struct JobsArgs {
     /// The jobs, as `list` shows them

@@ -52,13 +52,14 @@ pub(crate) struct Job {
 #[serde(tag = "plan", rename_all = "snake_case")]
 pub(crate) enum Work {
     /// Put deals into the sector.
-    Snapup { pieces: Vec<SectorPiece> },
-    /// Seal it again.
+    Snapup {
+        pieces: Vec<SectorPiece>,
+    },
     Rebuild,
     /// Take a piece out.
     Unseal {
         piece_cid: String,
-        /// Where it goes.
+        /// The URL that the piece is sent to; the worker keeps it if there is none.
         dest: Option<String>,
     },
 }
@@ -67,15 +68,15 @@ pub(crate) enum Work {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Status {
-    /// Nobody has it.
+    /// It waits for a worker to ask.
     Ready,
     /// It was handed out.
-    Running { request_id: Id },
-    /// Done.
+    Running {
+        request_id: Id,
+    },
     Finished,
     /// It failed or was given up.
     Failed {
-        /// Why.
         error: String,
     },
 }
@@ -172,7 +173,6 @@ impl Job {
         self.status = Status::Ready;
     }
 
-    /// It is done.
     pub(crate) fn finish(&mut self) {
         self.status = Status::Finished;
         self.state = None;

@@ -42,7 +42,7 @@ pub(crate) struct Stored<T> {
 pub(crate) enum Created<T> {
     /// It is ours, in this revision.
     New(u64),
-    /// Somebody was faster.
+    /// Somebody was faster, and this is theirs.
     Exists(Stored<T>),
 }
 
@@ -87,7 +87,6 @@ impl Bucket {
             .map_err(failed)
     }
 
-    /// Reads one key.
     pub(crate) async fn read<T: DeserializeOwned>(
         &self,
         key: &str,

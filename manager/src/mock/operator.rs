@@ -37,7 +37,6 @@ impl Mock {
         Ok(SectorPage { sectors, next })
     }
 
-    /// Queues a rebuild.
     pub(super) async fn rebuild_sector(&self, request: &RebuildSector) -> Result<(), ErrorKind> {
         self.update_sector(request.sector, |record| record.queue(Work::Rebuild)).await?;
         info!(sector = %request.sector, "rebuild queued");
@@ -110,7 +109,6 @@ impl Mock {
         Ok(chosen.into_iter().map(|job| job.key).collect())
     }
 
-    /// Forgets window-PoSt jobs.
     pub(super) async fn remove_wdpost(
         &self,
         request: &RemoveWdpostJobs,

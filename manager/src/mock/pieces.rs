@@ -28,9 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Piece {
     pub cid: String,
-    /// Padded bytes.
+    /// In padded bytes: a power of two.
     pub size: u64,
-    /// Bytes of data.
+    /// In bytes, of the file.
     pub payload_size: u64,
 }
 

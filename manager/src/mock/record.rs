@@ -41,7 +41,7 @@ pub(crate) struct SectorRecord {
     /// Its pieces, filler too; empty where it has no deals.
     #[serde(default)]
     pub pieces: Vec<SectorPiece>,
-    /// The data's commitment.
+    /// The data's commitment, as the pre-commit had it.
     #[serde(default)]
     pub comm_d: Option<Commitment>,
     /// The replica's commitment; unknown where there is no pre-commit.

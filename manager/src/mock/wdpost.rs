@@ -153,7 +153,6 @@ impl Mock {
         Bucket::open(&self.client, self.prefix.wdpost_jobs_bucket()).await
     }
 
-    /// Hands jobs out.
     pub(super) async fn allocate_wdpost(
         &self,
         worker: &WorkerName,
@@ -271,7 +270,6 @@ impl Mock {
         jobs.change(&id.to_string(), change).await?.ok_or_else(unknown)
     }
 
-    /// Queues a job.
     pub(super) async fn simulate_wdpost(
         &self,
         request: &SimulateWdpost,

@@ -56,7 +56,7 @@ impl Claims {
         }
     }
 
-    /// Drops a claim.
+    /// Drops a claim, as its key has gone from the bucket of leases.
     pub fn remove(&mut self, claim: &Claim) {
         let (Claim::Holder(name) | Claim::StandingBy(name, _)) = claim;
         let Some(of_name) = self.names.get_mut(name) else { return };
@@ -92,7 +92,7 @@ impl Claims {
         self.names.len()
     }
 
-    /// Whether none is.
+    /// Whether no name is claimed.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
