@@ -22,9 +22,9 @@ macro_rules! built {
 }
 
 built! {
-    /// `damocles-worker`.
+    /// The worker, and the tool beside it.
     worker = "damocles-worker",
-    /// `damocles-manager`.
+    /// The manager, the mock, and the operators' tools.
     manager = "damocles-manager",
     /// The external processor of `src/bin/fixture-processor.rs`.
     fixture_processor = "fixture-processor",

@@ -31,14 +31,14 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// A connection that survives restarts of the server.
 #[derive(Clone, Debug)]
 pub struct Bus {
-    /// The client.
+    /// Reconnects for ever, and lets a request wait as long as its caller does.
     pub client: Client,
     /// The first part of every subject.
     pub prefix: Prefix,
 }
 
 impl Bus {
-    /// Connects.
+    /// Connects now, or fails the test.
     pub async fn connect(url: &str) -> Bus {
         let options = async_nats::ConnectOptions::new()
             .reconnect_delay_callback(|_| RECONNECT_DELAY)
@@ -50,7 +50,7 @@ impl Bus {
         Bus { client, prefix: Prefix::default() }
     }
 
-    /// `cmd.<worker>.<verb>`.
+    /// The subject of a worker's verb, `<p>.v1.cmd.<w>.<verb>`.
     pub fn command(&self, worker: &str, verb: &str) -> String {
         self.prefix.command(&name(worker), verb)
     }
@@ -71,7 +71,7 @@ impl Bus {
         self.ask(worker, verb::LIST, &serde_json::json!({})).await.unwrap()
     }
 
-    /// Pauses a thread.
+    /// Orders a pause of one thread, and waits for the answer.
     pub async fn pause(&self, worker: &str, index: u32) -> Result<CommandReply, CallError> {
         self.order(worker, Verb::Pause, &CommandRequest::to(index)).await
     }
@@ -250,7 +250,7 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, CallError>) -> ErrorKind {
     }
 }
 
-/// A worker's name.
+/// A name that a test has written, as the bus has it.
 pub fn name(worker: &str) -> WorkerName {
     worker.parse().unwrap()
 }

@@ -15,9 +15,9 @@ use crate::{DEADLINE, process::clean_environment};
 pub struct CliOutput {
     /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// Its data.
+    /// What it printed for its caller.
     pub stdout: String,
-    /// Everything else.
+    /// What it printed beside that: notes and errors.
     pub stderr: String,
     shown: String,
 }

@@ -23,9 +23,9 @@ pub struct EventLog {
 /// An event as it is stored.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Whose it is.
+    /// The worker's name, from the subject.
     pub worker: String,
-    /// The event.
+    /// The event as the worker wrote it.
     pub event: Event,
 }
 
@@ -56,7 +56,7 @@ impl EventLog {
         self.patience = patience;
     }
 
-    /// Deletes the stream.
+    /// Deletes the stream, as an operator might.
     pub async fn delete(self) {
         let jetstream = jetstream::new(self.bus.client.clone());
         assert!(jetstream.delete_stream(self.bus.prefix.events_stream()).await.unwrap().success);

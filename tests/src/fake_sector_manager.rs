@@ -116,7 +116,7 @@ impl Drop for FakeSectorManager {
     }
 }
 
-/// A method's result.
+/// The successful answer to a method, with this result.
 pub fn result(result: Value) -> Value {
     json!({ "result": result })
 }

@@ -1,4 +1,4 @@
-//! A `damocles-manager` process.
+//! A `damocles-manager` process, with or without a mock sector manager.
 
 use std::{
     path::PathBuf,
@@ -36,7 +36,7 @@ impl Manager {
         self.process.log().line_with(&["ready, with a mock sector manager"]).await;
     }
 
-    /// The process.
+    /// The process, to be killed, frozen or waited for.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }

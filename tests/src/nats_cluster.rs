@@ -21,7 +21,7 @@ const NAMES: [&str; 3] = ["n0", "n1", "n2"];
 /// The cluster. Its nodes are known by their numbers.
 #[derive(Debug)]
 pub struct NatsCluster {
-    /// The nodes.
+    /// The servers, each in the place of its number.
     pub nodes: Vec<NatsServer>,
 }
 

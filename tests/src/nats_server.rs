@@ -71,17 +71,17 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Where it listens.
+    /// The port that clients connect to; the same after a restart.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The process.
+    /// The process, to be frozen or waited for.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// What it prints.
+    /// What it has printed in all of its runs so far.
     pub fn log(&self) -> &Log {
         self.process.log()
     }
@@ -91,7 +91,7 @@ impl NatsServer {
         self.process.kill9().await;
     }
 
-    /// Stops it properly.
+    /// Stops it by TERM, and waits for its end.
     pub async fn stop(&mut self) {
         self.process.terminate().await;
     }

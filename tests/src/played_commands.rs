@@ -19,11 +19,11 @@ use crate::bus::{Bus, name};
 /// A command as the worker hears it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
-    /// The verb.
+    /// The verb, as in the subject.
     pub verb: String,
     /// All workers were asked, not this one by its name.
     pub of_all: bool,
-    /// The request.
+    /// The request, read from either encoding.
     pub request: CommandRequest,
 }
 

@@ -39,7 +39,7 @@ impl PlayedWorker {
         }
     }
 
-    /// Asks.
+    /// Asks the sector manager, which must not refuse.
     pub async fn ask<R: WorkerRequest>(&self, request: &R) -> R::Reply {
         self.try_ask(request).await.unwrap()
     }

@@ -70,7 +70,7 @@ impl Process {
         self.status.is_none()
     }
 
-    /// What it prints.
+    /// What it has printed so far, stdout and stderr.
     pub fn log(&self) -> &Log {
         &self.log
     }

@@ -27,7 +27,7 @@ use crate::DEADLINE;
 /// What the network does.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weather {
-    /// No connection lives.
+    /// No connection lives, and none is made.
     cut: bool,
     /// Which life connections have; those of an earlier one end.
     life: u64,

@@ -16,7 +16,7 @@ impl Scratch {
         Scratch(Some(tempfile::Builder::new().prefix(&format!("e2e-{test}-")).tempdir().unwrap()))
     }
 
-    /// Where it is.
+    /// Its path, as long as this lives.
     pub fn path(&self) -> &Path {
         self.0.as_ref().unwrap().path()
     }

@@ -38,13 +38,13 @@ pub fn sector(number: u64) -> SectorId {
 /// it.
 #[derive(Debug)]
 pub struct Testbed {
-    /// The test's connection.
+    /// The test's own connection to the server.
     pub bus: Bus,
-    /// What workers publish.
+    /// What workers publish, from the start of the test on.
     pub states: StateWatch,
     /// What workers ask of the sector manager.
     pub requests: SectorManagerRequests,
-    /// The server.
+    /// The server, which only this test uses.
     pub nats: NatsServer,
     /// The directory of everything.
     pub scratch: Scratch,
@@ -207,7 +207,7 @@ impl Testbed {
         Gate::new(self.scratch.path().join(name))
     }
 
-    /// `damocles-worker …`.
+    /// Runs `damocles-worker` with these arguments to its end.
     pub async fn worker_cli(&self, args: &[&str]) -> CliOutput {
         cli::run(binaries::worker(), args, &self.nats.url(), b"").await
     }

@@ -35,7 +35,7 @@ impl Tmpfs {
         );
     }
 
-    /// Leaves no space.
+    /// Takes all the space that is left, until it is given back.
     pub fn fill(&self) {
         use std::io::Write;
         let mut ballast = fs::File::create(self.ballast()).unwrap();

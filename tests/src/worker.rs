@@ -215,7 +215,7 @@ impl Worker {
         std::fs::write(self.config_file(), toml).unwrap();
     }
 
-    /// The configuration file.
+    /// Where its configuration is written to, `worker.toml` in its directory.
     pub fn config_file(&self) -> PathBuf {
         self.directory.join("worker.toml")
     }
@@ -257,7 +257,7 @@ impl Worker {
         self.parameters = directory;
     }
 
-    /// Starts the daemon.
+    /// Starts the daemon on its configuration, and does not wait for it.
     pub fn start(&mut self) {
         self.start_with(Command::new(binaries::worker()), &[]);
     }
@@ -316,7 +316,7 @@ impl Worker {
         command
     }
 
-    /// The running daemon.
+    /// The running daemon; fails the test if there is none.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap_or_else(|| panic!("this worker was not started"))
     }

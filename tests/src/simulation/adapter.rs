@@ -32,9 +32,9 @@ use super::{
 
 /// One process's way to the bus.
 pub struct SimulatedBus {
-    /// The world.
+    /// The world that it is a part of.
     pub world: Arc<World>,
-    /// The connection.
+    /// How the process is connected: what is lost or late on the way.
     pub line: Arc<Line>,
     /// Whether there is a step that could go on, by thread.
     pub in_step: Vec<Arc<AtomicBool>>,

@@ -32,29 +32,29 @@ pub struct Sent {
     pub verb: String,
     /// Every worker hears it.
     pub to_all: bool,
-    /// What is asked.
+    /// The request, in either encoding.
     pub payload: Bytes,
     /// Where the answers go.
     pub inbox: Inbox,
 }
 
-/// Where answers go.
+/// Where answers go, as long as somebody listens.
 #[derive(Clone)]
 pub struct Inbox {
-    /// Its subject.
+    /// The subject that the answers are published on.
     pub subject: String,
-    /// Whoever listens there.
+    /// The listener; answers to one that has gone are lost.
     pub messages: UnboundedSender<Message>,
 }
 
 /// An answer as an operator reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// Of one thread.
+    /// What one thread's owner answered.
     One(CommandReply),
-    /// Of many.
+    /// What a worker answered for those that fit.
     Many(BulkReply),
-    /// A refusal.
+    /// Why nothing was done.
     Refused(ErrorKind),
 }
 

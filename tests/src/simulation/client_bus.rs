@@ -22,7 +22,7 @@ use super::{
     world::World,
 };
 
-/// An operator's connection.
+/// The bus as an operator's client has it.
 pub struct ClientBus {
     world: Arc<World>,
     // Its inboxes, of which each is the prefix of subjects, in the order in which they were made.

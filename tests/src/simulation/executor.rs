@@ -20,7 +20,7 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub enum Owner {
     /// It ends by itself, or with the world.
     World,
-    /// A process.
+    /// The process of this number, whose end is theirs.
     Process(usize),
 }
 
@@ -59,7 +59,7 @@ impl Wake for TaskWaker {
 }
 
 impl Executor {
-    /// One without tasks.
+    /// An executor without tasks, whose order the seed decides.
     pub fn new(seed: u64) -> Self {
         Executor {
             tasks: Mutex::default(),

@@ -24,7 +24,7 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Makes it.
+    /// Formats the disk that the worlds' disks are copies of.
     pub fn new() -> Arc<Ground> {
         let scratch = Scratch::new();
         Arc::new(Ground {
@@ -36,7 +36,7 @@ impl Ground {
         })
     }
 
-    /// A thread's configuration.
+    /// The configuration of a thread, with waits that are short.
     pub fn thread(&self, index: usize, plan: Plan) -> ThreadConfig {
         let sealing = Sealing {
             max_retries: 1,

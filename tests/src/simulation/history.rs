@@ -11,14 +11,14 @@ use shared_msgs::{
 
 use super::{bus::Reply, model::ThreadModel, world::Tally};
 
-/// What has happened.
+/// What has happened in a world, for its checks.
 #[derive(Default)]
 pub struct History {
     /// What was not as it must be.
     pub violations: Vec<String>,
     /// How often what happened.
     pub tally: Tally,
-    /// What operators ordered.
+    /// What operators ordered, by the order's number.
     pub orders: Vec<Order>,
     order_of_id: HashMap<Id, usize>,
     /// What was answered, in order, with the numbers of process and order.
@@ -33,7 +33,7 @@ pub struct History {
 
 /// What an operator ordered.
 pub struct Order {
-    /// The verb.
+    /// The verb that was ordered.
     pub verb: Verb,
     /// The request; as it was sent, once it was.
     pub request: CommandRequest,
@@ -75,11 +75,11 @@ impl Heard {
 
 /// A thread in the hands of one process.
 pub struct Opening {
-    /// The process.
+    /// Number of the process that took it up.
     pub process: usize,
-    /// The machine.
+    /// Number of the machine that it ran on.
     pub machine: usize,
-    /// The thread's index.
+    /// Position in the configuration, from 0.
     pub index: u32,
     /// What its record said when it was taken up.
     pub first: ThreadModel,
@@ -175,7 +175,7 @@ impl History {
         }
     }
 
-    /// Counts something.
+    /// Counts that this has happened once more.
     pub fn count(&mut self, what: &'static str) {
         *self.tally.entry(what).or_default() += 1;
     }

@@ -13,7 +13,7 @@ pub const TTL: Duration = Duration::from_secs(3);
 /// The same in milliseconds.
 pub const TTL_MS: u64 = TTL.as_millis() as u64;
 
-/// One name's key.
+/// The key of a name in the bucket of leases, and all that it ever held.
 #[derive(Default)]
 pub struct LeaseKey {
     entry: Option<Entry>,
@@ -29,9 +29,9 @@ struct Entry {
 
 /// A lease that was acquired or renewed.
 pub struct Stored {
-    /// When.
+    /// When it was stored, milliseconds of the world's clock.
     pub at: u64,
-    /// By whom.
+    /// The process that stored it.
     pub instance: Id,
     /// It was another process's until then, or nobody's.
     pub acquired: bool,
@@ -83,9 +83,9 @@ impl LeaseKey {
 
 /// The bucket as one process reaches it.
 pub struct SimulatedBucket {
-    /// The world.
+    /// The world that the bucket is in.
     pub world: Arc<World>,
-    /// The process's connection.
+    /// How the process is connected.
     pub line: Arc<Line>,
 }
 

@@ -12,7 +12,7 @@ use shared_msgs::{id::Id, snapshot::WorkerSnapshot, subject::Prefix};
 
 use super::{clock, world::World};
 
-/// A manager.
+/// A manager's read model, fed with what arrives, and checked as it changes.
 pub struct Manager {
     number: usize,
     seen: Mutex<Seen>,

@@ -13,7 +13,7 @@ use std::{
 
 use super::{Ended, ground::Ground, run, world::Tally};
 
-/// How worlds ended.
+/// What became of many worlds.
 #[derive(Default)]
 pub struct Outcome {
     /// What was not as it must be, by seed.

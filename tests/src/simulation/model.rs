@@ -11,15 +11,15 @@ use shared_msgs::{
 /// The part of a thread's record that commands and events are about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ThreadModel {
-    /// See [`Record::revision`].
+    /// As in [`Record::revision`], by which events are told apart.
     pub revision: u64,
-    /// The state's name.
+    /// The state, by its name in the plan.
     pub state: String,
-    /// Who paused it.
+    /// Who paused the thread; nobody if absent.
     pub paused: Option<PausedBy>,
-    /// See [`Record::is_pause_pending`].
+    /// As [`Record::is_pause_pending`] says.
     pub pending: bool,
-    /// See [`Record::cordoned`].
+    /// As [`Record::cordoned`] says.
     pub cordoned: bool,
 }
 

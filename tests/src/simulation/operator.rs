@@ -27,7 +27,7 @@ const STATES: [&str; 5] = ["Aborted", "Empty", "Allocated", "DealsAcquired", "Pi
 
 /// Whom a command is for.
 enum Targets {
-    /// One worker.
+    /// The worker with this number of a name.
     Name(usize),
     /// Whichever its selector selects.
     All,

@@ -43,15 +43,15 @@ const STORE_PATIENCE: Duration = Duration::from_secs(12);
 // What its threads do: a long plan, and shorter ones.
 const PLANS: [Plan; 3] = [Plan::Sealer, Plan::Snapup, Plan::Unseal];
 
-/// A process.
+/// A worker's process, from its start to its end.
 pub struct Process {
     /// Counts all processes of the world.
     pub number: usize,
     /// The name it goes by.
     pub name: usize,
-    /// Where it runs.
+    /// Number of the machine that it runs on.
     pub machine: usize,
-    /// Its connection.
+    /// How it is connected; gone with it.
     pub line: Arc<Line>,
     /// What it says about itself.
     pub worker: Arc<Worker>,
@@ -120,7 +120,7 @@ impl Process {
         });
     }
 
-    /// Kills it.
+    /// Ends it as `kill -9` would: nothing more is written or sent.
     pub fn kill(&self, world: &World) {
         self.end(world);
         self.ended(world, "is killed");

@@ -33,7 +33,7 @@ use super::world::{Phase, World};
 
 /// Does the steps of one process's threads.
 pub struct SimulatedSteps {
-    /// The world.
+    /// The world that they happen in.
     pub world: Arc<World>,
     /// The threads, each in its own location.
     pub threads: Vec<SimulatedThread>,
@@ -41,7 +41,7 @@ pub struct SimulatedSteps {
 
 /// A thread as its steps know it.
 pub struct SimulatedThread {
-    /// Where it works.
+    /// The directory that tells which thread a step is of.
     pub location: Location,
     /// Which one it is, for messages.
     pub name: String,

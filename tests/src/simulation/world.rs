@@ -31,7 +31,7 @@ use super::{
     process::Process,
 };
 
-/// What goes on.
+/// Whether things go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Operators command, and things go wrong.
@@ -40,17 +40,17 @@ pub enum Phase {
     Calm,
 }
 
-/// The world.
+/// A system in memory: its server, machines and processes, and the dice.
 pub struct World {
     /// What all worlds share.
     pub ground: Arc<Ground>,
-    /// Names of workers.
+    /// The workers, by the number of a name.
     pub names: Vec<WorkerName>,
-    /// Those who watch.
+    /// The managers that watch, each from what arrives there.
     pub managers: Vec<Manager>,
-    /// What goes on.
+    /// Whether things go wrong, for whoever waits for the calm.
     pub phase: watch::Sender<Phase>,
-    /// Its tasks.
+    /// Runs all tasks of the world, in an order of the seed's.
     pub executor: Executor,
     /// Commands that nobody has answered yet.
     pub open_orders: AtomicUsize,
@@ -66,7 +66,7 @@ pub struct World {
 /// What the server keeps.
 #[derive(Default)]
 pub struct Server {
-    /// Leases, by name.
+    /// The keys of the lease bucket, by the number of a name.
     pub leases: Vec<LeaseKey>,
     revision: u64,
     /// Events with their sequences, by name.
@@ -80,7 +80,7 @@ pub struct Server {
 /// Somebody who hears a name's commands.
 #[derive(Clone)]
 pub struct Subscriber {
-    /// The connection.
+    /// How the subscriber is connected.
     pub line: Arc<Line>,
     /// Where they are put.
     pub inbox: mpsc::UnboundedSender<Request>,
@@ -91,7 +91,7 @@ pub struct Subscriber {
 pub struct Shown {
     /// The last one that arrived.
     pub snapshot: Arc<WorkerSnapshot>,
-    /// When.
+    /// When it arrived, milliseconds of the world's clock.
     pub at: u64,
     /// How many arrived until then.
     pub revision: u64,
@@ -102,7 +102,7 @@ pub struct Shown {
 pub struct Machine {
     /// The name of its worker.
     pub name: usize,
-    /// One a thread.
+    /// What its threads have stored, by their index.
     pub disks: Vec<Disk>,
     /// The openings of its disks that were the last ones, by thread.
     pub opened: Vec<Option<usize>>,
@@ -163,7 +163,7 @@ impl World {
         self.executor.spawn(Owner::World, task);
     }
 
-    /// Throws the dice.
+    /// Draws from the dice, the only chance that there is.
     pub fn draw<T>(&self, how: impl FnOnce(&mut Rng) -> T) -> T {
         how(&mut locked(&self.dice))
     }
@@ -173,7 +173,7 @@ impl World {
         self.draw(|dice| dice.u32(0..100) < percent)
     }
 
-    /// Some milliseconds.
+    /// Milliseconds drawn from this range.
     pub fn millis(&self, range: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.draw(|dice| dice.u64(range)))
     }
@@ -198,12 +198,12 @@ impl World {
         1 + usize::from(self.phase() == Phase::Busy && self.chance(6))
     }
 
-    /// What goes on.
+    /// Whether things go wrong at this moment.
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// What has happened.
+    /// What has happened so far, to be read or added to.
     pub fn history(&self) -> MutexGuard<'_, History> {
         locked(&self.history)
     }
@@ -213,7 +213,7 @@ impl World {
         locked(&self.server)
     }
 
-    /// The machines.
+    /// The machines, by their numbers.
     pub fn machines(&self) -> MutexGuard<'_, Vec<Machine>> {
         locked(&self.machines)
     }
@@ -250,7 +250,7 @@ impl World {
         self.history().violations.push(what);
     }
 
-    /// Counts something.
+    /// Counts that this has happened once more.
     pub fn count(&self, what: &'static str) {
         self.history().count(what);
     }
@@ -272,7 +272,7 @@ impl World {
         self.open_orders.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One less.
+    /// One command less that waits for its answer.
     pub fn order_closed(&self) {
         self.open_orders.fetch_sub(1, Ordering::Relaxed);
     }

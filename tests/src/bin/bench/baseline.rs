@@ -24,7 +24,7 @@ const PROOF: &str = "StackedDrg2KiBV1_1";
 pub(crate) struct Proofs {
     /// Everything up to C1Done, and C2's failure.
     pub whole: Samples,
-    /// C2's failure.
+    /// How long C2 takes to fail.
     pub c2: Samples,
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 pub(crate) struct Samples(Vec<Duration>);
 
 impl Samples {
-    /// Takes `count` samples.
     pub(crate) async fn of(count: usize, mut sample: impl AsyncFnMut() -> Duration) -> Samples {
         let mut samples = Vec::with_capacity(count);
         for _ in 0..count {
@@ -68,7 +67,7 @@ impl Figure {
         }
     }
 
-    /// What damocles took.
+    /// What damocles took for the same, as it was measured.
     pub(crate) fn damocles(self, damocles: &'static str) -> Figure {
         Figure { damocles, ..self }
     }
@@ -82,7 +81,6 @@ pub(crate) fn add(figures: &mut Vec<Figure>, sample: Figure) {
     }
 }
 
-/// All figures.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let rows = figures.iter().map(|figure| {
         let (median, base) = (figure.samples.quantile(0.5), figure.baseline_samples.quantile(0.5));

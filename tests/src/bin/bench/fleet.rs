@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{baseline, figure::Samples};
 
-/// How many.
+/// Workers that report at once.
 pub(crate) const WORKERS: usize = 10_000;
 
 /// A command for all threads of the fleet: with the tool, from the start of its process to its end;

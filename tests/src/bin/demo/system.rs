@@ -1,4 +1,4 @@
-//! The three programs.
+//! The three programs of the demo: NATS, a mock manager and a worker.
 
 use std::process::{Command, ExitStatus};
 
@@ -33,7 +33,6 @@ impl System {
         System { worker, manager, nats }
     }
 
-    /// Where NATS listens.
     pub(crate) fn nats_url(&self) -> String {
         self.nats.url()
     }
