@@ -155,7 +155,7 @@ pub struct CommandReply {
 pub struct BulkReply {
     /// Its name as the user wrote it.
     pub worker: String,
-    /// The process that answers.
+    /// The process that answers; a new id for each of its starts.
     pub instance_id: Id,
     /// Whether the outcomes say only what would happen: nothing was done.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -170,7 +170,7 @@ pub struct BulkReply {
 pub struct ThreadResult {
     /// Position of the thread in the configuration, from 0.
     pub index: u32,
-    /// The sector in hand.
+    /// The sector in hand when it acted; absent where there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sector_id: Option<String>,
     /// The thread's revision after the command.
@@ -205,11 +205,11 @@ impl ThreadResult {
     }
 }
 
-/// What a command did.
+/// What a command did, or with `dry_run` would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
-    /// The thread is paused.
+    /// The thread is paused: it does nothing until it is resumed.
     Paused,
     /// The thread will be paused when its stage ends.
     PausePending {
@@ -222,7 +222,7 @@ pub enum Outcome {
     },
     /// The thread was paused already; the pause is the operator's now.
     AlreadyPaused,
-    /// The thread goes on.
+    /// The thread goes on from `to`.
     Resumed {
         /// The state it was paused in.
         #[serde(default)]
@@ -235,7 +235,7 @@ pub enum Outcome {
     PauseWithdrawn,
     /// The thread takes nothing new.
     Cordoned,
-    /// It did not before.
+    /// The thread takes nothing new from now on; it finishes what it has in hand.
     AlreadyCordoned,
     /// The thread took nothing new already: nothing changed.
     Uncordoned,

@@ -56,7 +56,7 @@ pub enum ErrorKind {
     /// The worker has no thread of that index.
     #[error("there is no thread {index}: this worker has {threads}, numbered from 0")]
     ThreadNotFound {
-        /// The index asked for.
+        /// The index asked for; one that is there is smaller than `threads`.
         index: u32,
         /// How many threads the worker has.
         threads: u32,
@@ -82,7 +82,7 @@ pub enum ErrorKind {
     StateUnreachable {
         /// The state asked for.
         state: String,
-        /// What the sector lacks.
+        /// What the sector lacks, in words for people: `ticket`, `PC1 output`.
         missing: Vec<String>,
     },
     /// The thread has changed since the caller looked.

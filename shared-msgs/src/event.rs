@@ -28,16 +28,16 @@ pub struct Event {
     /// The thread; absent for what happened to the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,
-    /// The sector in hand.
+    /// The sector in hand, `s-t0<miner>-<number>`, or the id of a window-PoSt job; absent if none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sector_id: Option<String>,
-    /// The thread's state before.
+    /// The state that the thread was in; absent for what happened to the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The thread's state after.
+    /// The state that the thread is in then; absent where it did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The thread's revision after.
+    /// The thread's revision after that, by which events are compared with snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
     /// What failed, with its level.

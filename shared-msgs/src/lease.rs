@@ -33,7 +33,7 @@ pub struct Lease {
     /// The machine's host name.
     #[serde(default)]
     pub host: String,
-    /// The process id there.
+    /// The process id on that machine.
     #[serde(default)]
     pub pid: u32,
 }

@@ -49,7 +49,7 @@ pub type Commitment = [u8; 32];
 /// A sector of a miner, printed `s-t0<miner>-<number>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SectorId {
-    /// The miner's actor id.
+    /// The miner's actor id: 10000 for t010000.
     pub miner: u64,
     /// The sector's number, unique for its miner.
     pub number: u64,
@@ -147,7 +147,7 @@ impl SectorSize {
         Self::ALL.into_iter().find(|size| size.bytes() == bytes)
     }
 
-    /// Bytes of a sector.
+    /// Bytes of a sector, fr32 padding included.
     pub fn bytes(self) -> u64 {
         match self {
             SectorSize::S2KiB => 2 << 10,
@@ -250,7 +250,7 @@ pub struct AllocateSector {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AcquireDealsSpec {
-    /// At most so many.
+    /// At most so many deals; the sector manager's own limit holds if absent.
     pub max_deals: Option<u32>,
     /// At least so many bytes of the sector.
     pub min_used_space: Option<u64>,
@@ -338,7 +338,8 @@ pub struct PreCommitOnChainInfo {
     pub ticket: Ticket,
 }
 
-/// Hands a pre-commit in.
+/// Hands a pre-commit in, which the sector manager sends to the chain; asked for with
+/// [`PollPreCommitState`] then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubmitPreCommit {
     /// The same id gets the same answer.
@@ -354,7 +355,7 @@ pub struct SubmitPreCommit {
 /// How a submission was received.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubmitReply {
-    /// Whether it was taken.
+    /// What became of the submission, not of the message on chain.
     pub res: SubmitResult,
     /// Why, in a sentence.
     #[serde(default)]
@@ -404,9 +405,9 @@ pub enum OnChainState {
     Packed,
     /// The message is final on chain, and succeeded.
     Landed,
-    /// Nobody knows of it.
+    /// The sector manager knows of no such message.
     NotFound,
-    /// To be submitted again.
+    /// The message failed, and another one may succeed: to be submitted again.
     Failed,
     /// Submitting the same again will never succeed.
     PermFailed,
@@ -457,7 +458,8 @@ pub struct Seed {
     pub epoch: i64,
 }
 
-/// Hands a proof in.
+/// Hands a proof in, which the sector manager sends to the chain; asked for with [`PollProofState`]
+/// then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubmitProof {
     /// The same id gets the same answer.
@@ -724,7 +726,7 @@ pub struct WdpostJob {
 pub struct WdpostInput {
     /// At most a partition of them.
     pub sectors: Vec<WdpostSector>,
-    /// The miner's actor id.
+    /// The miner's actor id: 10000 for t010000.
     pub miner_id: u64,
     /// The name of the window-PoSt proof type.
     pub proof_type: String,

@@ -88,7 +88,7 @@ pub struct DealView {
 pub struct JobView {
     /// The plan that does it.
     pub plan: String,
-    /// How far it is.
+    /// How far the job is, as far as its worker has reported.
     pub status: JobStatus,
     /// Its state in the plan, as last reported.
     #[serde(default)]
@@ -109,9 +109,9 @@ pub struct JobView {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobStatus {
-    /// No worker has it.
+    /// It waits for a worker to ask for it.
     Ready,
-    /// A worker has it.
+    /// A worker has it, and says so by heartbeats or reports.
     Running,
     /// It has ended well.
     Finished,
@@ -209,7 +209,7 @@ pub struct AbortSector {
 pub struct SimulateWdpost {
     /// The job's id: the same id is the same job.
     pub id: Id,
-    /// The miner's actor id.
+    /// The miner's actor id: 10000 for t010000.
     pub miner: u64,
     /// Numbers of the sectors; all that can be proven if there are none.
     #[serde(default)]
@@ -253,7 +253,7 @@ pub struct WdpostPage {
 pub struct WdpostJobView {
     /// Its id, as `list` shows it.
     pub id: String,
-    /// The miner's actor id.
+    /// The miner's actor id: 10000 for t010000.
     pub miner: u64,
     /// The name of the window-PoSt proof type.
     #[serde(default)]

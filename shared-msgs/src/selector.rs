@@ -23,7 +23,7 @@ pub const STATUSES: &[&str] = match <ThreadStatus as strum::VariantNames>::VARIA
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Selector {
-    /// No part is needed.
+    /// Selects every thread, so that no other part is needed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
     /// Globs (`*`, `?`, `[a-z]`, `{a,b}`) over the worker's name.

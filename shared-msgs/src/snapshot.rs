@@ -106,7 +106,7 @@ pub enum WorkerStatus {
 pub struct Summary {
     /// All threads, whatever they do.
     pub threads: u32,
-    /// Threads without a sector.
+    /// Threads with nothing in hand: neither a sector nor a window-PoSt job.
     pub empty: u32,
     /// Threads that are paused.
     pub paused: u32,
@@ -183,7 +183,7 @@ pub enum ThreadStatus {
     Idle,
     /// In a stage, which a pause lets end first.
     Running {
-        /// Time in this stage.
+        /// Time in this stage, milliseconds.
         #[serde(default)]
         elapsed_ms: u64,
         /// The external processor that runs it, if one does.
@@ -204,7 +204,7 @@ pub enum ThreadStatus {
     },
     /// In a stage, and paused when it ends. Counts as running.
     PausePending {
-        /// Time in this stage.
+        /// Time in this stage, milliseconds.
         #[serde(default)]
         elapsed_ms: u64,
         /// How far the stage is, where that can be seen: `layer 7 of 11`.
@@ -285,7 +285,7 @@ impl Summary {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standstill {
-    /// For so many milliseconds.
+    /// For so many milliseconds, at the moment of the report.
     pub elapsed_ms: u64,
     /// What was tried last, and failed.
     pub why: String,

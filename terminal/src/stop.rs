@@ -1,4 +1,4 @@
-//! Being told to end.
+//! Being told to end: the signals that a tool or a daemon of ours heeds.
 
 use std::io;
 

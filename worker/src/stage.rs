@@ -86,11 +86,9 @@ pub(crate) struct StageRun<'a> {
     pub files: SectorFiles,
     /// The id for what this stage asks the sector manager to change.
     pub request_id: Id,
-    /// The thread's sealing options.
     pub sealing: &'a Sealing,
     /// The thread's store, for the outputs of earlier stages.
     pub store: &'a Store,
-    /// What all threads share.
     pub shared: &'a Shared,
     /// Where the stage says what it is doing.
     pub activity: &'a Activity,

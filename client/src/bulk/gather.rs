@@ -15,7 +15,6 @@ use shared_msgs::{
 #[derive(Debug)]
 pub(super) enum Answer {
     Reply(BulkReply),
-    /// Why it did nothing.
     Refused(ErrorBody),
     /// It came from the worker, and says nothing that can be read: what was done is unknown.
     Unreadable,

@@ -34,7 +34,6 @@ const PAGE_FRAME_BYTES: usize = 512;
 // For JetStream to answer a removal.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Answers from the registry.
 pub(crate) struct Api {
     client: Client,
     prefix: Prefix,

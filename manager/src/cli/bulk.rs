@@ -36,7 +36,6 @@ pub(super) struct BulkOrder {
     /// Its selector names the threads.
     pub(super) request: CommandRequest,
     pub(super) selector: Selector,
-    /// Do not ask first.
     pub(super) force: bool,
     pub(super) output: ReplyOutput,
 }

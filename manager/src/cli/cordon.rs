@@ -16,7 +16,6 @@ use super::{
 
 #[derive(Args, Debug)]
 pub struct CordonArgs {
-    /// Threads of one worker.
     #[command(flatten)]
     pub some: ThreadsArgs,
     /// Why, and what to print.
@@ -26,7 +25,6 @@ pub struct CordonArgs {
     pub many: ManyArgs,
 }
 
-/// Which threads to empty.
 #[derive(Args, Debug)]
 pub struct DrainArgs {
     #[command(flatten)]

@@ -10,7 +10,6 @@ use shared_msgs::codec::decode;
 // No NATS server carries more in one message.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// How to print it.
 #[derive(Args, Debug)]
 pub struct DecodeArgs {
     /// Indent it over several lines

@@ -56,7 +56,6 @@ pub(crate) enum Work {
         pieces: Vec<SectorPiece>,
     },
     Rebuild,
-    /// Take a piece out.
     Unseal {
         piece_cid: String,
         /// The URL that the piece is sent to; the worker keeps it if there is none.
@@ -143,7 +142,6 @@ impl Job {
         }
     }
 
-    /// Whether somebody has it.
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.status, Status::Running { .. })
     }

@@ -110,7 +110,6 @@ impl WdpostRecord {
         }
     }
 
-    /// Makes it ready again.
     pub(crate) fn reset(&mut self) {
         self.status = Status::Ready;
     }

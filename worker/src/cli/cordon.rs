@@ -18,7 +18,6 @@ pub struct CordonArgs {
     pub order: OrderArgs,
 }
 
-/// Cordons, or ends that.
 pub(crate) async fn run(
     worker: &WorkerClient,
     verb: Verb,

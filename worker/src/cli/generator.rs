@@ -13,7 +13,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use damocles_terminal::{CliError, sector_size};
 use shared_msgs::sector_manager::SectorSize;
 
-/// What can be made.
 #[derive(Subcommand, Debug)]
 pub enum GeneratorCommand {
     /// Make Groth16 parameters for development, never for mainnet
@@ -70,7 +69,6 @@ pub struct GrothParamsArgs {
     pub path: Option<PathBuf>,
 }
 
-/// A kind of PoRep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PorepKind {
     /// With a seed from the chain
@@ -103,7 +101,6 @@ pub(crate) async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
     }
 }
 
-/// Says that it cannot.
 #[cfg(not(feature = "builtin-proofs"))]
 pub(crate) async fn run(_: &GeneratorCommand) -> Result<(), CliError> {
     use damocles_terminal::Exit;

@@ -13,7 +13,6 @@ use damocles_terminal::{CliError, Exit, print};
 
 use crate::store::{attached::AttachedStore, database::Store, location::Location, place};
 
-/// The kinds of directories.
 #[derive(Subcommand, Debug)]
 pub enum StoreCommand {
     /// Prepare locations of sealing threads

@@ -37,9 +37,7 @@ pub(crate) enum Input {
     CheckedReplica,
     /// The new pieces of an upgrade.
     UpgradePieces,
-    /// The new data's commitment.
     UpgradeCommD,
-    /// The new replica's commitment.
     UpgradeCommR,
     /// The proof of an upgrade.
     UpgradeProof,

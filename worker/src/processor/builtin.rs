@@ -293,7 +293,6 @@ pub fn pc2(task: Pc2) -> Result<Pc2Output> {
     })
 }
 
-/// Makes the synthetic proofs.
 pub(crate) fn synth_proof(task: SynthProof) -> Result<bool> {
     let (files, identity, pre_commit, pieces) = proofs_view(&task.replica)?;
     replica::synthetic_proofs(files, &identity, pre_commit, &pieces)
@@ -301,7 +300,7 @@ pub(crate) fn synth_proof(task: SynthProof) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes the vanilla proofs.
+/// Commit phase 1: makes the vanilla proofs of the challenges that the seed selects.
 pub fn c1(task: C1) -> Result<Opaque> {
     let (files, identity, pre_commit, pieces) = proofs_view(&task.replica)?;
     let output = replica::commit_phase1(files, &identity, task.seed, pre_commit, &pieces);

@@ -44,7 +44,6 @@ const LOOK: Duration = Duration::from_millis(500);
 /// All that the layers are made from (Filecoin spec, SDR: the replica id).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MadeFrom {
-    /// The proof type's name.
     pub(super) registered_proof: String,
     /// The miner's address as 32 bytes.
     pub(super) prover_id: [u8; 32],

@@ -99,7 +99,6 @@ pub(super) async fn prove(run: &StageRun<'_>) -> Result<Done, Failure> {
     })
 }
 
-/// Hands the proof in.
 pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
     let upgrade = run.upgrade()?;
     let SnapCommitments { comm_r_new, comm_d_new, .. } = run.update_commitments()?;

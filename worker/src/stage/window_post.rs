@@ -25,7 +25,6 @@ pub(crate) struct WdpostRun<'a> {
     pub(crate) wdpost: &'a Wdpost,
     /// The id for what a stage asks the sector manager to change.
     pub(crate) request_id: Id,
-    /// What all threads share.
     pub(crate) shared: &'a Shared,
     /// Where the stage says what it is doing.
     pub(crate) activity: &'a Activity,

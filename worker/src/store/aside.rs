@@ -52,7 +52,6 @@ pub(crate) struct Note {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Idle {
     pub sector: SectorId,
-    /// Why they are there.
     pub why: Why,
     /// The space that they take.
     pub bytes: u64,
@@ -135,7 +134,6 @@ pub(crate) fn not_in_hand(location: &Location, in_hand: Option<SectorId>) -> io:
 }
 
 impl Idle {
-    /// Removes them for good.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.paths.iter().try_for_each(|path| remove_path(path))
     }

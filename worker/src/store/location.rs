@@ -138,7 +138,7 @@ impl Location {
         StoreError::Io { path: self.0.display().to_string(), error: error.to_string() }
     }
 
-    /// The thread's store file.
+    /// Path of the thread's database, `store.redb` in the location.
     pub fn store_file(&self) -> PathBuf {
         self.0.join("store.redb")
     }

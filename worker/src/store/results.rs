@@ -38,7 +38,6 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// What a request asks.
     pub fn new(verb: Verb, request: &CommandRequest) -> Self {
         Asked {
             verb,

@@ -20,7 +20,6 @@ use sealing_proofs::parameters::{
     parameter_cache_dir,
 };
 
-/// Makes what is missing.
 pub(super) async fn run(args: &GrothParamsArgs) -> Result<(), CliError> {
     let size = development_size(args.sector_size)?;
     if args.sector_size != SectorSize::S2KiB {

@@ -13,13 +13,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 // How often somebody who reads a log hears that it goes on.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// Says something on stderr.
 pub(super) fn line(text: &str) {
     // Nobody is left to tell when stderr is gone.
     let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
-/// What is being done.
 pub(super) struct Progress {
     name: String,
     bar: Option<ProgressBar>,
@@ -77,7 +75,6 @@ impl Progress {
         }
     }
 
-    /// Takes the spinner away.
     pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -25,12 +25,10 @@ pub(crate) enum Decision {
     Withdraw,
     /// Go on from this state.
     GoOn(State),
-    /// Give the sector up.
     GiveUp,
     Cordon,
-    /// It does not already.
+    /// It takes nothing new already.
     StayCordoned,
-    /// Take new work again.
     Uncordon,
     /// It takes new work already.
     StayUncordoned,
