@@ -6,6 +6,8 @@
 //! ```
 //! A stream can be edited by others, and `nats kv edit` drops the subject and the transform: the
 //! bucket then stays as it was, while workers go on reporting.
+//!
+//! Tests: this module's, and the scenario `bus::state_bucket`.
 
 use std::time::Duration;
 

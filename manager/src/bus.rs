@@ -9,6 +9,14 @@
 //! are; [`streams`] makes what is missing, the stream of events included; [`stillness`] says when
 //! nothing is stored; [`connection`] does something at every connection;
 //! [`responder`] is what every answering side has in common.
+//!
+//! What always holds:
+//! - The registry is changed here and nowhere else, by what came over the bus alone.
+//! - What was heard live and what was loaded are merged by the registry's own rule, so it does not
+//!   matter which came first.
+//! - What cannot be read is said and passed over: nobody can stop a manager with a message.
+//!
+//! Tests: the files' own, and the scenarios `managers::several`, `bus::*` and `lease::lost`.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

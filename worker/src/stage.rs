@@ -13,6 +13,9 @@
 //! then run again from its beginning, so it first clears what an earlier run may have left
 //! half-made; only PC1 keeps what it knows to be whole ([`layers`]).
 //!
+//! Tests: the scenarios `sealing::*`, one file for each thing that can become of a stage, and
+//! `stores::attached`; what is pure has its tests in its own file.
+//!
 //! Decision 013 in `docs/decisions`.
 
 mod add_pieces;
