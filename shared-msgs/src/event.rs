@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{command::Outcome, id::Id};
+use crate::{
+    command::{Outcome, Verb},
+    id::Id,
+};
 
 /// One thing that happened. The worker is the subject's: `<p>.v1.event.<w>.<kind>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +81,7 @@ pub struct EventId {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr,
 )]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "String", into = "&'static str")]
 #[strum(serialize_all = "snake_case")]
 pub enum EventKind {
     /// A thread went from one state to another.
@@ -87,14 +90,9 @@ pub enum EventKind {
     Failure,
     /// A pending pause took effect.
     Paused,
-    /// A thread was told to pause.
-    Pause,
-    /// A thread was told to go on.
-    Resume,
-    /// A thread was told to take nothing new.
-    Cordon,
-    /// A thread was told to take new work again.
-    Uncordon,
+    /// A thread carried out a command; the kind's name is the verb's.
+    #[strum(transparent)]
+    Command(Verb),
     /// The worker's process began.
     WorkerStarted,
     /// The worker's process was asked to end, and did.
@@ -103,14 +101,32 @@ pub enum EventKind {
     EventsDropped,
     /// Something that a newer version knows.
     #[default]
-    #[serde(other)]
     Other,
 }
 
 impl EventKind {
+    // Those that no verb names.
+    const OWN: [EventKind; 6] = [
+        EventKind::Transition,
+        EventKind::Failure,
+        EventKind::Paused,
+        EventKind::WorkerStarted,
+        EventKind::WorkerStopped,
+        EventKind::EventsDropped,
+    ];
+
     /// Its name, as in subjects.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+}
+
+impl From<String> for EventKind {
+    fn from(name: String) -> Self {
+        let command = Verb::named(&name).map(EventKind::Command);
+        command
+            .or_else(|| EventKind::OWN.iter().copied().find(|kind| kind.name() == name))
+            .unwrap_or_default()
     }
 }
 
@@ -158,7 +174,7 @@ mod tests {
             by: Some("alice@h".into()),
             reason: Some("parameters are there".into()),
             request_id: Some(Id::NIL),
-            ..Event::new(EventKind::Resume, 5)
+            ..Event::new(EventKind::Command(Verb::Resume), 5)
         };
         let expected = json!({
             "id": {"store": Id::NIL, "n": 7}, "at": 5, "kind": "resume", "epoch": 3, "instance_id": Id::NIL, "index": 0,
@@ -172,19 +188,11 @@ mod tests {
 
     #[test]
     fn kinds_are_named_alike_in_payloads_and_subjects_and_newer_ones_decode() {
-        for kind in [
-            EventKind::Transition,
-            EventKind::Failure,
-            EventKind::Paused,
-            EventKind::Pause,
-            EventKind::Resume,
-            EventKind::Cordon,
-            EventKind::Uncordon,
-            EventKind::WorkerStarted,
-            EventKind::WorkerStopped,
-            EventKind::EventsDropped,
-        ] {
-            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        let commands = Verb::ALL.iter().map(|verb| EventKind::Command(*verb));
+        for kind in EventKind::OWN.into_iter().chain(commands) {
+            let written = serde_json::to_value(kind).unwrap();
+            assert_eq!(written, kind.name());
+            assert_eq!(serde_json::from_value::<EventKind>(written).unwrap(), kind);
         }
         let newer: Event = serde_json::from_value(
             json!({"id": {"store": Id::NIL, "n": 1}, "kind": "eclipse", "moon": 1}),

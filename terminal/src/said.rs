@@ -11,7 +11,11 @@ use shared_msgs::{
 
 /// What a command did, in a sentence: `#0 s-t010000-2: paused`.
 pub fn sentence(reply: &CommandReply) -> String {
-    format!("{}: {}", thread_name(reply.index, reply.sector_id.as_deref()), outcome(&reply.outcome))
+    format!(
+        "{}: {}",
+        thread_name(reply.index, reply.sector_id.as_deref()),
+        OutcomeWords::of(&reply.outcome).sentence
+    )
 }
 
 /// A thread with the sector it has in hand: `#0 s-t010000-2`.
@@ -22,45 +26,65 @@ pub fn thread_name(index: u32, sector: Option<&str>) -> String {
     }
 }
 
-/// An outcome in words.
-pub fn outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Paused => "paused".to_owned(),
-        Outcome::PausePending { stage, why } => {
-            let stage = if stage.is_empty() { "its stage" } else { stage };
-            let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-            format!("pause pending, it takes effect when {stage} ends{why}")
+/// An outcome in words, for each place where it is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeWords {
+    /// By itself: `pause pending, it takes effect when C2 ends`.
+    pub sentence: String,
+    /// Behind the verb: `pending until C2 ends`.
+    pub behind_verb: String,
+    /// Counted, of many threads: `pause pending`.
+    pub counted: &'static str,
+}
+
+impl OutcomeWords {
+    /// The words for it.
+    pub fn of(outcome: &Outcome) -> OutcomeWords {
+        let newer = "done, in a way that only a newer version of this tool can name";
+        match outcome {
+            Outcome::Paused => words("paused", "paused", "paused"),
+            Outcome::PausePending { stage, why } => {
+                let stage = if stage.is_empty() { "its stage" } else { stage };
+                let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                words(
+                    format!("pause pending, it takes effect when {stage} ends{why}"),
+                    format!("pending until {stage} ends"),
+                    "pause pending",
+                )
+            }
+            Outcome::AlreadyPaused => words("already paused", "was paused already", "paused"),
+            Outcome::Resumed { from, to } if from == to => {
+                words(format!("resumed in {to}"), format!("goes on in {to}"), "resumed")
+            }
+            Outcome::Resumed { from, to } => {
+                words(format!("resumed {from} -> {to}"), format!("{from} -> {to}"), "resumed")
+            }
+            Outcome::PauseWithdrawn => words(
+                "pause withdrawn before it took effect",
+                "withdrawn before the pause took effect",
+                "pause withdrawn",
+            ),
+            Outcome::Cordoned => {
+                words("cordoned, it takes no new sector", "takes no new sector", "cordoned")
+            }
+            Outcome::AlreadyCordoned => {
+                words("already cordoned", "was cordoned already", "cordoned")
+            }
+            Outcome::Uncordoned => {
+                words("uncordoned, it takes sectors again", "takes sectors again", "uncordoned")
+            }
+            Outcome::NotCordoned => words("was not cordoned", "was not cordoned", "uncordoned"),
+            Outcome::Other => words(newer, newer, "done"),
         }
-        Outcome::AlreadyPaused => "already paused".into(),
-        Outcome::Resumed { from, to } if from == to => format!("resumed in {to}"),
-        Outcome::Resumed { from, to } => format!("resumed {from} -> {to}"),
-        Outcome::PauseWithdrawn => "pause withdrawn before it took effect".into(),
-        Outcome::Cordoned => "cordoned, it takes no new sector".into(),
-        Outcome::AlreadyCordoned => "already cordoned".into(),
-        Outcome::Uncordoned => "uncordoned, it takes sectors again".into(),
-        Outcome::NotCordoned => "was not cordoned".into(),
-        Outcome::Other => "done, in a way that only a newer version of this tool can name".into(),
     }
 }
 
-/// An outcome in words that stand behind the verb: `pause: pending until C2 ends`.
-pub fn outcome_behind_verb(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Paused => "paused".into(),
-        Outcome::PausePending { stage, .. } if stage.is_empty() => {
-            "pending until its stage ends".into()
-        }
-        Outcome::PausePending { stage, .. } => format!("pending until {stage} ends"),
-        Outcome::AlreadyPaused => "was paused already".into(),
-        Outcome::Resumed { from, to } if from == to => format!("goes on in {to}"),
-        Outcome::Resumed { from, to } => format!("{from} -> {to}"),
-        Outcome::PauseWithdrawn => "withdrawn before the pause took effect".into(),
-        Outcome::Cordoned => "takes no new sector".into(),
-        Outcome::AlreadyCordoned => "was cordoned already".into(),
-        Outcome::Uncordoned => "takes sectors again".into(),
-        Outcome::NotCordoned => "was not cordoned".into(),
-        Outcome::Other => "done, in a way that only a newer version of this tool can name".into(),
-    }
+fn words(
+    sentence: impl Into<String>,
+    behind_verb: impl Into<String>,
+    counted: &'static str,
+) -> OutcomeWords {
+    OutcomeWords { sentence: sentence.into(), behind_verb: behind_verb.into(), counted }
 }
 
 /// How one thread of many fared.
@@ -80,15 +104,7 @@ pub enum Fate {
 pub fn fate(verb: Verb, result: &ThreadResult) -> Fate {
     match (&result.outcome, &result.error) {
         (Some(outcome), _) if outcome.is_unchanged() => Fate::Unchanged,
-        (Some(outcome), _) => Fate::Changed(match outcome {
-            Outcome::PausePending { .. } => "pause pending",
-            Outcome::Paused | Outcome::AlreadyPaused => "paused",
-            Outcome::Resumed { .. } => "resumed",
-            Outcome::PauseWithdrawn => "pause withdrawn",
-            Outcome::Cordoned | Outcome::AlreadyCordoned => "cordoned",
-            Outcome::Uncordoned | Outcome::NotCordoned => "uncordoned",
-            Outcome::Other => "done",
-        }),
+        (Some(outcome), _) => Fate::Changed(OutcomeWords::of(outcome).counted),
         (None, Some(error)) => match error.kind {
             ErrorKind::NotSelected => Fate::Skipped,
             // Whoever resumes many threads wants them to run.
@@ -102,7 +118,7 @@ pub fn fate(verb: Verb, result: &ThreadResult) -> Fate {
 /// What became of one thread of many, in words.
 pub fn result(verb: Verb, result: &ThreadResult) -> String {
     match (&result.outcome, &result.error) {
-        (Some(done), _) => outcome(done),
+        (Some(outcome), _) => OutcomeWords::of(outcome).sentence,
         (None, Some(error)) => match fate(verb, result) {
             Fate::Skipped => format!("skipped: {}", error.message),
             Fate::Failed => format!("failed: {}", error.message),

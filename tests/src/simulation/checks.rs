@@ -82,7 +82,10 @@ pub fn violations(world: &World, tally: &mut Tally) -> Vec<String> {
             "a pause took effect later",
             count(&placed, |placed| placed.event.kind == EventKind::Paused),
         ),
-        ("a thread was resumed", count(&placed, |placed| placed.event.kind == EventKind::Resume)),
+        (
+            "a thread was resumed",
+            count(&placed, |placed| placed.event.kind == EventKind::Command(Verb::Resume)),
+        ),
         (
             "a stale revision was refused",
             count(&history.answers, |(.., reply)| refused_as_stale(reply)),
@@ -195,14 +198,7 @@ fn replay(
 // Why a command should not have acted on a thread that was so.
 fn unfit(order: &Order, event: &Event, thread: &ThreadModel) -> Option<String> {
     let request = &order.request;
-    let verb = match event.kind {
-        EventKind::Pause => Some(Verb::Pause),
-        EventKind::Resume => Some(Verb::Resume),
-        EventKind::Cordon => Some(Verb::Cordon),
-        EventKind::Uncordon => Some(Verb::Uncordon),
-        _ => None,
-    };
-    if verb != Some(order.verb) {
+    if event.kind != EventKind::Command(order.verb) {
         return Some(format!("it was {:?}", order.verb));
     }
     if request.dry_run {

@@ -44,7 +44,7 @@ use shared_msgs::{
 };
 use tokio::time::Instant;
 
-pub(crate) use self::decision::{Decision, decide, outcome};
+pub(crate) use self::decision::{Act, Decision, decide};
 use crate::{
     failure::{Failure, Level},
     plan::{driver::heavy_stage, inputs},
@@ -116,28 +116,23 @@ pub(crate) fn is_cordoned_off(record: &Record) -> bool {
     record.cordoned && record.state == State::Empty
 }
 
-/// Applies a decision. Returns whether the record changed, and with it the revision.
-pub(crate) fn apply(
-    record: &mut Record,
-    decision: &Decision,
-    reason: Option<&str>,
-    now_ms: u64,
-) -> bool {
+/// Does what was decided. Returns whether the record changed, and with it the revision.
+pub(crate) fn apply(record: &mut Record, act: Act, reason: Option<&str>, now_ms: u64) -> bool {
     let before = record.clone();
-    match decision {
-        Decision::Pause => pause(record, PausedBy::Operator, now_ms),
-        Decision::PauseAfterStage => record.control = Control::PausePending,
-        Decision::StillPending | Decision::StayCordoned | Decision::StayUncordoned => {}
-        Decision::Cordon => record.cordoned = true,
-        Decision::Uncordon => record.cordoned = false,
-        Decision::TakeOver => {
+    match act {
+        Act::Pause => pause(record, PausedBy::Operator, now_ms),
+        Act::PauseAfterStage => record.control = Control::PausePending,
+        Act::Nothing => {}
+        Act::Cordon => record.cordoned = true,
+        Act::Uncordon => record.cordoned = false,
+        Act::TakeOver => {
             if let Control::Paused(paused) = &mut record.control {
                 paused.by = PausedBy::Operator;
             }
         }
-        Decision::Withdraw => record.control = Control::Working,
-        Decision::GoOn(state) => go_on(record, *state),
-        Decision::GiveUp => {
+        Act::Withdraw => record.control = Control::Working,
+        Act::GoOn(state) => go_on(record, state),
+        Act::GiveUp => {
             record.control = Control::Working;
             // What is finished is the sector itself by now, whoever has forgotten it.
             if let (State::Finished, Some(Job::Sector(sector))) = (record.state, &mut record.job) {

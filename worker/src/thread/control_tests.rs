@@ -14,9 +14,9 @@ fn decide_pause(
     record: &Record,
     in_stage: bool,
     if_revision: Option<u64>,
-) -> Result<Decision, ErrorKind> {
+) -> Result<Act, ErrorKind> {
     let request = CommandRequest { if_revision, ..CommandRequest::to(0) };
-    decide(record, Verb::Pause, &request, in_stage, "x")
+    decide(record, Verb::Pause, &request, in_stage, "x").map(|decision| decision.act)
 }
 
 fn decide_resume(
@@ -24,10 +24,10 @@ fn decide_resume(
     state: Option<&str>,
     if_revision: Option<u64>,
     status: &str,
-) -> Result<Decision, ErrorKind> {
+) -> Result<Act, ErrorKind> {
     let request =
         CommandRequest { state: state.map(Into::into), if_revision, ..CommandRequest::to(0) };
-    decide(record, Verb::Resume, &request, false, status)
+    decide(record, Verb::Resume, &request, false, status).map(|decision| decision.act)
 }
 
 fn record(state: State) -> Record {
@@ -59,19 +59,19 @@ fn step(record: &mut Record, now_ms: u64) {
 
 #[test]
 fn a_waiting_thread_pauses_at_once_and_one_in_a_stage_when_it_ends() {
-    assert_eq!(decide_pause(&record(State::Pc1Done), false, None), Ok(Decision::Pause));
-    assert_eq!(decide_pause(&record(State::Pc1Done), true, None), Ok(Decision::PauseAfterStage));
+    assert_eq!(decide_pause(&record(State::Pc1Done), false, None), Ok(Act::Pause));
+    assert_eq!(decide_pause(&record(State::Pc1Done), true, None), Ok(Act::PauseAfterStage));
 }
 
 #[test]
 fn pausing_a_paused_thread_keeps_the_error_and_makes_the_pause_the_operators() {
     let mut record = paused(State::C1Done, PausedBy::Error);
     let decision = decide_pause(&record, false, None).unwrap();
-    assert_eq!(decision, Decision::TakeOver);
-    assert!(apply(&mut record, &decision, None, 9));
+    assert_eq!(decision, Act::TakeOver);
+    assert!(apply(&mut record, decision, None, 9));
     assert_eq!(record.control, paused_by(PausedBy::Operator, 5));
     assert_eq!(record.last_err.as_deref(), Some("permanent: x"));
-    assert!(!apply(&mut record, &Decision::TakeOver, None, 10), "a second time changes nothing");
+    assert!(!apply(&mut record, Act::TakeOver, None, 10), "a second time changes nothing");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn resuming_clears_the_error_and_asks_anew() {
     let mut record = paused(State::C1Done, PausedBy::Error);
     let asked = record.request_id;
     let decision = decide_resume(&record, None, None, "paused").unwrap();
-    apply(&mut record, &decision, None, 9);
+    apply(&mut record, decision, None, 9);
     assert_eq!(
         (record.state, record.control, record.last_err.as_deref()),
         (State::C1Done, Control::Working, None)
@@ -91,9 +91,9 @@ fn resuming_clears_the_error_and_asks_anew() {
 fn a_pause_that_cut_off_a_question_does_not_change_its_id() {
     for mut record in [Record::new(Plan::Sealer), record(State::Pc2Done)] {
         let asked = record.request_id;
-        apply(&mut record, &Decision::Pause, None, 1);
+        apply(&mut record, Act::Pause, None, 1);
         let decision = decide_resume(&record, None, None, "paused").unwrap();
-        apply(&mut record, &decision, None, 2);
+        apply(&mut record, decision, None, 2);
         assert_eq!(record.request_id, asked);
     }
 }
@@ -126,8 +126,8 @@ fn aborted_and_empty_give_the_sector_up() {
     for state in ["Aborted", "Empty"] {
         let mut record = paused(State::C1Done, PausedBy::Error);
         let decision = decide_resume(&record, Some(state), None, "paused").unwrap();
-        assert_eq!(decision, Decision::GiveUp);
-        apply(&mut record, &decision, Some("bad disk"), 9);
+        assert_eq!(decision, Act::GiveUp);
+        apply(&mut record, decision, Some("bad disk"), 9);
         assert_eq!((record.state, record.control), (State::Aborted, Control::Working));
         assert_eq!(record.job.unwrap().abort_reason(), Some("by an operator: bad disk"));
     }
@@ -136,18 +136,18 @@ fn aborted_and_empty_give_the_sector_up() {
 #[test]
 fn a_sector_that_is_given_up_goes_back_until_its_files_are_going() {
     let mut record = paused(State::Pc1Done, PausedBy::Error);
-    apply(&mut record, &Decision::GiveUp, Some("bad disk"), 9);
+    apply(&mut record, Act::GiveUp, Some("bad disk"), 9);
     assert_eq!(record.given_up_by, Some(GivenUpBy::Operator));
     record.control = paused_by(PausedBy::Error, 9);
-    assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Aborted)));
+    assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Act::GoOn(State::Aborted)));
     assert_eq!(
         decide_resume(&record, Some("Aborted"), None, "paused"),
-        Ok(Decision::GiveUp),
+        Ok(Act::GiveUp),
         "now an operator wants it"
     );
     let back = decide_resume(&record, Some("Allocated"), None, "paused").unwrap();
     let mut again = record.clone();
-    apply(&mut again, &back, None, 10);
+    apply(&mut again, back, None, 10);
     assert_eq!(
         (again.state, again.given_up_by, again.job.unwrap().abort_reason()),
         (State::Allocated, None, None)
@@ -173,7 +173,7 @@ fn a_replica_of_a_finished_sector_outlives_its_abort() {
     for (state, kept) in [(State::Finished, true), (State::C2Done, false)] {
         let mut record = paused(state, PausedBy::Error);
         sector_of(&mut record).persisted = Some("remote".into());
-        apply(&mut record, &Decision::GiveUp, None, 9);
+        apply(&mut record, Act::GiveUp, None, 9);
         assert_eq!(sector_of(&mut record).persisted.is_none(), kept, "{state}");
     }
 }
@@ -192,7 +192,7 @@ fn a_job_that_is_lost_is_let_go_of_where_it_is() {
         let refusal = decide_resume(&record, Some(elsewhere), None, "paused").unwrap_err();
         assert!(refusal.to_string().contains("kept aside"), "{refusal}");
     }
-    assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Decision::GoOn(State::Pc1Done)));
+    assert_eq!(decide_resume(&record, None, None, "paused"), Ok(Act::GoOn(State::Pc1Done)));
     step(&mut record, 10);
     assert_eq!(record.let_go, None);
 }
@@ -230,7 +230,7 @@ fn a_thread_without_a_sector_has_nothing_to_give_up() {
     let record = Record { control: paused_by(PausedBy::Operator, 0), ..Record::new(Plan::Sealer) };
     assert_eq!(
         decide_resume(&record, Some("Aborted"), None, "paused"),
-        Ok(Decision::GoOn(State::Empty))
+        Ok(Act::GoOn(State::Empty))
     );
     assert!(matches!(
         decide_resume(&record, Some("C1Done"), None, "paused"),
@@ -306,7 +306,7 @@ fn three_deaths_in_one_stage_pause_the_thread() {
         assert_eq!(record.is_paused(), death == 3);
     }
     assert_eq!(record.last_err.as_deref(), Some("critical: the worker died 3 times in C2"));
-    apply(&mut record, &Decision::GoOn(State::C1Done), None, 9);
+    apply(&mut record, Act::GoOn(State::C1Done), None, 9);
     record.running = Some(Stage::C2);
     restart(&mut record, 9);
     assert_eq!(record.control, Control::Working, "counted from the beginning after a resume");
@@ -334,7 +334,7 @@ fn a_stage_that_ends_forgets_earlier_deaths() {
 
 // What happens to a thread, and a shadow model that knows only what an operator was told.
 #[derive(Clone, Debug)]
-enum Act {
+enum Happening {
     Pause(bool),
     Resume(Option<&'static str>),
     StageEnds,
@@ -350,7 +350,7 @@ enum Shadow {
     PausedByError,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn happening() -> impl Strategy<Value = Happening> {
     let states = prop::sample::select(vec![
         None,
         Some("Aborted"),
@@ -366,44 +366,44 @@ fn act() -> impl Strategy<Value = Act> {
         Level::Critical,
     ]);
     prop_oneof![
-        any::<bool>().prop_map(Act::Pause),
-        states.prop_map(Act::Resume),
-        Just(Act::StageEnds),
-        levels.prop_map(Act::Fails),
-        Just(Act::Restarts),
+        any::<bool>().prop_map(Happening::Pause),
+        states.prop_map(Happening::Resume),
+        Just(Happening::StageEnds),
+        levels.prop_map(Happening::Fails),
+        Just(Happening::Restarts),
     ]
 }
 
 proptest! {
     #[test]
-    fn whatever_happens_the_thread_is_where_the_operator_was_told(acts in prop::collection::vec(act(), 1..40)) {
+    fn whatever_happens_the_thread_is_where_the_operator_was_told(happenings in prop::collection::vec(happening(), 1..40)) {
         let mut record = record(State::Allocated);
         let mut shadow = Shadow::Working;
-        for act in acts {
+        for happening in happenings {
             let (before, working) = (record.clone(), matches!(shadow, Shadow::Working | Shadow::Pending));
-            match act {
-                Act::Pause(in_stage) => {
+            match happening {
+                Happening::Pause(in_stage) => {
                     let decision = decide_pause(&record, in_stage, None).unwrap();
-                    apply(&mut record, &decision, None, 1);
+                    apply(&mut record, decision, None, 1);
                     shadow = match (shadow, in_stage) {
                         (Shadow::Working, true) => Shadow::Pending,
                         (Shadow::Pending, _) => Shadow::Pending,
                         _ => Shadow::PausedByOperator,
                     };
                 }
-                Act::Resume(state) => match decide_resume(&record, state, None, "x") {
+                Happening::Resume(state) => match decide_resume(&record, state, None, "x") {
                     Ok(decision) => {
-                        apply(&mut record, &decision, None, 1);
+                        apply(&mut record, decision, None, 1);
                         shadow = Shadow::Working;
                     }
                     Err(_) => prop_assert_eq!(&record, &before, "a refusal changes nothing"),
                 },
                 // A paused thread is in no stage: it neither ends one nor fails.
-                Act::StageEnds if working => {
+                Happening::StageEnds if working => {
                     step(&mut record, 1);
                     shadow = if shadow == Shadow::Pending { Shadow::PausedByOperator } else { Shadow::Working };
                 }
-                Act::Fails(level) if working => {
+                Happening::Fails(level) if working => {
                     let failed = fail(&mut record, Failure { level, message: "x".into() }, 2, 1);
                     shadow = match (shadow, failed.level) {
                         (Shadow::Pending, _) => Shadow::PausedByOperator,
@@ -411,7 +411,7 @@ proptest! {
                         _ => Shadow::Working,
                     };
                 }
-                Act::Restarts => {
+                Happening::Restarts => {
                     restart(&mut record, 1);
                     shadow = match shadow {
                         Shadow::Pending => Shadow::PausedByOperator,
@@ -419,7 +419,7 @@ proptest! {
                         other => other,
                     };
                 }
-                Act::StageEnds | Act::Fails(_) => {}
+                Happening::StageEnds | Happening::Fails(_) => {}
             }
             let actual = match record.control {
                 Control::Working => Shadow::Working,
@@ -442,20 +442,20 @@ fn a_cordon_is_beside_everything_else_and_said_again_changes_nothing() {
     {
         let before = record.clone();
         let order = |record: &Record, verb| decide(record, verb, &request, true, "x").unwrap();
-        assert_eq!(order(&record, Verb::Uncordon), Decision::StayUncordoned);
+        assert_eq!(order(&record, Verb::Uncordon).outcome, Outcome::NotCordoned);
         let decision = order(&record, Verb::Cordon);
-        assert!(apply(&mut record, &decision, None, 1));
+        assert!(apply(&mut record, decision.act, None, 1));
         assert_eq!(
             record,
             Record { cordoned: true, revision: before.revision + 1, ..before.clone() }
         );
         let decision = order(&record, Verb::Cordon);
-        assert_eq!(outcome(&record, &decision), Outcome::AlreadyCordoned);
-        assert!(!apply(&mut record, &decision, None, 2));
+        assert_eq!(decision.outcome, Outcome::AlreadyCordoned);
+        assert!(!apply(&mut record, decision.act, None, 2));
         restart(&mut record, 3);
         assert!(record.cordoned, "it survives a restart");
         let decision = order(&record, Verb::Uncordon);
-        assert!(apply(&mut record, &decision, None, 4) && !record.cordoned);
+        assert!(apply(&mut record, decision.act, None, 4) && !record.cordoned);
     }
 }
 

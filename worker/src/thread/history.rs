@@ -69,12 +69,7 @@ impl Changed<'_> {
         request: &CommandRequest,
         outcome: &Outcome,
     ) -> Vec<Event> {
-        let kind = match verb {
-            Verb::Pause => EventKind::Pause,
-            Verb::Resume => EventKind::Resume,
-            Verb::Cordon => EventKind::Cordon,
-            Verb::Uncordon => EventKind::Uncordon,
-        };
+        let kind = EventKind::Command(verb);
         let CommandRequest { by, reason, request_id, .. } = request.clone();
         vec![Event { outcome: Some(outcome.clone()), by, reason, request_id, ..self.event(kind) }]
     }

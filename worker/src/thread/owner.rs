@@ -48,7 +48,7 @@ use self::command::NowPause;
 use self::unwritten::Unwritten;
 use super::report::{Report, Reports};
 use super::{
-    control::{self, Decision, Heed, Held, Next, StoreUse},
+    control::{self, Act, Heed, Held, Next, StoreUse},
     history::Changed,
     mailbox::{Message, ThreadHandle},
     own_config::OwnConfig,
@@ -377,7 +377,7 @@ impl Owner {
             return;
         }
         let mut after = self.record.clone();
-        control::apply(&mut after, &Decision::Pause, None, self.now_ms());
+        control::apply(&mut after, Act::Pause, None, self.now_ms());
         let events = self.changed_to(&after).pause();
         if let Err(error) = self.commit(after, events).await {
             warn!(thread = self.index, %error, "the pause stays pending: it could not be recorded");

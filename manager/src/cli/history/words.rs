@@ -2,8 +2,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use damocles_terminal::said::outcome_behind_verb;
-use shared_msgs::event::{Event, EventKind};
+use damocles_terminal::said::OutcomeWords;
+use shared_msgs::{
+    command::Verb,
+    event::{Event, EventKind},
+};
 
 // The last moment of the year 9999, the last one that RFC 3339 can write.
 const LAST_MS: u64 = 253_402_300_799_999;
@@ -27,9 +30,7 @@ pub(super) fn what(event: &Event, kind: &str) -> String {
             }
         }
         EventKind::Paused => "paused, as it was told to before".into(),
-        EventKind::Pause | EventKind::Resume | EventKind::Cordon | EventKind::Uncordon => {
-            commanded(event)
-        }
+        EventKind::Command(verb) => commanded(verb, event),
         EventKind::WorkerStarted => "worker started".into(),
         EventKind::WorkerStopped => "worker stopped".into(),
         EventKind::EventsDropped => match event.dropped {
@@ -59,10 +60,10 @@ fn way(event: &Event) -> String {
 }
 
 // The verb, what it did, and who gave it why.
-fn commanded(event: &Event) -> String {
-    let mut text = event.kind.name().to_owned();
+fn commanded(verb: Verb, event: &Event) -> String {
+    let mut text = verb.name().to_owned();
     if let Some(outcome) = &event.outcome {
-        text += &format!(": {}", outcome_behind_verb(outcome));
+        text += &format!(": {}", OutcomeWords::of(outcome).behind_verb);
     }
     match (event.by.as_deref(), event.reason.as_deref()) {
         (Some(by), Some(reason)) => text + &format!(", by {by}: {reason}"),
@@ -107,17 +108,27 @@ mod tests {
     #[test]
     fn a_command_says_what_it_did_who_gave_it_and_why() {
         let (by, reason) = (Some("alice@h".to_owned()), Some("disk swap".to_owned()));
-        let pause = Event { outcome: Some(Outcome::Paused), by, reason, ..event(EventKind::Pause) };
+        let pause = Event {
+            outcome: Some(Outcome::Paused),
+            by,
+            reason,
+            ..event(EventKind::Command(Verb::Pause))
+        };
         assert_eq!(said(&pause), "pause: paused, by alice@h: disk swap");
         let outcome = Some(Outcome::Resumed { from: "C1Done".into(), to: "TreeDBuilt".into() });
-        let resume = Event { kind: EventKind::Resume, outcome, reason: None, ..pause.clone() };
+        let resume = Event {
+            kind: EventKind::Command(Verb::Resume),
+            outcome,
+            reason: None,
+            ..pause.clone()
+        };
         assert_eq!(said(&resume), "resume: C1Done -> TreeDBuilt, by alice@h");
         let pending = Some(Outcome::PausePending { stage: "C2".into(), why: None });
         assert_eq!(
             said(&Event { outcome: pending, by: None, ..pause }),
             "pause: pending until C2 ends, because: disk swap"
         );
-        assert_eq!(said(&event(EventKind::Uncordon)), "uncordon");
+        assert_eq!(said(&event(EventKind::Command(Verb::Uncordon))), "uncordon");
     }
 
     #[test]

@@ -204,10 +204,10 @@ async fn a_stream_of_events_that_was_deleted_is_made_anew_and_the_history_goes_o
     manager.process().log().line_with(&["stream DAMOCLES_EVENTS was deleted"]).await;
     bed.bus.stream("DAMOCLES_EVENTS").await;
     let log = EventLog::make(&bed.bus).await;
-    log.until_kind(EventKind::Pause, 1).await;
+    log.until_kind(EventKind::Command(Verb::Pause), 1).await;
     following.log().line_with(&["\"pause\""]).await;
     bed.bus.pause("w1", 1).await.unwrap();
-    log.until_kind(EventKind::Pause, 2).await;
+    log.until_kind(EventKind::Command(Verb::Pause), 2).await;
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn a_history_that_jetstream_does_not_store_is_said_by_the_worker_and_by_li
 
     jetstream.update_stream(Config { max_messages: -1, ..full }).await.unwrap();
     worker.log().line_with(&["INFO", "the history goes on"]).await;
-    EventLog::make(&bed.bus).await.until_kind(EventKind::Pause, 1).await;
+    EventLog::make(&bed.bus).await.until_kind(EventKind::Command(Verb::Pause), 1).await;
     bed.states.until("w1", "it is over", |snapshot| snapshot.history_stands_still.is_none()).await;
     bed.bus.listed("it is over", |workers| workers[0].report.history_stands_still.is_none()).await;
     assert_eq!(bed.util_worker(&["list"]).await.expect(0).stderr, "");

@@ -17,7 +17,7 @@ use shared_msgs::{
         ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerReport, WorkerView,
     },
     codec::{Encoding, decode},
-    command::{BulkReply, CommandReply, CommandRequest, Outcome, ThreadResult},
+    command::{BulkReply, CommandReply, CommandRequest, Outcome, ThreadResult, Verb},
     error::{ErrorKind, ErrorReply, headers},
     event::{Event, EventId, EventKind},
     id::Id,
@@ -197,20 +197,22 @@ fn refusals() -> [ErrorKind; 21] {
     }
 }
 
-pub(super) fn event_kinds() -> [EventKind; 11] {
-    every! {
+pub(super) fn event_kinds() -> Vec<EventKind> {
+    let kinds = every! {
         EventKind::Transition => EventKind::Transition,
         EventKind::Failure => EventKind::Failure,
         EventKind::Paused => EventKind::Paused,
-        EventKind::Pause => EventKind::Pause,
-        EventKind::Resume => EventKind::Resume,
-        EventKind::Cordon => EventKind::Cordon,
-        EventKind::Uncordon => EventKind::Uncordon,
+        EventKind::Command(_) => EventKind::Command(Verb::Pause),
         EventKind::WorkerStarted => EventKind::WorkerStarted,
         EventKind::WorkerStopped => EventKind::WorkerStopped,
         EventKind::EventsDropped => EventKind::EventsDropped,
         EventKind::Other => EventKind::Other,
-    }
+    };
+    let of_each_verb = |kind| match kind {
+        EventKind::Command(_) => Verb::ALL.iter().map(|verb| EventKind::Command(*verb)).collect(),
+        kind => vec![kind],
+    };
+    kinds.into_iter().flat_map(of_each_verb).collect()
 }
 
 fn worker_statuses() -> [WorkerStatus; 4] {
@@ -340,7 +342,7 @@ pub(super) fn event() -> Event {
     Event {
         id: EventId { store: ID, n: 7 },
         at: 1_700_000_000_000,
-        kind: EventKind::Resume,
+        kind: EventKind::Command(Verb::Resume),
         epoch: Some(5),
         instance_id: ID,
         index: Some(0),

@@ -3,7 +3,7 @@
 use e2e::{testbed::Testbed, worker::WorkerConfig};
 use serde_json::Value;
 use shared_msgs::{
-    command::Outcome,
+    command::{Outcome, Verb},
     event::{Event, EventId, EventKind},
     id::Id,
 };
@@ -44,7 +44,7 @@ async fn events_are_listed_in_order_and_chosen_by_worker_thread_and_sector() {
         outcome: Some(Outcome::Paused),
         by,
         reason,
-        ..event(EventKind::Pause, 3)
+        ..event(EventKind::Command(Verb::Pause), 3)
     };
     bed.bus.record("127.0.0.1", &event(EventKind::WorkerStarted, 1)).await;
     bed.bus.record("127.0.0.1", &step(0, "s-t010000-2", 2)).await;

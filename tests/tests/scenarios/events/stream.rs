@@ -136,7 +136,7 @@ async fn a_failure_says_what_failed_and_a_command_who_gave_it_and_why() {
     let [told] = told[..] else { panic!("{told:?}") };
     assert_eq!(
         (told.kind, told.by.as_deref(), told.reason.as_deref()),
-        (EventKind::Resume, Some("alice@h1"), Some("parameters are there"))
+        (EventKind::Command(Verb::Resume), Some("alice@h1"), Some("parameters are there"))
     );
     assert_eq!(
         told.outcome,
@@ -147,7 +147,10 @@ async fn a_failure_says_what_failed_and_a_command_who_gave_it_and_why() {
         (Some("C1Done"), Some("TreeDBuilt"), Some(stuck.revision + 1))
     );
     assert_eq!(
-        (of_kind(&events, EventKind::Cordon).len(), of_kind(&events, EventKind::Uncordon).len()),
+        (
+            of_kind(&events, EventKind::Command(Verb::Cordon)).len(),
+            of_kind(&events, EventKind::Command(Verb::Uncordon)).len()
+        ),
         (1, 1)
     );
 }
@@ -168,8 +171,12 @@ async fn a_pause_that_was_pending_is_told_when_it_was_asked_and_when_it_took_eff
     assert_exactly_once(&events);
     assert!(matches!(of_request(&events, id)[0].outcome, Some(Outcome::PausePending { .. })));
     let kinds: Vec<_> = events.iter().map(|stored| stored.event.kind).collect();
-    let tail =
-        [EventKind::Pause, EventKind::Transition, EventKind::Paused, EventKind::WorkerStopped];
+    let tail = [
+        EventKind::Command(Verb::Pause),
+        EventKind::Transition,
+        EventKind::Paused,
+        EventKind::WorkerStopped,
+    ];
     assert_eq!(kinds[kinds.len() - 4..], tail);
 }
 
@@ -181,7 +188,7 @@ async fn events_wait_for_their_stream_and_for_one_that_was_deleted() {
     bed.states.until("w1", "they wait", |snapshot| snapshot.summary.waiting == 2).await;
     let ids = [order(&bed, Verb::Pause, 0).await, order(&bed, Verb::Pause, 1).await];
     let log = EventLog::make(&bed.bus).await;
-    let events = log.until_kind(EventKind::Pause, 2).await;
+    let events = log.until_kind(EventKind::Command(Verb::Pause), 2).await;
     assert_exactly_once(&events);
     assert_eq!(events[0].event.kind, EventKind::WorkerStarted);
     assert!(ids.iter().all(|id| of_request(&events, *id).len() == 1));
@@ -191,7 +198,7 @@ async fn events_wait_for_their_stream_and_for_one_that_was_deleted() {
     let without = order(&bed, Verb::Resume, 1).await;
     let log = EventLog::make(&bed.bus).await;
     let ids = [without, order(&bed, Verb::Resume, 0).await];
-    let events = log.until_kind(EventKind::Resume, 2).await;
+    let events = log.until_kind(EventKind::Command(Verb::Resume), 2).await;
     assert_eq!(events.len(), 2, "what was published before ({published}) is gone with its stream");
     assert!(ids.iter().all(|id| of_request(&events, *id).len() == 1));
     stop(&mut worker).await;
@@ -377,7 +384,7 @@ async fn what_others_write_under_a_workers_name_holds_up_nothing() {
     };
     bed.bus.record("w1", &stranger).await;
     let id = order(&bed, Verb::Pause, 0).await;
-    let events = log.until_kind(EventKind::Pause, 1).await;
+    let events = log.until_kind(EventKind::Command(Verb::Pause), 1).await;
     assert_eq!(of_request(&events, id).len(), 1);
     assert_eq!(bed.bus.prefix.events_of(&name("w1")), "damocles.v1.event.w1.>");
     stop(&mut worker).await;

@@ -61,7 +61,7 @@ async fn the_second_process_of_a_name_says_that_it_stands_by_and_takes_over_when
     };
     bed.bus.order_all(Verb::Cordon, Encoding::Json, &dry, 1, 1).await;
     assert_eq!(bed.bus.pause("w1", 0).await.unwrap().outcome, Outcome::Paused);
-    let events = log.until_kind(EventKind::Pause, 1).await;
+    let events = log.until_kind(EventKind::Command(Verb::Pause), 1).await;
     assert!(
         events.iter().all(|stored| stored.event.instance_id == shown.instance_id
             && stored.event.epoch == Some(epoch))
@@ -73,7 +73,7 @@ async fn the_second_process_of_a_name_says_that_it_stands_by_and_takes_over_when
     assert!(!next.threads[0].status.is_paused());
     assert_eq!(leases::holder(&bed.bus, "w1").await.unwrap().0.instance_id, next.instance_id);
     assert_eq!(bed.bus.pause("w1", 0).await.unwrap().outcome, Outcome::Paused);
-    let events = log.until_kind(EventKind::Pause, 2).await;
+    let events = log.until_kind(EventKind::Command(Verb::Pause), 2).await;
     let last = &events.last().unwrap().event;
     assert_eq!((last.instance_id, last.epoch), (next.instance_id, next.epoch));
     assert_eq!(

@@ -68,7 +68,7 @@ async fn a_repeat_gets_the_first_answer_and_does_nothing_also_after_a_crash() {
     assert!(worker.terminate().await.success());
     let events = log.until_stopped(1).await;
     assert_eq!(of_request(&events, id).len(), 1);
-    assert_eq!(of_kind(&events, EventKind::Pause).len(), 1);
+    assert_eq!(of_kind(&events, EventKind::Command(Verb::Pause)).len(), 1);
 }
 
 #[tokio::test]

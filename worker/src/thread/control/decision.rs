@@ -13,25 +13,31 @@ use crate::{
 
 /// What a command leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub(crate) struct Decision {
+    pub(crate) act: Act,
+    /// What its giver is told.
+    pub(crate) outcome: Outcome,
+}
+
+/// What is done to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It is so already.
+    Nothing,
     Pause,
     /// Pause when the stage ends.
     PauseAfterStage,
-    /// A pause is pending already.
-    StillPending,
-    /// Paused already; the pause becomes the operator's.
+    /// A pause becomes the operator's.
     TakeOver,
     /// Take a pending pause back.
     Withdraw,
-    /// Go on from this state.
     GoOn(State),
+    /// Give the sector up.
     GiveUp,
+    /// Take nothing new.
     Cordon,
-    /// It takes nothing new already.
-    StayCordoned,
+    /// Take new work again.
     Uncordon,
-    /// It takes new work already.
-    StayUncordoned,
 }
 
 /// What a command means for the thread. `in_stage`: a stage runs that cannot be interrupted;
@@ -44,22 +50,28 @@ pub(crate) fn decide(
     status: &str,
 ) -> Result<Decision, ErrorKind> {
     check_revision(record, request.if_revision)?;
-    match verb {
-        Verb::Pause => Ok(decide_pause(record, in_stage)),
-        Verb::Resume => decide_resume(record, request.state.as_deref(), status),
-        Verb::Cordon if record.cordoned => Ok(Decision::StayCordoned),
-        Verb::Cordon => Ok(Decision::Cordon),
-        Verb::Uncordon if record.cordoned => Ok(Decision::Uncordon),
-        Verb::Uncordon => Ok(Decision::StayUncordoned),
-    }
+    let (act, outcome) = match verb {
+        Verb::Pause => decide_pause(record, in_stage),
+        Verb::Resume => decide_resume(record, request.state.as_deref(), status)?,
+        Verb::Cordon if record.cordoned => (Act::Nothing, Outcome::AlreadyCordoned),
+        Verb::Cordon => (Act::Cordon, Outcome::Cordoned),
+        Verb::Uncordon if record.cordoned => (Act::Uncordon, Outcome::Uncordoned),
+        Verb::Uncordon => (Act::Nothing, Outcome::NotCordoned),
+    };
+    Ok(Decision { act, outcome })
 }
 
-fn decide_pause(record: &Record, in_stage: bool) -> Decision {
+fn decide_pause(record: &Record, in_stage: bool) -> (Act, Outcome) {
+    let pending = || {
+        let stage = record.plan.stage(record.state);
+        let stage = stage.map_or_else(|| record.state.name(), |stage| stage.name()).to_owned();
+        Outcome::PausePending { stage, why: None }
+    };
     match record.control {
-        Control::Paused(_) => Decision::TakeOver,
-        Control::PausePending => Decision::StillPending,
-        Control::Working if in_stage => Decision::PauseAfterStage,
-        Control::Working => Decision::Pause,
+        Control::Paused(_) => (Act::TakeOver, Outcome::AlreadyPaused),
+        Control::PausePending => (Act::Nothing, pending()),
+        Control::Working if in_stage => (Act::PauseAfterStage, pending()),
+        Control::Working => (Act::Pause, Outcome::Paused),
     }
 }
 
@@ -67,15 +79,20 @@ fn decide_resume(
     record: &Record,
     state: Option<&str>,
     status: &str,
-) -> Result<Decision, ErrorKind> {
+) -> Result<(Act, Outcome), ErrorKind> {
     let target = state.map(|name| named_state(record, name)).transpose()?;
+    let resumed = |act: Act| {
+        let to = if let Act::GoOn(state) = act { state } else { State::Aborted };
+        let (from, to) = (record.state.name().to_owned(), to.name().to_owned());
+        (act, Outcome::Resumed { from, to })
+    };
     match (record.control, target) {
-        (Control::PausePending, None) => Ok(Decision::Withdraw),
+        (Control::PausePending, None) => Ok((Act::Withdraw, Outcome::PauseWithdrawn)),
         (Control::Working | Control::PausePending, _) => {
             Err(ErrorKind::NotPaused { status: status.to_owned() })
         }
-        (Control::Paused(_), None) => Ok(Decision::GoOn(record.state)),
-        (Control::Paused(_), Some(target)) => reachable(record, target),
+        (Control::Paused(_), None) => Ok(resumed(Act::GoOn(record.state))),
+        (Control::Paused(_), Some(target)) => reachable(record, target).map(resumed),
     }
 }
 
@@ -96,17 +113,17 @@ fn named_state(record: &Record, name: &str) -> Result<State, ErrorKind> {
     })
 }
 
-fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
+fn reachable(record: &Record, target: State) -> Result<Act, ErrorKind> {
     let missing = match record.job.is_some() {
         // A thread without a job has nothing to give up.
         false if matches!(target, State::Empty | State::Aborted) => {
-            return Ok(Decision::GoOn(record.state));
+            return Ok(Act::GoOn(record.state));
         }
         true if record.let_go.is_some() && target != record.state => {
             vec!["files in hand any more: they are being kept aside".to_owned()]
         }
-        true if matches!(target, State::Empty | State::Aborted) => return Ok(Decision::GiveUp),
-        _ if target == record.state => return Ok(Decision::GoOn(target)),
+        true if matches!(target, State::Empty | State::Aborted) => return Ok(Act::GiveUp),
+        _ if target == record.state => return Ok(Act::GoOn(target)),
         false => vec!["sector".to_owned()],
         // The sector manager may have it finished already.
         true if record.state == State::Finished => {
@@ -118,37 +135,8 @@ fn reachable(record: &Record, target: State) -> Result<Decision, ErrorKind> {
         true => inputs::missing(record.plan, target, record),
     };
     if missing.is_empty() {
-        Ok(Decision::GoOn(target))
+        Ok(Act::GoOn(target))
     } else {
         Err(ErrorKind::StateUnreachable { state: target.name().to_owned(), missing })
-    }
-}
-
-/// What a decision did to a thread that was as `before`.
-pub(crate) fn outcome(before: &Record, decision: &Decision) -> Outcome {
-    let stage = || {
-        before
-            .plan
-            .stage(before.state)
-            .map_or_else(|| before.state.name(), |stage| stage.name())
-            .to_owned()
-    };
-    let resumed = |to: State| Outcome::Resumed {
-        from: before.state.name().to_owned(),
-        to: to.name().to_owned(),
-    };
-    match decision {
-        Decision::Pause => Outcome::Paused,
-        Decision::PauseAfterStage | Decision::StillPending => {
-            Outcome::PausePending { stage: stage(), why: None }
-        }
-        Decision::TakeOver => Outcome::AlreadyPaused,
-        Decision::Withdraw => Outcome::PauseWithdrawn,
-        Decision::GoOn(state) => resumed(*state),
-        Decision::GiveUp => resumed(State::Aborted),
-        Decision::Cordon => Outcome::Cordoned,
-        Decision::StayCordoned => Outcome::AlreadyCordoned,
-        Decision::Uncordon => Outcome::Uncordoned,
-        Decision::StayUncordoned => Outcome::NotCordoned,
     }
 }

@@ -87,13 +87,13 @@ impl Owner {
             Some(answer) => answer,
             None => match self.decide(verb, &request, selection.as_deref(), epoch, in_stage) {
                 Ok(decision) if request.dry_run => {
-                    Ok(self.reply(self.record.revision, control::outcome(&self.record, &decision)))
+                    Ok(self.reply(self.record.revision, decision.outcome))
                 }
                 Ok(decision) => {
                     let stopper =
                         activity.and_then(Activity::stopper).filter(|_| request.now && in_stage);
                     let answer =
-                        self.carry_out(verb, &request, &decision, stopper.is_some(), &id).await;
+                        self.carry_out(verb, &request, decision, stopper.is_some(), &id).await;
                     match (answer, stopper, &self.now_pause) {
                         (Ok(answer), Some(stopper), None) if self.record.is_pause_pending() => {
                             return self.stop_now(
@@ -196,13 +196,14 @@ impl Owner {
         &mut self,
         verb: Verb,
         request: &CommandRequest,
-        decision: &Decision,
+        decision: Decision,
         stoppable: bool,
         id: &Option<(Id, Asked)>,
     ) -> Result<CommandReply, ErrorKind> {
         let mut after = self.record.clone();
-        control::apply(&mut after, decision, request.reason.as_deref(), self.now_ms());
-        let outcome = match control::outcome(&self.record, decision) {
+        let Decision { act, outcome } = decision;
+        control::apply(&mut after, act, request.reason.as_deref(), self.now_ms());
+        let outcome = match outcome {
             Outcome::PausePending { stage, .. } if request.now && !stoppable => {
                 Outcome::PausePending {
                     stage,
@@ -220,7 +221,7 @@ impl Owner {
             .await
             .map_err(ErrorKind::internal)?;
         let CommandRequest { by, reason, .. } = request;
-        info!(thread = self.index, verb = verb.name(), by, reason, ?decision, "carried out");
+        info!(thread = self.index, verb = verb.name(), by, reason, ?act, "carried out");
         self.store_works();
         self.adopt(after);
         Ok(answer)
