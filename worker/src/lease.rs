@@ -20,6 +20,7 @@
 //! - A command is carried out only before the last renewal *sent* plus the time a lease lasts, on
 //!   this machine's monotonic clock, and under the epoch under which it was heard.
 //! - The key is made only when there is none, renewed and given back only by compare-and-set.
+//! - A lease that was taken over is given back only after the time it lasts.
 //! - Standing by costs nothing but the name: the threads seal on.
 //!
 //! Tests: `lease_tests.rs` (the keeper, and a bucket that refuses or is silent), the scenarios
@@ -132,6 +133,8 @@ pub struct Keeper {
     /// disk.
     starting: bool,
     state: State,
+    /// When the lease was taken over from a process that may be alive.
+    taken_over: Option<Instant>,
     /// Whose lease it is while this process stands by.
     pub other: Option<Lease>,
 }
@@ -162,7 +165,7 @@ pub enum Renewal {
 impl Keeper {
     /// A process that starts.
     pub fn new(me: Lease) -> Self {
-        Keeper { me, starting: true, state: State::Seeking, other: None }
+        Keeper { me, starting: true, state: State::Seeking, taken_over: None, other: None }
     }
 
     /// What to ask now.
@@ -180,8 +183,11 @@ impl Keeper {
         }
     }
 
-    /// What the answer to [`Keeper::next`] means.
-    pub fn take(&mut self, answer: Answer) -> Renewal {
+    /// What the answer to [`Keeper::next`], heard `now`, means.
+    pub fn take(&mut self, answer: Answer, now: Instant) -> Renewal {
+        if let State::TakingOver { .. } = self.state {
+            self.taken_over = Some(now);
+        }
         let (state, renewal) = match (&self.state, answer) {
             (State::Held { epoch, .. }, Answer::Stored(revision)) => {
                 (State::Held { epoch: *epoch, revision }, Renewal::Renewed { epoch: *epoch })
@@ -212,10 +218,14 @@ impl Keeper {
         renewal
     }
 
-    /// The revision at which the lease is held.
-    pub fn revision(&self) -> Option<u64> {
+    /// The revision at which the lease is held, if it can be given back. One that was taken over
+    /// has to run out until the process that had it cannot act under it any more: a copy of a
+    /// living worker's disk would free the name under that worker's hands.
+    pub fn to_give_back(&self, ttl: Duration, now: Instant) -> Option<u64> {
         match self.state {
-            State::Held { revision, .. } => Some(revision),
+            State::Held { revision, .. } if self.taken_over.is_none_or(|at| at + ttl <= now) => {
+                Some(revision)
+            }
             _ => None,
         }
     }
@@ -270,7 +280,7 @@ async fn keep_while_it_answers(
             );
         };
         let stood_by = *state.borrow() == LeaseState::StandingBy;
-        let renewal = keeper.take(answer);
+        let renewal = keeper.take(answer, Instant::now());
         show(keeper, renewal, sent + ttl, state);
         let pause = match renewal {
             // In a fleet that came up together renewals must not stay in step.

@@ -13,7 +13,7 @@ fn lease(worker: u8, instance: u8) -> Lease {
 
 fn held(worker: u8, instance: u8, epoch: u64) -> Keeper {
     let mut keeper = Keeper::new(lease(worker, instance));
-    assert_eq!(keeper.take(Answer::Stored(epoch)), Renewal::Renewed { epoch });
+    assert_eq!(keeper.take(Answer::Stored(epoch), Instant::now()), Renewal::Renewed { epoch });
     keeper
 }
 
@@ -21,34 +21,37 @@ fn held(worker: u8, instance: u8, epoch: u64) -> Keeper {
 fn the_epoch_is_the_revision_of_the_acquisition_and_renewals_keep_it() {
     let mut keeper = held(1, 1, 7);
     assert_eq!(keeper.next(), Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, 7));
-    assert_eq!(keeper.take(Answer::Stored(9)), Renewal::Renewed { epoch: 7 });
+    assert_eq!(keeper.take(Answer::Stored(9), Instant::now()), Renewal::Renewed { epoch: 7 });
     assert_eq!(keeper.next(), Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, 9));
 }
 
 #[test]
 fn an_expired_lease_is_made_anew_after_an_outage() {
     let mut keeper = held(1, 1, 7);
-    assert_eq!(keeper.take(Answer::Refused), Renewal::InDoubt);
+    assert_eq!(keeper.take(Answer::Refused, Instant::now()), Renewal::InDoubt);
     assert_eq!(keeper.next(), Ask::Read);
-    assert_eq!(keeper.take(Answer::Found(None)), Renewal::InDoubt);
+    assert_eq!(keeper.take(Answer::Found(None), Instant::now()), Renewal::InDoubt);
     assert_eq!(keeper.next(), Ask::Create(lease(1, 1)));
-    assert_eq!(keeper.take(Answer::Stored(30)), Renewal::Renewed { epoch: 30 });
+    assert_eq!(keeper.take(Answer::Stored(30), Instant::now()), Renewal::Renewed { epoch: 30 });
 }
 
 #[test]
 fn what_was_stored_without_an_answer_is_adopted_and_renewed_before_it_counts() {
     let mut keeper = held(1, 1, 7);
-    keeper.take(Answer::Refused);
+    keeper.take(Answer::Refused, Instant::now());
     assert_eq!(
-        keeper.take(Answer::Found(Some((Lease { epoch: Some(7), ..lease(1, 1) }, 12)))),
+        keeper.take(
+            Answer::Found(Some((Lease { epoch: Some(7), ..lease(1, 1) }, 12))),
+            Instant::now()
+        ),
         Renewal::InDoubt
     );
     assert_eq!(keeper.next(), Ask::Update(Lease { epoch: Some(7), ..lease(1, 1) }, 12));
     let mut starting = Keeper::new(lease(1, 1));
-    starting.take(Answer::Refused);
-    starting.take(Answer::Found(Some((lease(1, 1), 5))));
+    starting.take(Answer::Refused, Instant::now());
+    starting.take(Answer::Found(Some((lease(1, 1), 5))), Instant::now());
     assert_eq!(
-        starting.take(Answer::Stored(6)),
+        starting.take(Answer::Stored(6), Instant::now()),
         Renewal::Renewed { epoch: 5 },
         "its creation was at revision 5"
     );
@@ -57,29 +60,39 @@ fn what_was_stored_without_an_answer_is_adopted_and_renewed_before_it_counts() {
 #[test]
 fn a_usurper_makes_it_stand_by_until_the_lease_is_gone() {
     let mut keeper = held(1, 1, 7);
-    keeper.take(Answer::Refused);
+    keeper.take(Answer::Refused, Instant::now());
     assert_eq!(
-        keeper.take(Answer::Found(Some((lease(1, 2), 8)))),
+        keeper.take(Answer::Found(Some((lease(1, 2), 8))), Instant::now()),
         Renewal::StandingBy,
         "a cloned disk plays no ping-pong"
     );
     assert_eq!(keeper.other, Some(lease(1, 2)));
     assert_eq!(keeper.next(), Ask::StandBy(lease(1, 1)));
-    assert_eq!(keeper.take(Answer::Found(Some((lease(1, 2), 9)))), Renewal::StandingBy);
-    keeper.take(Answer::Found(None));
+    assert_eq!(
+        keeper.take(Answer::Found(Some((lease(1, 2), 9))), Instant::now()),
+        Renewal::StandingBy
+    );
+    keeper.take(Answer::Found(None), Instant::now());
     assert_eq!(keeper.next(), Ask::Create(lease(1, 1)));
 }
 
 #[test]
 fn a_restarted_worker_takes_its_lease_over_at_once_and_another_one_does_not() {
     let mut same = Keeper::new(lease(1, 2));
-    same.take(Answer::Refused);
-    assert_eq!(same.take(Answer::Found(Some((lease(1, 1), 8)))), Renewal::InDoubt);
+    same.take(Answer::Refused, Instant::now());
+    assert_eq!(same.take(Answer::Found(Some((lease(1, 1), 8))), Instant::now()), Renewal::InDoubt);
     assert_eq!(same.next(), Ask::Update(lease(1, 2), 8));
-    assert_eq!(same.take(Answer::Stored(9)), Renewal::Renewed { epoch: 9 });
+    assert_eq!(same.take(Answer::Stored(9), Instant::now()), Renewal::Renewed { epoch: 9 });
+    let now = Instant::now();
+    assert_eq!(same.to_give_back(TTL, now), None, "the one that had it may be alive, and act");
+    assert_eq!(same.to_give_back(TTL, now + TTL), Some(9), "it cannot any more");
+    assert_eq!(held(1, 1, 7).to_give_back(TTL, now), Some(7), "nobody had it");
     let mut other = Keeper::new(lease(2, 2));
-    other.take(Answer::Refused);
-    assert_eq!(other.take(Answer::Found(Some((lease(1, 1), 8)))), Renewal::StandingBy);
+    other.take(Answer::Refused, Instant::now());
+    assert_eq!(
+        other.take(Answer::Found(Some((lease(1, 1), 8))), Instant::now()),
+        Renewal::StandingBy
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use damocles_client::{
 use shared_msgs::{lease::Lease, snapshot::WorkerSnapshot};
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -80,7 +80,9 @@ pub async fn hold<L: Leases>(
         () = stop => {}
         () = keeping => {}
     }
-    if let (Some(bucket), Some(revision)) = (bucket, keeper.revision()) {
+    if let Some(bucket) = bucket
+        && let Some(revision) = keeper.to_give_back(bucket.ttl(), Instant::now())
+    {
         let released = timeout(PATIENCE, bucket.ask(Ask::Release(revision))).await;
         debug!(?released, "the lease is given back");
     }
