@@ -10,6 +10,7 @@
 //! Decision 039 in `docs/decisions`.
 
 use std::{
+    fmt::{self, Write as _},
     io::{self, IsTerminal, Write},
     panic::PanicHookInfo,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -17,8 +18,12 @@ use std::{
     time::Duration,
 };
 
-use tracing::error;
-use tracing_subscriber::EnvFilter;
+use shared_msgs::text::printable;
+use tracing::{error, field::Field};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::format::{Writer, debug_fn},
+};
 
 use crate::tasks::panicked;
 
@@ -26,6 +31,8 @@ use crate::tasks::panicked;
 const BACKLOG: usize = 4096;
 /// How long a process that ends waits for the lines before.
 const FLUSH: Duration = Duration::from_secs(1);
+
+const ITALIC: (&str, &str) = ("\x1b[3m", "\x1b[0m");
 
 /// The way to the log's thread. Writing to it never waits and never fails; flushing waits a moment
 /// at most.
@@ -45,8 +52,8 @@ impl Log {
         let log = Log::to(io::stderr())?;
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
         let writer = log.clone();
-        let lines =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone());
+        let lines = tracing_subscriber::fmt().fmt_fields(debug_fn(write_field));
+        let lines = lines.with_env_filter(filter).with_writer(move || writer.clone());
         lines.with_ansi(io::stderr().is_terminal()).log_internal_errors(false).init();
         let at_panic = log.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -80,6 +87,28 @@ impl Write for Log {
     }
 }
 
+// What is logged may hold texts of others: the line keeps its colours, and they get none.
+fn write_field(line: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => {}
+        // Where in its source another crate logs.
+        name if name.starts_with("log.") => return Ok(()),
+        name => {
+            let (italic, plain) = if line.has_ansi_escapes() { ITALIC } else { ("", "") };
+            write!(line, " {italic}{name}{plain}=")?;
+        }
+    }
+    write!(Escaping(line), "{value:?}")
+}
+
+struct Escaping<'a, 'b>(&'a mut Writer<'b>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(&printable(text))
+    }
+}
+
 fn write_all(items: &Receiver<Item>, mut output: impl Write) {
     for item in items {
         match item {
@@ -97,7 +126,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = std::backtrace::Backtrace::capture();
     error!(place, thread = thread::current().name(), "{}", panicked(panic.payload()));
     if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
-        error!("{backtrace}");
+        backtrace.to_string().lines().for_each(|line| error!("{line}"));
     }
 }
 
@@ -109,6 +138,21 @@ mod tests {
 
     /// Fails on every write.
     struct Dead;
+
+    /// Keeps what is written.
+    #[derive(Clone)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     impl Write for Dead {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -137,6 +181,25 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_logged_text_is_one_line_in_which_nothing_is_hidden() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = Shared(lines.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .fmt_fields(debug_fn(write_field))
+            .with_writer(move || writer.clone())
+            .without_time()
+            .with_target(false)
+            .with_ansi(true)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            error!(name = "w\u{202e}1", why = %"a\n\u{9b}31m", n = 7, "said: \x1b[31m\u{2028}矿机");
+        });
+        let line = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let said = "said: \\u{1b}[31m\\u{2028}矿机 \x1b[3mname\x1b[0m=\"w\\u{202e}1\" \x1b[3mwhy\x1b[0m=a\\n\\u{9b}31m \x1b[3mn\x1b[0m=7\n";
+        assert!(line.ends_with(said), "{line:?}");
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //!   [`error`]: what a refusal looks like; [`api`]: what managers answer; [`sector_manager`]: what a worker
 //!   asks of the sector manager
 //! - [`plan`]: the plans with their states and stages, as data
-//! - [`duration`]: durations for people; [`text`]: texts that have to fit
+//! - [`duration`]: durations for people; [`text`]: texts that have to fit, and texts of others
+//!   that are shown
 //!
 //! Nothing here reads, writes, waits or prints: whoever reaches NATS does so by `damocles-client`.
 

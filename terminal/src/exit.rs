@@ -8,10 +8,8 @@ use std::{
 
 use damocles_client::{call::CallError, connect::ConnectError};
 use damocles_daemon::log::Log;
-use shared_msgs::error::ErrorKind;
+use shared_msgs::{error::ErrorKind, text::printable};
 use tokio::runtime::Builder;
-
-use crate::words::printable;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

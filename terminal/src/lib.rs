@@ -1,10 +1,12 @@
 //! What both command-line tools share: exit codes, errors with a way out, and how output looks.
 //!
-//! Data goes to stdout, everything else to stderr. Whatever comes from the bus is printed with its
-//! control characters escaped, so that no worker can write to an operator's terminal.
+//! Data goes to stdout, everything else to stderr. What comes from the bus or from files is escaped
+//! where it is put into a line ([`printable`], of JSON in [`json`] and [`jsonl`]), and once more on
+//! its way out ([`print()`], [`say`], [`progress`], [`run`]), so that nobody's text acts on an
+//! operator's terminal or hides in it.
 //!
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
-//! - [`print()`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
+//! - [`print()`], [`say`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
 //! - [`nats`], [`verbs`], [`sector_size()`]: the options of both tools, and the commands for one
 //!   worker
 //! - [`said`], [`threads`], [`unanswered`], [`waiting`]: what the client says, in words
@@ -24,7 +26,8 @@ mod stop;
 mod words;
 
 pub use exit::{CliError, Exit, exit_of, exit_of_refusal, finish, run};
-pub use print::{Output, ReplyOutput, json, jsonl, note, print, print_done, print_more};
+pub use print::{Output, ReplyOutput, draw, json, jsonl, note, print, print_done, print_more, say};
 pub use sector_size::sector_size;
+pub use shared_msgs::text::printable;
 pub use stop::Stop;
-pub use words::{counted, human_bytes, is_yes, printable, table};
+pub use words::{counted, human_bytes, is_yes, table};

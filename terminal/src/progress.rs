@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::printable;
+use shared_msgs::text::printable;
 
 const TICK: Duration = Duration::from_millis(100);
 

@@ -1,6 +1,7 @@
 //! Tables, numbers and answers for people.
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use shared_msgs::text::printable;
 
 /// An aligned table, two blanks between columns, wide characters counted as wide.
 pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -15,18 +16,6 @@ pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     }
     let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
     lines.collect()
-}
-
-/// A text with its control characters escaped.
-pub fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
-        if character.is_control() {
-            out.extend(character.escape_default())
-        } else {
-            out.push(character)
-        }
-        out
-    })
 }
 
 /// So many of something, whose plural takes an s: `1 thread`, `2 threads`.
@@ -77,7 +66,8 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_never_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
+    fn a_cell_is_one_line_in_which_nothing_is_hidden() {
+        let rows = vec![vec!["w\n1\u{202e}".into(), "0".into()]];
+        assert_eq!(table(&["Name", "N"], rows), "Name          N\nw\\n1\\u{202e}  0\n");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use console::Term;
-use damocles_terminal::{CliError, Output, note, print, print_more, printable};
+use damocles_terminal::{CliError, Output, draw, note, print_more, printable};
 use tokio::time::{Instant, sleep_until};
 
 /// Ages on a terminal move so often; and silence is noticed so soon.
@@ -50,7 +50,7 @@ impl Screen {
     pub(super) fn stdout(output: Output) -> Result<Screen, CliError> {
         let is_table = matches!(output, Output::Plain | Output::Table | Output::Wide);
         if is_table && stdout().is_terminal() {
-            print(ENTER)?;
+            draw(ENTER)?;
             return Ok(Screen::Terminal);
         }
         Ok(Screen::Documents(Documents::new(if is_table { "\n" } else { "" })))
@@ -67,7 +67,7 @@ impl Screen {
             Screen::Terminal => {
                 // Of a terminal that does not say its size, the upper part is shown.
                 let rows = Term::stdout().size_checked().map_or(24, |(rows, _)| usize::from(rows));
-                print_more(&drawn(frame, rows))
+                draw(&drawn(frame, rows))
             }
             Screen::Documents(documents) => {
                 for text in documents.news(&frame.notes) {
@@ -83,7 +83,7 @@ impl Drop for Screen {
     fn drop(&mut self) {
         if self.is_terminal() {
             // A terminal that is gone needs nothing.
-            let _ = print(LEAVE);
+            let _ = draw(LEAVE);
         }
     }
 }

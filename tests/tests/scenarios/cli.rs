@@ -3,6 +3,7 @@
 mod configuration;
 mod decode;
 mod generator;
+mod hidden;
 mod names;
 mod nats_client;
 mod readme;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use damocles_terminal::{CliError, Exit, print};
+use damocles_terminal::{CliError, Exit, print, printable};
 
 use crate::store::{attached::AttachedStore, database::Store, location::Location, place};
 
@@ -76,7 +76,7 @@ fn prepare(
         let path = std::path::absolute(path).map_err(|error| failed(error.to_string()))?;
         make(&path).map_err(failed)?;
         place::mark(&path, args.as_new).map_err(|error| failed(error.to_string()))?;
-        print(&format!("{}: {kind} ready\n", path.display()))?;
+        print(&format!("{}: {kind} ready\n", printable(&path.display().to_string())))?;
     }
     Ok(())
 }

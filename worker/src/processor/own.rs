@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use damocles_terminal::{CliError, Exit, print};
+use damocles_terminal::{CliError, Exit, jsonl, print};
 use serde_json::value::RawValue;
 use tokio::{io::Interest, net::unix::pipe, sync::mpsc, task::JoinSet};
 use tracing::{error, warn};
@@ -74,9 +74,7 @@ fn answer<T: Task>(line: &[u8]) -> Result<(), CliError> {
         Ok(task) => run(task),
         Err(error) => Err(Failure::permanent(format!("this is no task of {}: {error}", T::STAGE))),
     };
-    let line = serde_json::to_string(&Response::new(id, result))
-        .map_err(|error| CliError::new(Exit::Failed, error))?;
-    print(&(line + "\n"))
+    print(&jsonl(&[Response::new(id, result)])?)
 }
 
 fn run<T: Task>(task: T) -> Result<T::Output, Failure> {

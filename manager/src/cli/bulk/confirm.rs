@@ -1,8 +1,8 @@
 //! Asking before a command for many threads, where somebody sits at a terminal.
 
-use std::io::{self, Write};
+use std::io;
 
-use damocles_terminal::{CliError, Exit, counted, is_yes};
+use damocles_terminal::{CliError, Exit, counted, is_yes, printable, say};
 use shared_msgs::command::Verb;
 
 use super::report::{Report, Summary};
@@ -20,11 +20,7 @@ pub(super) fn is_wanted(
 /// Shows what would be done, and asks. Only a clear yes is one.
 pub(super) async fn ask(preview: &Report) -> Result<bool, CliError> {
     let question = question(preview.verb, &preview.summary);
-    let mut stderr = io::stderr().lock();
-    writeln!(stderr, "{}{}", preview.table(), preview.said())?;
-    write!(stderr, "{question} [y/N] ")?;
-    stderr.flush()?;
-    drop(stderr);
+    say(&format!("{}{}\n{question} [y/N] ", preview.table(), printable(&preview.said())));
     // The connection has to be kept meanwhile.
     let answer = tokio::task::spawn_blocking(|| io::stdin().lines().next().transpose()).await;
     let answer = answer.map_err(|error| CliError::new(Exit::Failed, error))??;

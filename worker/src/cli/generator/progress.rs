@@ -1,11 +1,11 @@
 //! What people see of long work, and how they stop it: a spinner on a terminal, else lines.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     time::Duration,
 };
 
-use damocles_terminal::{CliError, Exit, Stop, printable};
+use damocles_terminal::{CliError, Exit, Stop, printable, say};
 use indicatif::{ProgressBar, ProgressStyle};
 use shared_msgs::duration::human_secs;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -14,8 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const REMINDER: Duration = Duration::from_secs(60);
 
 pub(super) fn line(text: &str) {
-    // Nobody is left to tell when stderr is gone.
-    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+    say(&format!("{}\n", printable(text)));
 }
 
 pub(super) struct Progress {

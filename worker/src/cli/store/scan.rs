@@ -1,14 +1,14 @@
 //! `store scan`: files of sectors that no thread works on.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::PathBuf,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
 use damocles_terminal::{
-    CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, table,
+    CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, say, table,
 };
 use serde::Serialize;
 use shared_msgs::sector_manager::SectorId;
@@ -244,9 +244,7 @@ fn confirmed(rows: Vec<Row<'_>>) -> Result<bool, CliError> {
         return Err(CliError::new(Exit::Usage, refused).hint("give --force (-f)"));
     }
     let question = format!("Remove {} for good?", sum(&rows));
-    let mut stderr = io::stderr().lock();
-    write!(stderr, "{}{question} [y/N] ", render(rows, Output::Table)?)?;
-    stderr.flush()?;
+    say(&format!("{}{question} [y/N] ", render(rows, Output::Table)?));
     Ok(io::stdin().lines().next().transpose()?.is_some_and(|answer| is_yes(&answer)))
 }
 
