@@ -75,7 +75,7 @@ pub enum PorepKind {
     Interactive,
     /// With synthetic challenges (FIP-0059)
     Synthetic,
-    /// Of the plan niporep (FIP-0090)
+    /// Of the plan niporep (FIP-0092)
     NonInteractive,
 }
 
