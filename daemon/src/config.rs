@@ -2,11 +2,10 @@
 //! nearest known one, and one that is known but has no effect is named in a warning. The types that
 //! are read say which keys there are: `serde_ignored` tells which of a file's keys they passed over.
 
-mod names;
-
 use std::{fmt, path::Path};
 
 use serde::{Deserializer, de::DeserializeOwned};
+use shared_msgs::keys;
 
 /// Why a key has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +155,7 @@ fn read_strictly<'de, T: DeserializeOwned>(
     without_effect: &[WithoutEffect],
 ) -> Result<Read<T>, UnknownKey> {
     let mut passed_over = vec![];
-    let read = serde_ignored::deserialize(from, |path| passed_over.push(keys(&path)));
+    let read = serde_ignored::deserialize(from, |path| passed_over.push(keys::on_path(&path)));
     let mut ignored = vec![];
     for keys in passed_over {
         let key = join(at, &keys);
@@ -182,33 +181,12 @@ fn unknown<T: DeserializeOwned>(
         "" => Some(*known),
         parent => known.strip_prefix(parent)?.strip_prefix('.'),
     });
-    let names = names::of::<T>(parents)
+    let names = keys::of::<T>(parents)
         .iter()
         .copied()
         .chain(without_effect.filter(|name| !name.contains('.')));
-    let scored = names.map(|name| (strsim::jaro_winkler(name, key), name));
-    let best = scored.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0));
-    UnknownKey {
-        key: join(at, keys),
-        nearest: best.map(|(_, name)| join(&parent, &[name.to_owned()])),
-    }
-}
-
-// The names on a path; positions in arrays are left out.
-fn keys(path: &serde_ignored::Path<'_>) -> Vec<String> {
-    use serde_ignored::Path::*;
-    match path {
-        Root => vec![],
-        Map { parent, key } => {
-            let mut keys = keys(parent);
-            keys.push(key.clone());
-            keys
-        }
-        Seq { parent, .. }
-        | Some { parent }
-        | NewtypeStruct { parent }
-        | NewtypeVariant { parent } => keys(parent),
-    }
+    let best = keys::nearest(key, names);
+    UnknownKey { key: join(at, keys), nearest: best.map(|name| join(&parent, &[name.to_owned()])) }
 }
 
 fn join(at: &str, keys: &[String]) -> String {

@@ -8,13 +8,16 @@
 //!
 //! Decision 043 in `docs/decisions`.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
-use crate::text::cut_text;
+use crate::{keys, text::cut_text};
 
 /// Nesting deeper than this is refused: no message of ours comes near it, and a decoder's stack is
 /// finite.
 const MAX_DEPTH: usize = 64;
+
+/// What is shown of a text that a stranger has chosen.
+const MAX_SHOWN_BYTES: usize = 128;
 
 /// How a payload is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,22 @@ pub enum CodecError {
     /// Invalid MessagePack, or MessagePack of another shape.
     #[error("the payload is no valid MessagePack message: {0}")]
     Msgpack(#[from] rmp_serde::decode::Error),
+    /// A request has a field that it does not know.
+    #[error("unknown field `{field}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownField {
+        /// Its path: `selector.statuss`.
+        field: String,
+        /// The path of the one that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A field of a request has a value that it cannot have.
+    #[error("field `{field}`: {why}")]
+    Field {
+        /// Its path: `selector.index[0]`.
+        field: String,
+        /// What was found, and what is expected.
+        why: String,
+    },
     /// Bytes follow the MessagePack map.
     #[error("{0} bytes follow the end of the MessagePack message")]
     TrailingBytes(usize),
@@ -125,6 +144,77 @@ pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
     }
 }
 
+/// Reads a request. Unlike [`decode`] it refuses a field that the request does not have: what is
+/// misspelt would be passed over, and the rest carried out.
+pub fn decode_request<T: DeserializeOwned>(payload: &[u8]) -> Result<T, CodecError> {
+    match Encoding::of(payload)? {
+        Encoding::Json => {
+            let text = if payload.is_empty() { b"{}" } else { payload };
+            let mut deserializer = serde_json::Deserializer::from_slice(text);
+            let read = known_fields_only(&mut deserializer);
+            let message = read.map_err(|(path, error)| match error.classify() {
+                serde_json::error::Category::Data => wrong_value(path, &error),
+                _ => CodecError::Json(error),
+            })??;
+            deserializer.end()?;
+            Ok(message)
+        }
+        Encoding::Msgpack => {
+            let mut deserializer = rmp_serde::Deserializer::new(std::io::Cursor::new(payload));
+            deserializer.set_max_depth(MAX_DEPTH);
+            let read = known_fields_only(&mut deserializer);
+            let message = read.map_err(|(path, error)| match error {
+                rmp_serde::decode::Error::Syntax(_) | rmp_serde::decode::Error::TypeMismatch(_) => {
+                    wrong_value(path, &error)
+                }
+                _ => CodecError::Msgpack(error),
+            })??;
+            match payload.len() - deserializer.position() as usize {
+                0 => Ok(message),
+                rest => Err(CodecError::TrailingBytes(rest)),
+            }
+        }
+    }
+}
+
+type Path = serde_path_to_error::Path;
+
+// The outer error is a decoder's, with where it is; the inner one is about a field that is not
+// known.
+fn known_fields_only<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Result<T, CodecError>, (Path, D::Error)> {
+    let mut unknown = None;
+    let mut passed_over = |path: serde_ignored::Path<'_>| {
+        unknown.get_or_insert_with(|| keys::on_path(&path));
+    };
+    let strict = serde_ignored::Deserializer::new(deserializer, &mut passed_over);
+    let message = serde_path_to_error::deserialize(strict)
+        .map_err(|error| (error.path().clone(), error.into_inner()))?;
+    Ok(match unknown {
+        None => Ok(message),
+        Some(path) => Err(unknown_field::<T>(path)),
+    })
+}
+
+fn unknown_field<T: DeserializeOwned>(path: Vec<String>) -> CodecError {
+    let (name, parents) =
+        path.split_last().map_or(("", &path[..]), |(name, parents)| (name.as_str(), parents));
+    let near = keys::nearest(name, keys::of::<T>(parents).iter().copied());
+    let nearest = near.map(|near| [parents, &[near.to_owned()]].concat().join("."));
+    CodecError::UnknownField { field: cut_text(&path.join("."), MAX_SHOWN_BYTES), nearest }
+}
+
+fn wrong_value(path: Path, error: &dyn std::fmt::Display) -> CodecError {
+    // What serde_json says ends with a place, which the field's name says better.
+    let text = error.to_string();
+    let why = text.split_once(" at line ").map_or(text.as_str(), |(why, _)| why);
+    CodecError::Field {
+        field: cut_text(&path.to_string(), MAX_SHOWN_BYTES),
+        why: cut_text(why, MAX_SHOWN_BYTES),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -160,6 +250,61 @@ mod tests {
     fn bytes_after_the_message_are_refused_in_both_encodings() {
         assert!(matches!(decode::<Value>(b"\x80\x00"), Err(CodecError::TrailingBytes(1))));
         assert!(matches!(decode::<Value>(b"{}{}"), Err(CodecError::Json(_))));
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Request {
+        index: Option<u32>,
+        #[serde(default)]
+        dry_run: bool,
+        selector: Option<Inner>,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        #[serde(default)]
+        status: Vec<String>,
+    }
+
+    fn refused(request: Value) -> String {
+        let of = |encoding: Encoding| {
+            decode_request::<Request>(&encoding.encode(&request).unwrap()).unwrap_err().to_string()
+        };
+        // The values' types have other names in MessagePack.
+        let (json, msgpack) = (of(Encoding::Json), of(Encoding::Msgpack));
+        let field =
+            |text: &str| text.split_once('`').unwrap().1.split_once('`').unwrap().0.to_owned();
+        assert_eq!(field(&json), field(&msgpack));
+        json
+    }
+
+    #[test]
+    fn a_request_with_an_unknown_field_is_refused_with_the_nearest_one() {
+        assert_eq!(
+            refused(json!({"index": 1, "dryrun": true})),
+            "unknown field `dryrun`; did you mean `dry_run`?"
+        );
+        assert_eq!(
+            refused(json!({"selector": {"statuss": ["paused"]}})),
+            "unknown field `selector.statuss`; did you mean `selector.status`?"
+        );
+        assert_eq!(refused(json!({"zzz": 1})), "unknown field `zzz`");
+        let known = json!({"index": 1, "dry_run": true, "selector": {"status": ["paused"]}});
+        assert!(decode_request::<Request>(&Encoding::Msgpack.encode(&known).unwrap()).is_ok());
+        assert!(decode_request::<Request>(b"").is_ok());
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_field() {
+        assert_eq!(
+            refused(json!({"index": "1"})),
+            "field `index`: invalid type: string \"1\", expected u32"
+        );
+        assert_eq!(
+            refused(json!({"selector": {"status": ["paused", 1]}})),
+            "field `selector.status[1]`: invalid type: integer `1`, expected a string"
+        );
+        assert!(matches!(decode_request::<Request>(b"{\"index\":"), Err(CodecError::Json(_))));
     }
 
     #[test]

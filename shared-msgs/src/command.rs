@@ -148,6 +148,9 @@ pub struct CommandReply {
     pub revision: u64,
     /// What happened, or with `dry_run` what would.
     pub outcome: Outcome,
+    /// Nothing was done.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
 }
 
 /// What a command for many threads did at one worker.
@@ -266,7 +269,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::codec::{Encoding, decode};
+    use crate::codec::{Encoding, decode, decode_request};
 
     #[test]
     fn replies_are_pinned_in_json() {
@@ -275,6 +278,7 @@ mod tests {
             sector_id: Some("s-t010000-3".into()),
             revision: 15,
             outcome: Outcome::Resumed { from: "C1Done".into(), to: "TreeDBuilt".into() },
+            dry_run: false,
         };
         let expected = json!({
             "index": 1, "sector_id": "s-t010000-3", "revision": 15,
@@ -365,11 +369,17 @@ mod tests {
 
     #[test]
     fn requests_are_pinned_and_written_by_hand_with_little() {
-        assert_eq!(
-            decode::<CommandRequest>(br#"{"index":0,"unknown":1}"#).unwrap(),
-            CommandRequest::to(0)
-        );
-        assert!(decode::<CommandRequest>(br#"{"index":-1}"#).is_err());
+        let request = |text: &str| decode_request::<CommandRequest>(text.as_bytes());
+        assert_eq!(request(r#"{"index":0}"#).unwrap(), CommandRequest::to(0));
+        for (text, named) in [
+            (r#"{"index":1,"dryrun":true}"#, "`dryrun`; did you mean `dry_run`?"),
+            (r#"{"if_revison":9999}"#, "`if_revison`; did you mean `if_revision`?"),
+            (r#"{"selector":{"statuss":["paused"]}}"#, "did you mean `selector.status`?"),
+            (r#"{"index":-1}"#, "field `index`: "),
+        ] {
+            let refused = request(text).unwrap_err().to_string();
+            assert!(refused.contains(named), "{refused}");
+        }
         let full = CommandRequest {
             selector: Some(Selector { error: Some("x".into()), ..Selector::default() }),
             now: true,

@@ -11,6 +11,7 @@
 //! - [`plan`]: the plans with their states and stages, as data
 //! - [`duration`]: durations for people; [`text`]: texts that have to fit, and texts of others
 //!   that are shown
+//! - [`keys`]: which keys a type reads, and which one a misspelt one was meant to be
 //!
 //! Nothing here reads, writes, waits or prints: whoever reaches NATS does so by `damocles-client`.
 
@@ -21,6 +22,7 @@ pub mod duration;
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod keys;
 pub mod lease;
 pub mod name;
 pub mod plan;

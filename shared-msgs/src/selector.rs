@@ -5,7 +5,11 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::{ThreadSnapshot, ThreadStatus};
+use crate::{
+    keys,
+    plan::{Plan, State},
+    snapshot::{ThreadSnapshot, ThreadStatus},
+};
 
 // They come from the bus.
 const MAX_ITEMS: usize = 256;
@@ -69,9 +73,16 @@ pub enum SelectorError {
     /// One of its values is too long.
     #[error("the selector has a value of more than {} bytes", MAX_ITEM_BYTES)]
     LongValue,
-    /// There is no such status.
-    #[error("{0:?} is no status; there are {names}", names = STATUSES.join(", "))]
-    Status(String),
+    /// There is no such state, plan or status.
+    #[error("{given:?} is no {what}; {}", instead(given, names))]
+    Unknown {
+        /// Which part of it: `state`, `plan` or `status`.
+        what: &'static str,
+        /// What was given.
+        given: String,
+        /// Those that there are.
+        names: Vec<&'static str>,
+    },
     /// A worker's glob is none.
     #[error("worker: {0}")]
     Glob(#[from] globset::Error),
@@ -97,12 +108,32 @@ impl Selector {
         if texts.iter().copied().flatten().chain(error).any(|text| text.len() > MAX_ITEM_BYTES) {
             return Err(SelectorError::LongValue);
         }
-        if let Some(unknown) = status.iter().find(|status| !STATUSES.contains(&status.as_str())) {
-            return Err(SelectorError::Status(unknown.clone()));
-        }
+        check("state", state, State::ALL.iter().map(|state| state.name()))?;
+        check("plan", plan, Plan::ALL.iter().map(|plan| plan.name()))?;
+        check("status", status, STATUSES.iter().copied())?;
         let workers = (!worker.is_empty()).then(|| globs(worker)).transpose()?;
         let error = error.as_deref().map(regex).transpose()?;
         Ok(Selection { selector: self.clone(), workers, error })
+    }
+}
+
+// Every one that is wanted is known.
+fn check(
+    what: &'static str,
+    wanted: &[String],
+    known: impl Iterator<Item = &'static str>,
+) -> Result<(), SelectorError> {
+    let names: Vec<_> = known.collect();
+    match wanted.iter().find(|wanted| !names.contains(&wanted.as_str())) {
+        None => Ok(()),
+        Some(given) => Err(SelectorError::Unknown { what, given: given.clone(), names }),
+    }
+}
+
+fn instead(given: &str, names: &[&str]) -> String {
+    match keys::nearest(given, names.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("there are {}", names.join(", ")),
     }
 }
 
@@ -210,7 +241,10 @@ mod tests {
         for (selector, named) in [
             (json!({}), "all"),
             (json!({"all": false}), "all"),
-            (json!({"status": ["pausing"]}), "pause_pending"),
+            (json!({"status": ["asleep"]}), "pause_pending"),
+            (json!({"status": ["puased"]}), "did you mean paused?"),
+            (json!({"state": ["c1done"]}), "did you mean C1Done?"),
+            (json!({"plan": ["sealor"]}), "did you mean sealer?"),
             (json!({"error": "("}), "error"),
             (json!({"error": "(a{1000}){1000}"}), "error"),
             (json!({"worker": ["[a"]}), "worker"),

@@ -194,6 +194,7 @@ mod tests {
             sector_id: sector.map(Into::into),
             revision: 1,
             outcome,
+            dry_run: false,
         })
     }
 

@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use shared_msgs::{
-    codec::{Encoding, Texts, decode},
+    codec::{Encoding, Texts, decode_request},
     command::{BulkReply, CommandReply, CommandRequest, ThreadResult, Verb, verb},
     error::{ErrorKind, ErrorReply},
     selector::{Selection, Selector},
@@ -219,7 +219,7 @@ fn result(
     told: Result<CommandReply, ErrorKind>,
 ) -> ThreadResult {
     match told {
-        Ok(CommandReply { index, sector_id, revision, outcome }) => ThreadResult {
+        Ok(CommandReply { index, sector_id, revision, outcome, .. }) => ThreadResult {
             index,
             sector_id,
             revision: Some(revision),
@@ -265,7 +265,7 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ErrorKind> {
             payload.len()
         )));
     }
-    decode(payload).map_err(ErrorKind::bad_request)
+    decode_request(payload).map_err(ErrorKind::bad_request)
 }
 
 async fn tell(

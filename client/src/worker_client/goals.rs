@@ -247,6 +247,7 @@ mod tests {
             sector_id: None,
             revision: 5,
             outcome: Outcome::Paused,
+            dry_run: false,
         })
     }
 

@@ -11,7 +11,7 @@ use damocles_daemon::answering;
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
-    codec::{Encoding, decode},
+    codec::{Encoding, decode_request},
     error::{ErrorKind, ErrorReply},
 };
 use tracing::{debug, warn};
@@ -92,7 +92,7 @@ where
     A: AsyncFnOnce(Q, Encoding) -> Result<R, ErrorKind>,
 {
     let encoding = Encoding::of(payload).map_err(ErrorKind::bad_request)?;
-    let request = decode(payload).map_err(ErrorKind::bad_request)?;
+    let request = decode_request(payload).map_err(ErrorKind::bad_request)?;
     let reply = act(request, encoding).await?;
     encoding.encode(&reply).map_err(ErrorKind::internal)
 }

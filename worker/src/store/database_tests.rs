@@ -45,7 +45,13 @@ fn record_of(sector: Sector) -> Record {
 fn result(index: u32) -> StoredResult {
     StoredResult {
         asked: Asked::new(Verb::Pause, &CommandRequest::to(index)),
-        answer: Ok(CommandReply { index, sector_id: None, revision: 1, outcome: Outcome::Paused }),
+        answer: Ok(CommandReply {
+            index,
+            sector_id: None,
+            revision: 1,
+            outcome: Outcome::Paused,
+            dry_run: false,
+        }),
     }
 }
 

@@ -47,12 +47,11 @@ async fn an_answer_has_the_encoding_of_its_request_and_an_empty_one_counts_as_js
 }
 
 #[tokio::test]
-async fn commands_work_in_json_and_in_messagepack_and_unknown_fields_are_ignored() {
+async fn commands_work_in_json_and_in_messagepack() {
     let mut bed = Testbed::start().await;
     let _worker = idle_worker(&mut bed).await;
     for encoding in [Encoding::Json, Encoding::Msgpack] {
-        let request =
-            encoding.encode(&json!({"index": 0, "reason": "test", "moon": "full"})).unwrap();
+        let request = encoding.encode(&json!({"index": 0, "reason": "test"})).unwrap();
         for (verb, outcome) in
             [("pause", "paused"), ("pause", "already_paused"), ("resume", "resumed")]
         {
@@ -92,6 +91,44 @@ async fn what_cannot_be_understood_is_refused_with_headers_and_a_body() {
     }
     let snapshot = bed.bus.list("w1").await;
     assert_eq!((snapshot.summary.paused, snapshot.summary.waiting), (0, 1));
+}
+
+#[tokio::test]
+async fn a_misspelt_field_is_refused_by_name_and_nothing_is_done() {
+    let mut bed = Testbed::start().await;
+    let _worker = idle_worker(&mut bed).await;
+    let before = bed.bus.list("w1").await.threads[0].revision;
+    for (request, said) in [
+        (json!({"index": 0, "dryrun": true}), "unknown field `dryrun`; did you mean `dry_run`?"),
+        (
+            json!({"index": 0, "if_revison": 9999}),
+            "unknown field `if_revison`; did you mean `if_revision`?",
+        ),
+        (
+            json!({"selector": {"statuss": ["waiting"]}}),
+            "unknown field `selector.statuss`; did you mean `selector.status`?",
+        ),
+        (json!({"selector": {"state": ["Emty"]}}), "\"Emty\" is no state; did you mean Empty?"),
+        (json!({"index": "0"}), "field `index`: invalid type: string \"0\""),
+    ] {
+        for subject in [bed.bus.command("w1", "pause"), bed.bus.prefix.command_of_all("pause")] {
+            let answer = bed.bus.raw(&subject, request.to_string()).await;
+            let refusal: ErrorReply = decode(&answer.payload).unwrap();
+            assert!(refusal.error.message.contains(said), "{subject}: {refusal:?}");
+        }
+    }
+    assert_eq!(bed.bus.list("w1").await.threads[0].revision, before);
+}
+
+#[tokio::test]
+async fn a_dry_run_of_one_thread_says_that_it_is_one() {
+    let mut bed = Testbed::start().await;
+    let _worker = idle_worker(&mut bed).await;
+    let request = json!({"index": 0, "dry_run": true}).to_string();
+    let answer = bed.bus.raw(&bed.bus.command("w1", "pause"), request).await;
+    let answer: Value = decode(&answer.payload).unwrap();
+    assert_eq!((&answer["outcome"]["kind"], &answer["dry_run"]), (&json!("paused"), &json!(true)));
+    assert_eq!(bed.bus.list("w1").await.summary.paused, 0);
 }
 
 #[tokio::test]

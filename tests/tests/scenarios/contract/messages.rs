@@ -385,6 +385,7 @@ fn commands_and_their_answers_are_as_they_were() {
         sector_id: Some("s-t010000-3".into()),
         revision: 18,
         outcome: Outcome::Paused,
+        dry_run: true,
     });
     samples.variants(outcomes());
     samples.add(BulkReply {

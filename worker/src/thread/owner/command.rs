@@ -87,7 +87,8 @@ impl Owner {
             Some(answer) => answer,
             None => match self.decide(verb, &request, selection.as_deref(), epoch, in_stage) {
                 Ok(decision) if request.dry_run => {
-                    Ok(self.reply(self.record.revision, decision.outcome))
+                    let reply = self.reply(self.record.revision, decision.outcome);
+                    Ok(CommandReply { dry_run: true, ..reply })
                 }
                 Ok(decision) => {
                     let stopper =
@@ -228,7 +229,8 @@ impl Owner {
     }
 
     pub(super) fn reply(&self, revision: u64, outcome: Outcome) -> CommandReply {
-        CommandReply { index: self.index, sector_id: self.record.job_name(), revision, outcome }
+        let (index, sector_id) = (self.index, self.record.job_name());
+        CommandReply { index, sector_id, revision, outcome, dry_run: false }
     }
 
     fn stop_now(&mut self, stopper: Stopper, pause: NowPause) {

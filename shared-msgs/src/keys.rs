@@ -1,4 +1,5 @@
-//! Which keys a type reads, as its `Deserialize` asks for them.
+//! Which keys a type reads, as its `Deserialize` asks for them: to find the one that was meant by a
+//! key that it does not read.
 
 use std::{cell::Cell, iter::once};
 
@@ -12,11 +13,35 @@ use serde::{
 };
 
 /// The keys of the table that a type reads at a path; none where it reads no table with fixed keys.
-pub(super) fn of<T: DeserializeOwned>(path: &[String]) -> &'static [&'static str] {
+pub fn of<T: DeserializeOwned>(path: &[String]) -> &'static [&'static str] {
     let found = Cell::default();
     // It never gets as far as a value.
     let _ = T::deserialize(Names { path, found: &found });
     found.get()
+}
+
+/// The name that was probably meant by `given`; `None` if none is like it.
+pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.into_iter().map(|name| (strsim::jaro_winkler(name, given), name));
+    let alike = scored.filter(|(score, _)| *score > 0.7);
+    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
+/// The names on a path that [`serde_ignored`] tells; positions in arrays are left out.
+pub fn on_path(path: &serde_ignored::Path<'_>) -> Vec<String> {
+    use serde_ignored::Path::*;
+    match path {
+        Root => vec![],
+        Map { parent, key } => {
+            let mut keys = on_path(parent);
+            keys.push(key.clone());
+            keys
+        }
+        Seq { parent, .. }
+        | Some { parent }
+        | NewtypeStruct { parent }
+        | NewtypeVariant { parent } => on_path(parent),
+    }
 }
 
 // Leads a type along a path, and fails at its end.
