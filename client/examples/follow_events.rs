@@ -12,7 +12,7 @@ use std::{
 };
 
 use damocles_client::{
-    connect::{NatsOptions, NatsSection, NatsSettings},
+    connect::{NatsOptions, NatsSettings},
     history::{History, Query, Read},
 };
 
@@ -20,8 +20,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let options = NatsOptions { server: std::env::args().nth(1), ..NatsOptions::default() };
-    let settings = NatsSettings::new(&options, &NatsSection::default())?;
+    let options =
+        NatsOptions { server: std::env::args().nth(1).map(Into::into), ..NatsOptions::default() };
+    let settings = NatsSettings::new(&options, &NatsOptions::default())?;
     run(&settings, &mut io::stdout(), usize::MAX).await
 }
 

@@ -13,7 +13,8 @@ use damocles_client::{connect::NatsOptions, system::System, worker_client::Order
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let options = NatsOptions { server: std::env::args().nth(1), ..NatsOptions::default() };
+    let options =
+        NatsOptions { server: std::env::args().nth(1).map(Into::into), ..NatsOptions::default() };
     let system = System::connect(&options, "list_fleet").await?;
     run(&system, &mut io::stdout()).await
 }

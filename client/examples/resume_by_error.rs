@@ -22,7 +22,7 @@ use shared_msgs::{
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let pattern = args.next().ok_or("which error? name a regular expression")?;
-    let options = NatsOptions { server: args.next(), ..NatsOptions::default() };
+    let options = NatsOptions { server: args.next().map(Into::into), ..NatsOptions::default() };
     let system = System::connect(&options, "resume_by_error").await?;
     run(&system, &pattern, &mut io::stdout()).await
 }

@@ -1,21 +1,57 @@
-//! How both programs reach NATS: the options, where they come from, and the two ways to connect.
+//! How both programs reach NATS: what is said about it, where that comes from, and the two ways to
+//! connect.
 //!
 //! ```text
-//!  flag  >  environment  >  [nats] in the configuration file  >  default      -> NatsSettings
+//!  flag or environment  >  context named there                     \
+//!  flag or environment  >  [nats] in a file  >  context named there  } -> NatsSettings
 //!  NatsSettings::connect_once()    a command-line tool: connects now or fails
 //!  NatsSettings::connect_daemon()  a daemon: starts without NATS, reconnects for ever, reports the link's state
 //! ```
+//! A login in a server's URL counts before any other, as it does for the `nats` client. Secrets are
+//! in no error and in no log: the client never gets a URL with one in it.
 //!
-//! Decision 026 in `docs/decisions`.
+//! - [`options`]: what can be said; [`context`]: what a context of the `nats` client says
+//! - [`servers`]: URLs; [`login`]: who one is, read anew at each login; [`tls`]: its files
+//! - [`error`]: why there is no connection; [`link`]: the state of a daemon's, and its log
+//!
+//! Scenarios: `tests/tests/scenarios/connect`.
+//!
+//! Decisions 026 and 046 in `docs/decisions`.
 
-use std::{path::PathBuf, time::Duration};
+mod context;
+mod error;
+mod link;
+mod login;
+mod options;
+mod servers;
+mod tls;
 
-use async_nats::{Client, ConnectOptions, ServerAddr};
-use serde::Deserialize;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{AuthError, Client, ConnectErrorKind, ConnectOptions, ServerAddr};
+use secrecy::ExposeSecret;
 use shared_msgs::{codec::Encoding, lease, subject::Prefix};
-use tokio::sync::watch;
-use tracing::{info, warn};
+use tokio::{sync::watch, time::timeout};
+use tracing::warn;
 
+use self::{
+    error::Cause,
+    link::LinkLog,
+    login::{Login, first, is_named},
+    servers::Servers,
+};
+pub use self::{
+    error::{ConnectError, NatsFile},
+    link::Link,
+    options::NatsOptions,
+};
 use crate::backoff::Backoff;
 
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
@@ -31,77 +67,11 @@ const RECONNECT: Backoff = Backoff::new(Duration::from_millis(150), Duration::fr
 // A dead link is noticed after two unanswered pings.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How to reach NATS, as far as it is said: what is `None` is as [`NatsSection`] says, else as by
-/// default.
-#[derive(Clone, Debug, Default)]
-pub struct NatsOptions {
-    /// NATS server URLs, separated by commas; `nats://127.0.0.1:4222` by default.
-    pub server: Option<String>,
-    /// File with user credentials (JWT and nkey seed).
-    pub creds: Option<PathBuf>,
-    /// File with an nkey seed.
-    pub nkey: Option<PathBuf>,
-    /// User name; goes with `password`.
-    pub user: Option<String>,
-    /// Password; goes with `user`.
-    pub password: Option<String>,
-    /// File with the certificate authorities to trust (PEM).
-    pub tlsca: Option<PathBuf>,
-    /// File with the client certificate (PEM); goes with `tlskey`.
-    pub tlscert: Option<PathBuf>,
-    /// File with the client certificate's key (PEM); goes with `tlscert`.
-    pub tlskey: Option<PathBuf>,
-    /// How long to wait for an answer; 5 s by default.
-    pub timeout: Option<Duration>,
-    /// First part of every subject; `damocles` by default.
-    pub prefix: Option<Prefix>,
-}
-
-/// The `[nats]` section of a configuration file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct NatsSection {
-    /// Server URLs, separated by commas; `--server` or `NATS_URL` wins.
-    pub server: Option<String>,
-    /// File with user credentials (JWT and nkey seed); `--creds` wins.
-    pub creds: Option<PathBuf>,
-    /// File with an nkey seed; `--nkey` wins.
-    pub nkey: Option<PathBuf>,
-    /// User name, which goes with `password`; `--user` wins.
-    pub user: Option<String>,
-    /// Password, which goes with `user`; `NATS_PASSWORD` wins.
-    pub password: Option<String>,
-    /// File with certificate authorities to trust (PEM); `--tlsca` wins.
-    pub tlsca: Option<PathBuf>,
-    /// File with the client certificate (PEM), which goes with `tlskey`; `--tlscert` wins.
-    pub tlscert: Option<PathBuf>,
-    /// File with that certificate's key (PEM), which goes with `tlscert`; `--tlskey` wins.
-    pub tlskey: Option<PathBuf>,
-    /// How long to wait for an answer; `--timeout` wins.
-    #[serde(with = "humantime_serde")]
-    pub timeout: Option<Duration>,
-    /// First part of every subject, the same for all programs of a system; `--prefix` wins.
-    pub prefix: Option<Prefix>,
-    /// How state is published; requests are answered in their own encoding.
-    pub encoding: Encoding,
-    /// How long the lease of a worker's name lasts without being renewed, at least a second. For
-    /// whoever makes the lease bucket: one that is there already says itself.
-    #[serde(with = "humantime_serde")]
-    pub lease_ttl: Option<Duration>,
-    /// How long JetStream may store nothing, at least a second, before a worker warns that its
-    /// history stands still and a manager that workers' states are not kept.
-    #[serde(with = "humantime_serde")]
-    pub store_patience: Option<Duration>,
-}
-
 /// Everything needed to reach NATS.
 #[derive(Clone)]
 pub struct NatsSettings {
     servers: Vec<ServerAddr>,
-    creds: Option<PathBuf>,
-    nkey: Option<PathBuf>,
-    user: Option<String>,
-    password: Option<String>,
+    login: Option<Login>,
     tlsca: Option<PathBuf>,
     tls_client: Option<(PathBuf, PathBuf)>,
     /// How long to wait for an answer.
@@ -116,65 +86,33 @@ pub struct NatsSettings {
     pub store_patience: Duration,
 }
 
-/// The state of a daemon's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// No connection yet, or it was lost.
-    Down,
-    /// Connected; the number counts connections, so that a fresh one is told from the one before.
-    Up(u64),
-    /// Closed by this process, for good.
-    Closed,
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The options do not make sense.
-    #[error("{0}")]
-    Settings(String),
-    /// A file cannot be read or used.
-    #[error("cannot use {what} {path}: {error}")]
-    File {
-        /// What the file is for.
-        what: &'static str,
-        /// Path as it was given.
-        path: String,
-        /// What the operating system or the parser says.
-        error: String,
-    },
-    /// Nobody answers, or the server refuses.
-    #[error("cannot reach NATS at {servers}: {error}")]
-    Unreachable {
-        /// The servers tried, without passwords.
-        servers: String,
-        /// What the operating system or the parser says.
-        error: String,
-    },
-}
-
 impl NatsSettings {
-    /// Puts the options together: those of the command line and environment win over the file's.
-    pub fn new(options: &NatsOptions, file: &NatsSection) -> Result<Self, ConnectError> {
-        let server = options.server.as_deref().or(file.server.as_deref()).unwrap_or(DEFAULT_SERVER);
-        let mut servers = Vec::new();
-        for url in server.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-            let parsed: ServerAddr = url.parse().map_err(|error| {
-                ConnectError::Settings(format!(
-                    "server {:?} is no NATS URL ({error}): write it as nats://host:4222",
-                    without_password(url)
-                ))
-            })?;
-            servers.push(parsed);
-        }
-        if servers.is_empty() {
-            return Err(ConnectError::Settings(
-                "no NATS server is named: write --server nats://host:4222".into(),
-            ));
-        }
-        let pick = |a: &Option<PathBuf>, b: &Option<PathBuf>| a.clone().or_else(|| b.clone());
+    /// Puts together what is said: `options`, those of the command line and environment, win over
+    /// the file's. A context that they name replaces what the file says of servers, login and
+    /// certificates. Reads contexts.
+    pub fn new(options: &NatsOptions, file: &NatsOptions) -> Result<Self, ConnectError> {
+        let context = |of: &NatsOptions| of.context.as_deref().map(context::load).transpose();
+        let (named, files) = match context(options)? {
+            Some(context) => (vec![options], context),
+            None => (vec![options, file], context(file)?.unwrap_or_default()),
+        };
+        let way: Vec<&NatsOptions> = named.into_iter().chain([&files]).collect();
+        let server = first(&way, |layer| &layer.server);
+        let list = server.as_ref().map_or(DEFAULT_SERVER, |list| list.expose_secret());
+        let servers = Servers::parse(list)?;
+        let login = match servers.login {
+            Some(login) => {
+                if way.iter().any(|layer| is_named(layer)) {
+                    warn!(
+                        "the login in the server's URL is used, and no other, as the nats client does"
+                    );
+                }
+                Some(login)
+            }
+            None => Login::choose(&way)?,
+        };
         let tls_client =
-            match (pick(&options.tlscert, &file.tlscert), pick(&options.tlskey, &file.tlskey)) {
+            match (first(&way, |layer| &layer.tlscert), first(&way, |layer| &layer.tlskey)) {
                 (Some(cert), Some(key)) => Some((cert, key)),
                 (None, None) => None,
                 _ => {
@@ -183,30 +121,24 @@ impl NatsSettings {
                     ));
                 }
             };
-        let user = options.user.clone().or_else(|| file.user.clone());
-        let password = options.password.clone().or_else(|| file.password.clone());
-        if user.is_some() != password.is_some() {
-            return Err(ConnectError::Settings("--user and --password go together".into()));
-        }
-        let lease_ttl = file.lease_ttl.unwrap_or(lease::DEFAULT_TTL);
+        let both = [options, file];
+        let lease_ttl = first(&both, |layer| &layer.lease_ttl).unwrap_or(lease::DEFAULT_TTL);
         if lease_ttl < lease::MIN_TTL {
             return Err(ConnectError::Settings("nats.lease_ttl must be at least 1s".into()));
         }
-        let store_patience = file.store_patience.unwrap_or(DEFAULT_STORE_PATIENCE);
+        let store_patience =
+            first(&both, |layer| &layer.store_patience).unwrap_or(DEFAULT_STORE_PATIENCE);
         if store_patience < MIN_STORE_PATIENCE {
             return Err(ConnectError::Settings("nats.store_patience must be at least 1s".into()));
         }
         Ok(NatsSettings {
-            servers,
-            creds: pick(&options.creds, &file.creds),
-            nkey: pick(&options.nkey, &file.nkey),
-            user,
-            password,
-            tlsca: pick(&options.tlsca, &file.tlsca),
+            servers: servers.addresses,
+            login,
+            tlsca: first(&way, |layer| &layer.tlsca),
             tls_client,
-            timeout: options.timeout.or(file.timeout).unwrap_or(DEFAULT_TIMEOUT),
-            prefix: options.prefix.clone().or_else(|| file.prefix.clone()).unwrap_or_default(),
-            encoding: file.encoding,
+            timeout: first(&both, |layer| &layer.timeout).unwrap_or(DEFAULT_TIMEOUT),
+            prefix: first(&both, |layer| &layer.prefix).unwrap_or_default(),
+            encoding: first(&both, |layer| &layer.encoding).unwrap_or_default(),
             lease_ttl,
             store_patience,
         })
@@ -231,51 +163,59 @@ impl NatsSettings {
     /// Connects now, within [`NatsSettings::timeout`].
     pub async fn connect_once(&self, client_name: &str) -> Result<Client, ConnectError> {
         let options = self.options(client_name).await?;
-        let connecting =
-            tokio::time::timeout(self.timeout, options.connect(self.servers.as_slice()));
-        match connecting.await {
+        match timeout(self.timeout, options.connect(self.servers.as_slice())).await {
             Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(self.unreachable(error)),
-            Err(_) => Err(self.unreachable(format!(
-                "no answer within {}",
-                shared_msgs::duration::human(self.timeout)
-            ))),
+            Ok(Err(error)) if error.kind() != ConnectErrorKind::TimedOut => {
+                Err(self.failed(&error.to_string()))
+            }
+            _ => Err(ConnectError::Unreachable {
+                servers: self.servers(),
+                error: format!("no answer within {}", shared_msgs::duration::human(self.timeout)),
+            }),
         }
     }
 
-    /// Connects in the background, now or whenever NATS is there, again after every loss; says so
-    /// once per outage in the log. Fails only on options that can never work.
+    /// Connects in the background, now or whenever NATS is there, again after every loss, and says
+    /// in the log why it cannot. Fails only on options that can never work, and on files that cannot
+    /// be used now.
     pub async fn connect_daemon(
         &self,
         client_name: &str,
     ) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
         let (link, watcher) = watch::channel(Link::Down);
-        let servers = self.servers();
-        let reported = std::sync::atomic::AtomicBool::new(false);
-        let state = std::sync::Arc::new((link, reported));
+        let login = self.login.as_ref().map(ToString::to_string);
+        let log = Arc::new(LinkLog::new(link, self.servers(), login));
         let options = self
             .options(client_name)
             .await?
             .retry_on_initial_connect()
             .reconnect_delay_callback({
                 // The callback is asked before the very first attempt too.
-                let first = std::sync::atomic::AtomicBool::new(true);
+                let first = AtomicBool::new(true);
                 move |attempt| {
-                    if first.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                    if first.swap(false, Ordering::SeqCst) {
                         Duration::ZERO
                     } else {
                         reconnect_delay(attempt)
                     }
                 }
             })
+            .reconnect_to_server_callback({
+                let log = log.clone();
+                move |servers, _| {
+                    log.note_attempts(&servers);
+                    // The client chooses.
+                    std::future::ready(None)
+                }
+            })
             .event_callback(move |event| {
-                let (state, servers) = (state.clone(), servers.clone());
-                async move { note_event(&state.0, &state.1, &servers, event) }
+                log.note(event);
+                std::future::ready(())
             });
         let client = options
             .connect(self.servers.as_slice())
             .await
-            .map_err(|error| self.unreachable(error))?;
+            .map_err(|error| self.failed(&error.to_string()))?;
         Ok((client, watcher))
     }
 
@@ -285,60 +225,46 @@ impl NatsSettings {
         (self.timeout / servers).max(SHORTEST_CONNECT).min(self.timeout)
     }
 
-    fn unreachable(&self, error: impl ToString) -> ConnectError {
-        ConnectError::Unreachable { servers: self.servers(), error: error.to_string() }
+    fn failed(&self, error: &str) -> ConnectError {
+        let (servers, cause) = (self.servers(), Cause::of(error));
+        let error = error::without_kind(error).to_owned();
+        match cause {
+            Cause::Unreachable => ConnectError::Unreachable { servers, error },
+            Cause::NoSuchHost => ConnectError::NoSuchHost { servers, error },
+            Cause::Tls => ConnectError::Tls { servers, error },
+            Cause::Refused => {
+                let login = self.login.as_ref().map(ToString::to_string);
+                ConnectError::Refused { servers, login, error }
+            }
+            Cause::File | Cause::Other => ConnectError::Other { servers, error },
+        }
     }
 
+    // Looks at each file, so that one that cannot be used is said by its name.
     async fn options(&self, client_name: &str) -> Result<ConnectOptions, ConnectError> {
-        // Requests are bounded by our own deadlines.
-        let mut options = ConnectOptions::new()
-            .name(client_name)
-            .request_timeout(None)
-            .ping_interval(LINK_PING_INTERVAL);
-        options = options.connection_timeout(self.time_for_one_server());
-        if let Some(path) = &self.creds {
-            let refused = |error: std::io::Error| file_error("credentials file", path, error);
-            options = options.credentials_file(path).await.map_err(refused)?;
-        }
-        if let Some(path) = &self.nkey {
-            let refused = |error: std::io::Error| file_error("nkey file", path, error);
-            let text = tokio::fs::read_to_string(path).await.map_err(refused)?;
-            let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
-            let seed = seed.ok_or_else(|| {
-                file_error("nkey file", path, "it holds no user seed (a line SU…)")
-            })?;
-            options = options.nkey(seed.to_owned());
-        }
-        if let (Some(user), Some(password)) = (&self.user, &self.password) {
-            options = options.user_and_password(user.clone(), password.clone());
-        }
-        for (what, path) in [
-            ("CA file", self.tlsca.as_ref()),
-            ("certificate", self.tls_client.as_ref().map(|c| &c.0)),
-            ("key", self.tls_client.as_ref().map(|c| &c.1)),
-        ] {
-            if let Some(path) = path {
-                tokio::fs::metadata(path).await.map_err(|error| file_error(what, path, error))?;
-            }
+        let mut options = ConnectOptions::new();
+        if let Some(login) = &self.login {
+            login.auth(&[]).await?;
+            let login = Arc::new(login.clone());
+            options = ConnectOptions::with_auth_callback(move |nonce| {
+                let login = login.clone();
+                async move { login.auth(&nonce).await.map_err(AuthError::new) }
+            });
         }
         if let Some(path) = &self.tlsca {
+            tls::check_ca(path).await?;
             options = options.add_root_certificates(path.clone()).require_tls(true);
         }
         if let Some((cert, key)) = &self.tls_client {
+            tls::check_client(cert, key).await?;
             options = options.add_client_certificate(cert.clone(), key.clone()).require_tls(true);
         }
-        Ok(options)
-    }
-}
-
-fn file_error(what: &'static str, path: &std::path::Path, error: impl ToString) -> ConnectError {
-    ConnectError::File { what, path: path.display().to_string(), error: error.to_string() }
-}
-
-fn without_password(url: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((_, host)) => format!("…@{host}"),
-        None => url.to_owned(),
+        Ok(options
+            .name(client_name)
+            // Requests are bounded by our own deadlines.
+            .request_timeout(None)
+            .ping_interval(LINK_PING_INTERVAL)
+            .connection_timeout(self.time_for_one_server()))
     }
 }
 
@@ -347,65 +273,17 @@ fn reconnect_delay(attempt: usize) -> Duration {
     RECONNECT.after(u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX)).pause()
 }
 
-fn note_event(
-    link: &watch::Sender<Link>,
-    reported: &std::sync::atomic::AtomicBool,
-    servers: &str,
-    event: async_nats::Event,
-) {
-    use std::sync::atomic::Ordering::SeqCst;
-
-    use async_nats::Event;
-    match event {
-        Event::Connected => {
-            reported.store(false, SeqCst);
-            info!(servers, "connected to NATS");
-            link.send_modify(|state| {
-                *state =
-                    Link::Up(if let Link::Up(count) = *state { count + 1 } else { next_count() })
-            });
-        }
-        Event::Disconnected => {
-            if !reported.swap(true, SeqCst) {
-                warn!(servers, "lost the connection to NATS; going on without it until it is back");
-            }
-            link.send_replace(Link::Down);
-        }
-        Event::Closed => {
-            link.send_replace(Link::Closed);
-        }
-        Event::LameDuckMode | Event::Draining => info!(%event, "NATS connection"),
-        Event::SlowConsumer(_) => warn!(%event, "NATS messages were dropped"),
-        Event::ServerError(_) => warn!(%event, "NATS refuses"),
-        Event::ClientError(error) => {
-            // Failed attempts to connect come here, one after another.
-            if *link.borrow() == Link::Down {
-                if !reported.swap(true, SeqCst) {
-                    warn!(servers, %error, "NATS is not reachable; going on without it until it is");
-                }
-            } else {
-                warn!(%error, "NATS client");
-            }
-        }
-    }
-}
-
-fn next_count() -> u64 {
-    static CONNECTIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-    CONNECTIONS.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn options(server: &str) -> NatsOptions {
-        NatsOptions { server: Some(server.into()), ..NatsOptions::default() }
+        NatsOptions { server: Some(server.to_owned().into()), ..NatsOptions::default() }
     }
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let file: NatsSection = toml::from_str(
+        let file: NatsOptions = toml::from_str(
             "server = 'nats://file:1'\ntimeout = '2s'\nprefix = 'pool'\nencoding = 'json'",
         )
         .unwrap();
@@ -413,7 +291,7 @@ mod tests {
         assert_eq!((both.servers(), both.timeout), ("flag:2".into(), Duration::from_secs(2)));
         assert_eq!((both.prefix.to_string(), both.encoding), ("pool".into(), Encoding::Json));
         assert_eq!(NatsSettings::new(&NatsOptions::default(), &file).unwrap().servers(), "file:1");
-        let neither = NatsSettings::new(&NatsOptions::default(), &NatsSection::default()).unwrap();
+        let neither = NatsSettings::new(&NatsOptions::default(), &NatsOptions::default()).unwrap();
         assert_eq!(
             (neither.servers(), neither.timeout),
             ("127.0.0.1:4222".into(), DEFAULT_TIMEOUT)
@@ -423,7 +301,7 @@ mod tests {
     #[test]
     fn several_servers_are_separated_by_commas_and_shown_without_secrets() {
         let settings =
-            NatsSettings::new(&options("nats://u:secret@a:1, nats://b:2"), &NatsSection::default())
+            NatsSettings::new(&options("nats://u:secret@a:1, nats://b:2"), &NatsOptions::default())
                 .unwrap();
         assert_eq!(settings.servers(), "a:1, b:2");
     }
@@ -432,7 +310,7 @@ mod tests {
     fn the_time_out_is_divided_among_the_servers() {
         let of_one = |server, timeout| {
             let options = NatsOptions { timeout: Some(timeout), ..self::options(server) };
-            NatsSettings::new(&options, &NatsSection::default()).unwrap().time_for_one_server()
+            NatsSettings::new(&options, &NatsOptions::default()).unwrap().time_for_one_server()
         };
         let three = "nats://a:1,nats://b:2,nats://c:3";
         assert_eq!(of_one("nats://a:1", Duration::from_secs(6)), Duration::from_secs(6));
@@ -444,7 +322,7 @@ mod tests {
     #[test]
     fn options_that_cannot_work_are_named() {
         let refused = |options: NatsOptions| {
-            NatsSettings::new(&options, &NatsSection::default())
+            NatsSettings::new(&options, &NatsOptions::default())
                 .err()
                 .expect("accepted")
                 .to_string()

@@ -13,7 +13,7 @@ use shared_msgs::{
 use crate::{
     bus::Bus,
     call::{CallError, call, read},
-    connect::{ConnectError, NatsOptions, NatsSection, NatsSettings},
+    connect::{ConnectError, NatsOptions, NatsSettings},
     worker_client::WorkerClient,
 };
 
@@ -60,7 +60,7 @@ pub enum ListError {
 impl System {
     /// Connects now, or fails; `client_name` is what NATS shows of this connection.
     pub async fn connect(options: &NatsOptions, client_name: &str) -> Result<System, ConnectError> {
-        let settings = NatsSettings::new(options, &NatsSection::default())?;
+        let settings = NatsSettings::new(options, &NatsOptions::default())?;
         let client = settings.connect_once(client_name).await?;
         let NatsSettings { prefix, timeout, .. } = settings;
         Ok(System { bus: Arc::new(client), prefix, timeout })

@@ -10,6 +10,7 @@
 //! Decision 039 in `docs/decisions`.
 
 use std::{
+    env,
     fmt::{self, Write as _},
     io::{self, IsTerminal, Write},
     panic::PanicHookInfo,
@@ -19,10 +20,12 @@ use std::{
 };
 
 use shared_msgs::text::printable;
-use tracing::{error, field::Field};
+use tracing::{Level, Metadata, error, field::Field};
 use tracing_subscriber::{
     EnvFilter,
+    filter::filter_fn,
     fmt::format::{Writer, debug_fn},
+    prelude::*,
 };
 
 use crate::tasks::panicked;
@@ -50,11 +53,15 @@ impl Log {
     /// panics are.
     pub fn start(default: &str) -> io::Result<Log> {
         let log = Log::to(io::stderr())?;
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+        // An empty variable counts as unset.
+        let wanted = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.is_empty());
+        let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok());
+        let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
         let writer = log.clone();
         let lines = tracing_subscriber::fmt().fmt_fields(debug_fn(write_field));
         let lines = lines.with_env_filter(filter).with_writer(move || writer.clone());
-        lines.with_ansi(io::stderr().is_terminal()).log_internal_errors(false).init();
+        let lines = lines.with_ansi(io::stderr().is_terminal()).log_internal_errors(false);
+        lines.finish().with(filter_fn(|line| !shows_secrets(line))).init();
         let at_panic = log.clone();
         std::panic::set_hook(Box::new(move |panic| {
             log_panic(panic);
@@ -107,6 +114,11 @@ impl fmt::Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.write_str(&printable(text))
     }
+}
+
+// The NATS client shows what it logs in with.
+fn shows_secrets(line: &Metadata<'_>) -> bool {
+    *line.level() == Level::TRACE && line.target().starts_with("async_nats::connection")
 }
 
 fn write_all(items: &Receiver<Item>, mut output: impl Write) {

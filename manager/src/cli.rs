@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use damocles_terminal::{CliError, nats::NatsArgs};
+use damocles_client::connect::NatsOptions;
+use damocles_terminal::CliError;
 
 mod bulk;
 mod cordon;
@@ -38,7 +39,7 @@ pub struct Cli {
     pub config: Option<PathBuf>,
     /// How to reach NATS.
     #[command(flatten)]
-    pub nats: NatsArgs,
+    pub nats: NatsOptions,
     /// What the program is started for.
     #[command(subcommand)]
     pub command: Command,

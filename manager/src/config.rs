@@ -3,20 +3,23 @@
 
 use std::path::Path;
 
-use damocles_client::connect::{NatsSection, NatsSettings};
+use damocles_client::connect::{NatsOptions, NatsSettings};
 use damocles_daemon::config::load;
-use damocles_terminal::{CliError, Exit, nats::NatsArgs};
+use damocles_terminal::{CliError, Exit};
 use serde::Deserialize;
 use tracing::warn;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Config {
-    nats: NatsSection,
+    nats: NatsOptions,
 }
 
 /// How to reach NATS: what the command line and the environment say, else the file.
-pub(crate) fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSettings, CliError> {
+pub(crate) fn settings(
+    options: &NatsOptions,
+    file: Option<&Path>,
+) -> Result<NatsSettings, CliError> {
     let config = match file {
         None => Config::default(),
         Some(path) => {
@@ -26,12 +29,11 @@ pub(crate) fn settings(args: &NatsArgs, file: Option<&Path>) -> Result<NatsSetti
             config
         }
     };
-    Ok(NatsSettings::new(&args.into(), &config.nats)?)
+    Ok(NatsSettings::new(options, &config.nats)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use damocles_client::connect::NatsOptions;
     use damocles_daemon::config::parse;
 
     use super::*;

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use damocles_client::{call::CallError, connect::ConnectError};
+use damocles_client::{
+    call::CallError,
+    connect::{ConnectError, NatsFile},
+};
 use damocles_daemon::log::Log;
 use shared_msgs::{error::ErrorKind, text::printable};
 use tokio::runtime::Builder;
@@ -56,11 +59,62 @@ impl CliError {
 
 impl From<ConnectError> for CliError {
     fn from(error: ConnectError) -> Self {
-        match &error {
-            ConnectError::Settings(_) => CliError::new(Exit::Usage, error),
-            ConnectError::File { .. } => CliError::new(Exit::Failed, error),
-            ConnectError::Unreachable { .. } => CliError::new(Exit::NoAnswer, error)
-                .hint("is NATS running there? name another server with --server or NATS_URL"),
+        let (exit, hint) = match &error {
+            ConnectError::Settings(_) => (Exit::Usage, None),
+            ConnectError::File { file, .. } => (Exit::Failed, Some(way_to(*file))),
+            ConnectError::Unreachable { .. } => (
+                Exit::NoAnswer,
+                Some("is NATS running there? name another server with --server or NATS_URL"),
+            ),
+            ConnectError::NoSuchHost { .. } => (
+                Exit::NoAnswer,
+                Some("is its name right? name another server with --server or NATS_URL"),
+            ),
+            ConnectError::Refused { login: None, .. } => (
+                Exit::NoAnswer,
+                Some(
+                    "log in with --creds, --nkey, --user and --password-file, --token, or --context",
+                ),
+            ),
+            ConnectError::Refused { login: Some(_), .. } => (
+                Exit::NoAnswer,
+                Some("does the server know it, and is it still valid? the server's log says more"),
+            ),
+            ConnectError::Tls { .. } => (
+                Exit::NoAnswer,
+                Some(
+                    "--tlsca names who signed the server's certificate, which has to be for that very host; --tlscert and --tlskey are for a server that asks for a certificate",
+                ),
+            ),
+            ConnectError::Other { .. } => (Exit::NoAnswer, None),
+        };
+        CliError { hint: hint.map(Into::into), ..CliError::new(exit, error) }
+    }
+}
+
+// How a file is named, and what it has to be.
+fn way_to(file: NatsFile) -> &'static str {
+    match file {
+        NatsFile::Context => {
+            "--context or NATS_CONTEXT names a context of the nats client, or its file *.json"
+        }
+        NatsFile::Creds => {
+            "--creds or NATS_CREDS names a file with a user's JWT and nkey seed, as `nsc generate creds` writes it"
+        }
+        NatsFile::Nkey => {
+            "--nkey or NATS_NKEY names a file with a user's nkey seed, a line that begins with SU"
+        }
+        NatsFile::Password => {
+            "--password-file or NATS_PASSWORD_FILE names a file with the password and nothing else"
+        }
+        NatsFile::Ca => {
+            "--tlsca or NATS_CA names a PEM file with the certificates of those who sign servers'"
+        }
+        NatsFile::Certificate => {
+            "--tlscert or NATS_CERT names a PEM file with this client's certificate"
+        }
+        NatsFile::Key => {
+            "--tlskey or NATS_KEY names a PEM file with the key of this client's certificate"
         }
     }
 }

@@ -7,11 +7,10 @@
 //!
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
 //! - [`print()`], [`say`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
-//! - [`nats`], [`verbs`], [`sector_size()`]: the options of both tools, and the commands for one
+//! - [`parse`], [`verbs`], [`sector_size()`]: the command line of both tools, and the commands for one
 //!   worker
 //! - [`said`], [`threads`], [`unanswered`], [`waiting`]: what the client says, in words
 
-pub mod nats;
 pub mod progress;
 pub mod said;
 pub mod threads;
@@ -19,12 +18,14 @@ pub mod unanswered;
 pub mod verbs;
 pub mod waiting;
 
+mod command_line;
 mod exit;
 mod print;
 mod sector_size;
 mod stop;
 mod words;
 
+pub use command_line::parse;
 pub use exit::{CliError, Exit, exit_of, exit_of_refusal, finish, run};
 pub use print::{Output, ReplyOutput, draw, json, jsonl, note, print, print_done, print_more, say};
 pub use sector_size::sector_size;

@@ -9,7 +9,7 @@
 //! - [`state_watch`], [`sector_manager_requests`]: waiting for what the bus says; [`bus`]: asking over it
 //! - [`event_log`], [`leases`]: what the bus keeps; [`scatter`]: asking every worker at once;
 //!   [`proxy`]: a network that fails
-//! - [`parameters`]: for proofs that are real
+//! - [`parameters`]: for proofs that are real; [`credentials`]: what clients log in to NATS with
 //! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where
 //!   there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]:
@@ -36,6 +36,7 @@ pub mod bus;
 pub mod children;
 pub mod cli;
 pub mod contract;
+pub mod credentials;
 pub mod event_log;
 pub mod fake_sector_manager;
 pub mod gate;

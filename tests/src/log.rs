@@ -52,12 +52,16 @@ impl Log {
 
     /// Waits for a line that holds all of `parts`, and returns it.
     pub async fn line_with(&self, parts: &[&str]) -> String {
+        self.nth_line_with(1, parts).await
+    }
+
+    /// Waits for the `n`th line that holds all of `parts`, and returns it.
+    pub async fn nth_line_with(&self, n: usize, parts: &[&str]) -> String {
         let wanted = |line: &&String| parts.iter().all(|part| line.contains(part));
         let mut lines = self.lines.clone();
-        match timeout(DEADLINE, lines.wait_for(|lines| lines.iter().any(|line| wanted(&line))))
-            .await
-        {
-            Ok(Ok(lines)) => lines.iter().find(wanted).cloned().unwrap_or_default(),
+        let nth = |lines: &Vec<String>| lines.iter().filter(wanted).nth(n - 1).cloned();
+        match timeout(DEADLINE, lines.wait_for(|lines| nth(lines).is_some())).await {
+            Ok(Ok(lines)) => nth(&lines).unwrap_or_default(),
             Ok(Err(_)) => panic!(
                 "the process ended without a line with {parts:?}, see {}",
                 self.path.display()

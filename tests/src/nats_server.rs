@@ -39,6 +39,13 @@ impl NatsServer {
         NatsServer::start_with(directory, options).await
     }
 
+    /// The same with a configuration, and without JetStream.
+    pub async fn start_core(directory: &Path, config: &str) -> NatsServer {
+        let file = directory.join("nats.conf");
+        std::fs::write(&file, config).unwrap();
+        NatsServer::start_with(directory, vec!["--config".into(), file.into()]).await
+    }
+
     /// The same as a node of a cluster with JetStream.
     pub(crate) async fn start_in_cluster(
         directory: &Path,
@@ -94,6 +101,13 @@ impl NatsServer {
     /// Stops it by TERM, and waits for its end.
     pub async fn stop(&mut self) {
         self.process.terminate().await;
+    }
+
+    /// Stops it, and starts it again with another configuration than [`NatsServer::start_core`] had.
+    pub async fn reconfigure(&mut self, config: &str) {
+        self.stop().await;
+        std::fs::write(self.log_file.with_file_name("nats.conf"), config).unwrap();
+        self.restart().await;
     }
 
     /// Starts it again on the same port and store, after [`NatsServer::kill9`] or

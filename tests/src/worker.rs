@@ -262,6 +262,11 @@ impl Worker {
         self.start_with(Command::new(binaries::worker()), &[]);
     }
 
+    /// Starts the daemon with more variables.
+    pub fn start_with_environment(&mut self, environment: &[(&str, &str)]) {
+        self.start_with(Command::new(binaries::worker()), environment);
+    }
+
     /// Starts the daemon with these limits of open files.
     pub fn start_with_open_files(&mut self, soft: u64, hard: u64) {
         let mut shell = Command::new("sh");

@@ -14,7 +14,8 @@ mod target;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use damocles_terminal::{CliError, nats::NatsArgs};
+use damocles_client::connect::NatsOptions;
+use damocles_terminal::CliError;
 use shared_msgs::command;
 
 /// Seals Filecoin sectors, and is operated over NATS
@@ -28,7 +29,7 @@ use shared_msgs::command;
 pub struct Cli {
     /// How to reach NATS.
     #[command(flatten)]
-    pub nats: NatsArgs,
+    pub nats: NatsOptions,
     /// What the program is started for.
     #[command(subcommand)]
     pub command: Command,
@@ -122,7 +123,7 @@ pub struct GeneratorArgs {
 }
 
 /// Runs a command that ends by itself.
-pub async fn run(nats: &NatsArgs, command: Command) -> Result<(), CliError> {
+pub async fn run(nats: &NatsOptions, command: Command) -> Result<(), CliError> {
     match command {
         Command::Daemon(args) => daemon::run(nats, &args).await,
         Command::Store(args) => store::run(&args.kind).await,

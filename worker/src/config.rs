@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use damocles_client::connect::NatsSection;
+use damocles_client::connect::NatsOptions;
 use damocles_daemon::config::{ConfigError, Effect, Ignored, WithoutEffect, load, read};
 use serde::Deserialize;
 use shared_msgs::{plan::Plan, sector_manager::SectorSize};
@@ -55,7 +55,7 @@ pub struct Config {
     /// Who computes the stages, and how much at once.
     pub processors: ProcessorsConfig,
     /// How to reach NATS.
-    pub nats: NatsSection,
+    pub nats: NatsOptions,
 }
 
 /// One sealing thread, `[[sealing_thread]]`.
@@ -90,7 +90,7 @@ struct File {
     sealing_thread: Vec<ThreadSection>,
     attached: Vec<AttachedConfig>,
     processors: Table,
-    nats: NatsSection,
+    nats: NatsOptions,
     // Nothing of it has an effect.
     metrics: Metrics,
 }
@@ -137,7 +137,7 @@ impl Default for File {
             sealing_thread: vec![],
             attached: vec![],
             processors: Table::new(),
-            nats: NatsSection::default(),
+            nats: NatsOptions::default(),
             metrics: Metrics {},
         }
     }

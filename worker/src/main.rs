@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use damocles_worker::{
     cli::{Cli, Command, run},
     failpoint,
@@ -11,7 +10,7 @@ use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
     failpoint::setup();
-    let cli = Cli::parse();
+    let cli: Cli = damocles_terminal::parse();
     let daemon = matches!(cli.command, Command::Daemon(_));
     // The proofs library is talkative, and the link's state is logged by us, once per outage.
     let seals = daemon || matches!(cli.command, Command::Processor(_));

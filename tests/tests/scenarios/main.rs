@@ -6,6 +6,7 @@ mod bus;
 mod cli;
 mod client;
 mod commands;
+mod connect;
 mod contract;
 mod events;
 mod lease;

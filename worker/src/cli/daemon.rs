@@ -3,8 +3,8 @@
 use std::{path::PathBuf, pin::pin};
 
 use clap::Args;
-use damocles_client::connect::NatsSettings;
-use damocles_terminal::{CliError, Exit, Stop, nats::NatsArgs};
+use damocles_client::connect::{NatsOptions, NatsSettings};
+use damocles_terminal::{CliError, Exit, Stop};
 use futures::stream;
 use tracing::warn;
 
@@ -32,14 +32,14 @@ impl From<StartError> for CliError {
     }
 }
 
-pub(crate) async fn run(nats: &NatsArgs, args: &DaemonArgs) -> Result<(), CliError> {
+pub(crate) async fn run(nats: &NatsOptions, args: &DaemonArgs) -> Result<(), CliError> {
     open_files::raise_limit();
     let (config, warnings) =
         Config::load(&args.config).map_err(|error| CliError::new(Exit::Failed, error))?;
     for warning in warnings {
         warn!("{warning}");
     }
-    let settings = NatsSettings::new(&nats.into(), &config.nats)?;
+    let settings = NatsSettings::new(nats, &config.nats)?;
     let name = super::target::name(None, config.name.as_deref(), &settings)?;
     let asked = stream::unfold(Stop::listen()?, async |mut stop| {
         let signal = stop.asked().await;

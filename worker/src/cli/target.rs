@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use damocles_client::{
-    connect::{NatsSection, NatsSettings},
+    connect::{NatsOptions, NatsSettings},
     worker_client::WorkerClient,
 };
-use damocles_terminal::{CliError, Exit, nats::NatsArgs};
+use damocles_terminal::{CliError, Exit};
 use shared_msgs::name::WorkerName;
 
 use super::WorkerArgs;
@@ -30,7 +30,10 @@ pub(super) fn name(
 }
 
 /// Connects for a command to the worker.
-pub(super) async fn connect(nats: &NatsArgs, args: &WorkerArgs) -> Result<WorkerClient, CliError> {
+pub(super) async fn connect(
+    nats: &NatsOptions,
+    args: &WorkerArgs,
+) -> Result<WorkerClient, CliError> {
     let config = args
         .config
         .as_deref()
@@ -38,8 +41,8 @@ pub(super) async fn connect(nats: &NatsArgs, args: &WorkerArgs) -> Result<Worker
         .transpose()
         .map_err(|error| CliError::new(Exit::Failed, error))?;
     let config = config.map(|(config, _)| config);
-    let section = config.as_ref().map_or_else(NatsSection::default, |config| config.nats.clone());
-    let settings = NatsSettings::new(&nats.into(), &section)?;
+    let section = config.as_ref().map_or_else(NatsOptions::default, |config| config.nats.clone());
+    let settings = NatsSettings::new(nats, &section)?;
     let worker = name(
         args.name.as_deref(),
         config.as_ref().and_then(|config| config.name.as_deref()),

@@ -8,7 +8,7 @@ use std::{net::TcpListener, time::Duration};
 use damocles_client::worker_client::WorkerClient;
 use damocles_client::{
     call::call,
-    connect::{NatsOptions, NatsSection, NatsSettings},
+    connect::{NatsOptions, NatsSettings},
 };
 use e2e::{
     DEADLINE, binaries,
@@ -208,11 +208,11 @@ async fn tool(url: String, program: &std::path::Path, args: &str) -> (CliOutput,
 // A tool in this process: connected to that node before it freezes.
 async fn connected_to(cluster: &NatsCluster, number: usize, worker: &str) -> WorkerClient {
     let args = NatsOptions {
-        server: Some(cluster.url()),
+        server: Some(cluster.url().into()),
         timeout: Some(Duration::from_secs(5)),
         ..NatsOptions::default()
     };
-    let settings = NatsSettings::new(&args, &NatsSection::default()).unwrap();
+    let settings = NatsSettings::new(&args, &NatsOptions::default()).unwrap();
     loop {
         let client = settings.connect_once("test").await.unwrap();
         if client.server_info().port == cluster.nodes[number].port() {

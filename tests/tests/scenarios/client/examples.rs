@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use damocles_client::{
-    connect::{NatsOptions, NatsSection, NatsSettings},
+    connect::{NatsOptions, NatsSettings},
     system::System,
 };
 use e2e::{state_watch::is_paused, testbed::Testbed, worker::WorkerConfig};
@@ -20,7 +20,7 @@ mod list_fleet;
 mod resume_by_error;
 
 fn options(bed: &Testbed) -> NatsOptions {
-    NatsOptions { server: Some(bed.nats.url()), ..NatsOptions::default() }
+    NatsOptions { server: Some(bed.nats.url().into()), ..NatsOptions::default() }
 }
 
 fn lines(written: Vec<u8>) -> Vec<String> {
@@ -68,7 +68,7 @@ async fn the_examples_list_a_fleet_resume_by_error_and_follow_events() {
         })
         .await;
 
-    let settings = NatsSettings::new(&options(&bed), &NatsSection::default()).unwrap();
+    let settings = NatsSettings::new(&options(&bed), &NatsOptions::default()).unwrap();
     let mut events = vec![];
     follow_events::run(&settings, &mut events, 12).await.unwrap();
     let events = lines(events);

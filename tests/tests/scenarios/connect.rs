@@ -1,0 +1,6 @@
+//! How the programs reach NATS, log in, and say why they cannot.
+
+mod login;
+mod refused;
+mod replaced;
+mod secrets;
