@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Event, Server};
+use async_nats::{ClientError, ConnectErrorKind, Event, Server};
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
@@ -72,20 +72,20 @@ impl LinkLog {
             Event::LameDuckMode | Event::Draining => info!(%event, "NATS connection"),
             Event::SlowConsumer(_) => warn!(%event, "NATS messages were dropped"),
             Event::ServerError(_) => warn!(%event, "NATS refuses"),
-            // Failed attempts to connect come here too, without their reasons.
-            Event::ClientError(error) if *self.link.borrow() != Link::Down => {
-                warn!(%error, "NATS client");
+            // Failed attempts to connect come here too, by their kinds.
+            Event::ClientError(ClientError::Other(error)) if *self.link.borrow() == Link::Down => {
+                self.outage().ended(Cause::of(&error));
             }
-            Event::ClientError(_) => {}
+            Event::ClientError(error) => warn!(%error, "NATS client"),
         }
     }
 
     /// Another attempt to connect begins; these are the servers, with what came of those before.
     pub(super) fn note_attempts(&self, servers: &[Server]) {
         let attempts = servers.iter().map(|server| server.failed_attempts).sum();
-        let errors = servers.iter().filter_map(|server| {
+        let errors = servers.iter().map(|server| {
             let place = format!("{}:{}", server.addr.host(), server.addr.port());
-            Some((place, server.last_error.clone()?))
+            (place, server.last_error.clone())
         });
         let news = self.outage().attempts(attempts, errors.collect(), Instant::now());
         let Some(Reason { cause, error }) = news else { return };
@@ -147,6 +147,9 @@ struct Reason {
 struct Outage {
     // Of all servers, failed since they were last connected.
     failed_attempts: usize,
+    // Those that found no host, which servers do not count; and whether the last one did not.
+    unresolved: usize,
+    is_unresolved: bool,
     said: Option<(Said, Instant)>,
 }
 
@@ -167,13 +170,25 @@ impl Outage {
         self.said = None;
     }
 
+    /// An attempt has ended so.
+    fn ended(&mut self, cause: Cause) {
+        self.is_unresolved = cause == Cause::NoSuchHost;
+        self.unresolved += usize::from(self.is_unresolved);
+    }
+
     /// So many attempts have failed, with these last errors of servers. Returns what is to be said.
     fn attempts(
         &mut self,
         failed: usize,
-        errors: Vec<(String, String)>,
+        servers: Vec<(String, Option<String>)>,
         now: Instant,
     ) -> Option<Reason> {
+        let failed = failed + self.unresolved;
+        let unresolved = self.is_unresolved.then(|| ConnectErrorKind::Dns.to_string());
+        let errors = servers
+            .into_iter()
+            .filter_map(|(server, error)| Some((server, error.or_else(|| unresolved.clone())?)));
+        let errors: Vec<(String, String)> = errors.collect();
         // Before the first attempt after a connection the errors are those of an earlier outage.
         let failed_before = mem::replace(&mut self.failed_attempts, failed);
         if failed <= failed_before {
@@ -230,7 +245,8 @@ mod tests {
         }
 
         fn looks(&mut self, errors: &[(&str, &str)]) -> Option<Reason> {
-            let errors = errors.iter().map(|(server, error)| ((*server).into(), (*error).into()));
+            let errors =
+                errors.iter().map(|(server, error)| ((*server).into(), Some((*error).into())));
             self.0.attempts(self.1, errors.collect(), Instant::now())
         }
 
@@ -290,6 +306,21 @@ mod tests {
         story.fails(&[("a", REFUSED), ("b", VIOLATION)]);
         story.connects_and_loses(&[("b", VIOLATION)]);
         assert_eq!(story.fails(&[("a", REFUSED)]), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_not_found_is_said_though_its_server_does_not_know() {
+        let mut outage = Outage::default();
+        let mut looks = |errors: &[(&str, Option<&str>)], ended: Cause| {
+            outage.ended(ended);
+            let errors =
+                errors.iter().map(|(server, error)| ((*server).into(), error.map(Into::into)));
+            outage.attempts(0, errors.collect(), Instant::now())
+        };
+        let reason = looks(&[("a:1", None)], Cause::NoSuchHost).unwrap();
+        assert_eq!(reason, Reason { cause: Cause::NoSuchHost, error: "DNS error".into() });
+        assert_eq!(looks(&[("a:1", None)], Cause::NoSuchHost), None);
+        assert_eq!(looks(&[("a:1", None)], Cause::Unreachable), None);
     }
 
     #[tokio::test(start_paused = true)]

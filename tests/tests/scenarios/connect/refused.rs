@@ -1,12 +1,13 @@
 //! Why there is no connection is said by its cause, with the way out, in an exit code of its kind.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use e2e::{
     binaries,
     cli::{self, CliOutput},
     credentials::{Certificates, Operator},
     nats_server::NatsServer,
+    process::Process,
     scratch::Scratch,
 };
 use nkeys::KeyPair;
@@ -40,6 +41,12 @@ async fn nobody_there_is_told_from_a_name_that_is_none() {
         .await;
     says("nats://u:hunter2@nowhere.invalid:1", &[], 4, &["cannot find NATS", "its name right"])
         .await;
+    let scratch = Scratch::new();
+    let mut manager = Command::new(binaries::manager());
+    manager.args(["daemon", "-s", "nats://u:hunter2@nowhere.invalid:1"]);
+    let log = scratch.path().join("manager.log");
+    let manager = Process::spawn("damocles-manager", manager, &log);
+    manager.log().line_with(&["the host of NATS is not found", "nowhere.invalid:1"]).await;
     // Somebody who accepts and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("nats://{}", silent.local_addr().unwrap());

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 
 use e2e::{
     binaries,
-    credentials::Operator,
+    credentials::{Certificates, Operator},
     nats_server::NatsServer,
     process::Process,
     scratch::Scratch,
@@ -99,4 +99,17 @@ async fn a_password_that_was_replaced_in_its_file_counts() {
     manager.log().line_with(&["NATS refuses this user with the password in"]).await;
     replace(&file, "two\n");
     manager.log().nth_line_with(2, &["connected to NATS"]).await;
+}
+
+#[tokio::test]
+async fn an_authority_that_was_replaced_in_its_file_is_trusted() {
+    let scratch = Scratch::new();
+    let [old, new] = ["old", "new"].map(|name| Certificates::make(&scratch.directory(name)));
+    let nats = NatsServer::start_core(scratch.path(), &new.server_config("")).await;
+    let mut manager = Command::new(binaries::manager());
+    manager.args(["daemon", "-s", &nats.url(), "--tlsca"]).arg(&old.ca);
+    let manager = Process::spawn("damocles-manager", manager, &scratch.path().join("manager.log"));
+    manager.log().line_with(&["no TLS connection to NATS", "invalid peer certificate"]).await;
+    replace(&old.ca, &std::fs::read_to_string(&new.ca).unwrap());
+    manager.log().line_with(&["connected to NATS"]).await;
 }
