@@ -17,7 +17,6 @@ mod pause;
 pub(crate) mod proving;
 mod remove;
 mod resume;
-mod screen;
 pub(crate) mod sealer;
 pub(crate) mod sectors;
 mod selectors;

@@ -8,15 +8,20 @@
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
 //! - [`print()`], [`say`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
 //! - [`parse`], [`verbs`], [`sector_size()`]: the command line of both tools, and the commands for one
-//!   worker
+//!   worker; [`history`], [`watch`]: what happened, and what happens now, over [`nats`]; [`screen`]:
+//!   where that is shown
 //! - [`said`], [`threads`], [`unanswered`], [`waiting`]: what the client says, in words
 
+pub mod history;
+pub mod nats;
 pub mod progress;
 pub mod said;
+pub mod screen;
 pub mod threads;
 pub mod unanswered;
 pub mod verbs;
 pub mod waiting;
+pub mod watch;
 
 mod command_line;
 mod exit;

@@ -1,54 +1,54 @@
-//! Threads as a table: both tools have the same columns, and each its own order in the wide form.
+//! Threads as a table, the same in both tools.
 
 use std::time::Duration;
 
 use shared_msgs::{duration::human_secs, snapshot::ThreadSnapshot};
 
-use crate::{
-    said::{outlook, status},
-    table,
-};
+use crate::{said::outlook, table};
 
-/// A column: its title, and what it says of a thread.
-pub type Column = (&'static str, fn(&ThreadSnapshot) -> String);
+// A column: its title, and what it says of a thread.
+type Column = (&'static str, fn(&ThreadSnapshot) -> String);
 
-/// Which thread it is.
-pub const INDEX: Column = ("Index", |thread| thread.index.to_string());
-/// The directory that it works in, as the worker's machine calls it.
-pub const LOCATION: Column = ("Loc", |thread| or_dash(Some(&thread.location)));
-/// The sector in hand.
-pub const SECTOR: Column = ("SectorID", |thread| or_dash(thread.sector_id.as_deref()));
-/// What it seals by.
-pub const PLAN: Column = ("Plan", |thread| or_dash(Some(&thread.plan)));
-/// Whether it is paused.
-pub const PAUSED: Column = ("Paused", |thread| thread.status.paused_for().is_some().to_string());
-/// How long it has been paused; a dash if it is not.
-pub const PAUSED_FOR: Column =
+// Which thread it is.
+const INDEX: Column = ("Index", |thread| thread.index.to_string());
+// The directory that it works in, as the worker's machine calls it.
+const LOCATION: Column = ("Loc", |thread| or_dash(Some(&thread.location)));
+// The sector in hand.
+const SECTOR: Column = ("SectorID", |thread| or_dash(thread.sector_id.as_deref()));
+// What it seals by.
+const PLAN: Column = ("Plan", |thread| or_dash(Some(&thread.plan)));
+// Whether it is paused.
+const PAUSED: Column = ("Paused", |thread| thread.status.paused_for().is_some().to_string());
+// How long it has been paused; a dash if it is not.
+const PAUSED_FOR: Column =
     ("PausedElapsed", |thread| or_dash(thread.status.paused_for().map(human_secs).as_deref()));
-/// How far its sector is.
-pub const STATE: Column = ("State", |thread| or_dash(Some(&thread.state)));
-/// The stage that it does in its state; a dash where there is none.
-pub const STAGE: Column = ("Stage", |thread| or_dash(thread.stage.as_deref()));
-/// What it does now.
-pub const STATUS: Column = ("Status", |thread| status(&thread.status, Duration::ZERO));
-/// The same, and what is to become of its job.
-pub const OUTLOOK: Column = ("Status", |thread| outlook(thread, Duration::ZERO));
-/// How often its stage was tried again.
-pub const RETRY: Column = ("Retry", |thread| thread.retry.to_string());
-/// What a command may name.
-pub const REVISION: Column = ("Revision", |thread| thread.revision.to_string());
-/// Whether it takes no new sector.
-pub const CORDONED: Column = ("Cordoned", |thread| thread.cordoned.to_string());
-/// What is to become of its job.
-pub const END_PENDING: Column = ("EndPending", |thread| or_dash(thread.end_pending.as_deref()));
-/// What went wrong last.
-pub const LAST_ERR: Column = ("LastErr", |thread| or_dash(thread.last_err.as_deref()));
+// How far its sector is.
+const STATE: Column = ("State", |thread| or_dash(Some(&thread.state)));
+// The stage that it does in its state; a dash where there is none.
+const STAGE: Column = ("Stage", |thread| or_dash(thread.stage.as_deref()));
+// What it does now, and what is to become of its job.
+const OUTLOOK: Column = ("Status", |thread| outlook(thread, Duration::ZERO));
+// How often its stage was tried again.
+const RETRY: Column = ("Retry", |thread| thread.retry.to_string());
+// What a command may name.
+const REVISION: Column = ("Revision", |thread| thread.revision.to_string());
+// Whether it takes no new sector.
+const CORDONED: Column = ("Cordoned", |thread| thread.cordoned.to_string());
+// What is to become of its job.
+const END_PENDING: Column = ("EndPending", |thread| or_dash(thread.end_pending.as_deref()));
+// What went wrong last.
+const LAST_ERR: Column = ("LastErr", |thread| or_dash(thread.last_err.as_deref()));
 
-/// The columns that scripts know, first.
-pub const FIRST: [Column; 6] = [INDEX, LOCATION, SECTOR, PAUSED, PAUSED_FOR, STATE];
+// The columns that scripts know, first.
+const FIRST: [Column; 6] = [INDEX, LOCATION, SECTOR, PAUSED, PAUSED_FOR, STATE];
 
-/// The table of these columns.
-pub fn threads_table(threads: &[ThreadSnapshot], columns: &[Column]) -> String {
+const WIDE: [Column; 13] = [
+    INDEX, LOCATION, SECTOR, PLAN, PAUSED, PAUSED_FOR, STATE, STAGE, OUTLOOK, RETRY, REVISION,
+    CORDONED, LAST_ERR,
+];
+
+// The table of these columns.
+fn threads_table(threads: &[ThreadSnapshot], columns: &[Column]) -> String {
     let titles: Vec<_> = columns.iter().map(|(title, _)| *title).collect();
     let row = |thread| columns.iter().map(|(_, cell)| cell(thread)).collect();
     table(&titles, threads.iter().map(row).collect())
@@ -64,8 +64,13 @@ pub fn plain(threads: &[ThreadSnapshot]) -> String {
     threads_table(threads, &columns)
 }
 
-/// [`END_PENDING`], where a thread has one.
-pub fn some_end(threads: &[ThreadSnapshot]) -> Option<Column> {
+/// The wide form, with every column.
+pub fn wide(threads: &[ThreadSnapshot]) -> String {
+    threads_table(threads, &WIDE)
+}
+
+// `END_PENDING`, where a thread has one.
+fn some_end(threads: &[ThreadSnapshot]) -> Option<Column> {
     threads.iter().any(|thread| thread.end_pending.is_some()).then_some(END_PENDING)
 }
 

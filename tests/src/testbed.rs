@@ -1,7 +1,7 @@
 //! What every scenario starts with: its own NATS server and directory, and a connection that
 //! listens.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use shared_msgs::{
     command::Outcome,
@@ -219,8 +219,17 @@ impl Testbed {
 
     /// `damocles-manager util worker …`, for as long as it likes; `name` is for its log.
     pub fn start_util_worker(&self, name: &str, args: &[&str]) -> Process {
-        let mut command = Command::new(binaries::manager());
-        command.args(["util", "worker"]).args(args).env("NATS_URL", self.nats.url());
+        self.start_tool(name, binaries::manager(), &[&["util", "worker"], args].concat())
+    }
+
+    /// `damocles-worker …`, for as long as it likes; `name` is for its log.
+    pub fn start_worker_cli(&self, name: &str, args: &[&str]) -> Process {
+        self.start_tool(name, binaries::worker(), args)
+    }
+
+    fn start_tool(&self, name: &str, tool: &Path, args: &[&str]) -> Process {
+        let mut command = Command::new(tool);
+        command.args(args).env("NATS_URL", self.nats.url());
         Process::spawn(name, command, &self.scratch.path().join(format!("{name}.log")))
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod cordon;
 pub(crate) mod daemon;
 pub(crate) mod generator;
+pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod pause;
 pub(crate) mod processor;
@@ -64,10 +65,10 @@ pub enum Command {
   damocles-worker worker -c worker.toml cordon")]
 pub struct WorkerArgs {
     /// The worker's configuration file: says its name and how to reach NATS
-    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
+    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The worker's name [default: the one in the configuration, else this machine's address]
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub name: Option<String>,
     /// What is to be done with that worker's threads.
     #[command(subcommand)]
@@ -78,6 +79,9 @@ pub struct WorkerArgs {
 #[derive(Subcommand, Debug)]
 pub enum WorkerCommand {
     /// Show the sealing threads
+    #[command(after_help = "Examples:
+  damocles-worker worker -c worker.toml list
+  damocles-worker worker -c worker.toml list -o wide --watch")]
     List(list::ListArgs),
     /// Pause a sealing thread: at once while it waits, else when its stage ends
     #[command(after_help = "Examples:
@@ -104,6 +108,16 @@ Examples:
     #[command(after_help = "Example:
   damocles-worker worker -c worker.toml uncordon")]
     Uncordon(cordon::CordonArgs),
+    /// Show what happened to the worker and its threads, oldest first
+    #[command(
+        after_help = "It reads the stream of events, to its end as it is now, or with --follow on from there until Ctrl-C. Times are the
+worker's; --since goes by the time at which an event was stored, which an outage of NATS delays.
+
+Examples:
+  damocles-worker worker -c worker.toml history --since 1d
+  damocles-worker worker -c worker.toml history --index 0 --follow"
+    )]
+    History(history::HistoryArgs),
 }
 
 /// `store`: preparing directories, and looking after what lies in them.
@@ -130,17 +144,18 @@ pub async fn run(nats: &NatsOptions, command: Command) -> Result<(), CliError> {
         Command::Processor(args) => processor::run(&args).await,
         Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {
-            let worker = target::connect(nats, &args).await?;
+            let target = target::find(nats, &args)?;
             match args.command {
-                WorkerCommand::List(args) => list::run(&worker, &args).await,
-                WorkerCommand::Pause(args) => pause::run(&worker, args).await,
-                WorkerCommand::Resume(args) => resume::run(&worker, args).await,
+                WorkerCommand::List(args) => list::run(target, &args).await,
+                WorkerCommand::Pause(args) => pause::run(target, args).await,
+                WorkerCommand::Resume(args) => resume::run(target, args).await,
                 WorkerCommand::Cordon(args) => {
-                    cordon::run(&worker, command::Verb::Cordon, args).await
+                    cordon::run(target, command::Verb::Cordon, args).await
                 }
                 WorkerCommand::Uncordon(args) => {
-                    cordon::run(&worker, command::Verb::Uncordon, args).await
+                    cordon::run(target, command::Verb::Uncordon, args).await
                 }
+                WorkerCommand::History(args) => history::run(target, &args).await,
             }
         }
     }

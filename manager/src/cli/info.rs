@@ -1,32 +1,13 @@
 //! `util worker info`: one worker, thread by thread.
 
 use clap::Args;
-use damocles_client::worker_client::WorkerClient;
+use damocles_client::{connect::NatsSettings, worker_client::WorkerClient};
 use damocles_terminal::{
-    CliError, Output, json, jsonl, note, print,
-    threads::{self, Column, threads_table},
-    unanswered::unanswered,
+    CliError, Exit, Output, json, jsonl, note, print, threads, unanswered::unanswered, watch::watch,
 };
 use shared_msgs::{duration::human_secs, snapshot::WorkerSnapshot};
 
-use super::session::Target;
-
-pub(super) mod watch;
-
-const WIDE_COLUMNS: [Column; 12] = [
-    threads::INDEX,
-    threads::LOCATION,
-    threads::SECTOR,
-    threads::PLAN,
-    threads::PAUSED,
-    threads::PAUSED_FOR,
-    threads::STATE,
-    threads::STAGE,
-    threads::OUTLOOK,
-    threads::REVISION,
-    threads::CORDONED,
-    threads::LAST_ERR,
-];
+use super::session::{CLIENT_NAME, Session, Target};
 
 /// Which worker to show, and how.
 #[derive(Args, Debug)]
@@ -34,14 +15,23 @@ pub struct InfoArgs {
     #[command(flatten)]
     pub target: Target,
     /// Show it again whenever it changes, until Ctrl-C
-    #[arg(short, long)]
+    #[arg(long)]
     pub watch: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
 
-pub(super) async fn run(worker: &WorkerClient, output: Output) -> Result<(), CliError> {
+pub(super) async fn run(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> {
+    if args.watch {
+        let worker = settings.prefix.worker_named(&args.target.worker);
+        let worker = worker.map_err(|error| CliError::new(Exit::Usage, error))?;
+        return watch(settings, CLIENT_NAME, worker, args.output, shown).await;
+    }
+    once(&Session::connect(settings).await?.worker(&args.target.worker)?, args.output).await
+}
+
+async fn once(worker: &WorkerClient, output: Output) -> Result<(), CliError> {
     match worker.list().await {
         Ok(snapshot) => print(&shown(&snapshot, output)?),
         Err(error) => {
@@ -63,7 +53,7 @@ fn shown(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> 
         Output::Json => json(snapshot)?,
         Output::Jsonl => jsonl(&snapshot.threads)?,
         Output::Plain | Output::Table => threads::plain(&snapshot.threads),
-        Output::Wide => threads_table(&snapshot.threads, &WIDE_COLUMNS),
+        Output::Wide => threads::wide(&snapshot.threads),
     })
 }
 
@@ -110,11 +100,11 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   LastErr
     }
 
     #[test]
-    fn wide_adds_plan_stage_status_revision_and_whether_it_is_cordoned() {
+    fn wide_adds_plan_stage_status_retries_revision_and_whether_it_is_cordoned() {
         let expected = "\
-Index  Loc      SectorID     Plan    Paused  PausedElapsed  State   Stage  Status                    Revision  Cordoned  LastErr
-0      /store1  s-t010000-2  sealer  true    13m42s         C1Done  C2     paused 13m42s by an error  14        false     permanent: No\\nparameters
-1      /store2  -            sealer  false   -              Empty   -      idle                      0         false     -
+Index  Loc      SectorID     Plan    Paused  PausedElapsed  State   Stage  Status                    Retry  Revision  Cordoned  LastErr
+0      /store1  s-t010000-2  sealer  true    13m42s         C1Done  C2     paused 13m42s by an error  0  14        false     permanent: No\\nparameters
+1      /store2  -            sealer  false   -              Empty   -      idle                      0   0         false     -
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeezed(&shown(&sample(), Output::Wide).unwrap()), squeezed(expected));

@@ -31,7 +31,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub expiration: Option<Duration>,
     /// Show the list again whenever it changes, until Ctrl-C
-    #[arg(short, long)]
+    #[arg(long)]
     pub watch: bool,
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]

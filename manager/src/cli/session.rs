@@ -9,11 +9,14 @@ use damocles_client::{
     system::{self, System},
     worker_client::WorkerClient,
 };
-use damocles_terminal::{CliError, Exit};
+use damocles_terminal::{CliError, Exit, nats::connect_to_stay};
 use shared_msgs::{
     codec::Encoding, error::ErrorKind, sector_manager::SectorManagerReply, sectors::OperatorRequest,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
+
+/// What NATS shows of a tool's connection.
+pub(super) const CLIENT_NAME: &str = "damocles-manager util";
 
 #[derive(Args, Debug)]
 pub struct Target {
@@ -31,7 +34,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
-        let client = settings.connect_once("damocles-manager util").await?;
+        let client = settings.connect_once(CLIENT_NAME).await?;
         Ok(Session::over(client, settings))
     }
 
@@ -41,16 +44,11 @@ impl Session {
         Session { client, settings, system }
     }
 
-    /// Connects for a command that goes on until it is told to end, over outages too. NATS must be
-    /// there at first.
+    /// See [`connect_to_stay`].
     pub(super) async fn connect_to_stay(
         settings: NatsSettings,
     ) -> Result<(Session, watch::Receiver<Link>), CliError> {
-        // What can never work is said at once, by a connection that does not try again.
-        settings.connect_once("damocles-manager util").await?;
-        let (client, mut link) = settings.connect_daemon("damocles-manager util").await?;
-        // If it takes longer, NATS has gone meanwhile, and whoever waits for it says so.
-        let _ = timeout(settings.timeout, link.wait_for(|link| matches!(link, Link::Up(_)))).await;
+        let (client, link) = connect_to_stay(&settings, CLIENT_NAME).await?;
         Ok((Session::over(client, settings), link))
     }
 

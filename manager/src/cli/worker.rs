@@ -130,10 +130,7 @@ pub(crate) async fn run(settings: NatsSettings, command: WorkerCommand) -> Resul
     match command {
         WorkerCommand::List(args) if args.watch => list::watch::run(settings, &args).await,
         WorkerCommand::List(args) => list::run(&session().await?, &args).await,
-        WorkerCommand::Info(args) if args.watch => info::watch::run(settings, &args).await,
-        WorkerCommand::Info(args) => {
-            info::run(&session().await?.worker(&args.target.worker)?, args.output).await
-        }
+        WorkerCommand::Info(args) => info::run(settings, &args).await,
         WorkerCommand::Pause(args) => pause::run(settings, args).await,
         WorkerCommand::Resume(args) => resume::run(settings, args).await,
         WorkerCommand::Cordon(args) => cordon::run(settings, command::Verb::Cordon, args).await,

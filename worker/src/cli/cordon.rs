@@ -1,12 +1,13 @@
 //! `worker cordon` and `worker uncordon`: whether threads take new sectors.
 
 use clap::Args;
-use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
     CliError,
     verbs::{self, OrderArgs},
 };
 use shared_msgs::command::Verb;
+
+use super::target::Target;
 
 #[derive(Args, Debug)]
 pub struct CordonArgs {
@@ -18,10 +19,6 @@ pub struct CordonArgs {
     pub order: OrderArgs,
 }
 
-pub(crate) async fn run(
-    worker: &WorkerClient,
-    verb: Verb,
-    args: CordonArgs,
-) -> Result<(), CliError> {
-    verbs::cordon(worker, verb, &args.index, args.order).await
+pub(crate) async fn run(target: Target, verb: Verb, args: CordonArgs) -> Result<(), CliError> {
+    verbs::cordon(&target.connect().await?, verb, &args.index, args.order).await
 }

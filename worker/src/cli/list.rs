@@ -1,25 +1,31 @@
 //! `worker list`: the threads of a running worker.
 
 use clap::Args;
-use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
-    CliError, Output, json, jsonl, print,
-    threads::{self, threads_table},
-    unanswered::unanswered,
+    CliError, Output, json, jsonl, print, threads, unanswered::unanswered, watch::watch,
 };
 use shared_msgs::{
     duration::human_secs,
     snapshot::{ThreadSnapshot, WorkerSnapshot},
 };
 
+use super::target::{CLIENT_NAME, Target};
+
 #[derive(Args, Debug)]
 pub struct ListArgs {
+    /// Show it again whenever it changes, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
 }
 
-pub(crate) async fn run(worker: &WorkerClient, args: &ListArgs) -> Result<(), CliError> {
+pub(crate) async fn run(target: Target, args: &ListArgs) -> Result<(), CliError> {
+    if args.watch {
+        return watch(target.settings, CLIENT_NAME, target.worker, args.output, render).await;
+    }
+    let worker = target.connect().await?;
     let snapshot = worker.list().await.map_err(|error| unanswered(&worker.worker, &error))?;
     print(&render(&snapshot, args.output)?)
 }
@@ -28,7 +34,7 @@ fn render(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError>
     Ok(match output {
         Output::Plain => snapshot.threads.iter().map(|thread| line(thread) + "\n").collect(),
         Output::Table => threads::plain(&snapshot.threads),
-        Output::Wide => wide_table(&snapshot.threads),
+        Output::Wide => threads::wide(&snapshot.threads),
         Output::Json => json(snapshot)?,
         Output::Jsonl => jsonl(&snapshot.threads)?,
     })
@@ -57,15 +63,6 @@ fn some(value: Option<String>) -> String {
     value.map_or_else(|| "None".to_owned(), |value| format!("Some({value})"))
 }
 
-fn wide_table(threads: &[ThreadSnapshot]) -> String {
-    let mut columns = threads::FIRST.to_vec();
-    columns.extend([threads::CORDONED, threads::PLAN, threads::STAGE, threads::STATUS]);
-    columns.extend([threads::RETRY, threads::REVISION]);
-    columns.extend(threads::some_end(threads));
-    columns.push(threads::LAST_ERR);
-    threads_table(threads, &columns)
-}
-
 #[cfg(test)]
 mod tests {
     use shared_msgs::snapshot::{PausedBy, ThreadStatus};
@@ -73,7 +70,7 @@ mod tests {
     use super::*;
 
     fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
-        if wide { wide_table(threads) } else { threads::plain(threads) }
+        if wide { threads::wide(threads) } else { threads::plain(threads) }
     }
 
     fn thread() -> ThreadSnapshot {
@@ -120,10 +117,10 @@ mod tests {
         );
         let ends = ThreadSnapshot { end_pending: Some("given up, bad disk".into()), ..thread() };
         assert_eq!(line(&ends), format!("{expected}, end_pending=\"given up, bad disk\""));
-        assert!(
-            thread_table(&[ends], false).contains("EndPending")
-                && !thread_table(&[thread()], true).contains("EndPending")
-        );
+        let end = ["EndPending", "(to be given up, bad disk)"];
+        let shown =
+            |wide| end.map(|text| thread_table(std::slice::from_ref(&ends), wide).contains(text));
+        assert_eq!((shown(false), shown(true)), ([true, false], [false, true]));
         let empty = ThreadSnapshot {
             sector_id: None,
             state: "Empty".into(),

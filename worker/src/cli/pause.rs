@@ -1,11 +1,12 @@
 //! `worker pause`: pauses one thread.
 
 use clap::Args;
-use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
     CliError,
     verbs::{self, NowArgs, SteerArgs},
 };
+
+use super::target::Target;
 
 /// Which thread to pause, and how.
 #[derive(Args, Debug)]
@@ -20,6 +21,6 @@ pub struct PauseArgs {
     pub steer: SteerArgs,
 }
 
-pub(crate) async fn run(worker: &WorkerClient, args: PauseArgs) -> Result<(), CliError> {
-    verbs::pause(worker, args.index, args.now, args.steer).await
+pub(crate) async fn run(target: Target, args: PauseArgs) -> Result<(), CliError> {
+    verbs::pause(&target.connect().await?, args.index, args.now, args.steer).await
 }

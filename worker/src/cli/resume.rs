@@ -1,11 +1,12 @@
 //! `worker resume`: resumes one thread.
 
 use clap::Args;
-use damocles_client::worker_client::WorkerClient;
 use damocles_terminal::{
     CliError,
     verbs::{self, SteerArgs},
 };
+
+use super::target::Target;
 
 /// Which thread to resume, and from where.
 #[derive(Args, Debug)]
@@ -21,6 +22,6 @@ pub struct ResumeArgs {
     pub steer: SteerArgs,
 }
 
-pub(crate) async fn run(worker: &WorkerClient, args: ResumeArgs) -> Result<(), CliError> {
-    verbs::resume(worker, args.index, args.state, args.steer).await
+pub(crate) async fn run(target: Target, args: ResumeArgs) -> Result<(), CliError> {
+    verbs::resume(&target.connect().await?, args.index, args.state, args.steer).await
 }

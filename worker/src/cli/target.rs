@@ -12,6 +12,9 @@ use shared_msgs::name::WorkerName;
 use super::WorkerArgs;
 use crate::{config::Config, identity};
 
+/// What NATS shows of a tool's connection.
+pub(crate) const CLIENT_NAME: &str = "damocles-worker worker";
+
 /// The worker's name: the given one, else the configured one, else this machine's address on the
 /// way to NATS.
 pub(super) fn name(
@@ -29,11 +32,14 @@ pub(super) fn name(
     }
 }
 
-/// Connects for a command to the worker.
-pub(super) async fn connect(
-    nats: &NatsOptions,
-    args: &WorkerArgs,
-) -> Result<WorkerClient, CliError> {
+/// The worker that a command is for, and how it is reached.
+pub(crate) struct Target {
+    pub(crate) settings: NatsSettings,
+    pub(crate) worker: WorkerName,
+}
+
+/// Finds out which worker is meant. Nothing is connected yet.
+pub(super) fn find(nats: &NatsOptions, args: &WorkerArgs) -> Result<Target, CliError> {
     let config = args
         .config
         .as_deref()
@@ -48,7 +54,15 @@ pub(super) async fn connect(
         config.as_ref().and_then(|config| config.name.as_deref()),
         &settings,
     )?;
-    let client = settings.connect_once("damocles-worker worker").await?;
-    let (prefix, timeout) = (settings.prefix, settings.timeout);
-    Ok(WorkerClient { bus: Arc::new(client), prefix, worker, timeout })
+    Ok(Target { settings, worker })
+}
+
+impl Target {
+    /// Somebody who commands that worker.
+    pub(crate) async fn connect(self) -> Result<WorkerClient, CliError> {
+        let Target { settings, worker } = self;
+        let client = settings.connect_once(CLIENT_NAME).await?;
+        let NatsSettings { prefix, timeout, .. } = settings;
+        Ok(WorkerClient { bus: Arc::new(client), prefix, worker, timeout })
+    }
 }

@@ -2,16 +2,16 @@
 //! second for what no message tells: silence, and leases that have run out.
 
 use damocles_client::connect::{Link, NatsSettings};
-use damocles_terminal::{CliError, Exit, Output, Stop, jsonl};
+use damocles_terminal::{
+    CliError, Exit, Output, Stop, jsonl,
+    screen::{Frame, Screen, TICK, pace},
+};
 use futures::{FutureExt, StreamExt};
 use shared_msgs::api::WorkerView;
 use tokio::time::{Instant, sleep};
 
 use super::{Line, ListArgs, Listing, list, shown};
-use crate::cli::{
-    screen::{Frame, Screen, TICK, pace},
-    session::Session,
-};
+use crate::cli::session::Session;
 
 pub(in crate::cli) async fn run(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;

@@ -93,3 +93,17 @@ async fn a_watched_worker_is_shown_as_it_was_and_then_as_it_changes() {
     let text = watch.log().to_end().await;
     assert!(!text.contains("Unrelated") && !text.contains("Earlier"), "{text}");
 }
+
+#[tokio::test]
+async fn a_workers_own_tool_watches_it_too_and_takes_its_name_behind_the_verb() {
+    let bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    bed.bus.report("w1", &snapshot(1, "Empty")).await;
+    bed.bus.listed("the worker", |workers| workers.len() == 1).await;
+    let args = ["worker", "list", "--watch", "--name", "w1"];
+    let mut watch = bed.start_worker_cli("watch", &args);
+    watch.log().line_with(&["#0: \"/store1\"; ", "state=Empty"]).await;
+    bed.bus.report("w1", &snapshot(2, "C1Done")).await;
+    watch.log().line_with(&["#0: \"/store1\"; ", "state=C1Done"]).await;
+    assert!(watch.interrupt().await.success());
+}

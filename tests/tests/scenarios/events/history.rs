@@ -200,3 +200,20 @@ async fn a_worker_writes_its_steps_its_failures_and_what_it_was_told_into_its_hi
     let positions = steps.map(position);
     assert!(positions.is_sorted() && positions[0] == 0, "{happened:#?}");
 }
+
+#[tokio::test]
+async fn a_workers_own_tool_shows_its_history_alone() {
+    let bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    bed.bus.record("w1", &step(0, "s-t010000-1", 1)).await;
+    bed.bus.record("w1", &step(1, "s-t010000-2", 2)).await;
+    bed.bus.record("w2", &step(0, "s-t010000-3", 3)).await;
+    let history = async |args: &[&str]| {
+        let args = [&["worker", "--name", "w1", "history"], args].concat();
+        happened(&bed.worker_cli(&args).await.expect(0).stdout)
+    };
+    let [first, second] =
+        ["w1 #0 s-t010000-1", "w1 #1 s-t010000-2"].map(|of| format!("{of} C1Done -> TreeDBuilt"));
+    assert_eq!(history(&[]).await, [first, second.clone()]);
+    assert_eq!(history(&["--index", "1"]).await, [second]);
+}

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use damocles_terminal::said::OutcomeWords;
 use shared_msgs::{
     command::Verb,
     event::{Event, EventKind},
 };
+
+use crate::said::OutcomeWords;
 
 // The last moment of the year 9999, the last one that RFC 3339 can write.
 const LAST_MS: u64 = 253_402_300_799_999;

@@ -1,25 +1,29 @@
-//! `util worker info --watch`: what the worker says on the bus, as it says it.
+//! Watching one worker: what it says on the bus, as it says it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use damocles_client::{
     connect::{Link, NatsSettings},
     state_bucket::LastReport,
     worker_client::WorkerClient,
 };
-use damocles_terminal::{CliError, Exit, Output, Stop, jsonl, unanswered::unanswered};
 use futures::{FutureExt, StreamExt};
 use shared_msgs::{
     codec::decode,
+    name::WorkerName,
     snapshot::{ThreadStatus, WorkerSnapshot, WorkerStatus, is_expired},
 };
 use tokio::time::{Instant, sleep};
 
-use super::{InfoArgs, shown};
-use crate::cli::{
+use crate::{
+    CliError, Exit, Output, Stop, jsonl,
+    nats::connect_to_stay,
     screen::{Frame, Screen, TICK, pace},
-    session::Session,
+    unanswered::unanswered,
 };
+
+/// How a tool shows a worker.
+pub type Render = fn(&WorkerSnapshot, Output) -> Result<String, CliError>;
 
 // The newest snapshot, and what is known of its age.
 struct Seen {
@@ -28,25 +32,37 @@ struct Seen {
     at: Instant,
 }
 
-pub(in crate::cli) async fn run(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> {
+/// Shows the worker again whenever it changes, until the process is told to end; `client_name` is
+/// what NATS shows of the connection.
+pub async fn watch(
+    settings: NatsSettings,
+    client_name: &str,
+    worker: WorkerName,
+    output: Output,
+    render: Render,
+) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
     tokio::select! {
-        ended = watch(settings, args) => ended,
+        ended = show(settings, client_name, worker, output, render) => ended,
         _ = stop.asked() => Ok(()),
     }
 }
 
-async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> {
-    let (session, mut link) = Session::connect_to_stay(settings).await?;
-    let worker = session.worker(&args.target.worker)?;
-    let subject = session.settings.prefix.state(&worker.worker);
-    let mut states = session
-        .client
-        .subscribe(subject)
-        .await
-        .map_err(|error| CliError::new(Exit::Failed, error))?;
+async fn show(
+    settings: NatsSettings,
+    client_name: &str,
+    worker: WorkerName,
+    output: Output,
+    render: Render,
+) -> Result<(), CliError> {
+    let (client, mut link) = connect_to_stay(&settings, client_name).await?;
+    let NatsSettings { prefix, timeout, .. } = settings;
+    let subject = prefix.state(&worker);
+    let worker = WorkerClient { bus: Arc::new(client.clone()), prefix, worker, timeout };
+    let mut states =
+        client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
     let mut seen = first(&worker).await?;
-    let mut screen = Screen::stdout(args.output)?;
+    let mut screen = Screen::stdout(output)?;
     loop {
         let began = Instant::now();
         let connected = matches!(*link.borrow_and_update(), Link::Up(_));
@@ -58,7 +74,7 @@ async fn watch(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> 
             .or_else(|| seen.trouble(worker.worker.as_str()))
             .into_iter()
             .collect();
-        if !screen.show(&seen.frame(args.output, notes)?)? {
+        if !screen.show(&seen.frame(output, render, notes)?)? {
             return Ok(());
         }
         let took = began.elapsed();
@@ -128,11 +144,11 @@ impl Seen {
         }
     }
 
-    fn frame(&self, output: Output, notes: Vec<String>) -> Result<Frame, CliError> {
+    fn frame(&self, output: Output, render: Render, notes: Vec<String>) -> Result<Frame, CliError> {
         let text = |snapshot: &WorkerSnapshot| match output {
             // A document a line, so that a reader knows where it ends.
             Output::Json => jsonl(std::slice::from_ref(snapshot)),
-            _ => shown(snapshot, output),
+            _ => render(snapshot, output),
         };
         let mut still = self.snapshot.clone();
         (still.seq, still.taken_at) = (0, 0);
@@ -173,6 +189,10 @@ mod tests {
         .unwrap()
     }
 
+    fn plain(snapshot: &WorkerSnapshot, _: Output) -> Result<String, CliError> {
+        Ok(crate::threads::plain(&snapshot.threads))
+    }
+
     fn seen(snapshot: WorkerSnapshot) -> Seen {
         Seen { snapshot, age: Duration::from_secs(7), at: Instant::now() }
     }
@@ -180,13 +200,15 @@ mod tests {
     #[test]
     fn ages_move_and_are_no_change() {
         let later = |seq, elapsed| {
-            seen(snapshot(Id::NIL, None, seq, elapsed)).frame(Output::Plain, vec![]).unwrap()
+            seen(snapshot(Id::NIL, None, seq, elapsed)).frame(Output::Plain, plain, vec![]).unwrap()
         };
         let (first, second) = (later(1, 10_000), later(2, 20_000));
         assert!(first.text.contains("17s") && second.text.contains("27s"), "{}", first.text);
         assert_eq!(first.content, second.content);
-        let json =
-            seen(snapshot(Id::NIL, None, 1, 10_000)).frame(Output::Json, vec![]).unwrap().text;
+        let json = seen(snapshot(Id::NIL, None, 1, 10_000))
+            .frame(Output::Json, plain, vec![])
+            .unwrap()
+            .text;
         assert!(json.contains("\"elapsed_ms\":10000") && json.lines().count() == 1, "{json}");
     }
 

@@ -7,11 +7,12 @@ use std::{
 };
 
 use console::Term;
-use damocles_terminal::{CliError, Output, draw, note, print_more, printable};
 use tokio::time::{Instant, sleep_until};
 
+use crate::{CliError, Output, draw, note, print_more, printable};
+
 /// Ages on a terminal move so often; and silence is noticed so soon.
-pub(super) const TICK: Duration = Duration::from_secs(1);
+pub const TICK: Duration = Duration::from_secs(1);
 /// It is never shown more often than this.
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -21,17 +22,18 @@ const LEAVE: &str = "\x1b[?25h\x1b[?7h\x1b[?1049l";
 
 /// One view of what is watched.
 #[derive(Default)]
-pub(super) struct Frame {
-    pub(super) text: String,
+pub struct Frame {
+    /// What is shown.
+    pub text: String,
     /// The same without what moves by itself, such as ages: two frames that agree in it show the
     /// same.
-    pub(super) content: String,
+    pub content: String,
     /// What a reader should know.
-    pub(super) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// Where frames go, and how one takes the place of another.
-pub(super) enum Screen {
+pub enum Screen {
     /// A terminal, which is left as it was found.
     Terminal,
     /// A pipe or a file.
@@ -39,7 +41,7 @@ pub(super) enum Screen {
 }
 
 /// What was written last.
-pub(super) struct Documents {
+pub struct Documents {
     separator: &'static str,
     content: Option<String>,
     notes: Vec<String>,
@@ -47,7 +49,7 @@ pub(super) struct Documents {
 
 impl Screen {
     /// Standard output: as a terminal if it is one, and is to show a table.
-    pub(super) fn stdout(output: Output) -> Result<Screen, CliError> {
+    pub fn stdout(output: Output) -> Result<Screen, CliError> {
         let is_table = matches!(output, Output::Plain | Output::Table | Output::Wide);
         if is_table && stdout().is_terminal() {
             draw(ENTER)?;
@@ -57,12 +59,12 @@ impl Screen {
     }
 
     /// Whether ages should move.
-    pub(super) fn is_terminal(&self) -> bool {
+    pub fn is_terminal(&self) -> bool {
         matches!(self, Screen::Terminal)
     }
 
     /// Shows a frame, if there is news in it. Says whether anybody is there to see the next one.
-    pub(super) fn show(&mut self, frame: &Frame) -> Result<bool, CliError> {
+    pub fn show(&mut self, frame: &Frame) -> Result<bool, CliError> {
         match self {
             Screen::Terminal => {
                 // Of a terminal that does not say its size, the upper part is shown.
@@ -132,7 +134,7 @@ fn drawn(frame: &Frame, rows: usize) -> String {
 
 /// Waits until the next frame may be made: not sooner than [`PERIOD`] after this one was begun, and
 /// so that making them, which `took` so long, is not most of what happens.
-pub(super) async fn pace(began: Instant, took: Duration) {
+pub async fn pace(began: Instant, took: Duration) {
     sleep_until(began + PERIOD.max(took.saturating_mul(4))).await;
 }
 

@@ -3,9 +3,9 @@
 use clap::ValueEnum;
 use console::{Alignment, measure_text_width, pad_str};
 use damocles_client::history::Recorded;
-use damocles_terminal::{CliError, jsonl, print, print_more, printable};
 
 use super::words;
+use crate::{CliError, jsonl, print, print_more, printable};
 
 /// How events are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
