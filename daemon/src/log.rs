@@ -19,12 +19,15 @@ use std::{
     time::Duration,
 };
 
-use shared_msgs::text::printable;
-use tracing::{Level, Metadata, error, field::Field};
+use shared_msgs::text::{printable, printable_json};
+use tracing::{Level, Metadata, error, field::Field, warn};
 use tracing_subscriber::{
     EnvFilter,
     filter::filter_fn,
-    fmt::format::{Writer, debug_fn},
+    fmt::{
+        format::{Writer, debug_fn},
+        time::{FormatTime, SystemTime},
+    },
     prelude::*,
 };
 
@@ -36,6 +39,16 @@ const BACKLOG: usize = 4096;
 const FLUSH: Duration = Duration::from_secs(1);
 
 const ITALIC: (&str, &str) = ("\x1b[3m", "\x1b[0m");
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// The way to the log's thread. Writing to it never waits and never fails; flushing waits a moment
 /// at most.
@@ -51,17 +64,26 @@ enum Item {
 impl Log {
     /// Sets the process's log up: what `RUST_LOG` says is logged, else what `default` says; and
     /// panics are.
-    pub fn start(default: &str) -> io::Result<Log> {
+    pub fn start(default: &str, format: Format) -> io::Result<Log> {
         let log = Log::to(io::stderr())?;
-        // An empty variable counts as unset.
-        let wanted = env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.is_empty());
-        let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok());
-        let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
+        let (filter, misread) = filter(env::var(EnvFilter::DEFAULT_ENV).ok(), default);
         let writer = log.clone();
-        let lines = tracing_subscriber::fmt().fmt_fields(debug_fn(write_field));
-        let lines = lines.with_env_filter(filter).with_writer(move || writer.clone());
-        let lines = lines.with_ansi(io::stderr().is_terminal()).log_internal_errors(false);
-        lines.finish().with(filter_fn(|line| !shows_secrets(line))).init();
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+        let shown = filter_fn(|line| !shows_secrets(line));
+        match format {
+            Format::Text => {
+                let lines = lines.fmt_fields(debug_fn(write_field));
+                let lines = lines.with_ansi(io::stderr().is_terminal());
+                lines.with_writer(move || writer.clone()).finish().with(shown).init();
+            }
+            Format::Json => {
+                let lines = lines.json().with_writer(move || JsonLines(writer.clone()));
+                lines.finish().with(shown).init();
+            }
+        }
+        if let Some(misread) = misread {
+            warn!("{misread}");
+        }
         let at_panic = log.clone();
         std::panic::set_hook(Box::new(move |panic| {
             log_panic(panic);
@@ -75,6 +97,51 @@ impl Log {
         let (sender, items) = sync_channel(BACKLOG);
         thread::Builder::new().name("log".into()).spawn(move || write_all(&items, output))?;
         Ok(Log(sender))
+    }
+}
+
+// What is logged, and why it is not what `RUST_LOG` says.
+fn filter(said: Option<String>, default: &str) -> (EnvFilter, Option<String>) {
+    // An empty variable counts as unset.
+    let Some(said) = said.filter(|said| !said.trim().is_empty()) else {
+        return (EnvFilter::new(default), None);
+    };
+    match EnvFilter::try_new(&said) {
+        Ok(filter) => (filter, None),
+        Err(error) => {
+            let way_out = "write it like `info` or `warn,damocles_worker=debug`";
+            let misread = format!("RUST_LOG {said:?} is not understood ({error}): {way_out}");
+            (EnvFilter::new(default), Some(misread))
+        }
+    }
+}
+
+/// An error as the log would write it as JSON, whatever is logged: a program's last word.
+pub fn json_line(message: &str, hint: Option<&str>, target: &str) -> String {
+    let mut timestamp = String::new();
+    // A text can always be written to.
+    SystemTime.format_time(&mut Writer::new(&mut timestamp)).unwrap_or_default();
+    let mut fields = serde_json::json!({ "message": message });
+    if let Some(hint) = hint {
+        fields["hint"] = hint.into();
+    }
+    let line = serde_json::json!({
+        "timestamp": timestamp, "level": "ERROR", "fields": fields, "target": target,
+    });
+    printable_json(&line.to_string()) + "\n"
+}
+
+// The subscriber writes each line at once.
+struct JsonLines(Log);
+
+impl Write for JsonLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(printable_json(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -212,6 +279,15 @@ mod tests {
         let line = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
         let said = "said: \\u{1b}[31m\\u{2028}矿机 \x1b[3mname\x1b[0m=\"w\\u{202e}1\" \x1b[3mwhy\x1b[0m=a\\n\\u{9b}31m \x1b[3mn\x1b[0m=7\n";
         assert!(line.ends_with(said), "{line:?}");
+    }
+
+    #[test]
+    fn what_rust_log_says_wrongly_is_said_and_the_default_stays() {
+        let (_, misread) = filter(Some("damocles=loud".into()), "info");
+        assert!(misread.unwrap().contains("\"damocles=loud\" is not understood"));
+        for understood in [None, Some("".into()), Some("warn,damocles_worker=debug".into())] {
+            assert_eq!(filter(understood, "info").1, None);
+        }
     }
 
     #[test]

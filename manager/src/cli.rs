@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use damocles_client::connect::NatsOptions;
-use damocles_terminal::CliError;
+use damocles_terminal::{CliError, logging::LogArgs};
 
 mod bulk;
 mod cordon;
@@ -39,6 +39,9 @@ pub struct Cli {
     /// How to reach NATS.
     #[command(flatten)]
     pub nats: NatsOptions,
+    /// How it logs.
+    #[command(flatten)]
+    pub log: LogArgs,
     /// What the program is started for.
     #[command(subcommand)]
     pub command: Command,

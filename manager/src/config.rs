@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use damocles_client::connect::{NatsOptions, NatsSettings};
-use damocles_daemon::config::load;
+use damocles_daemon::config::Document;
 use damocles_terminal::{CliError, Exit};
 use serde::Deserialize;
 use tracing::warn;
@@ -23,8 +23,8 @@ pub(crate) fn settings(
     let config = match file {
         None => Config::default(),
         Some(path) => {
-            let (config, warnings) =
-                load::<Config>(path, &[]).map_err(|error| CliError::new(Exit::Failed, error))?;
+            let read = Document::load(path).and_then(|document| document.read::<Config>(&[]));
+            let (config, warnings) = read.map_err(|error| CliError::new(Exit::Failed, error))?;
             warnings.iter().for_each(|warning| warn!("{warning}"));
             config
         }
@@ -34,14 +34,17 @@ pub(crate) fn settings(
 
 #[cfg(test)]
 mod tests {
-    use damocles_daemon::config::parse;
-
     use super::*;
+
+    fn parse(text: &str, path: &str) -> Result<(Config, Vec<String>), String> {
+        let read = Document::parse(text, path).and_then(|document| document.read(&[]));
+        read.map_err(|error| error.to_string())
+    }
 
     #[test]
     fn the_sample_is_valid() {
         let sample = include_str!("../../assets/damocles-manager.mock.toml");
-        let (config, warnings) = parse::<Config>(sample, "sample", &[]).unwrap();
+        let (config, warnings) = parse(sample, "sample").unwrap();
         assert!(
             warnings.is_empty() && NatsSettings::new(&NatsOptions::default(), &config.nats).is_ok()
         );
@@ -49,8 +52,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
-        let error =
-            parse::<Config>("[nats]\nservers = 'x'", "m.toml", &[]).err().unwrap().to_string();
+        let error = parse("[nats]\nservers = 'x'", "m.toml").err().unwrap();
         assert!(error.contains("`nats.servers`; did you mean `nats.server`?"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use damocles_manager::cli::{Cli, run};
+use damocles_terminal::Logging;
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -10,5 +11,6 @@ fn main() -> ExitCode {
     // The link's state is logged by us, once per outage.
     let log = if cli.is_daemon() { "info,async_nats=off" } else { "warn,async_nats=off" };
     // One thread carries thousands of workers: a snapshot takes 16 µs.
-    damocles_terminal::run(log, &mut Builder::new_current_thread(), || run(cli))
+    let logging = Logging { by_default: log, format: cli.log.log_format.into() };
+    damocles_terminal::run(logging, &mut Builder::new_current_thread(), || run(cli))
 }

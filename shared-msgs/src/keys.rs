@@ -12,19 +12,56 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-/// The keys of the table that a type reads at a path; none where it reads no table with fixed keys.
-pub fn of<T: DeserializeOwned>(path: &[String]) -> &'static [&'static str] {
+/// What a type reads at a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// It reads a list of what is told of here.
+    pub is_list: bool,
+    /// What it reads, once or in the list.
+    pub kind: Kind,
+}
+
+/// What a type reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A table with these keys.
+    Keys(&'static [&'static str]),
+    /// A table that may have any key.
+    AnyKeys,
+    /// No table.
+    #[default]
+    Other,
+}
+
+/// What a type reads at a path. Positions in lists are left out of it.
+pub fn at<T: DeserializeOwned>(path: &[String]) -> Shape {
     let found = Cell::default();
     // It never gets as far as a value.
     let _ = T::deserialize(Names { path, found: &found });
     found.get()
 }
 
-/// The name that was probably meant by `given`; `None` if none is like it.
+/// The keys of the table that a type reads at a path; none where it reads no table with fixed keys.
+pub fn of<T: DeserializeOwned>(path: &[String]) -> &'static [&'static str] {
+    match at::<T>(path).kind {
+        Kind::Keys(keys) => keys,
+        Kind::AnyKeys | Kind::Other => &[],
+    }
+}
+
+/// The name that was probably meant by `given`; `None` if none is like it, or several are.
 pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.into_iter().map(|name| (strsim::jaro_winkler(name, given), name));
-    let alike = scored.filter(|(score, _)| *score > 0.7);
-    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    let given = given.to_lowercase().replace(['-', ' '], "_");
+    let names: Vec<&str> = names.into_iter().collect();
+    let mut whole = names.iter().filter(|name| given.len() > 3 && name.contains(&given));
+    if let (Some(only), None) = (whole.next(), whole.next()) {
+        return Some(only);
+    }
+    let score = |name: &str| strsim::jaro_winkler(name, &given);
+    let alike = names.iter().copied().filter(|name| score(name) > 0.7);
+    let best = alike.max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    let is_worse = |name: &&str| *name == best || score(name) < score(best);
+    names.iter().all(is_worse).then_some(best)
 }
 
 /// The names on a path that [`serde_ignored`] tells; positions in arrays are left out.
@@ -48,7 +85,22 @@ pub fn on_path(path: &serde_ignored::Path<'_>) -> Vec<String> {
 #[derive(Clone, Copy)]
 struct Names<'a> {
     path: &'a [String],
-    found: &'a Cell<&'static [&'static str]>,
+    found: &'a Cell<Shape>,
+}
+
+impl Names<'_> {
+    fn note(self, kind: Kind) {
+        if self.path.is_empty() {
+            self.found.set(Shape { kind, ..self.found.get() });
+        }
+    }
+
+    fn lead<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Some((key, path)) = self.path.split_first() else {
+            return self.deserialize_any(visitor);
+        };
+        visitor.visit_map(MapDeserializer::new(once((key.as_str(), Names { path, ..self }))))
+    }
 }
 
 impl<'de> Deserializer<'de> for Names<'_> {
@@ -60,20 +112,19 @@ impl<'de> Deserializer<'de> for Names<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        if self.path.is_empty() {
-            self.found.set(fields);
-        }
-        self.deserialize_map(visitor)
+        self.note(Kind::Keys(fields));
+        self.lead(visitor)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let Some((key, path)) = self.path.split_first() else {
-            return self.deserialize_any(visitor);
-        };
-        visitor.visit_map(MapDeserializer::new(once((key.as_str(), Names { path, ..self }))))
+        self.note(Kind::AnyKeys);
+        self.lead(visitor)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.path.is_empty() {
+            self.found.set(Shape { is_list: true, ..self.found.get() });
+        }
         visitor.visit_seq(SeqDeserializer::new(once(self)))
     }
 

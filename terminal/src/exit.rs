@@ -10,7 +10,7 @@ use damocles_client::{
     call::CallError,
     connect::{ConnectError, NatsFile},
 };
-use damocles_daemon::log::Log;
+use damocles_daemon::log::{Format, Log, json_line};
 use shared_msgs::{error::ErrorKind, text::printable};
 use tokio::runtime::Builder;
 
@@ -152,15 +152,24 @@ impl From<io::Error> for CliError {
     }
 }
 
+/// What a program logs, and how.
+#[derive(Clone, Debug)]
+pub struct Logging<'a> {
+    /// What is logged unless `RUST_LOG` says otherwise.
+    pub by_default: &'a str,
+    /// How it looks.
+    pub format: Format,
+}
+
 /// Runs a program to its end: sets its log up, gives `work` a runtime, and turns its result into
 /// the process's exit code. What went wrong is said on stderr. A reader that has gone away (`… |
 /// head -1`) is no error.
 pub fn run<W: Future<Output = Result<(), CliError>>>(
-    log_by_default: &str,
+    logging: Logging<'_>,
     runtime: &mut Builder,
     work: impl FnOnce() -> W,
 ) -> ExitCode {
-    let mut log = match Log::start(log_by_default) {
+    let mut log = match Log::start(logging.by_default, logging.format) {
         Ok(log) => log,
         Err(_) => return ExitCode::from(Exit::Failed as u8),
     };
@@ -174,18 +183,23 @@ pub fn run<W: Future<Output = Result<(), CliError>>>(
         }
         Err(error) => Err(CliError::new(Exit::Failed, format!("cannot start: {error}"))),
     };
-    let exit = finish(result, &mut log);
+    let exit = finish(result, logging.format, &mut log);
     log.flush().unwrap_or_default();
     exit
 }
 
 /// Turns a command's result into the process's exit code, and says what went wrong.
-pub fn finish(result: Result<(), CliError>, stderr: &mut impl Write) -> ExitCode {
+pub fn finish(result: Result<(), CliError>, format: Format, stderr: &mut impl Write) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    let hint = error.hint.iter().map(|hint| format!("hint: {}\n", printable(hint)));
-    let text: String =
-        std::iter::once(format!("error: {}\n", printable(&error.message))).chain(hint).collect();
+    let said = match format {
+        Format::Text => {
+            let hint = error.hint.iter().map(|hint| format!("hint: {}\n", printable(hint)));
+            let said = format!("error: {}\n", printable(&error.message));
+            std::iter::once(said).chain(hint).collect()
+        }
+        Format::Json => json_line(&error.message, error.hint.as_deref(), module_path!()),
+    };
     // Nobody is left to tell when stderr is gone too.
-    stderr.write_all(text.as_bytes()).unwrap_or_default();
+    stderr.write_all(said.as_bytes()).unwrap_or_default();
     ExitCode::from(error.exit as u8)
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use damocles_client::connect::NatsOptions;
-use damocles_terminal::CliError;
+use damocles_terminal::{CliError, logging::LogArgs};
 use shared_msgs::command;
 
 /// Seals Filecoin sectors, and is operated over NATS
@@ -31,6 +31,9 @@ pub struct Cli {
     /// How to reach NATS.
     #[command(flatten)]
     pub nats: NatsOptions,
+    /// How it logs.
+    #[command(flatten)]
+    pub log: LogArgs,
     /// What the program is started for.
     #[command(subcommand)]
     pub command: Command,

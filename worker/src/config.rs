@@ -5,23 +5,27 @@
 
 pub mod hot;
 pub(crate) mod sealing;
+#[cfg(test)]
+mod wrong_tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use damocles_client::connect::NatsOptions;
-use damocles_daemon::config::{ConfigError, Effect, Ignored, WithoutEffect, load, read};
-use serde::Deserialize;
+use damocles_daemon::config::{ConfigError, Document, Effect, Fault, KeyPath, WithoutEffect};
+use serde::{Deserialize, Serialize};
 use shared_msgs::{plan::Plan, sector_manager::SectorSize};
-use toml::{Table, Value};
 
 pub use self::sealing::Sealing;
-use self::{hot::HotConfig, sealing::bytes_of};
+use self::{
+    hot::HotConfig,
+    sealing::{Options, bytes_of},
+};
 use crate::processor::{
-    settings::ProcessorsConfig,
+    settings::{ProcessorsConfig, ProcessorsSection},
     task::{Task, VerifySeal, VerifySnap},
     tasks::{is_builtin, tasks_of},
 };
@@ -30,10 +34,14 @@ use crate::processor::{
 const WITHOUT_EFFECT: &[WithoutEffect] = &[
     ("worker.scan_persist_stores", Effect::NotYet),
     ("worker.rpc_server", Effect::Replaced),
+    ("sealing.request_task_max_retries", Effect::NotYet),
+    ("sealing_thread.sealing.request_task_max_retries", Effect::NotYet),
     ("sector_manager", Effect::Replaced),
     ("metrics.enable", Effect::NotYet),
     ("metrics.http_listen", Effect::NotYet),
 ];
+
+const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A worker's configuration, checked.
 #[derive(Debug)]
@@ -70,7 +78,7 @@ pub struct ThreadConfig {
 }
 
 /// One store for finished sectors, `[[attached]]`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct AttachedConfig {
     /// The name that the sector manager knows it by; its canonical path if absent.
     pub name: Option<String>,
@@ -82,23 +90,23 @@ pub struct AttachedConfig {
 }
 
 // The file as it is written.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct File {
     worker: WorkerSection,
-    sealing: Table,
+    sealing: Sealing,
     sealing_thread: Vec<ThreadSection>,
     attached: Vec<AttachedConfig>,
-    processors: Table,
+    processors: ProcessorsSection,
     nats: NatsOptions,
     // Nothing of it has an effect.
     metrics: Metrics,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Metrics {}
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(default)]
 struct WorkerSection {
     name: Option<String>,
@@ -109,13 +117,13 @@ struct WorkerSection {
     local_pieces_dirs: Vec<PathBuf>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct ThreadSection {
     location: PathBuf,
     #[serde(default)]
     plan: Plan,
     #[serde(default)]
-    sealing: Table,
+    sealing: Sealing,
 }
 
 impl Default for WorkerSection {
@@ -129,62 +137,37 @@ impl Default for WorkerSection {
     }
 }
 
-impl Default for File {
-    fn default() -> Self {
-        File {
-            worker: WorkerSection::default(),
-            sealing: Table::new(),
-            sealing_thread: vec![],
-            attached: vec![],
-            processors: Table::new(),
-            nats: NatsOptions::default(),
-            metrics: Metrics {},
-        }
-    }
-}
-
 impl Config {
     /// Reads and checks a configuration file; returns what to warn about beside it.
     pub fn load(path: &Path) -> Result<(Config, Vec<String>), ConfigError> {
-        let (file, mut warnings) = load::<File>(path, WITHOUT_EFFECT)?;
-        let path = path.display().to_string();
-        let checked = Config::check(file);
-        match checked.and_then(|read| read.0.check_computable().map(|()| read)) {
-            Ok((config, ignored)) => {
-                warnings.extend(ignored.iter().map(|ignored| format!("{path}: {ignored}")));
-                Ok((config, warnings))
-            }
-            Err(error) => Err(ConfigError::Invalid { path, error }),
-        }
+        let document = Document::load(path)?;
+        let (config, warnings) = Config::read(&document)?;
+        config.check_computable().map_err(|fault| document.refuse(fault))?;
+        Ok((config, warnings))
     }
 
-    fn check(mut file: File) -> Result<(Config, Vec<Ignored>), String> {
-        if file.worker.ping_interval < Duration::from_millis(100) {
-            return Err("worker.ping_interval must be at least 100ms".into());
+    fn read(document: &Document) -> Result<(Config, Vec<String>), ConfigError> {
+        let (file, warnings) = document.read::<File>(WITHOUT_EFFECT)?;
+        let config = Config::check(file, document).map_err(|fault| document.refuse(fault))?;
+        Ok((config, warnings))
+    }
+
+    fn check(file: File, document: &Document) -> Result<Config, Fault> {
+        let worker = KeyPath::of(&["worker"]);
+        if file.worker.ping_interval < MIN_PING_INTERVAL {
+            let least = "worker.ping_interval must be at least 100ms";
+            return Err(Fault::at(worker.key("ping_interval"), least));
         }
-        let mut ignored = Sealing::check_keys(&file.sealing, "sealing")?;
+        let common = document.table(&KeyPath::of(&["sealing"]));
         let mut threads = Vec::with_capacity(file.sealing_thread.len());
         for (index, section) in file.sealing_thread.into_iter().enumerate() {
-            ignored.extend(Sealing::check_keys(&section.sealing, "sealing_thread.sealing")?);
-            let entry = format!("sealing_thread #{index} ({})", section.location.display());
-            threads.push(
-                check_thread(section, &file.sealing)
-                    .map_err(|error| format!("{entry}: {error}"))?,
-            );
+            let own = KeyPath::of(&["sealing_thread"]).index(index).key("sealing");
+            let options = Options { common: common.clone(), own: document.table(&own) };
+            threads.push(check_thread(index, section, options).map_err(|fault| fault.within(own))?);
         }
-        let static_tree_d = static_tree_d(file.processors.remove("static_tree_d"))?;
-        let absolute = |path: PathBuf| {
-            std::path::absolute(&path)
-                .map_err(|error| format!("worker.local_pieces_dirs: {}: {error}", path.display()))
-        };
-        let config = Config {
-            local_pieces_dirs: file
-                .worker
-                .local_pieces_dirs
-                .into_iter()
-                .map(absolute)
-                .collect::<Result<_, _>>()?,
-            static_tree_d,
+        Ok(Config {
+            local_pieces_dirs: absolute(file.worker.local_pieces_dirs)?,
+            static_tree_d: static_tree_d(&file.processors)?,
             name: file.worker.name,
             ping_interval: file.worker.ping_interval,
             grace: file.worker.grace,
@@ -192,12 +175,11 @@ impl Config {
             attached: file.attached,
             processors: ProcessorsConfig::check(file.processors)?,
             nats: file.nats,
-        };
-        Ok((config, ignored))
+        })
     }
 
     // What this build cannot do itself needs a processor.
-    fn check_computable(&self) -> Result<(), String> {
+    fn check_computable(&self) -> Result<(), Fault> {
         let mut missing: Vec<&str> = self.threads.iter().flat_map(tasks_of_thread).collect();
         missing.retain(|task| !is_builtin(task) && !self.processors.stages.contains_key(*task));
         missing.sort_unstable();
@@ -205,10 +187,23 @@ impl Config {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(format!(
+        let lacking = format!(
             "this worker was built without the proofs: it needs [[processors.<stage>]] for {missing:?}"
-        ))
+        );
+        Err(Fault::at(KeyPath::root(), lacking))
     }
+}
+
+fn absolute(directories: Vec<PathBuf>) -> Result<Vec<PathBuf>, Fault> {
+    let at = |index| KeyPath::of(&["worker", "local_pieces_dirs"]).index(index);
+    let absolute = |(index, path): (usize, PathBuf)| {
+        std::path::absolute(&path).map_err(|error| {
+            let sentence =
+                format!("worker.local_pieces_dirs: {:?}: {error}", path.display().to_string());
+            Fault::at(at(index), sentence)
+        })
+    };
+    directories.into_iter().enumerate().map(absolute).collect()
 }
 
 fn tasks_of_thread(thread: &ThreadConfig) -> Vec<&'static str> {
@@ -220,31 +215,38 @@ fn tasks_of_thread(thread: &ThreadConfig) -> Vec<&'static str> {
     tasks
 }
 
-fn check_thread(section: ThreadSection, common: &Table) -> Result<ThreadConfig, String> {
-    let ThreadSection { location, plan, sealing: own } = section;
-    let sealing = Sealing::merged(common, &own)?;
+// Faults are counted from the thread's own options on.
+fn check_thread(
+    index: usize,
+    section: ThreadSection,
+    options: Options,
+) -> Result<ThreadConfig, Fault> {
+    let ThreadSection { location, plan, .. } = section;
+    let sealing = options.sealing()?;
     // In its own file it is a way to have a thread take nothing new; here it can only be a slip.
     if sealing.disable_cc && !sealing.enable_deals {
-        return Err("sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true".into());
+        let slip = format!(
+            "sealing_thread #{index} ({}): sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true",
+            location.display()
+        );
+        return Err(Fault::at(KeyPath::of(&["disable_cc"]), slip));
     }
-    Ok(ThreadConfig {
-        location,
-        sealing,
-        hot: HotConfig { plan, common: common.clone(), own, has_file: true },
-    })
+    Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, options, has_file: true } })
 }
 
-fn static_tree_d(table: Option<Value>) -> Result<HashMap<u64, PathBuf>, String> {
-    let Some(table) = table else { return Ok(HashMap::new()) };
-    let (files, _) = read::<BTreeMap<String, PathBuf>>(table, "processors.static_tree_d", &[])
-        .map_err(|error| error.to_string())?;
-    let checked = files.into_iter().map(|(size, path)| {
-        let named = |error: String| {
-            format!("processors.static_tree_d: {size} = {}: {error}", path.display())
+fn static_tree_d(section: &ProcessorsSection) -> Result<HashMap<u64, PathBuf>, Fault> {
+    let checked = section.static_tree_d.iter().map(|(size, path)| {
+        let refused = |error: String| {
+            let at = KeyPath::of(&["processors", "static_tree_d", size]);
+            let sentence =
+                format!("processors.static_tree_d: {size} = {}: {error}", path.display());
+            Fault::at(at, sentence)
         };
-        let bytes = bytes_of(&size).filter(|bytes| SectorSize::of_bytes(*bytes).is_some());
-        let bytes = bytes.ok_or_else(|| named(format!("{size:?} is no sector size")))?;
-        let path = path.canonicalize().map_err(|error| named(error.to_string()))?;
+        let bytes = bytes_of(size).filter(|bytes| SectorSize::of_bytes(*bytes).is_some());
+        let bytes = bytes.ok_or_else(|| {
+            refused(format!("{size:?} is no sector size: write 2KiB, 8MiB, 512MiB, 32GiB or 64GiB"))
+        })?;
+        let path = path.canonicalize().map_err(|error| refused(error.to_string()))?;
         Ok((bytes, path))
     });
     checked.collect()
@@ -256,12 +258,8 @@ mod tests {
     use crate::processor::tasks::STAGES;
 
     fn check(text: &str) -> Result<(Config, Vec<String>), String> {
-        let (file, mut warnings) =
-            damocles_daemon::config::parse::<File>(text, "w.toml", WITHOUT_EFFECT)
-                .map_err(|error| error.to_string())?;
-        let (config, ignored) = Config::check(file)?;
-        warnings.extend(ignored.iter().map(Ignored::to_string));
-        Ok((config, warnings))
+        let read = Document::parse(text, "w.toml").and_then(|document| Config::read(&document));
+        read.map_err(|error| error.to_string())
     }
 
     #[test]
@@ -369,7 +367,7 @@ mod tests {
         );
         assert!(
             refused("[sealing]\nmax_retries='x'\n[[sealing_thread]]\nlocation='a'")
-                .contains("sealing_thread #0")
+                .contains("line 2, column 13: `sealing.max_retries`")
         );
         assert!(refused("[[processors.c3]]\nbin='x'").contains("c3"));
         assert!(refused("[[processors.c2]]\nbin='x'\nconcurrent=0").contains("concurrent"));

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use damocles_terminal::Logging;
 use damocles_worker::{
     cli::{Cli, Command, run},
     failpoint,
@@ -21,5 +22,6 @@ fn main() -> ExitCode {
     };
     let mut runtime =
         if daemon { Builder::new_multi_thread() } else { Builder::new_current_thread() };
-    damocles_terminal::run(log, &mut runtime, || run(&cli.nats, cli.command))
+    let logging = Logging { by_default: log, format: cli.log.log_format.into() };
+    damocles_terminal::run(logging, &mut runtime, || run(&cli.nats, cli.command))
 }

@@ -4,6 +4,7 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser;
+use damocles_daemon::log::Format;
 use damocles_terminal::{CliError, Exit, finish, note, print};
 use e2e::simulation::{ground::Ground, many::run_all, run, world::Tally};
 use shared_msgs::duration::human;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Some(seed) => show(seed),
         None => soak(arguments.first, arguments.seeds),
     };
-    finish(ended, &mut io::stderr())
+    finish(ended, Format::Text, &mut io::stderr())
 }
 
 fn show(seed: u64) -> Result<(), CliError> {

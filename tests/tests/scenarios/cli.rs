@@ -4,6 +4,7 @@ mod configuration;
 mod decode;
 mod generator;
 mod hidden;
+mod log_format;
 mod names;
 mod nats_client;
 mod readme;

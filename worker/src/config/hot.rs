@@ -3,15 +3,16 @@
 
 use std::{io, path::Path};
 
-use damocles_daemon::config::parse;
+use damocles_daemon::config::{ConfigError, Document, Effect, KeyPath, WithoutEffect};
 use serde::Deserialize;
 use shared_msgs::plan::Plan;
-use toml::Table;
 
-use super::sealing::Sealing;
+use super::sealing::{Options, Sealing};
 
 /// In the location of the thread that it is for.
 pub const FILE_NAME: &str = "config.toml";
+
+const WITHOUT_EFFECT: &[WithoutEffect] = &[("sealing.request_task_max_retries", Effect::NotYet)];
 
 /// What the worker's configuration file says of a thread; the thread's own file stands in for parts
 /// of it.
@@ -19,8 +20,7 @@ pub const FILE_NAME: &str = "config.toml";
 pub struct HotConfig {
     /// What it does, if its own file does not say otherwise.
     pub plan: Plan,
-    pub(super) common: Table,
-    pub(super) own: Table,
+    pub(super) options: Options,
     pub(super) has_file: bool,
 }
 
@@ -28,13 +28,15 @@ pub struct HotConfig {
 #[serde(default)]
 struct File {
     plan: Option<Plan>,
-    sealing: Table,
+    // What is written of it stands in for the options above.
+    #[serde(rename = "sealing")]
+    _sealing: Sealing,
 }
 
 impl HotConfig {
     /// One that never changes, for a thread without a disk: simulations.
     pub fn fixed(plan: Plan) -> Self {
-        HotConfig { plan, common: Table::new(), own: Table::new(), has_file: false }
+        HotConfig { plan, options: Options::default(), has_file: false }
     }
 
     /// Whether there may be a file to read.
@@ -43,25 +45,20 @@ impl HotConfig {
     }
 
     /// The plan and the options as they are now. An error names the file, and what to do about it.
-    pub fn read(&self, location: &Path) -> Result<(Plan, Sealing), String> {
+    pub fn read(&self, location: &Path) -> Result<(Plan, Sealing), ConfigError> {
         let path = location.join(FILE_NAME);
-        let shown = path.display().to_string();
-        let file = match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let (file, _) =
-                    parse::<File>(&text, &shown, &[]).map_err(|error| error.to_string())?;
-                let ignored = Sealing::check_keys(&file.sealing, "sealing")
-                    .map_err(|error| format!("configuration file {shown}: {error}"))?;
-                ignored.iter().for_each(|ignored| tracing::debug!("{shown}: {ignored}"));
-                file
+        let document = match Document::load(&path) {
+            Err(ConfigError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                Document::empty(&path)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => File::default(),
-            Err(error) => return Err(format!("cannot read configuration file {shown}: {error}")),
+            read => read?,
         };
-        let mut own = self.own.clone();
-        own.extend(file.sealing);
-        let sealing = Sealing::merged(&self.common, &own)
-            .map_err(|error| format!("configuration file {shown}: {error}"))?;
+        let (file, warnings) = document.read::<File>(WITHOUT_EFFECT)?;
+        warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
+        let at = KeyPath::of(&["sealing"]);
+        let mut options = self.options.clone();
+        options.own.extend(document.table(&at));
+        let sealing = options.sealing().map_err(|fault| document.refuse(fault.within(at)))?;
         Ok((file.plan.unwrap_or(self.plan), sealing))
     }
 }
@@ -73,13 +70,11 @@ mod tests {
     #[test]
     fn the_file_stands_in_for_what_it_names_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
-        let own: Table = "max_retries = 3".parse().unwrap();
-        let hot = HotConfig {
-            plan: Plan::Sealer,
+        let options = Options {
             common: "seal_interval = '7s'".parse().unwrap(),
-            own,
-            has_file: true,
+            own: "max_retries = 3".parse().unwrap(),
         };
+        let hot = HotConfig { plan: Plan::Sealer, options, has_file: true };
         let write = |text: &str| std::fs::write(directory.path().join(FILE_NAME), text).unwrap();
         let (plan, sealing) = hot.read(directory.path()).unwrap();
         assert_eq!(
@@ -98,11 +93,11 @@ mod tests {
             ("plan = 'seal'", "config.toml"),
             ("location = 'x'", "unknown key `location`"),
             ("sealing.max_retrys = 1", "did you mean `sealing.max_retries`"),
-            ("sealing.allowed_sizes = ['3KiB']", "is no sector size"),
+            ("sealing.allowed_sizes = ['3KiB']", "it takes a sector size"),
             ("[", "config.toml"),
         ] {
             write(broken);
-            let error = hot.read(directory.path()).unwrap_err();
+            let error = hot.read(directory.path()).unwrap_err().to_string();
             assert!(error.contains(sign) && error.contains("config.toml"), "{error}");
         }
     }

@@ -1,36 +1,111 @@
 //! How a thread seals: `[sealing]`, with what `sealing.*` of the thread says in its place.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use damocles_daemon::config::{Effect, Ignored, PartError, WithoutEffect, read};
-use serde::Deserialize;
+use damocles_daemon::config::{Fault, read_table};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Unexpected, Visitor},
+};
 use shared_msgs::{
     plan::Plan,
     sector_manager::{AcquireDealsSpec, AllocateSectorSpec, SealVersion, SectorSize},
 };
 use toml::Table;
 
-const WITHOUT_EFFECT: &[WithoutEffect] = &[
-    ("sealing.request_task_max_retries", Effect::NotYet),
-    ("sealing_thread.sealing.request_task_max_retries", Effect::NotYet),
-];
+/// A sector size, written as `32GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedSize(pub SectorSize);
+
+/// So many bytes, written as `8GiB`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DealSpace {
+    written: String,
+    /// How many they are.
+    pub bytes: u64,
+}
+
+impl<'de> Deserialize<'de> for AllowedSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wanted = "a sector size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB";
+        let size = |text: &str| {
+            let named = text.parse().ok();
+            named.or_else(|| SectorSize::of_bytes(bytes_of(text)?)).map(AllowedSize)
+        };
+        deserializer.deserialize_str(Written { wanted, read: size })
+    }
+}
+
+impl Serialize for AllowedSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for DealSpace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let space =
+            |text: &str| Some(DealSpace { written: text.to_owned(), bytes: bytes_of(text)? });
+        deserializer.deserialize_str(Written { wanted: "a size such as \"8GiB\"", read: space })
+    }
+}
+
+impl Serialize for DealSpace {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.written)
+    }
+}
+
+// A value that is written as a text of a certain form.
+struct Written<F> {
+    wanted: &'static str,
+    read: F,
+}
+
+impl<T, F: FnOnce(&str) -> Option<T>> Visitor<'_> for Written<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.wanted)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self.wanted))
+    }
+}
+
+/// What is written of a thread's options: its own stand in for the common ones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub(super) common: Table,
+    pub(super) own: Table,
+}
+
+impl Options {
+    /// What follows from them.
+    pub(super) fn sealing(&self) -> Result<Sealing, Fault> {
+        let mut merged = self.common.clone();
+        merged.extend(self.own.clone());
+        read_table(merged)
+    }
+}
 
 /// The options of `[sealing]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sealing {
     /// Actor ids of the miners to seal for; all if absent.
     pub allowed_miners: Option<Vec<u64>>,
-    /// Sector sizes to seal, e.g. `32GiB`; all if absent.
-    pub allowed_sizes: Option<Vec<String>>,
+    /// Sector sizes to seal; all if absent.
+    pub allowed_sizes: Option<Vec<AllowedSize>>,
     /// Ask for deals to put into new sectors.
     pub enable_deals: bool,
     /// Seal no sector without deals: wait for some.
     pub disable_cc: bool,
     /// At most so many deals in a sector; the sector manager's limit if absent.
     pub max_deals: Option<u32>,
-    /// At least so much of a sector is to be deals, e.g. `8GiB`.
-    pub min_deal_space: Option<String>,
+    /// At least so much of a sector is to be deals.
+    pub min_deal_space: Option<DealSpace>,
     /// Retries of a stage after temporary failures.
     pub max_retries: u32,
     /// Time between two questions for a job while there is none.
@@ -68,38 +143,6 @@ impl Default for Sealing {
 }
 
 impl Sealing {
-    /// Refuses a table with keys that are none of these options; what is wrong with their values
-    /// [`Sealing::merged`] tells. Returns those without effect.
-    pub fn check_keys(table: &Table, at: &str) -> Result<Vec<Ignored>, String> {
-        match read::<Sealing>(table.clone(), at, WITHOUT_EFFECT) {
-            Ok((_, ignored)) => Ok(ignored),
-            Err(PartError::UnknownKey(error)) => Err(error.to_string()),
-            Err(PartError::Value { .. }) => Ok(vec![]),
-        }
-    }
-
-    /// Reads the options of a thread: its own in place of the common ones.
-    pub fn merged(common: &Table, own: &Table) -> Result<Sealing, String> {
-        let mut merged = common.clone();
-        merged.extend(own.clone());
-        let sealing: Sealing = merged
-            .try_into()
-            .map_err(|error: toml::de::Error| format!("sealing: {}", error.message()))?;
-        for size in sealing.allowed_sizes.iter().flatten() {
-            if size_named(size).is_none() {
-                return Err(format!(
-                    "sealing.allowed_sizes: {size:?} is no sector size; they are 2KiB, 8MiB, 512MiB, 32GiB and 64GiB"
-                ));
-            }
-        }
-        if let Some(space) = &sealing.min_deal_space
-            && bytes_of(space).is_none()
-        {
-            return Err(format!("sealing.min_deal_space: {space:?} is no size; write it as 8GiB"));
-        }
-        Ok(sealing)
-    }
-
     /// Whether a plan that seals new sectors finds none to seal: neither with deals nor without.
     pub fn leaves_nothing(&self, plan: Plan) -> bool {
         matches!(plan, Plan::Sealer | Plan::Niporep) && self.disable_cc && !self.enable_deals
@@ -110,7 +153,7 @@ impl Sealing {
     pub fn allocation(&self, plan: Plan) -> AllocateSectorSpec {
         use SealVersion::{NonInteractive, Synthetic, V1_1};
         let sizes = self.allowed_sizes.as_ref();
-        let sizes = sizes.map(|sizes| sizes.iter().filter_map(|size| size_named(size)).collect());
+        let sizes = sizes.map(|sizes| sizes.iter().map(|size| size.0).collect());
         let variants = |sizes: Vec<SectorSize>, versions: &[SealVersion]| {
             sizes.iter().flat_map(|size| versions.iter().map(|v| v.of(*size))).collect()
         };
@@ -128,14 +171,14 @@ impl Sealing {
     pub fn deals(&self) -> AcquireDealsSpec {
         AcquireDealsSpec {
             max_deals: self.max_deals,
-            min_used_space: self.min_deal_space.as_deref().and_then(bytes_of),
+            min_used_space: self.min_deal_space.as_ref().map(|space| space.bytes),
         }
     }
 
     /// Names of the window-PoSt proof types to ask for.
     pub fn window_post_types(&self) -> Option<Vec<String>> {
         let sizes = self.allowed_sizes.as_ref()?;
-        Some(sizes.iter().filter_map(|size| Some(size_named(size)?.window_post_name())).collect())
+        Some(sizes.iter().map(|size| size.0.window_post_name()).collect())
     }
 }
 
@@ -153,16 +196,13 @@ pub(super) fn bytes_of(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(unit)
 }
 
-fn size_named(text: &str) -> Option<SectorSize> {
-    SectorSize::of_bytes(bytes_of(text)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sealing(text: &str) -> Result<Sealing, String> {
-        Sealing::merged(&Table::new(), &text.parse().unwrap())
+        let options = Options { common: Table::new(), own: text.parse().unwrap() };
+        options.sealing().map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -188,7 +228,7 @@ mod tests {
         let spec =
             sealing("enable_deals = true\nmax_deals = 3\nmin_deal_space = '8GiB'").unwrap().deals();
         assert_eq!((spec.max_deals, spec.min_used_space), (Some(3), Some(8 << 30)));
-        assert!(sealing("min_deal_space = '8 apples'").unwrap_err().contains("write it as 8GiB"));
+        assert!(sealing("min_deal_space = '8 apples'").unwrap_err().contains("a size such as"));
     }
 
     #[test]

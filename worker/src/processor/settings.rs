@@ -2,19 +2,73 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::PathBuf,
+    sync::LazyLock,
     time::Duration,
 };
 
-use damocles_daemon::config;
-use serde::{Deserialize, de::DeserializeOwned};
-use toml::{Table, Value};
+use damocles_daemon::config::{Fault, KeyPath};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 use super::tasks::{STAGES, is_builtin};
 
 /// More CPUs than any machine has.
 pub(super) const MAX_CPUS: usize = 1 << 16;
 const DAEMONS: &str = "sealing_daemons";
+
+/// `[processors]`, as it is written.
+#[derive(Debug, Default, Serialize)]
+pub struct ProcessorsSection {
+    #[serde(flatten)]
+    stages: BTreeMap<String, Vec<Settings>>,
+    limitation: Limitation,
+    ext_locks: BTreeMap<String, usize>,
+    sealing_daemons: Vec<Settings>,
+    /// Files with tree-d of a sector of zeros, by sector size.
+    pub static_tree_d: BTreeMap<String, PathBuf>,
+}
+
+// A stage is a key like any other.
+static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    STAGES.into_iter().chain(["limitation", "ext_locks", DAEMONS, "static_tree_d"]).collect()
+});
+
+impl<'de> Deserialize<'de> for ProcessorsSection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = ProcessorsSection;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut section = ProcessorsSection::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "limitation" => section.limitation = map.next_value()?,
+                        "ext_locks" => section.ext_locks = map.next_value()?,
+                        DAEMONS => section.sealing_daemons = map.next_value()?,
+                        "static_tree_d" => section.static_tree_d = map.next_value()?,
+                        stage if STAGES.contains(&stage) => {
+                            section.stages.insert(key, map.next_value()?);
+                        }
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(section)
+            }
+        }
+
+        deserializer.deserialize_struct("processors", &KEYS, Keys)
+    }
+}
 
 /// `[processors]` of the configuration, checked.
 #[derive(Debug, Default)]
@@ -32,7 +86,7 @@ pub struct ProcessorsConfig {
 }
 
 /// One `[[processors.<stage>]]`, or one of the `[[processors.sealing_daemons]]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// The program; the worker's own if absent.
     pub bin: Option<PathBuf>,
@@ -67,47 +121,57 @@ pub struct Settings {
 }
 
 /// `cgroup.*` of a processor.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CgroupSettings {
     /// The processors that it may run on, as the kernel lists them: `0-3,7`.
     pub cpuset: Option<String>,
 }
 
 /// Units of locks by their name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "WrittenLocks")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Locks(pub BTreeMap<String, usize>);
 
 // damocles writes a list of names, of which each counts once.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WrittenLocks {
-    Names(Vec<String>),
-    Units(BTreeMap<String, usize>),
-}
+impl<'de> Deserialize<'de> for Locks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NamesOrUnits;
 
-impl From<WrittenLocks> for Locks {
-    fn from(written: WrittenLocks) -> Self {
-        match written {
-            WrittenLocks::Units(units) => Locks(units),
-            WrittenLocks::Names(names) => {
-                names.into_iter().fold(Locks::default(), |mut locks, name| {
+        impl<'de> Visitor<'de> for NamesOrUnits {
+            type Value = Locks;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of names, or a table of how much of each, { gpu = 1 }")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Locks, A::Error> {
+                let mut locks = Locks::default();
+                while let Some(name) = names.next_element()? {
                     *locks.0.entry(name).or_default() += 1;
-                    locks
-                })
+                }
+                Ok(locks)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut units: A) -> Result<Locks, A::Error> {
+                let mut locks = Locks::default();
+                while let Some((name, count)) = units.next_entry()? {
+                    locks.0.insert(name, count);
+                }
+                Ok(locks)
             }
         }
+
+        deserializer.deserialize_any(NamesOrUnits)
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Limitation {
     concurrent: BTreeMap<String, usize>,
     staggered: BTreeMap<String, Interval>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Interval(#[serde(with = "humantime_serde")] Duration);
 
 fn yes() -> bool {
@@ -123,19 +187,9 @@ fn five_seconds() -> Duration {
 }
 
 impl ProcessorsConfig {
-    /// Reads and checks the section.
-    pub fn check(mut section: Table) -> Result<Self, String> {
-        let limitation: Limitation = take(&mut section, "limitation")?;
-        let ext_locks = take(&mut section, "ext_locks")?;
-        let daemons = take(&mut section, DAEMONS)?;
-        let mut stages = BTreeMap::new();
-        for (stage, value) in section {
-            known_stage(&stage, &format!("processors.{stage}"))?;
-            let Value::Array(_) = value else {
-                return Err(format!("processors.{stage}: write it as [[processors.{stage}]]"));
-            };
-            stages.insert(stage.clone(), read(value, &stage)?);
-        }
+    /// Checks the section.
+    pub fn check(section: ProcessorsSection) -> Result<Self, Fault> {
+        let ProcessorsSection { stages, limitation, ext_locks, sealing_daemons, .. } = section;
         let staggered =
             limitation.staggered.into_iter().map(|(stage, interval)| (stage, interval.0)).collect();
         let config = ProcessorsConfig {
@@ -143,61 +197,68 @@ impl ProcessorsConfig {
             concurrent: limitation.concurrent,
             staggered,
             ext_locks,
-            daemons,
+            daemons: sealing_daemons,
         };
         config.check_limits()?;
         for (stage, processors) in &config.stages {
             for (index, settings) in processors.iter().enumerate() {
                 config
                     .check_processor(stage, settings)
-                    .map_err(|error| format!("processors.{stage} #{index}: {error}"))?;
+                    .map_err(|slip| refused(stage, index, slip))?;
             }
         }
         for (index, settings) in config.daemons.iter().enumerate() {
-            check_daemon(settings)
-                .map_err(|error| format!("processors.{DAEMONS} #{index}: {error}"))?;
+            check_daemon(settings).map_err(|slip| refused(DAEMONS, index, slip))?;
         }
         Ok(config)
     }
 
-    fn check_limits(&self) -> Result<(), String> {
+    fn check_limits(&self) -> Result<(), Fault> {
+        let key = |kind: &str, stage: &str| {
+            (
+                KeyPath::of(&["processors", "limitation", kind, stage]),
+                format!("processors.limitation.{kind}.{stage}"),
+            )
+        };
         for (stage, count) in &self.concurrent {
-            let key = format!("processors.limitation.concurrent.{stage}");
-            known_stage(stage, &key)?;
+            let (at, key) = key("concurrent", stage);
+            known_stage(stage, &at, &key)?;
             if *count == 0 {
-                return Err(format!("{key} must be at least 1"));
+                return Err(Fault::at(at, format!("{key} must be at least 1")));
             }
         }
         for stage in self.staggered.keys() {
-            known_stage(stage, &format!("processors.limitation.staggered.{stage}"))?;
+            let (at, key) = key("staggered", stage);
+            known_stage(stage, &at, &key)?;
         }
         Ok(())
     }
 
-    fn check_processor(&self, stage: &str, settings: &Settings) -> Result<(), String> {
+    fn check_processor(&self, stage: &str, settings: &Settings) -> Result<(), Slip> {
         if settings.concurrent == Some(0) {
-            return Err("concurrent must be at least 1".into());
+            return Err((&["concurrent"], "concurrent must be at least 1".into()));
         }
         if settings.weight == 0 {
-            return Err("weight must be at least 1".into());
+            return Err((&["weight"], "weight must be at least 1".into()));
         }
         if settings.bin.is_none() && !is_builtin(stage) {
-            return Err(
-                "this worker was built without the proofs, so it needs bin, the program to run"
-                    .into(),
-            );
+            let lacking =
+                "this worker was built without the proofs, so it needs bin, the program to run";
+            return Err((&[], lacking.into()));
         }
         for (name, count) in &settings.locks.0 {
             match self.ext_locks.get(name) {
                 None => {
-                    return Err(format!(
+                    let none = format!(
                         "locks: there is no lock {name:?} in [processors.ext_locks]: add {name} = {count} there"
-                    ));
+                    );
+                    return Err((&["locks"], none));
                 }
                 Some(total) if count > total => {
-                    return Err(format!(
+                    let few = format!(
                         "locks: {count} of lock {name:?} are asked for, [processors.ext_locks] has {total}"
-                    ));
+                    );
+                    return Err((&["locks"], few));
                 }
                 Some(_) => {}
             }
@@ -206,38 +267,38 @@ impl ProcessorsConfig {
     }
 }
 
-fn check_daemon(settings: &Settings) -> Result<(), String> {
+// What is wrong with a processor: at which of its keys, and in a sentence.
+type Slip = (&'static [&'static str], String);
+
+fn check_daemon(settings: &Settings) -> Result<(), Slip> {
     if settings.bin.is_none() {
-        return Err("bin is missing: name the program to keep running".into());
+        return Err((&[], "bin is missing: name the program to keep running".into()));
     }
     if settings.concurrent.is_some() || settings.weight != 1 || !settings.locks.0.is_empty() {
-        return Err("concurrent, weight and locks are for the processors of a stage".into());
+        return Err((&[], "concurrent, weight and locks are for the processors of a stage".into()));
     }
     check_placement(settings)
 }
 
-fn check_placement(settings: &Settings) -> Result<(), String> {
+fn check_placement(settings: &Settings) -> Result<(), Slip> {
     let Some(cpus) = &settings.cgroup.cpuset else { return Ok(()) };
-    parse_cpus(cpus)
-        .map(drop)
-        .map_err(|error| format!("cgroup.cpuset {cpus:?}: {error}; write it like \"0-3,7\""))
+    parse_cpus(cpus).map(drop).map_err(|error| {
+        let wrong = format!("cgroup.cpuset {cpus:?}: {error}; write it like \"0-3,7\"");
+        (&["cgroup", "cpuset"][..], wrong)
+    })
 }
 
-fn known_stage(stage: &str, key: &str) -> Result<(), String> {
+fn known_stage(stage: &str, at: &KeyPath, key: &str) -> Result<(), Fault> {
     if STAGES.contains(&stage) {
-        Ok(())
-    } else {
-        Err(format!("{key}: {stage} is no stage; the stages are {}", STAGES.join(", ")))
+        return Ok(());
     }
+    let sentence = format!("{key}: {stage} is no stage; the stages are {}", STAGES.join(", "));
+    Err(Fault::at(at.clone(), sentence))
 }
 
-fn take<T: DeserializeOwned + Default>(section: &mut Table, key: &str) -> Result<T, String> {
-    section.remove(key).map_or_else(|| Ok(T::default()), |value| read(value, key))
-}
-
-fn read<T: DeserializeOwned>(value: Value, key: &str) -> Result<T, String> {
-    let read = config::read(value, &format!("processors.{key}"), &[]);
-    read.map(|(value, _)| value).map_err(|error| error.to_string())
+fn refused(kind: &str, index: usize, (key, sentence): Slip) -> Fault {
+    let at = KeyPath::of(&["processors", kind]).index(index).join(KeyPath::of(key));
+    Fault::at(at, format!("processors.{kind} #{index}: {sentence}"))
 }
 
 /// The CPUs of a list like `0-3,7`.
@@ -260,6 +321,8 @@ pub fn parse_cpus(text: &str) -> Result<BTreeSet<usize>, String> {
 
 #[cfg(test)]
 mod tests {
+    use damocles_daemon::config::Document;
+
     use super::*;
 
     #[test]
@@ -272,7 +335,10 @@ mod tests {
     }
 
     fn check(text: &str) -> Result<ProcessorsConfig, String> {
-        ProcessorsConfig::check(toml::from_str(text).unwrap())
+        let checked = Document::parse(text, "w.toml")
+            .and_then(|file| file.read::<ProcessorsSection>(&[]))
+            .map_err(|error| error.to_string())?;
+        ProcessorsConfig::check(checked.0).map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -309,8 +375,8 @@ mod tests {
             let error = check(text).unwrap_err();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         };
-        refused("[[c3]]\nbin = 'x'", &["processors.c3", "window_post"]);
-        refused("[c2]\nbin = 'x'", &["[[processors.c2]]"]);
+        refused("[[c3]]\nbin = 'x'", &["`c3`", "window_post"]);
+        refused("[c2]\nbin = 'x'", &["[[c2]]"]);
         refused(
             "[[c2]]\nbin = 'x'\n[[c2]]\nbin = 'x'\nconcurrent = 0",
             &["processors.c2 #1", "concurrent"],
@@ -325,7 +391,7 @@ mod tests {
         refused("limitation.concurrent.c3 = 1", &["limitation.concurrent.c3", "window_post"]);
         refused("limitation.concurrent.c2 = 0", &["limitation.concurrent.c2", "at least 1"]);
         refused("limitation.staggered.c3 = '1m'", &["limitation.staggered.c3"]);
-        refused("limitation.staggered.c2 = 'soon'", &["processors.limitation"]);
+        refused("limitation.staggered.c2 = 'soon'", &["limitation.staggered.c2"]);
         refused("[[sealing_daemons]]\nargs = []", &["sealing_daemons #0", "bin"]);
         refused(
             "[[sealing_daemons]]\nbin = 'x'\nconcurrent = 1",

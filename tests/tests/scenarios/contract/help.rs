@@ -33,7 +33,7 @@ fn split(help: &str) -> (String, String) {
     let (mut own, mut shared, mut is_shared) = (String::new(), String::new(), false);
     for line in help.lines() {
         if !line.is_empty() && !line.starts_with(' ') {
-            is_shared = line == "NATS:";
+            is_shared = ["NATS:", "Log:"].contains(&line);
         }
         let part = if is_shared { &mut shared } else { &mut own };
         *part += line.trim_end();

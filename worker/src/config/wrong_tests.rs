@@ -1,0 +1,117 @@
+//! What operators write wrongly, and what they read then.
+
+use damocles_daemon::config::Document;
+
+use super::Config;
+
+fn refused(text: &str) -> String {
+    let read = Document::parse(text, "w.toml").and_then(|document| Config::read(&document));
+    let said = read.map(drop).expect_err(text).to_string();
+    said.strip_prefix("configuration file w.toml, line ").expect(&said).to_owned()
+}
+
+const DURATION: &str = "it takes a duration such as \"10s\", \"5m\" or \"1h 30m\"";
+const U32: &str = "it takes a whole number from 0 to 4294967295";
+const PLANS: &str = "it takes one of sealer, snapup, rebuild, unseal, wdpost, niporep";
+const SIZE: &str = "it takes a sector size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB";
+
+// The text, and its message from the line on; `%` stands for what is allowed.
+#[rustfmt::skip]
+const WRONG: &[(&str, &str, &str)] = &[
+    // Brackets.
+    ("[sealing_thread]\nlocation = 'a'", "1, column 1: `sealing_thread` is one table: write `[[sealing_thread]]`", ""),
+    ("[attached]\nlocation = 'a'", "1, column 1: `attached` is one table: write `[[attached]]`", ""),
+    ("[processors.c2]\nbin = 'x'", "1, column 1: `processors.c2` is one table: write `[[processors.c2]]`", ""),
+    ("[[worker]]\nname = 'a'", "1, column 1: `worker` is a list of tables: write `[worker]`", ""),
+    ("[[nats]]\nserver = 'a'", "1, column 1: `nats` is a list of tables: write `[nats]`", ""),
+    ("[sealing_thread.sealing]\nmax_retries = 1", "1, column 2: `sealing_thread` is one table: write `[[sealing_thread]]`", ""),
+    ("[sealing]\nallowed_miners = 10000", "2, column 18: `sealing.allowed_miners` is the number 10000; it takes a list: write it in brackets, [ ]", ""),
+    ("[worker]\nlocal_pieces_dirs = 'a'", "2, column 21: `worker.local_pieces_dirs` is the text \"a\"; it takes a list: write it in brackets, [ ]", ""),
+    ("sealing_thread = 'a'", "1, column 18: `sealing_thread` is the text \"a\"; it takes a list", ""),
+    ("worker = 'a'", "1, column 10: `worker` is the text \"a\"; it takes a table", ""),
+    // Numbers.
+    ("[sealing]\nmax_retries = '5'", "2, column 15: `sealing.max_retries` is the text \"5\"; %; write it without quotes", U32),
+    ("[sealing]\nmax_retries = -1", "2, column 15: `sealing.max_retries` is the number -1; %", U32),
+    ("[sealing]\nmax_retries = 5.0", "2, column 15: `sealing.max_retries` is the number 5.0; %", U32),
+    ("[sealing]\nmax_retries = 5000000000", "2, column 15: `sealing.max_retries` is the number 5000000000; %", U32),
+    ("[sealing]\nmax_retries = 99999999999999999999", "2, column 15: `sealing.max_retries` is the number 1e20; %", U32),
+    ("[sealing]\nmax_retries = [5]", "2, column 15: `sealing.max_retries` is a list; %", U32),
+    ("[sealing]\nallowed_miners = ['t010000']", "2, column 19: `sealing.allowed_miners` is the text \"t010000\"; it takes a whole number, 0 or more", ""),
+    ("[[sealing_thread]]\nlocation = 'a'\n\n[[sealing_thread]]\nlocation = 'b'\nsealing.max_retries = true", "6, column 23: `sealing_thread.sealing.max_retries` is true; %", U32),
+    ("[[processors.c2]]\nbin = 'x'\nconcurrent = 0", "3, column 14: processors.c2 #0: concurrent must be at least 1", ""),
+    ("[processors.limitation.concurrent]\npc1 = 0", "2, column 7: processors.limitation.concurrent.pc1 must be at least 1", ""),
+    ("[[processors.c2]]\nbin = 'x'\nlocks = { gpu = '1' }", "3, column 17: `processors.c2.locks.gpu` is the text \"1\"; it takes a whole number, 0 or more; write it without quotes", ""),
+    ("[[processors.c2]]\nbin = 'x'\nlocks = 'gpu'", "3, column 9: `processors.c2.locks` is the text \"gpu\"; it takes a list of names, or a table of how much of each, { gpu = 1 }", ""),
+    // True or false.
+    ("[sealing]\nenable_deals = 'true'", "2, column 16: `sealing.enable_deals` is the text \"true\"; it takes true or false; write it without quotes", ""),
+    ("[[attached]]\nlocation = 'a'\nreadonly = 1", "3, column 12: `attached.readonly` is the number 1; it takes true or false", ""),
+    // Durations.
+    ("[worker]\nping_interval = 10", "2, column 17: `worker.ping_interval` is the number 10; %", DURATION),
+    ("[worker]\nping_interval = '10'", "2, column 17: `worker.ping_interval` is the text \"10\"; %", DURATION),
+    ("[worker]\nping_interval = 1979-05-27", "2, column 17: `worker.ping_interval` is a date; %", DURATION),
+    ("[worker]\nping_interval = '1ms'", "2, column 17: worker.ping_interval must be at least 100ms", ""),
+    ("[processors.limitation.staggered]\npc1 = 5", "2, column 7: `processors.limitation.staggered.pc1` is the number 5; %", DURATION),
+    // Sizes, paths and names.
+    ("[sealing]\nallowed_sizes = ['2KiB', '32GB']", "2, column 26: `sealing.allowed_sizes` is the text \"32GB\"; %", SIZE),
+    ("[sealing]\nallowed_sizes = '32GiB'", "2, column 17: `sealing.allowed_sizes` is the text \"32GiB\"; it takes a list: write it in brackets, [ ]", ""),
+    ("[sealing]\nmin_deal_space = 8", "2, column 18: `sealing.min_deal_space` is the number 8; it takes a size such as \"8GiB\"", ""),
+    ("[processors.static_tree_d]\n3KiB = '.'", "2, column 8: processors.static_tree_d: 3KiB = .: \"3KiB\" is no sector size: write 2KiB, 8MiB, 512MiB, 32GiB or 64GiB", ""),
+    ("[[sealing_thread]]\nplan = 'sealer'", "1, column 1: `sealing_thread.location` is missing", ""),
+    ("[[sealing_thread]]\nlocation = 1", "2, column 12: `sealing_thread.location` is the number 1; it takes a path", ""),
+    ("[[sealing_thread]]\nlocation = 'a'\nplan = 'snap'", "3, column 8: `sealing_thread.plan` is the text \"snap\"; %; did you mean \"snapup\"?", PLANS),
+    ("[[sealing_thread]]\nlocation = 'a'\nplan = 1", "3, column 8: `sealing_thread.plan` is the number 1; %", PLANS),
+    ("[nats]\nencoding = 'JSON'", "2, column 12: `nats.encoding` is the text \"JSON\"; it takes one of json, msgpack; did you mean \"json\"?", ""),
+    ("[nats]\nprefix = ''", "2, column 10: `nats.prefix`: \"\" is no subject prefix: use 1 to 32 lower-case letters, digits, '-' and '.', with no '.' at an end or beside another", ""),
+    ("[[processors.c2]]\nbin = 'x'\ncgroup.cpuset = '3-1'", "3, column 17: processors.c2 #0: cgroup.cpuset \"3-1\": \"3-1\" ends before it begins; write it like \"0-3,7\"", ""),
+    // Keys in another section.
+    ("[sealing]\nping_interval = '5s'", "2, column 1: unknown key `sealing.ping_interval`; `ping_interval` belongs into `[worker]`", ""),
+    ("ping_interval = '5s'", "1, column 1: unknown key `ping_interval`; `ping_interval` belongs into `[worker]`", ""),
+    ("[worker]\nlocation = 'a'", "2, column 1: unknown key `worker.location`; `location` belongs into `[[sealing_thread]]` or `[[attached]]`", ""),
+    ("[worker]\nmax_retries = 5", "2, column 1: unknown key `worker.max_retries`; `max_retries` belongs into `[sealing]`", ""),
+    ("[worker]\nbin = 'x'", "2, column 1: unknown key `worker.bin`; `bin` belongs into a section like `[[processors.add_pieces]]`", ""),
+    ("[worker.nats]\nserver = 'x'", "1, column 9: unknown key `worker.nats`; it is a section of its own: write `[nats]`", ""),
+    ("[[c2]]\nbin = 'x'", "1, column 3: unknown key `c2`; `c2` belongs into `[processors]`", ""),
+    ("[sealing]\nping_intervall = '5s'", "2, column 1: unknown key `sealing.ping_intervall`; did you mean `ping_interval`? `ping_interval` belongs into `[worker]`", ""),
+    // Names that are nearly right.
+    ("[sealing]\nmax_retires = 3", "2, column 1: unknown key `sealing.max_retires`; did you mean `sealing.max_retries`?", ""),
+    ("[sealing]\nsizes = ['2KiB']", "2, column 1: unknown key `sealing.sizes`; did you mean `sealing.allowed_sizes`?", ""),
+    ("[[thread]]\nlocation = 'a'", "1, column 3: unknown key `thread`; did you mean `sealing_thread`?", ""),
+    ("[WORKER]\nname = 'a'", "1, column 2: unknown key `WORKER`; did you mean `worker`?", ""),
+    ("[worker]\nping-interval = '1s'", "2, column 1: unknown key `worker.ping-interval`; did you mean `worker.ping_interval`?", ""),
+    ("[worker]\nxyzzy = 1", "2, column 1: unknown key `worker.xyzzy`; the keys here are name, ping_interval, grace, local_pieces_dirs", ""),
+    // No TOML.
+    ("[worker\nname = 'a'", "1, column 8: unclosed table, expected `]`", ""),
+    ("[worker]\nname = a", "2, column 8: string values must be quoted, expected literal string", ""),
+    ("[worker]\nname = 'a'\nname = 'b'", "3, column 1: duplicate key", ""),
+    ("worker:\n  name: a", "1, column 8: key with no value, expected `=`", ""),
+];
+
+#[test]
+fn each_wrong_input_is_refused_with_its_place_what_was_found_and_what_is_allowed() {
+    for (text, message, allowed) in WRONG {
+        assert_eq!(refused(text), message.replace('%', allowed), "{text}");
+    }
+}
+
+#[test]
+fn no_message_shows_what_may_be_a_secret() {
+    for text in [
+        "password = ['hunter2']",
+        "password = 42424242",
+        "password = 'hunter2",
+        "password = hunter2",
+        "password = \"hunter2\"x",
+        "pasword = 'hunter2'",
+        "password = 'hunter2'\npassword = 'hunter2'",
+        "nkey = ['hunter2']",
+        "creds = 42424242",
+        "server = ['nats://u:hunter2@a']",
+        "[[processors.c2]]\nargs = ['--token', 42424242]",
+        "[[processors.c2]]\nargs = '--token=hunter2'",
+        "[[processors.c2]]\nenvs = { API_TOKEN = 42424242 }",
+        "[[processors.c2]]\nenvs = 'API_TOKEN=hunter2'",
+    ] {
+        let said = refused(&format!("[nats]\n{text}"));
+        assert!(!said.contains("hunter2") && !said.contains("42424242"), "{text}: {said}");
+    }
+}
