@@ -53,6 +53,10 @@ pub trait Bus: Send + Sync {
     /// be asked.
     fn state_bucket_trouble<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Option<String>>;
 
+    /// What the server's clock shows, Unix milliseconds. An error, a sentence, means that nobody
+    /// tells it.
+    fn server_time_ms<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Result<i64, String>>;
+
     /// Leaves a server that says nothing at all for another one, as long as it is waited for.
     fn leave_silent_servers(&self) -> BoxFuture<'_, Infallible> {
         Box::pin(pending())

@@ -8,6 +8,7 @@
 //! - [`bus`]: what all of this needs of a bus; [`nats`]: NATS as one
 //! - [`call`]: asking, and what an answer, a refusal and silence are; [`hedged`],
 //!   [`backoff`]: asking again
+//! - [`server_clock`]: until when a command may be carried out
 //! - [`jetstream`]: whether anything is kept; [`state_bucket`]: the workers' last states;
 //!   [`lease`]: who owns their names; [`entries`]: what a bucket holds
 
@@ -22,6 +23,7 @@ pub mod history;
 pub mod jetstream;
 pub mod lease;
 pub mod nats;
+pub mod server_clock;
 pub mod state_bucket;
 pub mod system;
 pub mod worker_client;

@@ -90,6 +90,11 @@ impl Bus for Client {
         .boxed()
     }
 
+    // The bucket of leases is there as soon as there is a worker.
+    fn server_time_ms<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Result<i64, String>> {
+        async move { server_time_ms(self, &prefix.lease_stream()).await.map_err(said) }.boxed()
+    }
+
     fn leave_silent_servers(&self) -> BoxFuture<'_, Infallible> {
         async {
             loop {

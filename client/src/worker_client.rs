@@ -45,6 +45,7 @@ use self::attempts::{Attempts, Next};
 use crate::{
     bus::Bus,
     call::{CallError, asked_again, call, over_a_living_server, read},
+    server_clock::ServerClock,
     state_bucket::{LastReport, last_report},
 };
 
@@ -176,7 +177,7 @@ impl WorkerClient {
         request: CommandRequest,
         began: Instant,
     ) -> Result<R, OrderError> {
-        let request = signed(request);
+        let request = self.limited(signed(request), began).await;
         let subject = self.prefix.command(&self.worker, verb.name());
         let mut attempts = Attempts::new(self.timeout);
         loop {
@@ -198,6 +199,12 @@ impl WorkerClient {
         }
     }
 
+    // Nobody carries it out after this client has given it up.
+    async fn limited(&self, request: CommandRequest, began: Instant) -> CommandRequest {
+        let clock = ServerClock::read(&*self.bus, &self.prefix).await;
+        until(request, clock, began + self.timeout)
+    }
+
     async fn not_delivered(&self) -> OrderError {
         // It only explains, and whoever asks has waited before.
         let patience = self.timeout / 3;
@@ -213,6 +220,17 @@ impl WorkerClient {
             bucket_trouble: trouble.and_then(Result::ok).flatten(),
         }))
     }
+}
+
+/// The request with the moment until which it may be carried out, unless it has one; `None` of a
+/// clock says that nobody knows the server's.
+pub fn until(
+    request: CommandRequest,
+    clock: Option<ServerClock>,
+    deadline: Instant,
+) -> CommandRequest {
+    let until_ms = request.until_ms.or_else(|| clock.map(|clock| clock.at_least(deadline)));
+    CommandRequest { until_ms, ..request }
 }
 
 /// The request with what every command carries: an id of its own, unless it has one, and who gives

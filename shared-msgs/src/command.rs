@@ -88,6 +88,10 @@ pub struct CommandRequest {
     /// Says what would happen; nothing does.
     #[serde(skip_serializing_if = "is_false")]
     pub dry_run: bool,
+    /// Until when it may be carried out, Unix milliseconds by the NATS server's clock; whoever reads
+    /// it later refuses. Absent: at any time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
     /// Of this command alone: a repeat gets the first one's result, and does nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Id>,

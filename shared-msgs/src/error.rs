@@ -4,10 +4,13 @@
 //!
 //! Decisions 021, 043 in `docs/decisions`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::{CodecError, Texts},
+    duration::human,
     id::Id,
     text::cut_text,
 };
@@ -98,6 +101,12 @@ pub enum ErrorKind {
     /// The thread was selected, and no longer fitted when it was to act.
     #[error("the thread has changed and is no longer selected")]
     NotSelected,
+    /// The time in which the command might be carried out was over when it was read.
+    #[error("the command came {} after the time that it had: nothing was done", human(Duration::from_millis(*late_ms)))]
+    TooLate {
+        /// How much later than its `until_ms`, at most.
+        late_ms: u64,
+    },
     /// Another process may own the worker's name by now; the command was not carried out.
     #[error("the worker cannot confirm that it still owns its name: nothing was done")]
     LeaseUnconfirmed,
@@ -245,6 +254,7 @@ impl ErrorKind {
             | ErrorKind::SectorEnded { .. }
             | ErrorKind::SectorBusy { .. } => 409,
             ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
+            ErrorKind::TooLate { .. } => 408,
             ErrorKind::LeaseUnconfirmed | ErrorKind::ThreadUnusable { .. } => 503,
             ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } | ErrorKind::Other => 500,
         }
@@ -314,6 +324,7 @@ mod tests {
             ),
             (ErrorKind::RevisionMismatch { expected: 1, actual: 2 }, "revision_mismatch"),
             (ErrorKind::NotSelected, "not_selected"),
+            (ErrorKind::TooLate { late_ms: 1 }, "too_late"),
             (ErrorKind::LeaseUnconfirmed, "lease_unconfirmed"),
             (ErrorKind::ThreadUnusable { reason: text() }, "thread_unusable"),
             (ErrorKind::RequestIdReused { request_id: Id::NIL }, "request_id_reused"),

@@ -157,6 +157,11 @@ impl Prefix {
         format!("{}_LEASE", self.upper())
     }
 
+    /// The stream under [`Prefix::lease_bucket`].
+    pub fn lease_stream(&self) -> String {
+        format!("KV_{}", self.lease_bucket())
+    }
+
     /// The stream with the events, `DAMOCLES_EVENTS` for the default prefix.
     pub fn events_stream(&self) -> String {
         format!("{}_EVENTS", self.upper())

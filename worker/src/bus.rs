@@ -1,6 +1,6 @@
 //! The bus over NATS; nothing else here knows the client's types. Each file has the adapter to the
 //! port of its name: [`crate::lease`], [`crate::snapshots`], [`crate::commands::serve`],
-//! [`crate::events`], [`crate::sector_manager`].
+//! [`crate::events`], [`crate::sector_manager`]; the time of [`crate::server_clock`] is here.
 
 mod commands;
 mod events;
@@ -11,11 +11,11 @@ mod snapshots;
 use std::time::Duration;
 
 use async_nats::Client;
-use damocles_client::connect::Link;
+use damocles_client::{bus as client, connect::Link};
 use shared_msgs::{codec::Encoding, name::WorkerName, subject::Prefix};
 use tokio::sync::watch;
 
-use crate::worker::Bus;
+use crate::{server_clock::ServerTime, worker::Bus};
 
 /// One worker's way to NATS.
 pub struct NatsBus {
@@ -33,6 +33,12 @@ pub struct NatsBus {
     pub timeout: Duration,
     /// How long leases last, for a bucket that has to be made.
     pub lease_ttl: Duration,
+}
+
+impl ServerTime for NatsBus {
+    async fn server_time_ms(&self) -> Result<i64, String> {
+        client::Bus::server_time_ms(&self.client, &self.prefix).await
+    }
 }
 
 impl Bus for NatsBus {

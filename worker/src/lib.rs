@@ -33,6 +33,7 @@ pub(crate) mod open_files;
 pub mod plan;
 pub mod processor;
 pub mod sector_manager;
+pub mod server_clock;
 pub mod snapshots;
 pub(crate) mod stage;
 pub(crate) mod stillness;

@@ -8,8 +8,8 @@
 //!    -> the lease is given back -> the bus is left
 //! ```
 //! What it needs of the bus is the trait [`Bus`], put together from a small trait beside each of its
-//! users: [`Leases`], [`CommandSource`], [`Snapshots`], [`EventStream`] and [`SectorManager`]. Over
-//! NATS they are in [`crate::bus`], simulated in the tests' `simulation/adapter.rs`.
+//! users: [`Leases`], [`CommandSource`], [`Snapshots`], [`EventStream`], [`SectorManager`] and
+//! [`ServerTime`]. Over NATS they are in [`crate::bus`], simulated in the tests' `simulation/adapter.rs`.
 //!
 //! Its life: [`Parts::take_up`] opens an owner for each thread and notes that the worker has
 //! started; [`Ready::run`] gives each owner a task, and one each to the lease, the commands, the
@@ -32,7 +32,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use damocles_client::connect::Link;
+use damocles_client::{connect::Link, server_clock::ServerClock};
 use damocles_daemon::tasks::{Ended, Task, TaskEnded, Tasks};
 use futures::{Stream, StreamExt, future::join_all, stream::FuturesUnordered};
 use shared_msgs::{
@@ -59,6 +59,7 @@ use crate::{
     },
     plan::step::Steps,
     sector_manager::SectorManager,
+    server_clock::{self, ServerTime},
     snapshots::{self, Snapshots},
     stillness,
     store::{
@@ -78,7 +79,9 @@ use crate::{
 const LEAVE: Duration = Duration::from_secs(2);
 
 /// A worker's way to the bus.
-pub trait Bus: Leases + CommandSource + Snapshots + EventStream + SectorManager + 'static {
+pub trait Bus:
+    Leases + CommandSource + Snapshots + EventStream + SectorManager + ServerTime + 'static
+{
     /// The state of the connection.
     fn link(&self) -> watch::Receiver<Link>;
     /// Sends what is left to be sent, and closes the connection.
@@ -134,6 +137,7 @@ pub struct Ready<B> {
     owners: Vec<Owner>,
     stop_threads: watch::Sender<Shutdown>,
     keeps_lease: watch::Sender<LeaseState>,
+    keeps_clock: watch::Sender<Option<ServerClock>>,
     me: Lease,
     own_store: Arc<OwnStore>,
     events: Arc<EventPublisher>,
@@ -153,6 +157,7 @@ impl<B: Bus> Parts<B> {
         let changed = Arc::new(Notify::new());
         let (stop_threads, _) = watch::channel(Shutdown::No);
         let (keeps_lease, lease) = watch::channel(LeaseState::Unsettled);
+        let (keeps_clock, server_clock) = watch::channel(None);
         let reports = Reports::start(&tasks, name.to_string(), bus.clone());
         let stores: Vec<_> = self.threads.iter().map(|thread| thread.store.clone()).collect();
         let own_store = Arc::new(OwnStore::new(stores.clone()));
@@ -162,6 +167,7 @@ impl<B: Bus> Parts<B> {
             let surroundings = Surroundings {
                 steps: steps.clone(),
                 lease: lease.clone(),
+                server_clock: server_clock.clone(),
                 reports: reports.clone(),
                 changed: changed.clone(),
                 clock,
@@ -195,6 +201,7 @@ impl<B: Bus> Parts<B> {
             owners,
             stop_threads,
             keeps_lease,
+            keeps_clock,
             own_store,
             changed,
             grace: self.grace,
@@ -237,7 +244,12 @@ impl<B: Bus> Ready<B> {
         );
         let keeping = tasks.spawn("keeps the lease", {
             let (bus, me, link, state) = (bus.clone(), self.me, link.clone(), self.keeps_lease);
-            async move { hold(&*bus, me, link, state, async { drop(released.await) }).await }
+            let clock = self.keeps_clock.subscribe();
+            async move { hold(&*bus, me, link, clock, state, async { drop(released.await) }).await }
+        });
+        tasks.spawn("reads the server's clock", {
+            let (bus, link, clock) = (bus.clone(), link.clone(), self.keeps_clock);
+            async move { server_clock::keep(&*bus, link, clock).await }
         });
         let commands =
             Commands { worker: worker.clone(), store: own_store.clone(), lease: lease.clone() };

@@ -1,4 +1,6 @@
-//! Whom to expect: the workers of the state bucket that report, and whose name fits.
+//! Whom to expect: the workers of the state bucket that were not stopped, and whose name fits. One
+//! that has not reported for long may be frozen, or its machine lost: what a command does there is
+//! unknown, so it counts.
 
 use std::time::Duration;
 
@@ -44,9 +46,9 @@ impl Reported {
 /// Workers whose name fits, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
-    /// They report, and so are to answer.
+    /// They have not said that they were stopped, and so are to answer.
     pub expected: Vec<WorkerName>,
-    /// Their last report is too old for that.
+    /// Those of them whose last report is so old that they may not.
     pub expired: Vec<WorkerName>,
 }
 
@@ -56,12 +58,10 @@ impl Fleet {
         let mut fleet = Fleet::default();
         for Reported { worker, status, ping_interval_ms, age } in reported {
             if status != WorkerStatus::Stopped && selection.fits_worker(worker.as_str()) {
-                let workers = if is_expired(age, ping_interval_ms) {
-                    &mut fleet.expired
-                } else {
-                    &mut fleet.expected
-                };
-                workers.push(worker);
+                if is_expired(age, ping_interval_ms) {
+                    fleet.expired.push(worker.clone());
+                }
+                fleet.expected.push(worker);
             }
         }
         fleet.expected.sort();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_reports_and_fits_is_expected() {
+    fn whoever_was_not_stopped_and_fits_is_expected() {
         let selection =
             Selector { worker: vec!["w*".into()], ..Selector::default() }.compile().unwrap();
         let fleet = Fleet::of(
@@ -103,7 +103,7 @@ mod tests {
             |workers: &[WorkerName]| workers.iter().map(WorkerName::to_string).collect::<Vec<_>>();
         assert_eq!(
             (names(&fleet.expected), names(&fleet.expired)),
-            (vec!["w1".into(), "w2".into()], vec!["w3".into()])
+            (vec!["w1".into(), "w2".into(), "w3".into()], vec!["w3".into()])
         );
     }
 }

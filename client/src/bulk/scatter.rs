@@ -20,7 +20,8 @@ use super::{
 use crate::{
     bus::Bus,
     call::{CallError, answer_in},
-    worker_client::attempts::patience_of_one,
+    server_clock::ServerClock,
+    worker_client::{attempts::patience_of_one, until},
 };
 
 // Who has not answered after this part of the time is asked by name.
@@ -46,6 +47,10 @@ impl Scatter<'_> {
         expected: Option<Vec<WorkerName>>,
     ) -> Result<Gathered, ScatterError> {
         let failed = |what, why: String| ScatterError::Failed { what, why };
+        let began = Instant::now();
+        let deadline = began + self.patience;
+        let clock = ServerClock::read(self.bus, self.prefix).await;
+        let request = &until(request.clone(), clock, deadline);
         // JSON, so that `nats sub` shows what operators do.
         let body = Encoding::Json.encode(request);
         let body = body.map_err(|error| failed("write the request", error.to_string()))?;
@@ -58,8 +63,6 @@ impl Scatter<'_> {
         let mut names = expected.clone().unwrap_or_default();
         names.sort();
         let mut gather = Gather::new(expected);
-        let began = Instant::now();
-        let deadline = began + self.patience;
         let (mut again_at, mut hurried) = (began + self.patience / PARTS, false);
         ask_all().await?;
         while !gather.is_complete() {

@@ -21,6 +21,7 @@ struct Played {
     answers: Mutex<VecDeque<Option<Result<Value, Unasked>>>>,
     asked: Mutex<Vec<(String, Value)>>,
     stored: Option<Value>,
+    time_ms: Option<i64>,
 }
 
 impl Bus for Played {
@@ -58,6 +59,10 @@ impl Bus for Played {
         ready(Ok(self.stored.iter().map(stored).collect())).boxed()
     }
 
+    fn server_time_ms<'a>(&'a self, _: &'a Prefix) -> BoxFuture<'a, Result<i64, String>> {
+        ready(self.time_ms.ok_or_else(|| "there is no JetStream".into())).boxed()
+    }
+
     fn state_bucket_trouble<'a>(&'a self, _: &'a Prefix) -> BoxFuture<'a, Option<String>> {
         ready(None).boxed()
     }
@@ -66,9 +71,16 @@ impl Bus for Played {
 fn played(
     answers: impl IntoIterator<Item = Option<Result<Value, Unasked>>>,
 ) -> (Arc<Played>, WorkerClient) {
+    played_at(None, answers)
+}
+
+fn played_at(
+    time_ms: Option<i64>,
+    answers: impl IntoIterator<Item = Option<Result<Value, Unasked>>>,
+) -> (Arc<Played>, WorkerClient) {
     let answers = Mutex::new(answers.into_iter().collect());
     let stored = Some(json!({"instance_id": Id::NIL, "seq": 1, "host": "h7"}));
-    let bus = Arc::new(Played { answers, stored, ..Played::default() });
+    let bus = Arc::new(Played { answers, stored, time_ms, ..Played::default() });
     let client = WorkerClient {
         bus: bus.clone(),
         prefix: Prefix::default(),
@@ -96,6 +108,18 @@ async fn a_command_that_is_not_answered_is_sent_again_under_the_same_id() {
     assert_eq!(asked.len(), 3);
     assert!(asked[0].1["request_id"].is_string() && asked[0] == asked[1] && asked[1] == asked[2]);
     assert_eq!(asked[0].0, "damocles.v1.cmd.w1.pause");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_says_by_the_servers_clock_until_when_somebody_waits_for_it() {
+    let (bus, client) = played_at(Some(1_700_000_000_000), [None, Some(Ok(done()))]);
+    client.order(Verb::Pause, CommandRequest::to(0)).await.unwrap();
+    for (_, request) in &*bus.asked.lock().unwrap() {
+        assert_eq!(request["until_ms"], 1_700_000_000_000_i64 + WHOLE.as_millis() as i64);
+    }
+    let (bus, client) = played([Some(Ok(done()))]);
+    client.order(Verb::Pause, CommandRequest::to(0)).await.unwrap();
+    assert!(bus.asked.lock().unwrap()[0].1.get("until_ms").is_none(), "nobody tells the time");
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,11 +72,12 @@ impl BulkOrder {
         };
         if let Some(fleet) = &fleet {
             if fleet.expected.is_empty() {
-                return Err(no_worker(fleet));
+                return Err(CliError::new(Exit::NotFound, "no worker that runs fits")
+                    .hint("`damocles-manager util worker list` shows the workers there are"));
             }
             if !fleet.expired.is_empty() {
                 note(&format!(
-                    "no answer is expected from workers that have not reported for long: {}",
+                    "these have not reported for long, and may not answer: {}",
                     listed(&fleet.expired)
                 ));
             }
@@ -108,20 +109,5 @@ impl BulkOrder {
             ScatterError::NotSentInTime => CliError::new(Exit::NoAnswer, error),
         })?;
         Ok(Report::new(self.verb, &request, gathered))
-    }
-}
-
-fn no_worker(fleet: &Fleet) -> CliError {
-    let hint = "`damocles-manager util worker list` shows the workers there are";
-    match fleet.expired.as_slice() {
-        [] => CliError::new(Exit::NotFound, "no worker that reports fits").hint(hint),
-        expired => CliError::new(
-            Exit::NotFound,
-            format!(
-                "no worker that reports fits; these have not reported for long: {}",
-                listed(expired)
-            ),
-        )
-        .hint(hint),
     }
 }

@@ -13,6 +13,7 @@ use damocles_worker::{
     identity::Worker,
     lease::{LeaseState, hold::Leases},
     sector_manager::{SectorManager, Unavailable},
+    server_clock::ServerTime,
     snapshots::Snapshots,
     worker::Bus,
 };
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     bus::{self, ask_server},
+    clock,
     leases::SimulatedBucket,
     line::Line,
     world::{Subscriber, World},
@@ -51,6 +53,12 @@ impl Bus for SimulatedBus {
     }
 
     async fn close(&self) {}
+}
+
+impl ServerTime for SimulatedBus {
+    async fn server_time_ms(&self) -> Result<i64, String> {
+        ask_server(&self.world, &self.line, |_| clock::unix_ms() as i64).await
+    }
 }
 
 impl Leases for SimulatedBus {

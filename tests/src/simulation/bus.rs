@@ -108,7 +108,10 @@ impl Reply {
 
 /// Whether a refusal says that nothing happened, and will not.
 pub fn is_definite(refusal: &ErrorKind) -> bool {
-    !matches!(refusal, ErrorKind::LeaseUnconfirmed | ErrorKind::Internal { .. })
+    !matches!(
+        refusal,
+        ErrorKind::LeaseUnconfirmed | ErrorKind::TooLate { .. } | ErrorKind::Internal { .. }
+    )
 }
 
 /// Sends a request to workers, by their names: whoever has subscribed gets it, or does not; where

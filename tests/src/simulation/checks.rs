@@ -86,6 +86,7 @@ pub fn violations(world: &World, tally: &mut Tally) -> Vec<String> {
             "a thread was resumed",
             count(&placed, |placed| placed.event.kind == EventKind::Command(Verb::Resume)),
         ),
+        ("a command came too late", count(&history.answers, |(.., reply)| is_too_late(reply))),
         (
             "a stale revision was refused",
             count(&history.answers, |(.., reply)| refused_as_stale(reply)),
@@ -94,6 +95,19 @@ pub fn violations(world: &World, tally: &mut Tally) -> Vec<String> {
         *tally.entry(what).or_default() += count;
     }
     wrong
+}
+
+fn is_too_late(reply: &Reply) -> bool {
+    let is_so = |kind: &ErrorKind| matches!(kind, ErrorKind::TooLate { .. });
+    match reply {
+        Reply::One(_) => false,
+        Reply::Refused(kind) => is_so(kind),
+        Reply::Many(many) => many
+            .threads
+            .iter()
+            .filter_map(|thread| thread.error.as_ref())
+            .any(|error| is_so(&error.kind)),
+    }
 }
 
 // Each event once; those of one opening of a store from 1 on without gaps.
@@ -203,6 +217,9 @@ fn unfit(order: &Order, event: &Event, thread: &ThreadModel) -> Option<String> {
     }
     if request.dry_run {
         return Some("it was to do nothing".into());
+    }
+    if let Some(until) = request.until_ms.filter(|until| *until < event.at as i64) {
+        return Some(format!("it could be carried out until {until}, and it was {}", event.at));
     }
     if request.if_revision.is_some_and(|revision| revision != thread.revision) {
         return Some(format!(

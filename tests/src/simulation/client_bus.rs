@@ -139,6 +139,20 @@ impl Bus for ClientBus {
         .boxed()
     }
 
+    fn server_time_ms<'a>(&'a self, _prefix: &'a Prefix) -> BoxFuture<'a, Result<i64, String>> {
+        async move {
+            let fate = self.world.fate();
+            if fate.lost_there || fate.lost_back {
+                return pending().await;
+            }
+            sleep(fate.there).await;
+            let shown = clock::unix_ms() as i64;
+            sleep(fate.back).await;
+            Ok(shown)
+        }
+        .boxed()
+    }
+
     fn state_bucket_trouble<'a>(&'a self, _prefix: &'a Prefix) -> BoxFuture<'a, Option<String>> {
         async { None }.boxed()
     }

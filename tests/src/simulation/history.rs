@@ -165,9 +165,15 @@ impl History {
         };
         let order = &mut self.orders[*number];
         order.sent += 1;
+        // Given once more, it may be carried out for longer.
+        let until_ms = order.request.until_ms.zip(request.until_ms);
+        let until_ms = until_ms.map(|(before, now)| before.max(now));
         if order.sent == 1 {
             order.request = request;
-        } else if order.request == request {
+        } else if order.request
+            == (CommandRequest { until_ms: order.request.until_ms, ..request.clone() })
+        {
+            order.request.until_ms = until_ms;
             self.count("a command was sent again");
         } else {
             let first = &order.request;

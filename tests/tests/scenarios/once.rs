@@ -4,6 +4,7 @@
 //! tests what a request id keeps (`store/results.rs`) and when the tools send again (`attempts.rs`).
 
 mod cut;
+mod late;
 mod repeats;
 mod tools;
 mod under_fire;

@@ -6,11 +6,12 @@ use e2e::simulation::{ground::Ground, many::run_all, run};
 
 /// What has to happen in ten thousand worlds, or their promises are kept because nothing is asked
 /// of them.
-const EVENTFUL: [&str; 19] = [
+const EVENTFUL: [&str; 20] = [
     "a client heard an answer",
     "a command of unknown outcome was sent again",
     "a command was not delivered",
     "a command was sent again",
+    "a command came too late",
     "a command that was answered was sent again",
     "a disk was cloned",
     "a lease was acquired",

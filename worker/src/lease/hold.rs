@@ -12,6 +12,7 @@ use damocles_client::{
     connect::Link,
     hedged::{ASK_AGAIN, hedged},
     jetstream::JetStreamError,
+    server_clock::ServerClock,
 };
 use shared_msgs::{lease::Lease, snapshot::WorkerSnapshot};
 use tokio::{
@@ -37,11 +38,14 @@ pub trait Leases: Send + Sync {
     fn other_instance(&self, me: &Lease) -> impl Future<Output = Option<WorkerSnapshot>> + Send;
 }
 
-/// Keeps the lease, from one connection to the next, until `stop`; then gives it back.
+/// Keeps the lease, from one connection to the next, until `stop`; then gives it back. It is not
+/// sought before the server's `clock` is known: a command says until when, by that clock, it may be
+/// carried out.
 pub async fn hold<L: Leases>(
     leases: &L,
     me: Lease,
     mut link: watch::Receiver<Link>,
+    mut clock: watch::Receiver<Option<ServerClock>>,
     state: watch::Sender<LeaseState>,
     stop: impl Future<Output = ()>,
 ) {
@@ -53,10 +57,17 @@ pub async fn hold<L: Leases>(
         while until_connected(&state, connected(&mut link)).await {
             link.borrow_and_update();
             if bucket.is_none() {
+                let opened = async {
+                    let opened = open(leases).await;
+                    if opened.is_some() {
+                        until_read(&mut clock).await;
+                    }
+                    opened
+                };
                 bucket = tokio::select! {
                     biased;
                     _ = link.changed() => continue,
-                    opened = open(leases) => opened,
+                    opened = opened => opened,
                 };
             }
             match &bucket {
@@ -107,6 +118,14 @@ async fn open<L: Leases>(leases: &L) -> Option<L::Bucket> {
         }
     })
     .await
+}
+
+async fn until_read(clock: &mut watch::Receiver<Option<ServerClock>>) {
+    let mut read = std::pin::pin!(clock.wait_for(Option::is_some));
+    if timeout(PATIENCE, &mut read).await.is_err() {
+        warn!("commands cannot be served yet: the server's time cannot be read");
+        read.await.ok();
+    }
 }
 
 // Takes the name as soon as no other process answers under it; then waits for another connection.

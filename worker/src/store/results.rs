@@ -30,7 +30,7 @@ pub struct StoredBulk {
     pub threads: Vec<u32>,
 }
 
-/// What one request id stands for. Who asked and why may be put otherwise in a repeat.
+/// What one request id stands for. Who asked, why and until when may be put otherwise in a repeat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
     pub verb: Verb,
@@ -41,7 +41,13 @@ impl Asked {
     pub fn new(verb: Verb, request: &CommandRequest) -> Self {
         Asked {
             verb,
-            request: CommandRequest { request_id: None, by: None, reason: None, ..request.clone() },
+            request: CommandRequest {
+                until_ms: None,
+                request_id: None,
+                by: None,
+                reason: None,
+                ..request.clone()
+            },
         }
     }
 }

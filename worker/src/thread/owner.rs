@@ -32,6 +32,7 @@ mod unwritten;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use damocles_client::server_clock::ServerClock;
 use damocles_daemon::tasks::panicked;
 use futures::FutureExt;
 use shared_msgs::{
@@ -119,6 +120,8 @@ pub struct Surroundings {
     pub steps: Arc<dyn Steps>,
     /// Whether commands may be carried out.
     pub lease: watch::Receiver<LeaseState>,
+    /// The clock that says until when; `None` while it was never read.
+    pub server_clock: watch::Receiver<Option<ServerClock>>,
     /// Where state changes are reported to the sector manager.
     pub reports: Reports,
     /// Told after every change.

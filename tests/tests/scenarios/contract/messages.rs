@@ -145,7 +145,7 @@ fn outcomes() -> [Outcome; 10] {
     }
 }
 
-fn refusals() -> [ErrorKind; 21] {
+fn refusals() -> [ErrorKind; 22] {
     let sector = || "s-t010000-3".to_owned();
     every! {
         ErrorKind::ThreadNotFound { .. } => ErrorKind::ThreadNotFound { index: 9, threads: 3 },
@@ -163,6 +163,7 @@ fn refusals() -> [ErrorKind; 21] {
             ErrorKind::RevisionMismatch { expected: 7, actual: 8 }
         },
         ErrorKind::NotSelected => ErrorKind::NotSelected,
+        ErrorKind::TooLate { .. } => ErrorKind::TooLate { late_ms: 1_500 },
         ErrorKind::LeaseUnconfirmed => ErrorKind::LeaseUnconfirmed,
         ErrorKind::ThreadUnusable { .. } => {
             ErrorKind::ThreadUnusable { reason: "its disk is not there".into() }
@@ -313,6 +314,7 @@ fn request() -> CommandRequest {
         state: Some("TreeDBuilt".into()),
         if_revision: Some(17),
         dry_run: true,
+        until_ms: Some(1_700_000_005_000),
         request_id: Some(ID),
         by: Some("alice@rack1".into()),
         reason: Some("new GPU".into()),

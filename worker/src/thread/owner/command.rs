@@ -161,6 +161,7 @@ impl Owner {
         in_stage: bool,
     ) -> Result<Decision, ErrorKind> {
         self.check_lease(epoch)?;
+        self.check_time(request.until_ms)?;
         let shown = self.view.borrow().snapshot();
         if selection.is_some_and(|selection| !selection.fits(&shown)) {
             return Err(ErrorKind::NotSelected);
@@ -177,6 +178,18 @@ impl Owner {
         }
     }
 
+    // A request that was held up is not carried out behind the back of whoever has given it up. The
+    // clock is known before commands are served, apart from where there is no JetStream.
+    fn check_time(&self, until_ms: Option<i64>) -> Result<(), ErrorKind> {
+        let clock = *self.surroundings.server_clock.borrow();
+        match (until_ms, clock.map(|clock| clock.at_most(Instant::now()))) {
+            (Some(until), Some(now)) if until < now => {
+                Err(ErrorKind::TooLate { late_ms: now.saturating_sub(until).unsigned_abs() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn refuse(
         &self,
         refusal: ErrorKind,
@@ -185,8 +198,9 @@ impl Owner {
         id: Option<(Id, Asked)>,
     ) -> Result<CommandReply, ErrorKind> {
         info!(thread = self.index, verb = verb.name(), by = request.by, %refusal, "refused");
-        // Without the lease nothing was decided: the same command may be given again.
-        if let (Some((id, asked)), false) = (id, refusal == ErrorKind::LeaseUnconfirmed) {
+        // Then nothing was decided: the same command may be given again.
+        let undecided = matches!(refusal, ErrorKind::LeaseUnconfirmed | ErrorKind::TooLate { .. });
+        if let (Some((id, asked)), false) = (id, undecided) {
             let result = StoredResult { asked, answer: Err(refusal.clone()) };
             self.store.keep_result(id, result).await.map_err(ErrorKind::internal)?;
         }

@@ -1,0 +1,65 @@
+//! The NATS server's clock as this worker knows it: a request says until when, by that clock, it may
+//! be carried out.
+//!
+//! Tests: the scenarios `once::late`, and the simulation.
+
+use std::time::Duration;
+
+use damocles_client::{connect::Link, server_clock::ServerClock};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tracing::debug;
+
+use crate::link::connected;
+
+// Two clocks go apart by some milliseconds in a minute.
+const AGAIN: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_millis(250);
+// An answer that took longer says too little.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Whoever can be asked for the server's time.
+pub trait ServerTime: Send + Sync {
+    /// Unix milliseconds by the server's clock. The error is a sentence.
+    fn server_time_ms(&self) -> impl Future<Output = Result<i64, String>> + Send;
+}
+
+// What was read a while ago says less and less.
+fn is_better(new: &ServerClock, old: &ServerClock) -> bool {
+    new.doubt() <= old.doubt() + old.age() / 1_000 + Duration::from_millis(5)
+}
+
+/// Reads the clock after each connect, and again from time to time. A reading outlives the
+/// connection.
+pub async fn keep<T: ServerTime>(
+    server: &T,
+    mut link: watch::Receiver<Link>,
+    clock: watch::Sender<Option<ServerClock>>,
+) {
+    while connected(&mut link).await {
+        link.borrow_and_update();
+        let asked = Instant::now();
+        let read = timeout(PATIENCE, server.server_time_ms()).await;
+        let pause = match read {
+            Ok(Ok(shown)) => {
+                let new = ServerClock::new(asked, Instant::now(), shown);
+                let is_better = clock.borrow().is_none_or(|old| is_better(&new, &old));
+                if is_better {
+                    clock.send_replace(Some(new));
+                }
+                if is_better { AGAIN } else { SOON }
+            }
+            Ok(Err(error)) => {
+                debug!(error, "the server's clock cannot be read");
+                SOON
+            }
+            Err(_) => SOON,
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            changed = link.changed() => if changed.is_err() { return },
+        }
+    }
+}
