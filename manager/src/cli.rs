@@ -34,7 +34,14 @@ pub(crate) mod worker;
 )]
 pub struct Cli {
     /// Configuration file
-    #[arg(short, long, env = "DAMOCLES_MANAGER_CONFIG", global = true, value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        env = "DAMOCLES_MANAGER_CONFIG",
+        global = true,
+        value_name = "FILE",
+        display_order = 900
+    )]
     pub config: Option<PathBuf>,
     /// How to reach NATS.
     #[command(flatten)]
@@ -68,7 +75,8 @@ pieces: any of them may be asked for deals.
 Examples:
   damocles-manager mock --miner 10000 --sector-size 2KiB
   damocles-manager mock --miner 10000 --miner 10001 --sector-size 8MiB
-  damocles-manager mock --miner 10000 --pieces ./deals --http-listen 0.0.0.0:8080 --http-url http://10.0.0.5:8080"
+  damocles-manager mock --miner 10000 --pieces ./deals \\
+      --http-listen 0.0.0.0:8080 --http-url http://10.0.0.5:8080"
     )]
     Mock(daemon::MockArgs),
     /// Tools for operators
@@ -90,7 +98,8 @@ pub enum Util {
 
 Examples:
   nats sub 'damocles.v1.state.>' --translate 'damocles-manager util decode'
-  nats kv get DAMOCLES_STATE w1 --raw | damocles-manager util decode --pretty")]
+  nats kv get DAMOCLES_STATE w1 --raw \\
+      | damocles-manager util decode --pretty")]
     Decode(decode::DecodeArgs),
 }
 

@@ -3,11 +3,14 @@
 use std::process::ExitCode;
 
 use damocles_manager::cli::{Cli, run};
-use damocles_terminal::Logging;
+use damocles_terminal::{Logging, Tool};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let cli: Cli = damocles_terminal::parse();
+    let cli: Cli = match (Tool { features: &[], local: &["decode"] }).parse() {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
     // The link's state is logged by us, once per outage.
     let log = if cli.is_daemon() { "info,async_nats=off" } else { "warn,async_nats=off" };
     // One thread carries thousands of workers: a snapshot takes 16 µs.

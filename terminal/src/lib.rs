@@ -7,7 +7,7 @@
 //!
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
 //! - [`print()`], [`say`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
-//! - [`parse`], [`logging`], [`verbs`], [`sector_size()`]: the command line of both tools, and the commands for one
+//! - [`Tool`], [`logging`], [`verbs`], [`sector_size()`]: the command line of both tools, and the commands for one
 //!   worker; [`history`], [`watch`]: what happened, and what happens now, over [`nats`]; [`screen`]:
 //!   where that is shown
 //! - [`said`], [`threads`], [`unanswered`], [`waiting`]: what the client says, in words
@@ -31,7 +31,7 @@ mod sector_size;
 mod stop;
 mod words;
 
-pub use command_line::parse;
+pub use command_line::Tool;
 pub use exit::{CliError, Exit, Logging, exit_of, exit_of_refusal, finish, run};
 pub use print::{Output, ReplyOutput, draw, json, jsonl, note, print, print_done, print_more, say};
 pub use sector_size::sector_size;

@@ -98,7 +98,8 @@ pub enum WorkerCommand {
 
 Examples:
   damocles-worker worker -c worker.toml resume --index 0 --wait
-  damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt --if-revision 14"
+  damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt \\
+      --if-revision 14"
     )]
     Resume(resume::ResumeArgs),
     /// Let sealing threads finish what they have in hand and take no new sector; survives a restart

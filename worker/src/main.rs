@@ -2,16 +2,23 @@
 
 use std::process::ExitCode;
 
-use damocles_terminal::Logging;
+use damocles_terminal::{Logging, Tool};
 use damocles_worker::{
     cli::{Cli, Command, run},
     failpoint,
+    processor::FEATURES,
 };
 use tokio::runtime::Builder;
 
+const TOOL: Tool<'static> =
+    Tool { features: FEATURES, local: &["store", "processor", "generator"] };
+
 fn main() -> ExitCode {
     failpoint::setup();
-    let cli: Cli = damocles_terminal::parse();
+    let cli: Cli = match TOOL.parse() {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
     let daemon = matches!(cli.command, Command::Daemon(_));
     // The proofs library is talkative, and the link's state is logged by us, once per outage.
     let seals = daemon || matches!(cli.command, Command::Processor(_));

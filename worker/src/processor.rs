@@ -59,6 +59,15 @@ use tracing::warn;
 use self::{groups::Groups, limits::Limits, pool::Pool, settings::ProcessorsConfig, task::Task};
 use crate::{activity::Activity, failure::Failure, store::location::Location};
 
+/// The features that this worker was built with.
+pub const FEATURES: &[&str] = match (cfg!(feature = "builtin-proofs"), cfg!(feature = "failpoints"))
+{
+    (true, true) => &["builtin-proofs", "failpoints"],
+    (true, false) => &["builtin-proofs"],
+    (false, true) => &["failpoints"],
+    (false, false) => &[],
+};
+
 /// How long children may take to end with the worker; longer than any of them is given before it is
 /// killed.
 const STOP: Duration = child::GRACE.saturating_add(Duration::from_secs(5));

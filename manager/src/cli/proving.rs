@@ -15,7 +15,8 @@ plan niporep is not, as it has no pre-commit. `damocles-manager util worker wdpo
 
 Examples:
   damocles-manager util sealer proving simulate-wdpost --miner 10000
-  damocles-manager util sealer proving simulate-wdpost --miner 10000 s-t010000-2 s-t010000-3"
+  damocles-manager util sealer proving simulate-wdpost --miner 10000 \\
+      s-t010000-2 s-t010000-3"
     )]
     SimulateWdpost(SimulateArgs),
 }

@@ -24,7 +24,8 @@ pub enum SectorsCommand {
 Examples:
   damocles-manager util sealer sectors list
   damocles-manager util sealer sectors list -o wide
-  damocles-manager util sealer sectors list -o jsonl | jq -r 'select(.finalized | not) | .id'"
+  damocles-manager util sealer sectors list -o jsonl \\
+      | jq -r 'select(.finalized | not) | .id'"
     )]
     List(ListArgs),
     /// Have a finished sector sealed again, by a thread of plan rebuild
@@ -42,8 +43,10 @@ They are the piece's: the deal's bytes, and zeros up to the piece's size.
 
 Examples:
   damocles-manager util sealer sectors unseal s-t010000-2
-  damocles-manager util sealer sectors unseal s-t010000-2 --dest file:///mnt/pieces/found
-  damocles-manager util sealer sectors unseal s-t010000-2 --piece baga6ea4seaq… --dest http://10.0.0.9:8080/upload"
+  damocles-manager util sealer sectors unseal s-t010000-2 \\
+      --dest file:///mnt/pieces/found
+  damocles-manager util sealer sectors unseal s-t010000-2 \\
+      --piece baga6ea4seaq… --dest http://10.0.0.9:8080/upload"
     )]
     Unseal(UnsealArgs),
     /// Give up a sector that is being sealed, or what is being done with a finished one

@@ -20,16 +20,19 @@ pub enum WdpostCommand {
     /// List the window-PoSt jobs
     #[command(after_help = "Examples:
   damocles-manager util worker wdpost list
-  damocles-manager util worker wdpost list -o jsonl | jq -r 'select(.status == \"failed\") | .error'")]
+  damocles-manager util worker wdpost list -o jsonl \\
+      | jq -r 'select(.status == \"failed\") | .error'")]
     List(ListArgs),
     /// Make jobs ready again: their worker loses them, and what they yielded is forgotten
     #[command(after_help = "Examples:
-  damocles-manager util worker wdpost reset 019a5e0e-6d9c-7cc3-98a7-0c2e6d7e5c11
+  damocles-manager util worker wdpost reset \\
+      019a5e0e-6d9c-7cc3-98a7-0c2e6d7e5c11
   damocles-manager util worker wdpost reset --all")]
     Reset(JobsArgs),
     /// Forget jobs, whatever their state
     #[command(after_help = "Examples:
-  damocles-manager util worker wdpost remove 019a5e0e-6d9c-7cc3-98a7-0c2e6d7e5c11
+  damocles-manager util worker wdpost remove \\
+      019a5e0e-6d9c-7cc3-98a7-0c2e6d7e5c11
   damocles-manager util worker wdpost remove --all")]
     Remove(JobsArgs),
 }

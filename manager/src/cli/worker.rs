@@ -64,7 +64,8 @@ Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not r
 Examples:
   damocles-manager util worker resume 127.0.0.1 0
   damocles-manager util worker resume 127.0.0.1 0 TreeDBuilt --wait
-  damocles-manager util worker resume --error 'No cached parameters' --state C1Done --to TreeDBuilt
+  damocles-manager util worker resume --error 'No cached parameters' \\
+      --state C1Done --to TreeDBuilt
   damocles-manager util worker resume --all --status paused --dry-run -o jsonl"
     )]
     Resume(resume::ResumeArgs),
@@ -96,7 +97,8 @@ it is named.
 
 Examples:
   damocles-manager util worker drain 127.0.0.1 --wait
-  damocles-manager util worker drain 127.0.0.1 0 2 --wait=8h --reason 'new disks'"
+  damocles-manager util worker drain 127.0.0.1 0 2 --wait=8h \\
+      --reason 'new disks'"
     )]
     Drain(cordon::DrainArgs),
     /// Forget a worker that no longer reports
@@ -116,7 +118,8 @@ Examples:
   damocles-manager util worker history
   damocles-manager util worker history 127.0.0.1 0 --since 1d
   damocles-manager util worker history --sector s-t010000-2
-  damocles-manager util worker history --follow -o jsonl | jq -c 'select(.kind == \"failure\")'"
+  damocles-manager util worker history --follow -o jsonl \\
+      | jq -c 'select(.kind == \"failure\")'"
     )]
     History(history::HistoryArgs),
     /// The window-PoSt jobs that the sector manager hands out

@@ -23,7 +23,8 @@ of which window-post is 8 seconds; the larger sizes take hours.
 
 Examples:
   damocles-worker generator groth-params --sector-size 2KiB
-  damocles-worker generator groth-params --sector-size 2KiB --for window-post --path ./parameters
+  damocles-worker generator groth-params --sector-size 2KiB --for window-post \\
+      --path ./parameters
   FIL_PROOFS_PARAMETER_CACHE=./parameters damocles-worker daemon -c worker.toml"
     )]
     GrothParams(GrothParamsArgs),
@@ -35,8 +36,10 @@ One that nobody has noted to be whole is compared with what it should be, and ma
 
 Examples:
   damocles-worker generator parents-cache --sector-size 32GiB
-  damocles-worker generator parents-cache --sector-size 32GiB --path /mnt/nvme/filecoin-parents
-  FIL_PROOFS_PARENT_CACHE=/mnt/nvme/filecoin-parents damocles-worker daemon -c worker.toml"
+  damocles-worker generator parents-cache --sector-size 32GiB \\
+      --path /mnt/nvme/filecoin-parents
+  FIL_PROOFS_PARENT_CACHE=/mnt/nvme/filecoin-parents \\
+      damocles-worker daemon -c worker.toml"
     )]
     ParentsCache(ParentsCacheArgs),
 }

@@ -86,6 +86,7 @@ async fn a_workers_texts_are_escaped_in_tables_lines_json_and_errors() {
         shows(&format!("{args:?}"), &both(&bed, 4, args).await.stderr);
     }
     shows("remove", &both(&bed, 5, &["remove", HOSTILE]).await.stderr);
+    hides_nothing("a wrong argument", &both(&bed, 2, &["pause", "w1", HOSTILE]).await.stderr);
 }
 
 #[tokio::test]

@@ -20,17 +20,21 @@ async fn run(mut command: Command) -> CliOutput {
 #[tokio::test]
 async fn help_does_not_show_what_variables_hold() {
     for (program, commands) in [
-        (binaries::manager(), &[&["--help"][..], &["util", "worker", "list", "--help"], &["help"]]),
-        (binaries::worker(), &[&["--help"][..], &["worker", "list", "-h"], &["help"]]),
+        (
+            binaries::manager(),
+            [&["--help"][..], &["util", "worker", "list", "-h"], &["help", "nats"]],
+        ),
+        (binaries::worker(), [&["--help"][..], &["worker", "list", "-h"], &["help", "nats"]]),
     ] {
         for args in commands {
             let mut command = Command::new(program);
-            command.args(*args);
+            command.args(args);
             for name in ["NATS_URL", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"] {
                 command.env(name, "nats://u:hunter2@h");
             }
             let help = run(command).await.expect(0).stdout;
-            assert!(help.contains("--password") && !help.contains("hunter2"), "{help}");
+            assert_eq!(help.contains("--password"), args.contains(&"nats"), "{help}");
+            assert!(!help.contains("hunter2"), "{help}");
         }
     }
 }
