@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
-    // The link's state is logged by us, once per outage.
+    // The link's state is logged by us.
     let log = if cli.is_daemon() { "info,async_nats=off" } else { "warn,async_nats=off" };
     // One thread carries thousands of workers: a snapshot takes 16 µs.
     let logging = Logging { by_default: log, format: cli.log.log_format.into() };

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Err(exit) => return exit,
     };
     let daemon = matches!(cli.command, Command::Daemon(_));
-    // The proofs library is talkative, and the link's state is logged by us, once per outage.
+    // The proofs library is talkative, and the link's state is logged by us.
     let seals = daemon || matches!(cli.command, Command::Processor(_));
     let log = if seals {
         "info,filecoin_proofs=warn,storage_proofs=warn,async_nats=off"

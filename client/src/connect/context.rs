@@ -69,13 +69,14 @@ fn read(fields: Map<String, Value>, home: Option<&Path>) -> Result<NatsOptions, 
         if FOR_PEOPLE.contains(&&field[..]) {
             continue;
         }
-        let text = || match &text {
-            None => Err(format!("`{field}` is no text")),
-            Some(text) if ELSEWHERE.iter().any(|scheme| text.starts_with(scheme)) => Err(format!(
-                "`{field}` stands elsewhere ({}…), where only the nats client looks: write it out",
-                ELSEWHERE.iter().find(|scheme| text.starts_with(**scheme)).unwrap_or(&"")
-            )),
-            Some(text) => Ok(text.as_str()),
+        let text = || {
+            let text = text.as_deref().ok_or_else(|| format!("`{field}` is no text"))?;
+            match ELSEWHERE.iter().find(|scheme| text.starts_with(**scheme)) {
+                None => Ok(text),
+                Some(scheme) => Err(format!(
+                    "`{field}` stands elsewhere ({scheme}…), where only the nats client looks: write it out"
+                )),
+            }
         };
         let file = || place(text()?, home).map(Some).map_err(|error| format!("`{field}`: {error}"));
         match &field[..] {

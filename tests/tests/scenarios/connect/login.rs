@@ -218,6 +218,7 @@ async fn variables_log_in_and_empty_ones_count_as_unset() {
         "DAMOCLES_PREFIX",
         "DAMOCLES_MANAGER_CONFIG",
         "DAMOCLES_WORKER_CONFIG",
+        "DAMOCLES_LOG_FORMAT",
         "RUST_LOG",
     ]
     .map(|name| (name, ""));

@@ -55,9 +55,11 @@ async fn the_most_talkative_log_shows_no_login() {
     let log = scratch.path().join("manager.log");
     let mut manager = Process::spawn("damocles-manager", manager, &log);
     manager.log().line_with(&["connected to NATS"]).await;
-    for (password, code) in [("hunter2", 0), ("hunter2x", 4)] {
+    for (password, format, code) in
+        [("hunter2", "text", 0), ("hunter2", "json", 0), ("hunter2x", "text", 4)]
+    {
         let mut tool = Command::new(binaries::manager());
-        tool.args(["util", "worker", "list", "--timeout", "1s"]).env("RUST_LOG", "trace");
+        tool.args(["util", "worker", "list", "--log-format", format]).env("RUST_LOG", "trace");
         tool.env("NATS_URL", url.replace("hunter2", password));
         let said = run(tool).await.expect(code).stderr;
         assert!(said.contains("async_nats::connector") && !said.contains("hunter2"), "{said}");
@@ -86,5 +88,41 @@ async fn the_most_talkative_log_shows_neither_token_nor_credentials() {
         let said = run(tool).await.expect(4).stderr;
         assert!(said.contains("async_nats::connector"), "{said}");
         assert!(!secrets.iter().any(|secret| said.contains(secret)), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_mistake_in_a_configuration_shows_no_secret_beside_it() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("broken.toml");
+    let mistakes = [
+        "server = ['nats://u:hunter2@h']",
+        "server = { url = 'nats://u:hunter2@h' }",
+        "server = 'nats://u:hunter2@h' x",
+        "server = 'nats://u:hunter2@h:x'",
+        "password = hunter2",
+        "password = 'hunter2",
+        "password = \"\\hunter2\"",
+        "password = 'hunter2'\npassword = 'hunter2'",
+        "pasword = 'hunter2'",
+        "token = ['hunter2']",
+        "password = 4711",
+        "token = 4711.5",
+    ];
+    for mistake in mistakes {
+        std::fs::write(&file, format!("[nats]\n{mistake}\n")).unwrap();
+        for (program, args) in [
+            (binaries::manager(), &["util", "worker", "list"][..]),
+            (binaries::manager(), &["daemon"]),
+            (binaries::worker(), &["worker", "list"]),
+            (binaries::worker(), &["daemon"]),
+        ] {
+            let mut command = Command::new(program);
+            command.args(args).arg("-c").arg(&file);
+            let CliOutput { code, stderr, .. } = run(command).await;
+            assert!(matches!(code, Some(1 | 2)), "{mistake}: {code:?}: {stderr}");
+            let secrets = ["hunter2", "4711"];
+            assert!(!secrets.iter().any(|secret| stderr.contains(secret)), "{mistake}: {stderr}");
+        }
     }
 }
