@@ -7,7 +7,7 @@
 //!   waiting for what an order leads to
 //! - [`bus`]: what all of this needs of a bus; [`nats`]: NATS as one
 //! - [`call`]: asking, and what an answer, a refusal and silence are; [`hedged`],
-//!   [`backoff`]: asking again
+//!   [`backoff`]: asking again; [`caller`]: who asks
 //! - [`server_clock`]: until when a command may be carried out
 //! - [`jetstream`]: whether anything is kept; [`state_bucket`]: the workers' last states;
 //!   [`lease`]: who owns their names; [`entries`]: what a bucket holds
@@ -16,6 +16,7 @@ pub mod backoff;
 pub mod bulk;
 pub mod bus;
 pub mod call;
+pub mod caller;
 pub mod connect;
 pub mod entries;
 pub mod hedged;

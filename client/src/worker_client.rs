@@ -45,6 +45,7 @@ use self::attempts::{Attempts, Next};
 use crate::{
     bus::Bus,
     call::{CallError, asked_again, call, over_a_living_server, read},
+    caller::caller,
     server_clock::ServerClock,
     state_bucket::{LastReport, last_report},
 };
@@ -241,15 +242,6 @@ pub fn signed(request: CommandRequest) -> CommandRequest {
         by: request.by.or_else(|| Some(caller())),
         ..request
     }
-}
-
-/// Who runs this process, `user@host`, for the log of whoever gets the command.
-pub fn caller() -> String {
-    let named = |variable: &str| std::env::var(variable).ok().filter(|user| !user.is_empty());
-    let user = named("USER")
-        .or_else(|| named("LOGNAME"))
-        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
-    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
 #[cfg(test)]

@@ -53,15 +53,24 @@ pub fn of<T: DeserializeOwned>(path: &[String]) -> &'static [&'static str] {
 pub fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase().replace(['-', ' '], "_");
     let names: Vec<&str> = names.into_iter().collect();
-    let mut whole = names.iter().filter(|name| given.len() > 3 && name.contains(&given));
+    let mut whole =
+        names.iter().filter(|name| given.len() > 3 && name.to_lowercase().contains(&given));
     if let (Some(only), None) = (whole.next(), whole.next()) {
         return Some(only);
     }
-    let score = |name: &str| strsim::jaro_winkler(name, &given);
+    let score = |name: &str| strsim::jaro_winkler(&name.to_lowercase(), &given);
     let alike = names.iter().copied().filter(|name| score(name) > 0.7);
     let best = alike.max_by(|a, b| score(a).total_cmp(&score(b)))?;
     let is_worse = |name: &&str| *name == best || score(name) < score(best);
     names.iter().all(is_worse).then_some(best)
+}
+
+/// What to write instead of `given`, which is none of these names: the nearest one, or any of them.
+pub fn instead(given: &str, names: &[&str]) -> String {
+    match nearest(given, names.iter().copied()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("there are {}", names.join(", ")),
+    }
 }
 
 /// The names on a path that [`serde_ignored`] tells; positions in arrays are left out.

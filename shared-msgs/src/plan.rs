@@ -11,6 +11,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::keys;
+
 /// What a sealing thread does with its sectors.
 #[derive(
     Clone,
@@ -312,15 +314,18 @@ impl Plan {
 
 /// This is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no plan; the plans are {names}", names = <Plan as strum::VariantNames>::VARIANTS.join(", "))]
-pub struct PlanError(pub String);
+#[error("{given:?} is no plan; {}", keys::instead(given, <Plan as strum::VariantNames>::VARIANTS))]
+pub struct PlanError {
+    /// What was given.
+    pub given: String,
+}
 
 impl FromStr for Plan {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
         let named = Plan::ALL.iter().copied().find(|plan| plan.name() == text);
-        named.ok_or_else(|| PlanError(text.to_owned()))
+        named.ok_or_else(|| PlanError { given: text.to_owned() })
     }
 }
 
@@ -413,6 +418,8 @@ mod tests {
         assert_eq!(Plan::Sealer.state_named("PersistenceSubmitted"), None);
         assert_eq!(Plan::Sealer.state_named("SnapEncoded"), None);
         assert_eq!("sealer".parse(), Ok(Plan::Sealer));
-        assert!("seal".parse::<Plan>().unwrap_err().to_string().contains("niporep"));
+        let refused = |text: &str| text.parse::<Plan>().unwrap_err().to_string();
+        assert!(refused("seal").ends_with("did you mean sealer?"));
+        assert!(refused("x").contains("niporep"));
     }
 }

@@ -74,7 +74,7 @@ pub enum SelectorError {
     #[error("the selector has a value of more than {} bytes", MAX_ITEM_BYTES)]
     LongValue,
     /// There is no such state, plan or status.
-    #[error("{given:?} is no {what}; {}", instead(given, names))]
+    #[error("{given:?} is no {what}; {}", keys::instead(given, names))]
     Unknown {
         /// Which part of it: `state`, `plan` or `status`.
         what: &'static str,
@@ -127,13 +127,6 @@ fn check(
     match wanted.iter().find(|wanted| !names.contains(&wanted.as_str())) {
         None => Ok(()),
         Some(given) => Err(SelectorError::Unknown { what, given: given.clone(), names }),
-    }
-}
-
-fn instead(given: &str, names: &[&str]) -> String {
-    match keys::nearest(given, names.iter().copied()) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("there are {}", names.join(", ")),
     }
 }
 

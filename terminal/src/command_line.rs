@@ -3,11 +3,11 @@
 
 use std::{env, process::ExitCode};
 
-use clap::{Arg, Args, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, error::ErrorKind};
 use damocles_client::connect::NatsOptions;
 use shared_msgs::plan::{Plan, Row, State};
 
-use crate::{logging::LogArgs, say};
+use crate::{logging::LogArgs, say, value_apart::value_apart};
 
 /// What a value of that name is, for every option that takes one.
 const VALUES: [(&str, &str); 2] =
@@ -30,7 +30,11 @@ impl Tool<'_> {
     /// process's exit code is returned.
     pub fn parse<C: CommandFactory + FromArgMatches>(self) -> Result<C, ExitCode> {
         let mut command = without_empty_variables(self.arranged(C::command()));
-        let matches = command.try_get_matches_from_mut(env::args_os());
+        let words: Vec<_> = env::args_os().collect();
+        let matches = match value_apart(&command, &words) {
+            Some(wrong) => Err(command.error(ErrorKind::NoEquals, wrong)),
+            None => command.try_get_matches_from_mut(words),
+        };
         let read = matches.and_then(|mut matches| C::from_arg_matches_mut(&mut matches));
         read.map_err(|error| error.format(&mut command)).map_err(|error| {
             // A wrong argument may be a text of others: it gets no colours with the error.

@@ -22,7 +22,7 @@ pub enum Exit {
     Failed = 1,
     /// It was called wrongly.
     Usage = 2,
-    /// There is no such worker or thread.
+    /// There is no such worker, thread or sector, or a selector hits none.
     NotFound = 3,
     /// The bus is unreachable, nobody answers, or the time is up: the outcome may be unknown, the
     /// text says so.

@@ -7,12 +7,16 @@
 //!
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
 //! - [`print()`], [`say`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
-//! - [`Tool`], [`logging`], [`verbs`], [`sector_size()`]: the command line of both tools, and the commands for one
-//!   worker; [`history`], [`watch`]: what happened, and what happens now, over [`nats`]; [`screen`]:
-//!   where that is shown
+//! - [`Tool`], [`logging`], [`indexes`], [`sector_size()`]: the command line of both tools
+//! - [`verbs`], [`drain`]: the commands for one worker; [`confirm`]: asking first
+//! - [`history`], [`watch`]: what happened, and what happens now, over [`nats`]; [`screen`]: where
+//!   that is shown
 //! - [`said`], [`threads`], [`unanswered`], [`waiting`]: what the client says, in words
 
+pub mod confirm;
+pub mod drain;
 pub mod history;
+pub mod indexes;
 pub mod logging;
 pub mod nats;
 pub mod progress;
@@ -29,6 +33,7 @@ mod exit;
 mod print;
 mod sector_size;
 mod stop;
+mod value_apart;
 mod words;
 
 pub use command_line::Tool;
@@ -37,4 +42,4 @@ pub use print::{Output, ReplyOutput, draw, json, jsonl, note, print, print_done,
 pub use sector_size::sector_size;
 pub use shared_msgs::text::printable;
 pub use stop::Stop;
-pub use words::{counted, human_bytes, is_yes, table};
+pub use words::{counted, human_bytes, is_yes, listed, table};

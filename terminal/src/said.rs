@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use shared_msgs::{
     command::{CommandReply, Outcome, ThreadResult, Verb},
     duration::human_secs,
@@ -9,13 +10,11 @@ use shared_msgs::{
     snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
 };
 
-/// What a command did, in a sentence: `#0 s-t010000-2: paused`.
-pub fn sentence(reply: &CommandReply) -> String {
-    format!(
-        "{}: {}",
-        thread_name(reply.index, reply.sector_id.as_deref()),
-        OutcomeWords::of(&reply.outcome).sentence
-    )
+/// What a command did to a thread, or would do, in a sentence: `#0 s-t010000-2: paused`.
+pub fn sentence(reply: &CommandReply, dry_run: bool) -> String {
+    let words = OutcomeWords::of(&reply.outcome);
+    let what = if dry_run { words.would } else { words.sentence };
+    format!("{}: {what}", thread_name(reply.index, reply.sector_id.as_deref()))
 }
 
 /// A thread with the sector it has in hand: `#0 s-t010000-2`.
@@ -31,67 +30,121 @@ pub fn thread_name(index: u32, sector: Option<&str>) -> String {
 pub struct OutcomeWords {
     /// By itself: `pause pending, it takes effect when C2 ends`.
     pub sentence: String,
+    /// The same of a dry run: `would be paused when C2 ends`.
+    pub would: String,
     /// Behind the verb: `pending until C2 ends`.
     pub behind_verb: String,
-    /// Counted, of many threads: `pause pending`.
-    pub counted: &'static str,
+    /// Counted, of many threads.
+    pub counted: Counted,
+}
+
+/// What many threads did, behind their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(into = "&'static str")]
+pub struct Counted {
+    /// `3 resumed`; JSON has it of a dry run too.
+    pub did: &'static str,
+    /// `3 would resume`.
+    pub would: &'static str,
+}
+
+impl From<Counted> for &'static str {
+    fn from(counted: Counted) -> &'static str {
+        counted.did
+    }
 }
 
 impl OutcomeWords {
     /// The words for it.
     pub fn of(outcome: &Outcome) -> OutcomeWords {
-        let newer = "done, in a way that only a newer version of this tool can name";
+        const PAUSED: Counted = Counted { did: "paused", would: "would be paused" };
+        const PENDING: Counted =
+            Counted { did: "pause pending", would: "would be paused after their stage" };
+        const RESUMED: Counted = Counted { did: "resumed", would: "would resume" };
+        const WITHDRAWN: Counted =
+            Counted { did: "pause withdrawn", would: "would not be paused any more" };
+        const CORDONED: Counted = Counted { did: "cordoned", would: "would be cordoned" };
+        const UNCORDONED: Counted = Counted { did: "uncordoned", would: "would be uncordoned" };
+        const OTHER: Counted = Counted { did: "done", would: "would change" };
         match outcome {
-            Outcome::Paused => words("paused", "paused", "paused"),
+            Outcome::Paused => words("paused", "would be paused", "paused", PAUSED),
             Outcome::PausePending { stage, why } => {
                 let stage = if stage.is_empty() { "its stage" } else { stage };
                 let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
                 words(
                     format!("pause pending, it takes effect when {stage} ends{why}"),
+                    format!("would be paused when {stage} ends{why}"),
                     format!("pending until {stage} ends"),
-                    "pause pending",
+                    PENDING,
                 )
             }
-            Outcome::AlreadyPaused => words("already paused", "was paused already", "paused"),
-            Outcome::Resumed { from, to } if from == to => {
-                words(format!("resumed in {to}"), format!("goes on in {to}"), "resumed")
+            Outcome::AlreadyPaused => {
+                words("already paused", "is paused already", "was paused already", PAUSED)
             }
-            Outcome::Resumed { from, to } => {
-                words(format!("resumed {from} -> {to}"), format!("{from} -> {to}"), "resumed")
-            }
+            Outcome::Resumed { from, to } if from == to => words(
+                format!("resumed in {to}"),
+                format!("would resume in {to}"),
+                format!("goes on in {to}"),
+                RESUMED,
+            ),
+            Outcome::Resumed { from, to } => words(
+                format!("resumed {from} -> {to}"),
+                format!("would resume {from} -> {to}"),
+                format!("{from} -> {to}"),
+                RESUMED,
+            ),
             Outcome::PauseWithdrawn => words(
                 "pause withdrawn before it took effect",
+                "would not be paused any more when its stage ends",
                 "withdrawn before the pause took effect",
-                "pause withdrawn",
+                WITHDRAWN,
             ),
-            Outcome::Cordoned => {
-                words("cordoned, it takes no new sector", "takes no new sector", "cordoned")
-            }
+            Outcome::Cordoned => words(
+                "cordoned, it takes no new sector",
+                "would be cordoned",
+                "takes no new sector",
+                CORDONED,
+            ),
             Outcome::AlreadyCordoned => {
-                words("already cordoned", "was cordoned already", "cordoned")
+                words("already cordoned", "is cordoned already", "was cordoned already", CORDONED)
             }
-            Outcome::Uncordoned => {
-                words("uncordoned, it takes sectors again", "takes sectors again", "uncordoned")
+            Outcome::Uncordoned => words(
+                "uncordoned, it takes sectors again",
+                "would be uncordoned",
+                "takes sectors again",
+                UNCORDONED,
+            ),
+            Outcome::NotCordoned => {
+                words("was not cordoned", "is not cordoned", "was not cordoned", UNCORDONED)
             }
-            Outcome::NotCordoned => words("was not cordoned", "was not cordoned", "uncordoned"),
-            Outcome::Other => words(newer, newer, "done"),
+            Outcome::Other => {
+                let newer = "done, in a way that only a newer version of this tool can name";
+                let would = "would do what only a newer version of this tool can name";
+                words(newer, would, newer, OTHER)
+            }
         }
     }
 }
 
 fn words(
     sentence: impl Into<String>,
+    would: impl Into<String>,
     behind_verb: impl Into<String>,
-    counted: &'static str,
+    counted: Counted,
 ) -> OutcomeWords {
-    OutcomeWords { sentence: sentence.into(), behind_verb: behind_verb.into(), counted }
+    OutcomeWords {
+        sentence: sentence.into(),
+        would: would.into(),
+        behind_verb: behind_verb.into(),
+        counted,
+    }
 }
 
 /// How one thread of many fared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// It changed; how, in a word or two for a summary.
-    Changed(&'static str),
+    /// It changed; how, for a summary.
+    Changed(Counted),
     /// It was so already.
     Unchanged,
     /// It no longer fitted when it was to act.
@@ -115,16 +168,21 @@ pub fn fate(verb: Verb, result: &ThreadResult) -> Fate {
     }
 }
 
-/// What became of one thread of many, in words.
-pub fn result(verb: Verb, result: &ThreadResult) -> String {
+/// What became of one thread of many, or would, in words.
+pub fn result(verb: Verb, result: &ThreadResult, dry_run: bool) -> String {
+    let [skipped, failed] = match dry_run {
+        true => ["would be skipped", "would fail"],
+        false => ["skipped", "failed"],
+    };
     match (&result.outcome, &result.error) {
+        (Some(outcome), _) if dry_run => OutcomeWords::of(outcome).would,
         (Some(outcome), _) => OutcomeWords::of(outcome).sentence,
         (None, Some(error)) => match fate(verb, result) {
-            Fate::Skipped => format!("skipped: {}", error.message),
-            Fate::Failed => format!("failed: {}", error.message),
+            Fate::Skipped => format!("{skipped}: {}", error.message),
+            Fate::Failed => format!("{failed}: {}", error.message),
             Fate::Unchanged | Fate::Changed(_) => format!("unchanged: {}", error.message),
         },
-        (None, None) => "failed: the worker does not say how".into(),
+        (None, None) => format!("{failed}: the worker does not say how"),
     }
 }
 
@@ -189,13 +247,17 @@ mod tests {
     use super::*;
 
     fn reply(sector: Option<&str>, outcome: Outcome) -> String {
-        sentence(&CommandReply {
+        sentence(&done(sector, outcome), false)
+    }
+
+    fn done(sector: Option<&str>, outcome: Outcome) -> CommandReply {
+        CommandReply {
             index: 0,
             sector_id: sector.map(Into::into),
             revision: 1,
             outcome,
-            dry_run: false,
-        })
+            dry_run: true,
+        }
     }
 
     fn resumed(from: &str, to: &str) -> Outcome {
@@ -241,20 +303,43 @@ mod tests {
     }
 
     #[test]
+    fn a_dry_run_never_says_that_anything_happened() {
+        let pending = Outcome::PausePending { stage: "C2".into(), why: None };
+        for (outcome, expected) in [
+            (Outcome::Paused, "would be paused"),
+            (pending, "would be paused when C2 ends"),
+            (Outcome::AlreadyPaused, "is paused already"),
+            (resumed("C1Done", "TreeDBuilt"), "would resume C1Done -> TreeDBuilt"),
+            (resumed("C1Done", "C1Done"), "would resume in C1Done"),
+            (Outcome::PauseWithdrawn, "would not be paused any more when its stage ends"),
+            (Outcome::Cordoned, "would be cordoned"),
+            (Outcome::AlreadyCordoned, "is cordoned already"),
+            (Outcome::Uncordoned, "would be uncordoned"),
+            (Outcome::NotCordoned, "is not cordoned"),
+        ] {
+            assert_eq!(sentence(&done(None, outcome.clone()), true), format!("#0: {expected}"));
+            assert_eq!(result(Verb::Resume, &did(outcome), true), expected);
+        }
+        let failed = refused(ErrorKind::internal("disk"));
+        assert_eq!(result(Verb::Resume, &failed, true), "would fail: internal error: disk");
+    }
+
+    #[test]
     fn what_changes_nothing_is_no_failure() {
-        assert_eq!(fate(Verb::Resume, &did(resumed("C1Done", "C1Done"))), Fate::Changed("resumed"));
+        let changed = fate(Verb::Resume, &did(resumed("C1Done", "C1Done")));
+        assert!(matches!(changed, Fate::Changed(Counted { did: "resumed", .. })), "{changed:?}");
         assert_eq!(fate(Verb::Pause, &did(Outcome::AlreadyPaused)), Fate::Unchanged);
         assert_eq!(fate(Verb::Uncordon, &did(Outcome::NotCordoned)), Fate::Unchanged);
         let running = refused(ErrorKind::NotPaused { status: "running".into() });
         assert_eq!(fate(Verb::Resume, &running), Fate::Unchanged);
         assert_eq!(
-            result(Verb::Resume, &running),
+            result(Verb::Resume, &running, false),
             "unchanged: the thread is not paused, it is running"
         );
         assert_eq!(fate(Verb::Resume, &refused(ErrorKind::NotSelected)), Fate::Skipped);
         let failed = refused(ErrorKind::internal("disk"));
         assert_eq!(
-            (fate(Verb::Resume, &failed), result(Verb::Resume, &failed).as_str()),
+            (fate(Verb::Resume, &failed), result(Verb::Resume, &failed, false).as_str()),
             (Fate::Failed, "failed: internal error: disk")
         );
         assert_eq!(fate(Verb::Pause, &ThreadResult::default()), Fate::Failed);

@@ -8,6 +8,7 @@ use damocles_client::{
 use shared_msgs::{
     duration::human,
     error::{ErrorBody, ErrorKind},
+    keys,
     name::WorkerName,
     snapshot::WorkerStatus,
 };
@@ -44,6 +45,17 @@ pub fn unanswered(worker: &WorkerName, error: &OrderError) -> CliError {
 }
 
 fn refused(worker: &WorkerName, body: &ErrorBody) -> CliError {
+    let error =
+        CliError::new(exit_of_refusal(&body.kind), format!("worker {worker}: {}", body.message));
+    let meant = match &body.kind {
+        ErrorKind::InvalidState { given, allowed, .. } => {
+            keys::nearest(given, allowed.iter().map(String::as_str))
+        }
+        _ => None,
+    };
+    if let Some(state) = meant {
+        return error.hint(format!("did you mean {state}?"));
+    }
     let hint = match &body.kind {
         ErrorKind::NotPaused { .. } => Some("only a paused thread can be resumed: pause it first"),
         ErrorKind::RevisionMismatch { .. } => {
@@ -54,8 +66,6 @@ fn refused(worker: &WorkerName, body: &ErrorBody) -> CliError {
         ),
         _ => None,
     };
-    let error =
-        CliError::new(exit_of_refusal(&body.kind), format!("worker {worker}: {}", body.message));
     hint.into_iter().fold(error, |error, hint| error.hint(hint))
 }
 

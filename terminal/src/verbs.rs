@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use damocles_client::worker_client::{
-    WorkerClient,
-    goals::{Emptying, OneThread, Pausing, Resuming},
+use damocles_client::{
+    caller,
+    worker_client::{
+        WorkerClient,
+        goals::{OneThread, Pausing, Resuming},
+    },
 };
 use serde::Serialize;
 use shared_msgs::{
@@ -16,21 +19,46 @@ use shared_msgs::{
 };
 
 use crate::{
-    CliError, Exit, ReplyOutput, counted, jsonl, note, print, print_done,
+    CliError, Exit, ReplyOutput,
+    confirm::{self, ForceArgs, given_up},
+    counted, jsonl, print, print_done,
     said::{self, Fate, activity, sentence, thread_name},
     unanswered::unanswered,
-    waiting::{GoalInWords, reach},
+    waiting::{Board, GoalInWords, reach},
 };
+
+/// Who gives a command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ByArgs {
+    /// Who gives the command, for the log and the history: NAME, or NAME@HOST [default: who ran sudo
+    /// or doas, else the user]
+    #[arg(long, env = "DAMOCLES_BY", value_name = "NAME", value_parser = caller::named)]
+    pub by: Option<String>,
+}
 
 /// What every command takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OrderArgs {
+    /// Say what would be done; do nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Why, for the worker's log and history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Who.
+    #[command(flatten)]
+    pub by: ByArgs,
     /// How to print what was done
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ReplyOutput,
+}
+
+impl OrderArgs {
+    /// The request with what every command says.
+    pub fn sign(&self, request: CommandRequest) -> CommandRequest {
+        let OrderArgs { dry_run, reason, by, .. } = self.clone();
+        CommandRequest { dry_run, reason, by: by.by, ..request }
+    }
 }
 
 /// Whether to wait for what a command leads to.
@@ -38,7 +66,7 @@ pub struct OrderArgs {
 pub struct WaitArgs {
     /// Return when it has come about: as long as that takes, or exit 6 when DURATION has passed
     /// before
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = humantime::parse_duration, conflicts_with = "dry_run")]
     pub wait: Option<Option<Duration>>,
     /// Return as soon as the worker has answered; this is the default
     #[arg(long, conflicts_with = "wait")]
@@ -59,6 +87,23 @@ pub struct SteerArgs {
     pub order: OrderArgs,
 }
 
+impl SteerArgs {
+    /// Refuses what makes sense for one thread only, where these are several.
+    pub fn check(&self, indexes: &[u32]) -> Result<(), CliError> {
+        if indexes.len() == 1 { Ok(()) } else { self.for_many() }
+    }
+
+    /// Refuses what makes sense for one thread only.
+    pub fn for_many(&self) -> Result<(), CliError> {
+        let wrong = match (self.if_revision, self.wait.wait) {
+            (Some(_), _) => "--if-revision is for one thread: a revision is one thread's",
+            (_, Some(_)) => "--wait is for one thread: name it by its index",
+            (None, None) => return Ok(()),
+        };
+        Err(CliError::new(Exit::Usage, wrong).hint("see --help"))
+    }
+}
+
 /// Not after the stage, but now.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct NowArgs {
@@ -76,32 +121,103 @@ struct Waited<'a> {
     thread: Option<&'a ThreadSnapshot>,
 }
 
-/// Pauses a thread, and prints what came of it.
+/// Where threads go on from, and whether that has to be agreed to first.
+#[derive(Clone, Debug)]
+pub struct NextState {
+    state: Option<String>,
+    ask: bool,
+}
+
+impl NextState {
+    /// The state that was typed; none is the one that a thread is in. An error where sectors would
+    /// be given up, and nobody can be asked.
+    pub fn new(
+        state: Option<String>,
+        force: ForceArgs,
+        order: &OrderArgs,
+    ) -> Result<NextState, CliError> {
+        let ask = confirm::is_needed_for(state.as_deref(), force, order.dry_run)?;
+        Ok(NextState { state, ask })
+    }
+}
+
+/// Pauses threads, and prints what came of it.
 pub async fn pause(
     worker: &WorkerClient,
-    index: u32,
+    indexes: &[u32],
     now: NowArgs,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
-    let request = CommandRequest { now: now.now, ..CommandRequest::to(index) };
-    give(worker, Verb::Pause, request, Pausing, steer).await
+    let request = CommandRequest { now: now.now, ..CommandRequest::default() };
+    match indexes {
+        [index] => {
+            let request = CommandRequest { index: Some(*index), ..request };
+            give(worker, Verb::Pause, request, Pausing, steer).await
+        }
+        _ => give_some(worker, Verb::Pause, request, indexes, steer.order).await.map(drop),
+    }
 }
 
-/// Resumes a thread, in `state` if one is given, and prints what came of it.
+/// Resumes threads, and prints what came of it. Whoever gives sectors up at a terminal is asked
+/// first.
 pub async fn resume(
     worker: &WorkerClient,
-    index: u32,
-    state: Option<String>,
+    indexes: &[u32],
+    next: NextState,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
-    give(
-        worker,
-        Verb::Resume,
-        CommandRequest { state, ..CommandRequest::to(index) },
-        Resuming,
-        steer,
-    )
-    .await
+    let NextState { state, ask } = next;
+    let request = CommandRequest { state, ..CommandRequest::default() };
+    match indexes {
+        [index] => {
+            let mut request =
+                CommandRequest { index: Some(*index), if_revision: steer.if_revision, ..request };
+            if ask {
+                // The thread that was shown, or none.
+                request.if_revision = Some(agreed(worker, &request).await?);
+            }
+            give(worker, Verb::Resume, request, Resuming, steer).await
+        }
+        _ => {
+            if ask {
+                all_agreed(worker, &request, indexes).await?;
+            }
+            give_some(worker, Verb::Resume, request, indexes, steer.order).await.map(drop)
+        }
+    }
+}
+
+// Asks before a thread gives its sector up, and returns the revision at which it would.
+async fn agreed(worker: &WorkerClient, request: &CommandRequest) -> Result<u64, CliError> {
+    let request = CommandRequest { dry_run: true, ..request.clone() };
+    let would = worker.order(Verb::Resume, request).await;
+    let would = would.map_err(|error| unanswered(&worker.worker, &error))?;
+    if let Some(sector) = given_up(&would.outcome, would.sector_id.as_deref()) {
+        confirm::ask_giving_up(&[sector.to_owned()]).await?;
+    }
+    Ok(would.revision)
+}
+
+async fn all_agreed(
+    worker: &WorkerClient,
+    request: &CommandRequest,
+    indexes: &[u32],
+) -> Result<(), CliError> {
+    let request = CommandRequest { dry_run: true, ..selecting(indexes, request.clone()) };
+    let would = worker.order_many(Verb::Resume, request).await;
+    let would = would.map_err(|error| unanswered(&worker.worker, &error))?;
+    match lost(&would.threads) {
+        sectors if sectors.is_empty() => Ok(()),
+        sectors => confirm::ask_giving_up(&sectors).await,
+    }
+}
+
+/// The sectors that these threads give up.
+pub fn lost<'a>(threads: impl IntoIterator<Item = &'a ThreadResult>) -> Vec<String> {
+    let sector = |thread: &ThreadResult| {
+        given_up(thread.outcome.as_ref()?, thread.sector_id.as_deref()).map(str::to_owned)
+    };
+    threads.into_iter().filter_map(sector).collect()
 }
 
 async fn give<G: GoalInWords + AsRef<OneThread>>(
@@ -111,28 +227,35 @@ async fn give<G: GoalInWords + AsRef<OneThread>>(
     goal: impl FnOnce(OneThread) -> G,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
-    let SteerArgs { if_revision, wait, order: OrderArgs { reason, output } } = steer;
-    let request = CommandRequest { if_revision, reason, ..request };
-    let Some(patience) = wait.wait else {
-        let reply = worker
-            .order(verb, request)
-            .await
-            .map_err(|error| unanswered(&worker.worker, &error))?;
-        return print_done(&reply, &sentence(&reply), output);
-    };
+    let SteerArgs { if_revision, wait, order } = steer;
+    let request = order.sign(request);
+    let request = CommandRequest { if_revision: request.if_revision.or(if_revision), ..request };
+    let output = order.output;
     // Before the command, or what it leads to at once would be missed.
-    let mut follow = worker.follow().await?;
+    let follow = match wait.wait {
+        Some(_) => Some(worker.follow().await?),
+        None => None,
+    };
     let reply =
         worker.order(verb, request).await.map_err(|error| unanswered(&worker.worker, &error))?;
-    let mut goal = goal(OneThread::of(&reply));
-    let reached = reach(&mut goal, &mut follow, patience).await;
-    let thread = goal.as_ref().last.as_ref();
-    // Where it did not come about, what was done is said: the command stays in effect.
-    let words = match (&reached, thread) {
-        (Ok(()), Some(thread)) => activity(thread, Duration::ZERO),
-        _ => sentence(&reply),
+    let sentence = sentence(&reply, order.dry_run);
+    let Some((patience, mut follow)) = wait.wait.zip(follow) else {
+        return print_done(&reply, &sentence, output);
     };
-    print_done(&Waited { reply: &reply, thread }, &words, output)?;
+    // A document comes when it is whole.
+    if output == ReplyOutput::Plain {
+        print_done(&reply, &sentence, output)?;
+    }
+    let mut goal = goal(OneThread::of(&reply));
+    let reached = reach(&mut goal, &mut follow, patience, &Board::start()).await;
+    let thread = goal.as_ref().last.as_ref();
+    match (output, &reached, thread) {
+        (ReplyOutput::Plain, Ok(()), Some(thread)) => {
+            print_done(&reply, &activity(thread, Duration::ZERO), output)?
+        }
+        (ReplyOutput::Plain, ..) => {}
+        _ => print_done(&Waited { reply: &reply, thread }, "", output)?,
+    }
     reached.map_err(|error| named(worker, error))
 }
 
@@ -144,41 +267,25 @@ pub async fn cordon(
     indexes: &[u32],
     order: OrderArgs,
 ) -> Result<(), CliError> {
-    let reply = worker
-        .order_many(verb, selecting(indexes, order.reason))
-        .await
-        .map_err(|error| unanswered(&worker.worker, &error))?;
-    print_many(verb, &reply, order.output)?;
-    all_done(worker, verb, indexes, &reply)
+    give_some(worker, verb, CommandRequest::default(), indexes, order).await.map(drop)
 }
 
-/// Cordons threads of this worker, and waits until they are empty if it is asked to.
-pub async fn drain(
+/// Gives a command to threads of this worker, all of them if none is named; prints what came of it,
+/// and returns what each did. An error if one of them failed, or is not there.
+pub(crate) async fn give_some(
     worker: &WorkerClient,
+    verb: Verb,
+    request: CommandRequest,
     indexes: &[u32],
-    wait: WaitArgs,
     order: OrderArgs,
-) -> Result<(), CliError> {
-    let Some(patience) = wait.wait else {
-        return cordon(worker, Verb::Cordon, indexes, order).await;
-    };
-    let mut follow = worker.follow().await?;
+) -> Result<Vec<ThreadResult>, CliError> {
     let reply = worker
-        .order_many(Verb::Cordon, selecting(indexes, order.reason))
+        .order_many(verb, selecting(indexes, order.sign(request)))
         .await
         .map_err(|error| unanswered(&worker.worker, &error))?;
-    print_many(Verb::Cordon, &reply, order.output)?;
-    all_done(worker, Verb::Cordon, indexes, &reply)?;
-    let mut goal = Emptying::new(
-        reply.threads.iter().map(|thread| (thread.index, thread.revision.unwrap_or(0))),
-    );
-    reach(&mut goal, &mut follow, patience).await.map_err(|error| named(worker, error))?;
-    let empty = counted(reply.threads.len(), "thread");
-    note(&format!(
-        "worker {}: drained; {empty} without a sector, and cordoned until `uncordon`",
-        worker.worker
-    ));
-    Ok(())
+    print_many(verb, &reply, &order)?;
+    all_done(worker, verb, indexes, &reply)?;
+    Ok(reply.threads)
 }
 
 // Threads that are not there, or did not do it, are failures.
@@ -201,6 +308,10 @@ fn all_done(
     let all = counted(reply.threads.len(), "thread");
     match failed {
         0 => Ok(()),
+        failed if reply.dry_run => Err(CliError::new(
+            Exit::Failed,
+            format!("worker {}: {failed} of {all} would fail; nothing was done", worker.worker),
+        )),
         failed => Err(CliError::new(
             Exit::Failed,
             format!("worker {}: {failed} of {all} failed", worker.worker),
@@ -208,23 +319,25 @@ fn all_done(
     }
 }
 
-fn named(worker: &WorkerClient, error: CliError) -> CliError {
+/// The failure, with the worker's name before it.
+pub(crate) fn named(worker: &WorkerClient, error: CliError) -> CliError {
     CliError { message: format!("worker {}: {}", worker.worker, error.message), ..error }
 }
 
-fn selecting(indexes: &[u32], reason: Option<String>) -> CommandRequest {
+fn selecting(indexes: &[u32], request: CommandRequest) -> CommandRequest {
     let selector =
         Selector { all: indexes.is_empty(), index: indexes.to_vec(), ..Selector::default() };
-    CommandRequest { reason, ..CommandRequest::to_all(selector) }
+    CommandRequest { selector: Some(selector), ..request }
 }
 
-fn print_many(verb: Verb, reply: &BulkReply, output: ReplyOutput) -> Result<(), CliError> {
+fn print_many(verb: Verb, reply: &BulkReply, order: &OrderArgs) -> Result<(), CliError> {
+    let output = order.output;
     if output == ReplyOutput::Jsonl {
         return print(&jsonl(&reply.threads)?);
     }
     let line = |thread: &ThreadResult| {
         let name = thread_name(thread.index, thread.sector_id.as_deref());
-        format!("{name}: {}", said::result(verb, thread))
+        format!("{name}: {}", said::result(verb, thread, order.dry_run))
     };
     match output {
         ReplyOutput::Plain => {

@@ -1,7 +1,7 @@
 //! Waiting for what a command leads to, as people see it: one line that changes, notes that stay,
 //! and in the end why it has not come about.
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use damocles_client::worker_client::{
     OrderError,
@@ -26,42 +26,90 @@ pub trait GoalInWords: Goal {
     fn missing(&self) -> &'static str;
     /// What stays in effect then, e.g. `the pause stays in effect`.
     fn stays(&self) -> &'static str;
+    /// For how many it has not come about, where there are several.
+    fn left(&self) -> Option<usize> {
+        None
+    }
     /// Things that somebody has to do first, each said once.
     fn obstacles(&mut self) -> Vec<String> {
         Vec::new()
     }
 }
 
-struct Shown<'a> {
+/// What is seen of all that is waited for at once: a line that changes on a terminal, and what
+/// stays.
+pub struct Board {
     progress: Progress,
+    // How it stands at each worker.
+    standing: RefCell<BTreeMap<String, String>>,
+}
+
+impl Board {
+    /// Nothing stands there yet.
+    pub fn start() -> Board {
+        Board { progress: Progress::start(), standing: RefCell::default() }
+    }
+
+    fn say(&self, worker: &WorkerName, standing: String) {
+        let mut all = self.standing.borrow_mut();
+        all.insert(worker.to_string(), standing);
+        let text = match all.len() {
+            1 => all.values().next().cloned().unwrap_or_default(),
+            _ => all
+                .iter()
+                .map(|(worker, text)| format!("{worker}: {text}"))
+                .collect::<Vec<_>>()
+                .join("; "),
+        };
+        self.progress.say(&text);
+    }
+
+    fn done(&self, worker: &WorkerName) {
+        self.standing.borrow_mut().remove(worker.as_str());
+    }
+}
+
+struct Shown<'a> {
+    board: &'a Board,
     worker: &'a WorkerName,
+    // As it was said last where nobody sees the line that changes.
+    left: Option<usize>,
 }
 
 impl<G: GoalInWords> Observer<G> for Shown<'_> {
     fn not_yet(&mut self, goal: &mut G) {
-        self.progress.say(&goal.standing(Duration::ZERO));
-        goal.obstacles().iter().for_each(|obstacle| self.progress.note(obstacle));
+        let (standing, progress) = (goal.standing(Duration::ZERO), &self.board.progress);
+        if !progress.is_shown() && goal.left() != self.left {
+            progress.note(&format!("worker {}: waiting for {standing}", self.worker));
+            self.left = goal.left();
+        }
+        self.board.say(self.worker, standing);
+        goal.obstacles().iter().for_each(|obstacle| progress.note(obstacle));
     }
 
     fn silence(&mut self, error: &OrderError) {
-        self.progress.note(&format!("{}; waiting on", unanswered(self.worker, error)));
+        self.board.progress.note(&format!("{}; waiting on", unanswered(self.worker, error)));
     }
 
     fn passes(&mut self, goal: &G, since: Duration) {
-        if self.progress.is_shown() {
-            self.progress.say(&goal.standing(since));
+        if self.board.progress.is_shown() {
+            self.board.say(self.worker, goal.standing(since));
         }
     }
 }
 
-/// Waits for a goal, at most so long.
+/// Waits for a goal, at most so long. The board may be shared with others who wait.
 pub async fn reach<G: GoalInWords>(
     goal: &mut G,
     follow: &mut Follow<'_>,
     patience: Option<Duration>,
+    board: &Board,
 ) -> Result<(), CliError> {
-    let mut shown = Shown { progress: Progress::start(), worker: follow.worker() };
-    match wait::reach(goal, follow, patience, &mut shown).await {
+    let worker = follow.worker();
+    let mut shown = Shown { board, worker, left: None };
+    let reached = wait::reach(goal, follow, patience, &mut shown).await;
+    board.done(worker);
+    match reached {
         Ok(()) => Ok(()),
         Err(NotReached::Missed(missed)) => Err(missed_in_words(&missed)),
         Err(NotReached::NotYet) => Err(not_in_time(goal, patience.unwrap_or_default())),
@@ -72,7 +120,7 @@ fn not_in_time(goal: &impl GoalInWords, patience: Duration) -> CliError {
     let waited = human(patience);
     let (missing, standing, stays) = (goal.missing(), goal.standing(Duration::ZERO), goal.stays());
     CliError::new(Exit::NotYet, format!("{missing} after {waited}: {standing}; {stays}"))
-        .hint("wait for it again with --wait, or look with `list` or `info`")
+        .hint("the same command waits for it again; `list` or `info` shows how it stands")
 }
 
 fn missed_in_words(missed: &Missed) -> CliError {
@@ -141,6 +189,10 @@ impl GoalInWords for Emptying {
 
     fn stays(&self) -> &'static str {
         "the threads stay cordoned"
+    }
+
+    fn left(&self) -> Option<usize> {
+        Some(self.busy().count())
     }
 
     fn obstacles(&mut self) -> Vec<String> {

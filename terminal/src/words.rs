@@ -23,6 +23,14 @@ pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Names for people: not more than fill a screen, and how many more there are.
+pub fn listed<T: ToString>(names: &[T]) -> String {
+    const MOST: usize = 20;
+    let shown: Vec<_> = names.iter().take(MOST).map(ToString::to_string).collect();
+    let more = names.len().saturating_sub(MOST);
+    shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+}
+
 /// Bytes for people: `512B`, `3.5GiB`.
 pub fn human_bytes(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -46,6 +54,13 @@ mod tests {
     fn bytes_print_in_the_largest_unit_of_which_there_is_one() {
         let all = [0, 1023, 1024, 3_758_096_384, u64::MAX].map(human_bytes);
         assert_eq!(all, ["0B", "1023B", "1.0KiB", "3.5GiB", "16.0EiB"]);
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        let names: Vec<_> = (0..22).map(|number| format!("w{number}")).collect();
+        assert_eq!(listed(&names[..2]), "w0, w1");
+        assert!(listed(&names).ends_with("w18, w19 and 2 more"), "{}", listed(&names));
     }
 
     #[test]

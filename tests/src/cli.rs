@@ -72,6 +72,25 @@ pub async fn run(program: &Path, args: &[&str], nats_url: &str, stdin: &[u8]) ->
     finish(command, stdin).await
 }
 
+/// Runs a program on a terminal of its own, where `typed` is typed; what it prints comes together, as
+/// one sees it. Its arguments are plain words, for `script` of util-linux hands them to a shell.
+pub async fn run_on_terminal(
+    program: &Path,
+    args: &[&str],
+    nats_url: &str,
+    typed: &str,
+) -> CliOutput {
+    let line = format!("{} {}", program.display(), args.join(" "));
+    let mut command = Command::new("script");
+    command
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("NATS_URL", nats_url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    finish(command, typed.as_bytes()).await
+}
+
 /// Runs a prepared command with `stdin` as its input.
 pub async fn finish(command: Command, stdin: &[u8]) -> CliOutput {
     finish_within(DEADLINE, command, stdin).await

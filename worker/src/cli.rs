@@ -94,31 +94,47 @@ pub enum WorkerCommand {
     Pause(pause::PauseArgs),
     /// Resume a paused sealing thread, from its state or another one
     #[command(
-        after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed,\nand the thread takes the next one.
+        after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed, and the thread takes
+the next one. On a terminal that is asked first; anywhere else it needs -f.
 
 Examples:
   damocles-worker worker -c worker.toml resume --index 0 --wait
   damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt \\
-      --if-revision 14"
+      --if-revision 14
+  damocles-worker worker -c worker.toml resume --index 0,2-4 --state Aborted --dry-run"
     )]
     Resume(resume::ResumeArgs),
     /// Let sealing threads finish what they have in hand and take no new sector; survives a restart
     /// of the worker
     #[command(after_help = "Examples:
   damocles-worker worker -c worker.toml cordon --reason 'new disks tomorrow'
-  damocles-worker worker -c worker.toml cordon --index 0 --index 2")]
+  damocles-worker worker -c worker.toml cordon --index 0,2-4")]
     Cordon(cordon::CordonArgs),
     /// Let cordoned sealing threads take new sectors again
     #[command(after_help = "Example:
   damocles-worker worker -c worker.toml uncordon")]
     Uncordon(cordon::CordonArgs),
+    /// Cordon sealing threads, and wait until they have no sector in hand: for maintenance
+    #[command(
+        after_help = "It waits as long as that takes; --wait=DURATION limits it, --detach does not wait. A thread that is paused with a sector
+in hand does not get empty by itself; it is named.
+
+Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 somebody uncordoned one, 6 not empty within the time of --wait.
+
+Examples:
+  damocles-worker worker -c worker.toml drain && reboot
+  damocles-worker worker -c worker.toml drain --index 0,2-4 --wait=8h"
+    )]
+    Drain(cordon::DrainArgs),
     /// Show what happened to the worker and its threads, oldest first
     #[command(
         after_help = "It reads the stream of events, to its end as it is now, or with --follow on from there until Ctrl-C. Times are the
 worker's; --since goes by the time at which an event was stored, which an outage of NATS delays.
 
+Exit codes: 3 no such worker, thread or sector: it is in no event, and no worker's last state has it.
+
 Examples:
-  damocles-worker worker -c worker.toml history --since 1d
+  damocles-worker worker -c worker.toml history --since '2026-11-26 08:00'
   damocles-worker worker -c worker.toml history --index 0 --follow"
     )]
     History(history::HistoryArgs),
@@ -159,6 +175,7 @@ pub async fn run(nats: &NatsOptions, command: Command) -> Result<(), CliError> {
                 WorkerCommand::Uncordon(args) => {
                     cordon::run(target, command::Verb::Uncordon, args).await
                 }
+                WorkerCommand::Drain(args) => cordon::drain(target, args).await,
                 WorkerCommand::History(args) => history::run(target, &args).await,
             }
         }

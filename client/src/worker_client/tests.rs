@@ -177,10 +177,3 @@ fn every_command_has_an_id_of_its_own_and_says_who_gives_it() {
     assert!(one.request_id.is_some() && one.request_id != other.request_id);
     assert_eq!(one.by, Some(caller()));
 }
-
-#[test]
-fn the_caller_is_a_user_at_a_host() {
-    assert!(
-        caller().split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
-    );
-}

@@ -3,27 +3,23 @@
 //! ```text
 //!  damocles_client::bulk  whom to expect, asking all at once, and who has answered what
 //!  report   (pure) a line for each thread, a summary, the exit code
-//!  confirm  on a terminal: shows what would be done, and asks
 //! ```
 
-mod confirm;
 mod report;
-
-use std::io::IsTerminal;
 
 use damocles_client::{
     bulk::{Reports, ScatterError, fleet::Fleet},
     worker_client::signed,
 };
-use damocles_terminal::{CliError, Exit, ReplyOutput, note};
+use damocles_terminal::{CliError, Exit, ReplyOutput, confirm, listed, note, verbs::OrderArgs};
 use shared_msgs::{
-    command::{CommandRequest, Verb},
+    command::{BulkReply, CommandRequest, Verb},
     duration::human_secs,
     name::WorkerName,
     selector::Selector,
 };
 
-use self::report::{Report, listed};
+use self::report::Report;
 use super::{
     selectors::{ManyArgs, usage},
     session::Session,
@@ -36,64 +32,83 @@ pub(super) struct BulkOrder {
     /// Its selector names the threads.
     pub(super) request: CommandRequest,
     pub(super) selector: Selector,
+    /// Whether the threads are cordoned to get empty.
+    pub(super) drains: bool,
     pub(super) force: bool,
     pub(super) output: ReplyOutput,
 }
 
 impl BulkOrder {
-    /// The command for what was selected; `None` if nothing was.
+    /// The command for what was selected; `None` if nothing was. An error where it would give
+    /// sectors up, and nobody can be asked.
     pub(super) fn new(
         verb: Verb,
         many: &ManyArgs,
         request: CommandRequest,
-        output: ReplyOutput,
+        order: &OrderArgs,
     ) -> Result<Option<BulkOrder>, CliError> {
         let Some(selector) = many.selectors.selector()? else { return Ok(None) };
-        let request =
-            CommandRequest { selector: Some(selector.clone()), dry_run: many.dry_run, ..request };
-        Ok(Some(BulkOrder { verb, request, selector, force: many.force, output }))
+        confirm::is_needed_for(request.state.as_deref(), many.force, order.dry_run)?;
+        let request = CommandRequest { selector: Some(selector.clone()), ..order.sign(request) };
+        let (force, output) = (many.force.force, order.output);
+        Ok(Some(BulkOrder { verb, request, selector, drains: false, force, output }))
     }
 
-    /// Carries it out, and prints what came of it.
-    pub(super) async fn run(self, session: &Session) -> Result<(), CliError> {
+    /// Carries it out, prints what came of it, and returns what each worker did.
+    pub(super) async fn run(self, session: &Session) -> Result<Vec<BulkReply>, CliError> {
+        let expected = self.expected(session).await?;
+        if !self.force && !self.request.dry_run && confirm::is_possible() {
+            let preview = self.give(session, true, expected.clone()).await?;
+            if preview.summary.changed() > 0 {
+                self.agreed(&preview).await?;
+            } else if !self.drains {
+                return preview.finish(self.output);
+            }
+        }
+        self.give(session, self.request.dry_run, expected).await?.finish(self.output)
+    }
+
+    // The workers that are to answer, if that is known.
+    async fn expected(&self, session: &Session) -> Result<Option<Vec<WorkerName>>, CliError> {
         let selection = self.selector.compile().map_err(usage)?;
         let fleet = match session.system.reports().await {
             Ok(Reports { workers, trouble }) => {
                 trouble.iter().for_each(|trouble| note(trouble));
-                Some(Fleet::of(workers, &selection))
+                Fleet::of(workers, &selection)
             }
             Err(why) => {
                 let patience = human_secs(session.settings.timeout);
                 note(&format!(
                     "{why}: which workers there are is unknown, and so is who does not answer within {patience}"
                 ));
-                None
+                return Ok(None);
             }
         };
-        if let Some(fleet) = &fleet {
-            if fleet.expected.is_empty() {
-                return Err(CliError::new(Exit::NotFound, "no worker that runs fits")
-                    .hint("`damocles-manager util worker list` shows the workers there are"));
-            }
-            if !fleet.expired.is_empty() {
-                note(&format!(
-                    "these have not reported for long, and may not answer: {}",
-                    listed(&fleet.expired)
-                ));
-            }
+        if fleet.expected.is_empty() {
+            return Err(CliError::new(Exit::NotFound, "no worker that runs fits")
+                .hint("`damocles-manager util worker list` shows the workers there are"));
         }
-        let expected = fleet.map(|fleet| fleet.expected);
-        let (stdin, stderr) = (std::io::stdin().is_terminal(), std::io::stderr().is_terminal());
-        if confirm::is_wanted(self.force, self.request.dry_run, stdin, stderr) {
-            let preview = self.give(session, true, expected.clone()).await?;
-            if preview.summary.changed() == 0 {
-                return preview.finish(self.output);
-            }
-            if !confirm::ask(&preview).await? {
-                return Err(CliError::new(Exit::Failed, "not confirmed: nothing was done"));
-            }
+        if !fleet.expired.is_empty() {
+            note(&format!(
+                "these have not reported for long, and may not answer: {}",
+                listed(&fleet.expired)
+            ));
         }
-        self.give(session, self.request.dry_run, expected).await?.finish(self.output)
+        Ok(Some(fleet.expected))
+    }
+
+    // Shows what would be done, and asks.
+    async fn agreed(&self, preview: &Report) -> Result<(), CliError> {
+        let name = if self.drains { "drain" } else { self.verb.name() };
+        let sectors = preview.lost();
+        if sectors.is_empty() {
+            preview.show();
+            return confirm::ask(&preview.summary.question(name)).await;
+        }
+        // Whoever is silent now may give up what nobody was asked about.
+        preview.whole()?;
+        preview.show();
+        confirm::ask_giving_up(&sectors).await
     }
 
     async fn give(

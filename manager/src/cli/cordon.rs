@@ -4,14 +4,16 @@ use clap::Args;
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{
     CliError,
-    verbs::{self, OrderArgs, WaitArgs},
+    drain::{self, Cordoned, DrainWaitArgs},
+    indexes,
+    verbs::{self, OrderArgs},
 };
-use shared_msgs::command::{CommandRequest, Verb};
+use shared_msgs::command::{BulkReply, CommandRequest, Verb};
 
 use super::{
     bulk::BulkOrder,
     selectors::{ManyArgs, ThreadsArgs},
-    session::{Session, Target},
+    session::Session,
 };
 
 #[derive(Args, Debug)]
@@ -28,16 +30,10 @@ pub struct CordonArgs {
 #[derive(Args, Debug)]
 pub struct DrainArgs {
     #[command(flatten)]
-    pub target: Target,
-    /// Threads' indexes, as `info` shows them [default: all threads of the worker]
-    #[arg(value_name = "INDEX")]
-    pub indexes: Vec<u32>,
-    /// Until they are empty.
+    pub wait: DrainWaitArgs,
+    /// Which, and how.
     #[command(flatten)]
-    pub wait: WaitArgs,
-    /// Why, and what to print.
-    #[command(flatten)]
-    pub order: OrderArgs,
+    pub cordon: CordonArgs,
 }
 
 pub(super) async fn run(
@@ -46,17 +42,30 @@ pub(super) async fn run(
     args: CordonArgs,
 ) -> Result<(), CliError> {
     let CordonArgs { some, order, many } = args;
-    let request = CommandRequest { reason: order.reason.clone(), ..CommandRequest::default() };
-    if let Some(bulk) = BulkOrder::new(verb, &many, request, order.output)? {
-        return bulk.run(&Session::connect(settings).await?).await;
+    if let Some(bulk) = BulkOrder::new(verb, &many, CommandRequest::default(), &order)? {
+        return bulk.run(&Session::connect(settings).await?).await.map(drop);
     }
     let worker = some.worker()?;
     let worker = Session::connect(settings).await?.worker(&worker)?;
-    verbs::cordon(&worker, verb, &some.indexes, order).await
+    verbs::cordon(&worker, verb, &indexes::all(&some.indexes), order).await
 }
 
 pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(), CliError> {
-    let DrainArgs { target, indexes, wait, order } = args;
-    let worker = Session::connect(settings).await?.worker(&target.worker)?;
-    verbs::drain(&worker, &indexes, wait, order).await
+    let DrainArgs { wait, cordon: CordonArgs { some, order, many } } = args;
+    let dry_run = order.dry_run;
+    if let Some(bulk) = BulkOrder::new(Verb::Cordon, &many, CommandRequest::default(), &order)? {
+        let session = Session::connect(settings).await?;
+        let replies = BulkOrder { drains: true, ..bulk }.run(&session).await?;
+        return match dry_run {
+            true => Ok(()),
+            false => wait.until_empty(cordoned(&session, replies)?).await,
+        };
+    }
+    let worker = some.worker()?;
+    let worker = Session::connect(settings).await?.worker(&worker)?;
+    drain::drain(&worker, &indexes::all(&some.indexes), wait, order).await
+}
+
+fn cordoned(session: &Session, replies: Vec<BulkReply>) -> Result<Vec<Cordoned>, CliError> {
+    replies.into_iter().map(|reply| Ok((session.worker(&reply.worker)?, reply.threads))).collect()
 }

@@ -30,16 +30,13 @@ pub struct PauseArgs {
 
 pub(super) async fn run(settings: NatsSettings, args: PauseArgs) -> Result<(), CliError> {
     let PauseArgs { one, now, steer, many } = args;
-    let request = CommandRequest {
-        now: now.now,
-        reason: steer.order.reason.clone(),
-        ..CommandRequest::default()
-    };
-    if let Some(bulk) = BulkOrder::new(Verb::Pause, &many, request, steer.order.output)? {
-        many.for_one_thread_only(&steer)?;
-        return bulk.run(&Session::connect(settings).await?).await;
+    let request = CommandRequest { now: now.now, ..CommandRequest::default() };
+    if let Some(bulk) = BulkOrder::new(Verb::Pause, &many, request, &steer.order)? {
+        steer.for_many()?;
+        return bulk.run(&Session::connect(settings).await?).await.map(drop);
     }
-    let (worker, index) = one.thread()?;
+    let (worker, indexes) = one.thread()?;
+    steer.check(&indexes)?;
     let worker = Session::connect(settings).await?.worker(&worker)?;
-    verbs::pause(&worker, index, now, steer).await
+    verbs::pause(&worker, &indexes, now, steer).await
 }

@@ -4,16 +4,13 @@ use clap::Args;
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{
     CliError,
-    verbs::{self, SteerArgs},
+    verbs::{self, NextState, SteerArgs},
 };
-use shared_msgs::{
-    command::{CommandRequest, Verb},
-    plan::State,
-};
+use shared_msgs::command::{CommandRequest, Verb};
 
 use super::{
     bulk::BulkOrder,
-    selectors::{MANY, ManyArgs, ThreadArgs, state},
+    selectors::{ManyArgs, ThreadArgs, state, usage},
     session::Session,
 };
 
@@ -23,32 +20,39 @@ pub struct ResumeArgs {
     #[command(flatten)]
     pub one: ThreadArgs,
     /// The state to go on from [default: the one it is in]
-    #[arg(id = "from_state", value_name = "STATE", conflicts_with = "selector")]
+    #[arg(id = "next", value_name = "STATE", conflicts_with_all = ["selector", "to", "state"])]
+    pub next: Option<String>,
+    /// The state to go on from; of many threads, all of them [default: the one each is in]
+    #[arg(id = "to", long, value_name = "STATE", conflicts_with = "state")]
+    pub to: Option<String>,
+    /// The same, of a thread that is named by WORKER and INDEX
+    #[arg(id = "state", long, value_name = "STATE")]
     pub state: Option<String>,
     /// How, and what to print.
     #[command(flatten)]
     pub steer: SteerArgs,
     #[command(flatten)]
     pub many: ManyArgs,
-    /// The state that all of them go on from [default: the one each is in]
-    #[arg(long, value_name = "STATE", requires = "selector", value_parser = state, help_heading = MANY)]
-    pub to: Option<State>,
 }
 
 pub(super) async fn run(settings: NatsSettings, args: ResumeArgs) -> Result<(), CliError> {
-    let ResumeArgs { one, state, steer, many, to } = args;
-    let target = to.map(|state| state.name().to_owned());
-    let request = CommandRequest {
-        state: target,
-        reason: steer.order.reason.clone(),
-        ..CommandRequest::default()
-    };
-    if let Some(bulk) = BulkOrder::new(Verb::Resume, &many, request, steer.order.output)? {
-        many.for_one_thread_only(&steer)?;
-        to.map_or(Ok(()), |state| many.selectors.check_state("--to", state))?;
-        return bulk.run(&Session::connect(settings).await?).await;
+    let ResumeArgs { one, next, to, state: of_one, steer, many } = args;
+    let request = CommandRequest { state: to.clone(), ..CommandRequest::default() };
+    if let Some(bulk) = BulkOrder::new(Verb::Resume, &many, request, &steer.order)? {
+        steer.for_many()?;
+        if of_one.is_some() {
+            return Err(usage(
+                "--state is where a thread goes on: of many write --to STATE; those in a state are selected by --in-state STATE",
+            ));
+        }
+        let to = to.as_deref().map(state).transpose();
+        let to = to.map_err(|error| usage(format!("--to: {error}")))?;
+        to.map_or(Ok(()), |to| many.selectors.check_state("--to", to))?;
+        return bulk.run(&Session::connect(settings).await?).await.map(drop);
     }
-    let (worker, index) = one.thread()?;
+    let (worker, indexes) = one.thread()?;
+    steer.check(&indexes)?;
+    let next = NextState::new(next.or(to).or(of_one), many.force, &steer.order)?;
     let worker = Session::connect(settings).await?.worker(&worker)?;
-    verbs::resume(&worker, index, state, steer).await
+    verbs::resume(&worker, &indexes, next, steer).await
 }

@@ -1,8 +1,10 @@
 //! `util sealer sectors`: the sectors of the mock sector manager, and work on them.
 
 use clap::{Args, Subcommand};
-use damocles_client::worker_client::caller;
-use damocles_terminal::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table};
+use damocles_client::caller::caller;
+use damocles_terminal::{
+    CliError, Output, ReplyOutput, json, jsonl, print, print_done, table, verbs::ByArgs,
+};
 use serde::Serialize;
 use shared_msgs::{
     sector_manager::{PieceCidError, SectorId, piece_commitment},
@@ -98,6 +100,8 @@ pub struct AbortArgs {
     /// Why, for the log of the worker and for the list
     #[arg(long)]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub by: ByArgs,
 }
 
 // What was done, and to which sector.
@@ -129,11 +133,11 @@ pub(super) async fn run(session: &Session, command: SectorsCommand) -> Result<()
             let sentence = format!("unsealing of {piece_cid} queued");
             done(&args, Some(piece_cid), sentence)
         }
-        SectorsCommand::Abort(AbortArgs { sector: args, reason }) => {
+        SectorsCommand::Abort(AbortArgs { sector: args, reason, by }) => {
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let request = AbortSector {
                 sector: args.sector,
-                reason: format!("by {}{why}", caller()),
+                reason: format!("by {}{why}", by.by.unwrap_or_else(caller)),
                 unexplained: reason.is_none(),
             };
             session.ask_sectors(&request).await?;

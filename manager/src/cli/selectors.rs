@@ -1,10 +1,16 @@
 //! Which threads a command is for: one, named by its worker and index, or all that selectors
 //! select.
 
-use clap::{Args, builder::PossibleValuesParser};
-use damocles_terminal::{CliError, Exit, verbs::SteerArgs};
+use clap::Args;
+use damocles_terminal::{
+    CliError, Exit,
+    confirm::ForceArgs,
+    indexes::{self, Indexes},
+};
 use shared_msgs::{
+    keys,
     plan::{Plan, State},
+    sector_manager::SectorId,
     selector::{STATUSES, Selector},
 };
 
@@ -22,9 +28,9 @@ pub struct ThreadArgs {
         requires = "thread"
     )]
     pub worker: Option<String>,
-    /// The thread's index, as `info` shows it
+    /// The thread's index, as `info` shows it, or several: 0,2-4
     #[arg(id = "thread", value_name = "INDEX")]
-    pub index: Option<u32>,
+    pub index: Option<Indexes>,
 }
 
 /// Threads of one worker. Nothing else than selectors stands in for them.
@@ -37,9 +43,9 @@ pub struct ThreadsArgs {
         conflicts_with = "selector"
     )]
     pub worker: Option<String>,
-    /// Threads' indexes, as `info` shows them [default: all threads of the worker]
+    /// Threads' indexes, as `info` shows them, e.g. 0,2-4 [default: all threads of the worker]
     #[arg(id = "threads", value_name = "INDEX")]
-    pub indexes: Vec<u32>,
+    pub indexes: Vec<Indexes>,
 }
 
 /// Threads of any number of workers: each given part has to hold, and of a part with several values
@@ -53,24 +59,24 @@ pub struct SelectorArgs {
     /// Threads of workers whose name matches: * ? [a-z] {a,b}
     #[arg(id = "glob", short = 'w', long = "worker", value_name = "GLOB", help_heading = MANY)]
     pub worker: Vec<String>,
-    /// Threads of this index
-    #[arg(id = "any_index", long = "index", value_name = "N", help_heading = MANY)]
-    pub index: Vec<u32>,
+    /// Threads of these indexes, e.g. 0,2-4
+    #[arg(id = "any_index", short = 'i', long = "index", value_name = "N", help_heading = MANY)]
+    pub index: Vec<Indexes>,
     /// Threads in this state
-    #[arg(id = "in_state", long = "state", value_name = "STATE", value_parser = state, help_heading = MANY)]
+    #[arg(id = "in_state", long = "in-state", value_name = "STATE", value_parser = state, help_heading = MANY)]
     pub state: Vec<State>,
     /// Threads of this plan
     #[arg(id = "of_plan", long = "plan", value_name = "PLAN", help_heading = MANY)]
     pub plan: Vec<Plan>,
-    /// Threads of this status
-    #[arg(id = "of_status", long = "status", value_name = "STATUS", value_parser = PossibleValuesParser::new(STATUSES), help_heading = MANY)]
+    /// Threads of this status: idle, running, waiting, pause_pending or paused
+    #[arg(id = "of_status", long = "status", value_name = "STATUS", value_parser = status, help_heading = MANY)]
     pub status: Vec<String>,
     /// Threads whose last error has a match of this regular expression
     #[arg(id = "with_error", long = "error", value_name = "REGEX", help_heading = MANY)]
     pub error: Option<String>,
     /// Threads with this sector in hand, e.g. s-t010000-2
     #[arg(id = "with_sector", long = "sector", value_name = "ID", help_heading = MANY)]
-    pub sector: Vec<String>,
+    pub sector: Vec<SectorId>,
 }
 
 /// Many threads, and how careful to be with them.
@@ -78,12 +84,8 @@ pub struct SelectorArgs {
 pub struct ManyArgs {
     #[command(flatten)]
     pub selectors: SelectorArgs,
-    /// List what would be done; do nothing
-    #[arg(long, requires = "selector", help_heading = MANY)]
-    pub dry_run: bool,
-    /// Do not ask first on a terminal
-    #[arg(short, long, requires = "selector", help_heading = MANY)]
-    pub force: bool,
+    #[command(flatten)]
+    pub force: ForceArgs,
 }
 
 /// The state of some plan, as it is typed.
@@ -91,17 +93,24 @@ pub(super) fn state(text: &str) -> Result<State, String> {
     named(text, State::ALL.iter().copied())
 }
 
+fn status(text: &str) -> Result<String, String> {
+    let is_one = STATUSES.contains(&text);
+    let otherwise = || format!("{text:?} is no status; {}", keys::instead(text, STATUSES));
+    is_one.then(|| text.to_owned()).ok_or_else(otherwise)
+}
+
 fn named(text: &str, states: impl Iterator<Item = State> + Clone) -> Result<State, String> {
     states.clone().find(|state| state.name() == text).ok_or_else(|| {
         let names: Vec<_> = states.map(State::name).collect();
-        format!("{text:?} is no state; there are {}", names.join(", "))
+        format!("{text:?} is no state; {}", keys::instead(text, &names))
     })
 }
 
 impl ThreadArgs {
-    /// The worker and the index. They are there where no selector is.
-    pub fn thread(&self) -> Result<(String, u32), CliError> {
-        self.worker.clone().zip(self.index).ok_or_else(nothing_named)
+    /// The worker and the indexes. They are there where no selector is.
+    pub fn thread(&self) -> Result<(String, Vec<u32>), CliError> {
+        let indexes = self.index.as_ref().map(|list| indexes::all(std::slice::from_ref(list)));
+        self.worker.clone().zip(indexes).ok_or_else(nothing_named)
     }
 }
 
@@ -116,28 +125,17 @@ fn nothing_named() -> CliError {
     usage("neither a worker nor a selector is given")
 }
 
-impl ManyArgs {
-    /// Refuses what makes sense for one thread only.
-    pub fn for_one_thread_only(&self, steer: &SteerArgs) -> Result<(), CliError> {
-        match (steer.if_revision, steer.wait.wait) {
-            (Some(_), _) => {
-                Err(usage("--if-revision is for one thread: a revision is one thread's"))
-            }
-            (_, Some(_)) => Err(usage("--wait is for one thread: name it by WORKER and INDEX")),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
 impl SelectorArgs {
     /// The selector, if there is one.
     pub fn selector(&self) -> Result<Option<Selector>, CliError> {
         let SelectorArgs { all, worker, index, state, plan, status, error, sector } = self.clone();
         for state in &state {
-            self.check_state("--state", *state)?;
+            self.check_state("--in-state", *state)?;
         }
         let state = state.into_iter().map(|state| state.name().to_owned()).collect();
+        let sector = sector.iter().map(SectorId::to_string).collect();
         let plan = plan.into_iter().map(|plan| plan.name().to_owned()).collect();
+        let index = indexes::all(&index);
         let selector = Selector { all, worker, index, state, plan, status, error, sector };
         if selector == Selector::default() {
             return Ok(None);
@@ -191,11 +189,11 @@ mod tests {
             "",
             "w1",
             "w1 0 --all",
-            "w1 --state C1Done",
-            "--dry-run",
+            "w1 --in-state C1Done",
             "-f",
-            "w1 0 --dry-run",
             "w1 -1",
+            "w1 0-",
+            "--all --index 4-2",
         ] {
             assert_eq!(parsed(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
         }
@@ -204,11 +202,11 @@ mod tests {
     #[test]
     fn each_selector_may_be_given_several_times() {
         let both = selector(
-            "-w a* --worker b --index 0 --index 2 --state C1Done --state PC1Done --plan sealer --status paused --sector s-t01-1",
+            "-w a* --worker b --index 0 -i 2-4,7 --in-state C1Done --in-state PC1Done --plan sealer --status paused --sector s-t01-1",
         );
         let expected = Selector {
             worker: vec!["a*".into(), "b".into()],
-            index: vec![0, 2],
+            index: vec![0, 2, 3, 4, 7],
             state: vec!["C1Done".into(), "PC1Done".into()],
             plan: vec!["sealer".into()],
             status: vec!["paused".into()],
@@ -221,9 +219,12 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_a_usage_error_that_says_what_does() {
         for (line, named) in [
-            ("--state C1Dnoe", "C1Done"),
-            ("--plan seal", "snapup"),
-            ("--status pausing", "pause_pending"),
+            ("--in-state C1Dnoe", "did you mean C1Done?"),
+            ("--in-state pc1done", "did you mean PC1Done?"),
+            ("--in-state x", "SnapPieceAdded"),
+            ("--plan seal", "did you mean sealer?"),
+            ("--status puased", "did you mean paused?"),
+            ("--sector banana", "s-t010000-2"),
         ] {
             let error = parsed(line).map(|_| ()).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains(named), "{line}: {error}");
@@ -231,7 +232,7 @@ mod tests {
         for (line, named) in [
             ("--error (", "error"),
             ("-w [a", "worker"),
-            ("--plan wdpost --state C1Done", "Generated"),
+            ("--plan wdpost --in-state C1Done", "Generated"),
         ] {
             let error = selector(line).unwrap_err();
             assert!(error.exit == Exit::Usage && error.message.contains(named), "{line}: {error}");

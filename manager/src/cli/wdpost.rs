@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use damocles_terminal::{CliError, Output, ReplyOutput, json, jsonl, print, print_done, table};
+use damocles_terminal::{
+    CliError, Exit, Output, ReplyOutput, json, jsonl, print, print_done, table,
+};
 use shared_msgs::{
     duration::{human, human_secs},
     sectors::{JobStatus, ListWdpostJobs, RemoveWdpostJobs, ResetWdpostJobs, WdpostJobView},
@@ -63,12 +65,10 @@ impl JobsArgs {
     }
 
     fn print(&self, jobs: &Vec<String>, what: &str) -> Result<(), CliError> {
-        let sentence = if jobs.is_empty() {
-            "there are no jobs".into()
-        } else {
-            format!("{what}: {}", jobs.join(", "))
-        };
-        print_done(jobs, &sentence, self.output)
+        if jobs.is_empty() {
+            return Err(CliError::new(Exit::NotFound, "there are no jobs"));
+        }
+        print_done(jobs, &format!("{what}: {}", jobs.join(", ")), self.output)
     }
 }
 

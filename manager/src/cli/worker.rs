@@ -43,7 +43,7 @@ Examples:
         after_help = "One thread is named by WORKER and INDEX, many by selectors: a thread has to fit each kind of selector that is given. Whether
 it fits is decided by the thread itself at the moment it acts.
 
-Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not paused within the time of --wait.
+Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused, 6 not paused within the time of --wait.
 
 Examples:
   damocles-manager util worker pause 127.0.0.1 0 --reason 'disk swap'
@@ -57,15 +57,17 @@ Examples:
         override_usage = "damocles-manager util worker resume [OPTIONS] <WORKER> <INDEX> [STATE]
        damocles-manager util worker resume [OPTIONS] [--to <STATE>] <SELECTOR>...",
         after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed, and the thread takes
-the next one. Threads that are selected and not paused are left as they are.
+the next one. On a terminal that is asked first; anywhere else it needs -f. Threads that are selected and not paused are left
+as they are.
 
-Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not running within the time of --wait.
+Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused, 6 not running within the time of --wait.
 
 Examples:
   damocles-manager util worker resume 127.0.0.1 0
   damocles-manager util worker resume 127.0.0.1 0 TreeDBuilt --wait
   damocles-manager util worker resume --error 'No cached parameters' \\
-      --state C1Done --to TreeDBuilt
+      --in-state C1Done --to TreeDBuilt
+  damocles-manager util worker resume 127.0.0.1 0 Aborted --dry-run
   damocles-manager util worker resume --all --status paused --dry-run -o jsonl"
     )]
     Resume(resume::ResumeArgs),
@@ -74,9 +76,11 @@ Examples:
     #[command(
         override_usage = "damocles-manager util worker cordon [OPTIONS] <WORKER> [INDEX]...
        damocles-manager util worker cordon [OPTIONS] <SELECTOR>...",
-        after_help = "Examples:
+        after_help = "Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused.
+
+Examples:
   damocles-manager util worker cordon 127.0.0.1 --reason 'new disks tomorrow'
-  damocles-manager util worker cordon 127.0.0.1 0 2
+  damocles-manager util worker cordon 127.0.0.1 0,2-4
   damocles-manager util worker cordon -w 'rack1-*'"
     )]
     Cordon(cordon::CordonArgs),
@@ -84,21 +88,28 @@ Examples:
     #[command(
         override_usage = "damocles-manager util worker uncordon [OPTIONS] <WORKER> [INDEX]...
        damocles-manager util worker uncordon [OPTIONS] <SELECTOR>...",
-        after_help = "Examples:
+        after_help = "Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused.
+
+Examples:
   damocles-manager util worker uncordon 127.0.0.1
   damocles-manager util worker uncordon --all"
     )]
     Uncordon(cordon::CordonArgs),
-    /// Cordon sealing threads and wait, if asked to, until they have no sector in hand: for
-    /// maintenance
+    /// Cordon sealing threads, and wait until they have no sector in hand: for maintenance
     #[command(
-        after_help = "Without --wait it is the same as cordon. A thread that is paused with a sector in hand does not get empty by itself;
-it is named.
+        override_usage = "damocles-manager util worker drain [OPTIONS] <WORKER> [INDEX]...
+       damocles-manager util worker drain [OPTIONS] <SELECTOR>...",
+        after_help = "It waits as long as that takes; --wait=DURATION limits it, --detach does not wait. A thread that is paused with a sector
+in hand does not get empty by itself; it is named.
+
+Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 somebody uncordoned one, 6 not empty
+within the time of --wait.
 
 Examples:
-  damocles-manager util worker drain 127.0.0.1 --wait
-  damocles-manager util worker drain 127.0.0.1 0 2 --wait=8h \\
-      --reason 'new disks'"
+  damocles-manager util worker drain 127.0.0.1 && ssh 127.0.0.1 reboot
+  damocles-manager util worker drain 127.0.0.1 0,2-4 --wait=8h \\
+      --reason 'new disks'
+  damocles-manager util worker drain -w 'rack1-*' --detach"
     )]
     Drain(cordon::DrainArgs),
     /// Forget a worker that no longer reports
@@ -114,9 +125,11 @@ Example:
         after_help = "It reads the stream of events, to its end as it is now, or with --follow on from there until Ctrl-C. Times are the
 workers'; --since goes by the time at which an event was stored, which an outage of NATS delays.
 
+Exit codes: 3 no such worker, thread or sector: it is in no event, and no worker's last state has it.
+
 Examples:
   damocles-manager util worker history
-  damocles-manager util worker history 127.0.0.1 0 --since 1d
+  damocles-manager util worker history 127.0.0.1 0 --since yesterday
   damocles-manager util worker history --sector s-t010000-2
   damocles-manager util worker history --follow -o jsonl \\
       | jq -c 'select(.kind == \"failure\")'"

@@ -1,7 +1,10 @@
 //! Commands for one thread, and what becomes of a request.
 
+mod by;
 mod cordon;
 mod drain;
+mod dry_run;
+mod giving_up;
 mod no_answer;
 mod pause;
 mod pause_now;

@@ -1,19 +1,20 @@
-//! `worker pause`: pauses one thread.
+//! `worker pause`: pauses threads.
 
 use clap::Args;
 use damocles_terminal::{
     CliError,
+    indexes::{self, Indexes},
     verbs::{self, NowArgs, SteerArgs},
 };
 
 use super::target::Target;
 
-/// Which thread to pause, and how.
+/// Which threads to pause, and how.
 #[derive(Args, Debug)]
 pub struct PauseArgs {
-    /// The thread's index, as in `list`
-    #[arg(short, long)]
-    pub index: u32,
+    /// The thread's index, as in `list`, or several: 0,2-4
+    #[arg(short, long, value_name = "N", required = true)]
+    pub index: Vec<Indexes>,
     #[command(flatten)]
     pub now: NowArgs,
     /// How, and what to print.
@@ -22,5 +23,8 @@ pub struct PauseArgs {
 }
 
 pub(crate) async fn run(target: Target, args: PauseArgs) -> Result<(), CliError> {
-    verbs::pause(&target.connect().await?, args.index, args.now, args.steer).await
+    let PauseArgs { index, now, steer } = args;
+    let indexes = indexes::all(&index);
+    steer.check(&indexes)?;
+    verbs::pause(&target.connect().await?, &indexes, now, steer).await
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use damocles_client::bulk::gather::Gathered;
 use damocles_terminal::{
-    CliError, Exit, ReplyOutput, counted, json, jsonl, note, print,
-    said::{Fate, fate, result},
-    table,
+    CliError, Exit, ReplyOutput, counted, json, jsonl, listed, note, print, printable,
+    said::{Counted, Fate, fate, result},
+    say, table, verbs,
 };
 use serde::Serialize;
 use shared_msgs::{
@@ -18,8 +18,6 @@ use shared_msgs::{
 };
 
 const COLUMNS: [&str; 4] = ["Worker", "Index", "SectorID", "Result"];
-// More names than these fill a screen; JSON has them all.
-const MAX_NAMES: usize = 20;
 
 /// What came of it.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ pub(super) struct Summary {
     #[serde(skip)]
     pub(super) changing_workers: usize,
     /// Threads that changed, or would, by what they are now.
-    pub(super) changed: BTreeMap<&'static str, usize>,
+    pub(super) changed: BTreeMap<Counted, usize>,
     /// Threads that were so already.
     pub(super) unchanged: usize,
     /// Threads that no longer fitted when they were to act.
@@ -80,13 +78,6 @@ struct Line<'a> {
     thread: &'a ThreadResult,
 }
 
-/// Names for people: not more than fit.
-pub(super) fn listed(workers: &[WorkerName]) -> String {
-    let names: Vec<_> = workers.iter().take(MAX_NAMES).map(WorkerName::as_str).collect();
-    let more = workers.len().saturating_sub(MAX_NAMES);
-    names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
-}
-
 impl Summary {
     fn of(verb: Verb, gathered: &Gathered) -> Summary {
         let mut summary = Summary {
@@ -120,12 +111,14 @@ impl Summary {
     }
 
     // `12 threads on 3 workers: 10 resumed, 1 unchanged, 1 failed; 1 worker refused`
-    fn text(&self) -> String {
-        let counts = self.changed.iter().map(|(how, count)| (*count, *how));
+    fn text(&self, dry_run: bool) -> String {
+        let said = |how: &Counted| if dry_run { how.would } else { how.did };
+        let failed = if dry_run { "would fail" } else { "failed" };
+        let counts = self.changed.iter().map(|(how, count)| (*count, said(how)));
         let counts = counts.chain([
             (self.unchanged, "unchanged"),
             (self.skipped, "skipped"),
-            (self.failed, "failed"),
+            (self.failed, failed),
         ]);
         let counts: Vec<_> = counts
             .filter(|(count, _)| *count > 0)
@@ -145,6 +138,17 @@ impl Summary {
         }
         text
     }
+
+    /// Whether to go on: `Resume 12 threads on 3 workers?`
+    pub(super) fn question(&self, verb: &str) -> String {
+        let (first, rest) = verb.split_at(1);
+        format!(
+            "{}{rest} {} on {}?",
+            first.to_uppercase(),
+            counted(self.changed(), "thread"),
+            counted(self.changing_workers, "worker")
+        )
+    }
 }
 
 impl Report {
@@ -154,16 +158,31 @@ impl Report {
         Report { verb, summary, dry_run: request.dry_run, request_id: request.request_id, gathered }
     }
 
-    /// Prints it, and returns how the command ended.
-    pub(super) fn finish(&self, output: ReplyOutput) -> Result<(), CliError> {
+    /// Prints it, and returns how the command ended: with what each worker did.
+    pub(super) fn finish(self, output: ReplyOutput) -> Result<Vec<BulkReply>, CliError> {
         print(&self.shown(output)?)?;
         self.notes().iter().for_each(|text| note(text));
-        let text = self.said();
+        self.whole()?;
+        note(&self.said());
+        Ok(self.gathered.replies)
+    }
+
+    /// An error unless it went well everywhere.
+    pub(super) fn whole(&self) -> Result<(), CliError> {
         match self.exit() {
-            None => note(&text),
-            Some(exit) => return Err(self.hinted(CliError::new(exit, text))),
+            None => Ok(()),
+            Some(exit) => Err(self.hinted(CliError::new(exit, self.said()))),
         }
-        Ok(())
+    }
+
+    /// Shows somebody who is asked what would be done.
+    pub(super) fn show(&self) {
+        say(&format!("{}{}\n", self.table(), printable(&self.said())));
+    }
+
+    /// The sectors that are given up.
+    pub(super) fn lost(&self) -> Vec<String> {
+        verbs::lost(self.threads().map(|(_, thread)| thread))
     }
 
     // The threads, or the whole.
@@ -189,10 +208,15 @@ impl Report {
     }
 
     /// A line for each thread, and for each worker that refused.
-    pub(super) fn table(&self) -> String {
+    fn table(&self) -> String {
         let thread = |(worker, thread): (&str, &ThreadResult)| {
             let sector = thread.sector_id.clone().unwrap_or_else(|| "-".into());
-            vec![worker.to_owned(), thread.index.to_string(), sector, result(self.verb, thread)]
+            vec![
+                worker.to_owned(),
+                thread.index.to_string(),
+                sector,
+                result(self.verb, thread, self.dry_run),
+            ]
         };
         let refusal = |refusal: Refusal<'_>| {
             let worker = refusal.worker.unwrap_or("?").to_owned();
@@ -218,7 +242,7 @@ impl Report {
     }
 
     /// The whole in a sentence.
-    pub(super) fn said(&self) -> String {
+    fn said(&self) -> String {
         let dry_run = if self.dry_run { "dry run, nothing was done: " } else { "" };
         let missing = match (self.gathered.missing.as_slice(), self.dry_run) {
             ([], _) => String::new(),
@@ -235,7 +259,7 @@ impl Report {
                 )
             }
         };
-        format!("{dry_run}{}{missing}", self.summary.text())
+        format!("{dry_run}{}{missing}", self.summary.text(self.dry_run))
     }
 
     fn notes(&self) -> Vec<String> {
@@ -256,9 +280,7 @@ impl Report {
     fn exit(&self) -> Option<Exit> {
         let Summary { failed, refused, missing, .. } = &self.summary;
         match (failed + refused, *missing) {
-            (0, 0) if !self.gathered.complete && self.gathered.replies.is_empty() => {
-                Some(Exit::NotFound)
-            }
+            (0, 0) if self.summary.threads == 0 => Some(Exit::NotFound),
             (0, 0) => None,
             (0, _) => Some(Exit::NoAnswer),
             _ => Some(Exit::Failed),
@@ -267,7 +289,7 @@ impl Report {
 
     fn hinted(&self, error: CliError) -> CliError {
         match error.exit {
-            Exit::NotFound => {
+            Exit::NotFound if self.gathered.replies.is_empty() => {
                 CliError { message: "no worker answered that fits".into(), ..error }.hint("is a worker running, and does it reach NATS?")
             }
             Exit::NoAnswer => {
@@ -347,6 +369,40 @@ w2      0      s-t010000-2  resumed C1Done -> TreeDBuilt
     }
 
     #[test]
+    fn a_dry_run_says_what_would_be_and_nothing_that_has_happened() {
+        let request = CommandRequest { dry_run: true, ..CommandRequest::default() };
+        let report = Report::new(Verb::Resume, &request, sample());
+        let expected = "\
+Worker  Index  SectorID     Result
+w1      0      s-t010000-1  would resume C1Done -> TreeDBuilt
+w1      1      -            unchanged: the thread is not paused, it is running
+w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
+";
+        assert_eq!(report.table(), expected);
+        assert_eq!(
+            report.said(),
+            "dry run, nothing was done: 3 threads on 2 workers: 2 would resume, 1 unchanged"
+        );
+        assert_eq!(report.summary.question("resume"), "Resume 2 threads on 2 workers?");
+    }
+
+    #[test]
+    fn the_sectors_that_are_lost_are_those_of_threads_that_go_to_their_end() {
+        let to = |state: &str| json!({"kind": "resumed", "from": "C1Done", "to": state});
+        let replies = vec![threads(
+            "w1",
+            Id::NIL,
+            json!([
+                {"index": 0, "sector_id": "s-t010000-1", "outcome": to("Aborted")},
+                {"index": 1, "outcome": to("Aborted")},
+                {"index": 2, "sector_id": "s-t010000-3", "outcome": to("C1Done")},
+                {"index": 3, "sector_id": "s-t010000-4", "error": {"kind": "not_paused", "status": "running", "message": "no"}},
+            ]),
+        )];
+        assert_eq!(report(Gathered { replies, ..nothing() }).lost(), ["s-t010000-1"]);
+    }
+
+    #[test]
     fn a_thread_that_failed_and_a_worker_that_refused_are_exit_1() {
         let mut failed = sample();
         let missing = json!({"kind": "state_unreachable", "state": "C2Done", "missing": ["proof"], "message": "no proof"});
@@ -384,14 +440,16 @@ w2      0      s-t010000-2  resumed C1Done -> TreeDBuilt
     }
 
     #[test]
-    fn no_thread_is_no_failure_and_nobody_at_all_is() {
-        let nobody_selected =
+    fn a_selector_that_hits_nothing_is_exit_3() {
+        let none_fits =
             report(Gathered { replies: vec![threads("w1", Id::NIL, json!([]))], ..nothing() });
-        assert_eq!(
-            (nobody_selected.exit(), nobody_selected.said().as_str()),
-            (None, "no thread is selected")
-        );
-        assert_eq!(report(Gathered { complete: false, ..nothing() }).exit(), Some(Exit::NotFound));
+        let nobody = report(Gathered { complete: false, ..nothing() });
+        for (report, said) in
+            [(none_fits, "no thread is selected"), (nobody, "no worker answered that fits")]
+        {
+            let error = report.whole().unwrap_err();
+            assert_eq!((error.exit, error.message.as_str()), (Exit::NotFound, said));
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) async fn run(url: &str, once: bool) -> Result<(), String> {
     states.until_thread(WORKER, INDEX, "paused again after C2 was retried", retried).await;
 
     say("# Gives the sector up; the thread takes the next one, and gets as far with it.");
-    enter(url, &format!("damocles-manager util worker resume {WORKER} {INDEX} Aborted")).await?;
+    enter(url, &format!("damocles-manager util worker resume {WORKER} {INDEX} Aborted -f")).await?;
     let replaced = |thread: &_| is_stuck(thread) && thread.sector_id != before.sector_id;
     states.until_thread(WORKER, INDEX, "paused with another sector", replaced).await;
     enter(url, &list).await?;

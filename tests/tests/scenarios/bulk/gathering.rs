@@ -49,7 +49,7 @@ async fn one_request_reaches_every_worker_and_each_thread_is_a_line() {
         "resume",
         "--error",
         "No cached",
-        "--state",
+        "--in-state",
         "C1Done",
         "--to",
         "TreeDBuilt",
@@ -162,12 +162,18 @@ async fn only_workers_that_report_and_fit_are_waited_for() {
 }
 
 #[tokio::test]
-async fn no_thread_that_fits_is_no_failure() {
+async fn a_selector_that_hits_nothing_is_exit_3_for_every_command() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
     let _w1 = worker(&bed, "w1", json!([])).await;
-    let output = bed.util_worker(&["pause", "--sector", "s-t010000-9"]).await.expect(0);
-    assert!(output.stderr.contains("no thread is selected"), "{}", output.stderr);
+    for verb in ["pause", "resume", "cordon", "uncordon", "drain"] {
+        for more in [&[][..], &["--dry-run"]] {
+            let args = [&[verb, "--sector", "s-t010000-9"], more].concat();
+            let output = bed.util_worker(&args).await.expect(3);
+            assert!(output.stderr.contains("no thread is selected"), "{}", output.stderr);
+        }
+        bed.util_worker(&[verb, "-w", "nobody*"]).await.expect(3);
+    }
 }
 
 #[tokio::test]
@@ -222,16 +228,24 @@ async fn wrong_selectors_are_usage_errors_that_need_no_nats() {
     for args in [
         &["resume", "--error", "("][..],
         &["resume", "-w", "[a"],
-        &["resume", "--state", "C1Dnoe"],
+        &["resume", "--in-state", "C1Dnoe"],
         &["resume", "--all", "--to", "C1Dnoe"],
         &["resume", "--plan", "wdpost", "--to", "C1Done"],
         &["resume", "w1", "0", "--all"],
         &["pause", "--all", "--if-revision", "3"],
         &["pause", "--all", "--wait"],
-        &["pause", "w1", "0", "--dry-run"],
+        &["pause", "w1", "0,2-4", "--wait"],
+        &["pause", "w1", "0", "--wait", "2h"],
+        &["resume", "w1", "0", "--wait", "2h"],
+        &["resume", "--all", "--state", "C1Done"],
+        &["resume", "w1", "0", "C1Done", "--to", "C1Done"],
+        &["pause", "--index", "4-2"],
+        &["pause", "--sector", "banana"],
         &["cordon", "w1", "--all"],
         &["cordon"],
-        &["drain", "--all"],
+        &["drain"],
+        &["drain", "w1", "--wait", "2h"],
+        &["drain", "w1", "--wait=2h", "--detach"],
     ] {
         let output = bed.util_worker(args).await.expect(2);
         assert_eq!(output.stdout, "");
@@ -249,12 +263,19 @@ async fn real_workers_are_resumed_by_their_error_and_state() {
     w1.start();
     w2.start();
     let stuck = [bed.states.until_stuck("w1").await, bed.states.until_stuck("w2").await];
-    let selectors = ["--error", "No cached parameters", "--state", "C1Done", "--to", "TreeDBuilt"];
+    let selectors =
+        ["--error", "No cached parameters", "--in-state", "C1Done", "--to", "TreeDBuilt"];
 
     let dry_run =
         bed.util_worker(&[&["resume", "--dry-run"][..], &selectors].concat()).await.expect(0);
     let resumed = |row: &Vec<&str>| row[3] == "resumed C1Done -> TreeDBuilt";
-    assert!(dry_run.rows().len() == 3 && dry_run.rows().iter().all(resumed), "{}", dry_run.stdout);
+    let would = |row: &Vec<&str>| row[3] == "would resume C1Done -> TreeDBuilt";
+    assert!(dry_run.rows().len() == 3 && dry_run.rows().iter().all(would), "{}", dry_run.stdout);
+    assert!(
+        dry_run.stderr.contains("3 threads on 2 workers: 3 would resume"),
+        "{}",
+        dry_run.stderr
+    );
     for (name, before) in [("w1", &stuck[0]), ("w2", &stuck[1])] {
         let revisions = |snapshot: &WorkerSnapshot| {
             snapshot.threads.iter().map(|thread| thread.revision).collect::<Vec<_>>()
@@ -273,7 +294,7 @@ async fn real_workers_are_resumed_by_their_error_and_state() {
         };
         bed.states.until(name, "stuck again", again).await;
     }
-    let none = bed.util_worker(&["resume", "--plan", "wdpost"]).await.expect(0);
+    let none = bed.util_worker(&["resume", "--plan", "wdpost"]).await.expect(3);
     assert!(none.stderr.contains("no thread is selected"), "{}", none.stderr);
 }
 

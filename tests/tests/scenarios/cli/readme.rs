@@ -92,7 +92,7 @@ async fn the_tools_of_the_readme_do_what_it_says() {
             watch.log().line_with(&["127.0.0.1", "damocles.v1.cmd"]).await;
         } else {
             // Its threads have a sector in hand for as long as nobody gives them up.
-            succeeds(&bed, &command.replace(" --wait=8h", "")).await;
+            succeeds(&bed, &command.replace("--wait=8h", "--detach")).await;
         }
     }
 }

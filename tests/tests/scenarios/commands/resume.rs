@@ -48,7 +48,11 @@ async fn a_state_that_the_plan_does_not_know_is_refused_with_those_that_it_knows
         };
         assert_eq!(refused(bed.bus.resume("w1", 0, Some(wrong)).await), expected);
     }
-    bed.util_worker(&["resume", "w1", "0", "C1Dnoe"]).await.expect(5);
+    for args in [&["C1Dnoe"][..], &["--to", "c1done"], &["--state", "C1Dnoe"]] {
+        let args = [&["resume", "w1", "0"], args].concat();
+        let output = bed.util_worker(&args).await.expect(5);
+        assert!(output.stderr.contains("hint: did you mean C1Done?"), "{}", output.stderr);
+    }
     assert_unchanged(&bed, &before).await;
 }
 
@@ -131,8 +135,10 @@ async fn aborted_and_empty_give_the_sector_up_and_the_thread_takes_the_next_one(
         assert!(!worker.files_of(0, "s-t010000-1").is_empty());
 
         match tool {
-            "worker" => worker.cli(&["resume", "--state", state, "--index", "0"]).await.expect(0),
-            _ => bed.util_worker(&["resume", "w1", "0", state]).await.expect(0),
+            "worker" => {
+                worker.cli(&["resume", "--state", state, "--index", "0", "-f"]).await.expect(0)
+            }
+            _ => bed.util_worker(&["resume", "w1", "0", "--to", state, "-f"]).await.expect(0),
         };
         bed.requests
             .until::<ReportAborted>("of the first sector", |request| request.sector == sector(1))

@@ -40,7 +40,10 @@ async fn a_pause_is_waited_for_until_the_stage_has_ended() {
     let (own, ()) = tokio::join!(own, opened);
     let [plain, document] = tools;
     let plain = plain.await.unwrap().expect(0);
-    assert!(plain.stdout.starts_with("#0 s-t010000-1: C2Done paused "), "{}", plain.stdout);
+    let lines: Vec<_> = plain.stdout.lines().collect();
+    let [outcome, then] = lines[..] else { panic!("{}", plain.stdout) };
+    assert_eq!(outcome, "#0 s-t010000-1: pause pending, it takes effect when C2 ends");
+    assert!(then.starts_with("#0 s-t010000-1: C2Done paused "), "{then}");
     assert_eq!(plain.stderr, "");
     let document = document.await.unwrap().expect(0).json();
     assert_eq!(
@@ -169,7 +172,7 @@ async fn what_is_published_is_heard_and_what_is_not_is_asked_for() {
         .await
         .unwrap();
     let output = tool.await.unwrap().expect(0);
-    assert_eq!(output.stdout, "#0: C2 running 0s\n");
+    assert_eq!(output.stdout, "#0: resumed in C1Done\n#0: C2 running 0s\n");
     drop(worker);
 }
 

@@ -328,4 +328,7 @@ async fn a_window_post_job_is_proven_reset_and_removed() {
     );
     bed.util_worker(&["wdpost", "remove", "--all"]).await.expect(0);
     assert_eq!(bed.util_worker(&["wdpost", "list"]).await.expect(0).rows().len(), 0);
+    for verb in ["reset", "remove"] {
+        bed.util_worker(&["wdpost", verb, "--all"]).await.expect(3);
+    }
 }

@@ -318,7 +318,9 @@ async fn an_operators_abort_of_a_sector_that_the_sector_manager_forgot_ends_here
     assert_eq!((now.revision, now.last_err), (before.revision, before.last_err), "it is as it was");
     assert_eq!(worker.files_of(0, FIRST).len(), 6);
 
-    bed.util_worker(&["resume", "w1", "0", "Aborted", "--reason", "bad disk"]).await.expect(0);
+    bed.util_worker(&["resume", "w1", "0", "Aborted", "-f", "--reason", "bad disk"])
+        .await
+        .expect(0);
     let next = |thread: &ThreadSnapshot| is_stuck(thread) && thread.revision > before.revision;
     bed.states.until_thread("w1", 0, "the next sector", next).await;
     worker
