@@ -13,7 +13,7 @@ use std::{
 
 use damocles_client::{
     connect::{NatsOptions, NatsSettings},
-    history::{History, Query, Read},
+    history::{History, Query, Read, Since},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -34,7 +34,7 @@ pub(crate) async fn run(
 ) -> Result<(), Box<dyn Error>> {
     // This connection comes back by itself after each outage.
     let (client, _) = settings.connect_daemon("follow_events").await?;
-    let query = Query { since: Some(HOUR), ..Query::default() };
+    let query = Query { since: Some(Since::Ago(HOUR)), ..Query::default() };
     let mut history = History::follow(&client, &settings.prefix, query, settings.timeout).await?;
     let mut written = 0;
     while written < events {

@@ -46,8 +46,39 @@ pub struct Query {
     pub index: Option<u32>,
     /// Those of this sector, e.g. `s-t010000-2`.
     pub sector: Option<String>,
-    /// Those that were stored in this time, by the server's clock.
-    pub since: Option<Duration>,
+    /// Those that were stored since then.
+    pub since: Option<Since>,
+}
+
+/// A time in the past, by the server's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// At this time, Unix milliseconds.
+    At(i64),
+    /// When the day began in UTC that was so many days ago: 0 is today.
+    Midnight {
+        /// How many days ago.
+        days_ago: u32,
+    },
+}
+
+impl Since {
+    // Unix milliseconds.
+    fn before(self, now_ms: i64) -> i64 {
+        const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+        let ms = match self {
+            Since::Ago(ago) => {
+                now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))
+            }
+            Since::At(ms) => ms,
+            Since::Midnight { days_ago } => {
+                now_ms - now_ms.rem_euclid(DAY_MS) - i64::from(days_ago) * DAY_MS
+            }
+        };
+        ms.max(0)
+    }
 }
 
 /// An event as the stream has it.
@@ -268,12 +299,12 @@ async fn open(client: &Client, prefix: &Prefix) -> Result<Stream, HistoryError> 
     })
 }
 
-async fn since_ms(client: &Client, prefix: &Prefix, since: Duration) -> Result<i64, HistoryError> {
+async fn since_ms(client: &Client, prefix: &Prefix, since: Since) -> Result<i64, HistoryError> {
     let now = server_time_ms(client, &prefix.events_stream()).await;
     let now = now.map_err(|error| {
         HistoryError::Failed(format!("the server's time cannot be read: {error}"))
     })?;
-    Ok(now.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)).max(0))
+    Ok(since.before(now))
 }
 
 // The subject says whose it is.
@@ -337,6 +368,18 @@ mod tests {
 
     fn query(index: Option<u32>, sector: Option<&str>) -> Query {
         Query { index, sector: sector.map(Into::into), ..Query::default() }
+    }
+
+    #[test]
+    fn a_time_in_the_past_is_counted_by_one_clock() {
+        let now = 1_700_000_000_500;
+        assert_eq!(Since::Ago(Duration::from_secs(1)).before(now), now - 1_000);
+        assert_eq!(Since::Ago(Duration::MAX).before(now), 0);
+        assert_eq!(Since::At(7).before(now), 7);
+        assert_eq!(Since::At(-7).before(now), 0);
+        // 2023-11-14T22:13:20Z
+        assert_eq!(Since::Midnight { days_ago: 0 }.before(now), 1_699_920_000_000);
+        assert_eq!(Since::Midnight { days_ago: 1 }.before(now), 1_699_833_600_000);
     }
 
     #[test]

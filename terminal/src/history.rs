@@ -1,15 +1,15 @@
 //! `history`: the stream of events, which alone has each of them exactly once.
 
-use std::time::Duration;
-
 use clap::Args;
 use damocles_client::{
     connect::NatsSettings,
-    history::{History, HistoryError, Query, Read},
+    history::{History, HistoryError, Query, Read, Since},
 };
-use shared_msgs::name::WorkerName;
+use shared_msgs::{name::WorkerName, sector_manager::SectorId};
 
+mod known;
 mod lines;
+mod since;
 mod words;
 
 use lines::{HistoryOutput, Lines};
@@ -28,12 +28,13 @@ pub struct Of {
 /// Which events to show, and how.
 #[derive(Args, Debug)]
 pub struct HistoryArgs {
-    /// Only what was stored in this time, e.g. 1h or 7d
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    pub since: Option<Duration>,
+    /// Only what was stored since then: so long ago (1h, 7d), or a time (2026-11-26, '2026-11-26
+    /// 08:00', 2026-11-26T08:00:00+08:00, yesterday, today), in UTC unless it has an offset
+    #[arg(long, value_name = "TIME", value_parser = since::since)]
+    pub since: Option<Since>,
     /// Only what happened to this sector, e.g. s-t010000-2
     #[arg(long, value_name = "ID")]
-    pub sector: Option<String>,
+    pub sector: Option<SectorId>,
     /// Go on with what happens from now on, until Ctrl-C
     #[arg(long)]
     pub follow: bool,
@@ -85,10 +86,14 @@ async fn show(
     };
     let NatsSettings { prefix, timeout, .. } = &settings;
     let Of { worker, index } = of;
-    let query = Query { worker, index, sector: args.sector.clone(), since: args.since };
+    let sector = args.sector.map(|sector| sector.to_string());
+    let query = Query { worker, index, sector, since: args.since };
+    if args.follow {
+        known::note_unknown(&client, prefix, &query, *timeout).await;
+    }
     let history = match args.follow {
-        true => History::follow(&client, prefix, query, *timeout).await,
-        false => History::open(&client, prefix, query, *timeout).await,
+        true => History::follow(&client, prefix, query.clone(), *timeout).await,
+        false => History::open(&client, prefix, query.clone(), *timeout).await,
     };
     let mut history = history.map_err(unreadable)?;
     let mut lines = Lines::new(args.output);
@@ -116,6 +121,7 @@ async fn show(
     }
     lines.end()?;
     if progress.shown == 0 {
+        known::check(&client, prefix, &query, *timeout).await?;
         note("no such event is kept");
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The history is read from the stream of events, which has each of them once.
 
 use e2e::{testbed::Testbed, worker::WorkerConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared_msgs::{
     command::{Outcome, Verb},
     event::{Event, EventId, EventKind},
@@ -73,6 +73,9 @@ async fn events_are_listed_in_order_and_chosen_by_worker_thread_and_sector() {
     assert_eq!(count(&["--sector", "s-t010000-3"]).await, 1);
     assert_eq!(count(&["--since", "1h"]).await, 4);
     assert_eq!(count(&["--since", "0s"]).await, 0);
+    assert_eq!(count(&["--since", "yesterday"]).await, 4);
+    assert_eq!(count(&["--since", "2020-09-13 12:26"]).await, 4);
+    assert_eq!(count(&["--since", "9999-12-31T00:00:00+08:00"]).await, 0);
 
     let lines = bed.util_worker(&["history", "w2", "-o", "jsonl"]).await.expect(0).json();
     assert_eq!(
@@ -95,17 +98,8 @@ async fn a_history_without_events_ends_at_once_and_says_so() {
 
     let _manager = bed.mock_manager().await;
     bed.bus.record("w1", &step(0, "s-t010000-2", 1)).await;
-    for args in [["history", "nobody"], ["history", "--since=0s"]] {
-        let none = bed.util_worker(&args).await.expect(0);
-        assert_eq!(
-            (none.stdout.as_str(), none.stderr.as_str()),
-            ("", "note: no such event is kept\n")
-        );
-    }
-    assert_eq!(
-        bed.util_worker(&["history", "nobody", "-o", "json"]).await.expect(0).json(),
-        Value::Array(vec![])
-    );
+    let none = bed.util_worker(&["history", "--since=0s"]).await.expect(0);
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "note: no such event is kept\n"));
     bed.util_worker(&["history", "--follow", "-o", "json"]).await.expect(2);
 }
 
@@ -216,4 +210,49 @@ async fn a_workers_own_tool_shows_its_history_alone() {
         ["w1 #0 s-t010000-1", "w1 #1 s-t010000-2"].map(|of| format!("{of} C1Done -> TreeDBuilt"));
     assert_eq!(history(&[]).await, [first, second.clone()]);
     assert_eq!(history(&["--index", "1"]).await, [second]);
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_exit_3_and_what_has_no_event_is_not() {
+    let bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    bed.bus.record("recorded", &step(1, "s-t010000-2", 1)).await;
+    let threads = json!([{"index": 0, "sector_id": "s-t010000-7", "state": "C1Done"}]);
+    let snapshot = json!({"instance_id": Id::NIL, "seq": 1, "threads": threads});
+    bed.bus.report("reported", &serde_json::from_value(snapshot).unwrap()).await;
+    bed.bus.listed("the worker", |workers| workers.len() == 1).await;
+
+    for args in [
+        &["recorded", "--since", "0s"][..],
+        &["recorded", "1", "--since", "0s"],
+        &["--sector", "s-t010000-2", "--since", "0s"],
+        &["reported"],
+        &["reported", "0"],
+        &["--sector", "s-t010000-7"],
+        &["reported", "--sector", "s-t010000-2"],
+    ] {
+        let output = bed.util_worker(&[&["history"], args].concat()).await.expect(0);
+        assert_eq!(output.stderr, "note: no such event is kept\n", "{args:?}");
+    }
+    for (args, named) in [
+        (&["nosuch"][..], "nosuch"),
+        (&["recorded", "77"], "thread 77"),
+        (&["reported", "77"], "thread 77"),
+        (&["--sector", "s-t010000-99"], "s-t010000-99"),
+        (&["reported", "--sector", "s-t010000-99"], "s-t010000-99"),
+    ] {
+        let output = bed.util_worker(&[&["history"], args].concat()).await.expect(3);
+        assert!(output.stdout.is_empty() && output.stderr.contains(named), "{}", output.stderr);
+    }
+    let none = bed.util_worker(&["history", "nosuch", "-o", "json"]).await.expect(3);
+    assert_eq!(none.json(), Value::Array(vec![]));
+    let mut follow = bed.start_util_worker("follow", &["history", "nosuch", "--follow"]);
+    follow.log().line_with(&["note: no such worker: nosuch", "this waits for the first one"]).await;
+    assert!(follow.interrupt().await.success());
+    let own = ["worker", "--name", "reported", "history", "--index", "77"];
+    bed.worker_cli(&own).await.expect(3);
+    for wrong in [["--sector", "banana"], ["--since", "banana"]] {
+        let output = bed.util_worker(&[&["history"], &wrong[..]].concat()).await.expect(2);
+        assert!(output.stderr.contains("banana"), "{}", output.stderr);
+    }
 }
