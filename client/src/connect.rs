@@ -24,6 +24,7 @@ mod link;
 mod login;
 mod options;
 mod servers;
+mod shown;
 mod tls;
 
 use std::{
@@ -45,19 +46,16 @@ use self::{
     error::Cause,
     link::LinkLog,
     login::{Login, first, is_named},
+    options::{DEFAULT_SERVER, DEFAULT_TIMEOUT},
     servers::Servers,
 };
 pub use self::{
     error::{ConnectError, NatsFile},
     link::Link,
-    options::NatsOptions,
+    options::{DEFAULT_STORE_PATIENCE, NatsOptions},
 };
 use crate::backoff::Backoff;
 
-const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long JetStream may store nothing before it is said, where nothing else is configured.
-pub const DEFAULT_STORE_PATIENCE: Duration = Duration::from_secs(60);
 const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
 // With several servers, one that accepts connections and says nothing has its part of the time-out,
 // but no less than this.
@@ -66,6 +64,27 @@ const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(150), Duration::from_millis(800));
 // A dead link is noticed after two unanswered pings.
 const LINK_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What counts behind the options of the command line and environment, in this order: of each key
+/// the first one that says it.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// The file, without what a context replaces that the options name.
+    pub file: NatsOptions,
+    /// What the context says that the options name, or the file.
+    pub context: NatsOptions,
+}
+
+impl Layers {
+    /// Reads contexts.
+    pub fn of(options: &NatsOptions, file: &NatsOptions) -> Result<Layers, ConnectError> {
+        let context = |of: &NatsOptions| of.context.as_deref().map(context::load).transpose();
+        Ok(match context(options)? {
+            Some(context) => Layers { file: file.without_way(), context },
+            None => Layers { file: file.clone(), context: context(file)?.unwrap_or_default() },
+        })
+    }
+}
 
 /// Everything needed to reach NATS.
 #[derive(Clone)]
@@ -91,12 +110,8 @@ impl NatsSettings {
     /// the file's. A context that they name replaces what the file says of servers, login and
     /// certificates. Reads contexts.
     pub fn new(options: &NatsOptions, file: &NatsOptions) -> Result<Self, ConnectError> {
-        let context = |of: &NatsOptions| of.context.as_deref().map(context::load).transpose();
-        let (named, files) = match context(options)? {
-            Some(context) => (vec![options], context),
-            None => (vec![options, file], context(file)?.unwrap_or_default()),
-        };
-        let way: Vec<&NatsOptions> = named.into_iter().chain([&files]).collect();
+        let Layers { file, context } = Layers::of(options, file)?;
+        let way = [options, &file, &context];
         let server = first(&way, |layer| &layer.server);
         let list = server.as_ref().map_or(DEFAULT_SERVER, |list| list.expose_secret());
         let servers = Servers::parse(list)?;
@@ -121,13 +136,12 @@ impl NatsSettings {
                     ));
                 }
             };
-        let both = [options, file];
-        let lease_ttl = first(&both, |layer| &layer.lease_ttl).unwrap_or(lease::DEFAULT_TTL);
+        let lease_ttl = first(&way, |layer| &layer.lease_ttl).unwrap_or(lease::DEFAULT_TTL);
         if lease_ttl < lease::MIN_TTL {
             return Err(ConnectError::Settings("nats.lease_ttl must be at least 1s".into()));
         }
         let store_patience =
-            first(&both, |layer| &layer.store_patience).unwrap_or(DEFAULT_STORE_PATIENCE);
+            first(&way, |layer| &layer.store_patience).unwrap_or(DEFAULT_STORE_PATIENCE);
         if store_patience < MIN_STORE_PATIENCE {
             return Err(ConnectError::Settings("nats.store_patience must be at least 1s".into()));
         }
@@ -136,9 +150,9 @@ impl NatsSettings {
             login,
             tlsca: first(&way, |layer| &layer.tlsca),
             tls_client,
-            timeout: first(&both, |layer| &layer.timeout).unwrap_or(DEFAULT_TIMEOUT),
-            prefix: first(&both, |layer| &layer.prefix).unwrap_or_default(),
-            encoding: first(&both, |layer| &layer.encoding).unwrap_or_default(),
+            timeout: first(&way, |layer| &layer.timeout).unwrap_or(DEFAULT_TIMEOUT),
+            prefix: first(&way, |layer| &layer.prefix).unwrap_or_default(),
+            encoding: first(&way, |layer| &layer.encoding).unwrap_or_default(),
             lease_ttl,
             store_patience,
         })
@@ -292,6 +306,10 @@ mod tests {
         assert_eq!((both.prefix.to_string(), both.encoding), ("pool".into(), Encoding::Json));
         assert_eq!(NatsSettings::new(&NatsOptions::default(), &file).unwrap().servers(), "file:1");
         let neither = NatsSettings::new(&NatsOptions::default(), &NatsOptions::default()).unwrap();
+        let said = NatsSettings::new(&NatsOptions::defaults(), &NatsOptions::default()).unwrap();
+        let times = |of: &NatsSettings| (of.timeout, of.lease_ttl, of.store_patience);
+        assert_eq!(times(&neither), times(&said));
+        assert_eq!((neither.servers(), &neither.prefix), (said.servers(), &said.prefix));
         assert_eq!(
             (neither.servers(), neither.timeout),
             ("127.0.0.1:4222".into(), DEFAULT_TIMEOUT)

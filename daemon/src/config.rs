@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!  file --parse--> Document --read--> what a type makes of it, refused with a Fault that has its place
-//!                     `-- place, table: where a value stands, and what is written there
+//!                     `-- origin, table: where a value stands, and what is written there
+//!  a type --settings--> every value of it with its Origin, secrets hidden
 //! ```
 //! The types that are read say which keys there are and what they take. A key that nobody reads is
 //! refused with the nearest known one, or with the section that it belongs into; one that is known
 //! but has no effect is named in a warning. Nothing prints a source line: it may hold a secret.
 
 mod document;
+mod effective;
 mod fault;
 mod key;
 mod reader;
@@ -19,6 +21,7 @@ use std::fmt;
 
 pub use self::{
     document::{Document, Place, read_table},
+    effective::{Origin, Setting, setting, settings},
     fault::Fault,
     key::{KeyPath, Step},
 };

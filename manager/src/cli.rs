@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use damocles_client::connect::NatsOptions;
-use damocles_terminal::{CliError, logging::LogArgs};
+use damocles_terminal::{CliError, Given, logging::LogArgs};
 
 mod bulk;
+pub(crate) mod config;
 mod cordon;
 pub(crate) mod daemon;
 pub(crate) mod decode;
@@ -79,6 +80,18 @@ Examples:
       --http-listen 0.0.0.0:8080 --http-url http://10.0.0.5:8080"
     )]
     Mock(daemon::MockArgs),
+    /// Look whether a manager could start and do its work, and change nothing
+    #[command(
+        after_help = "Looks at the configuration, NATS with JetStream, and what is kept there. Exit code 1 if anything fails.
+
+Examples:
+  damocles-manager check -c manager.toml
+  damocles-manager check -s nats://127.0.0.1:4222 -o json"
+    )]
+    Check(config::OutputArgs),
+    /// See what a manager works with
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Tools for operators
     #[command(subcommand)]
     Util(Util),
@@ -111,11 +124,15 @@ impl Cli {
 }
 
 /// Does what the command line says, until it is done or a daemon is told to end.
-pub async fn run(cli: Cli) -> Result<(), CliError> {
+pub async fn run(cli: Cli, given: Vec<Given>) -> Result<(), CliError> {
     let settings = || crate::config::settings(&cli.nats, cli.config.as_deref());
     match cli.command {
         Command::Daemon => daemon::run(&settings()?, None).await,
         Command::Mock(args) => daemon::run(&settings()?, Some(args.into())).await,
+        Command::Check(args) => config::check(&cli.nats, cli.config.as_deref(), &args).await,
+        Command::Config(config::ConfigCommand::Show(args)) => {
+            config::show(&cli.nats, cli.config.as_deref(), given, &args)
+        }
         Command::Util(Util::Decode(args)) => decode::run(&args),
         Command::Util(Util::Sealer(command)) => sealer::run(settings()?, command).await,
         Command::Util(Util::Worker(command)) => worker::run(settings()?, *command).await,

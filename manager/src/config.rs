@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use damocles_client::connect::{NatsOptions, NatsSettings};
-use damocles_daemon::config::Document;
+use damocles_daemon::config::{ConfigError, Document};
 use damocles_terminal::{CliError, Exit};
 use serde::Deserialize;
 use tracing::warn;
@@ -20,16 +20,27 @@ pub(crate) fn settings(
     options: &NatsOptions,
     file: Option<&Path>,
 ) -> Result<NatsSettings, CliError> {
-    let config = match file {
-        None => Config::default(),
-        Some(path) => {
-            let read = Document::load(path).and_then(|document| document.read::<Config>(&[]));
-            let (config, warnings) = read.map_err(|error| CliError::new(Exit::Failed, error))?;
-            warnings.iter().for_each(|warning| warn!("{warning}"));
-            config
-        }
-    };
-    Ok(NatsSettings::new(options, &config.nats)?)
+    let read = Read::file(file).map_err(|error| CliError::new(Exit::Failed, error))?;
+    read.warnings.iter().for_each(|warning| warn!("{warning}"));
+    Ok(NatsSettings::new(options, &read.nats)?)
+}
+
+/// A file that was read, or what holds without any.
+pub(crate) struct Read {
+    /// What it says of NATS.
+    pub(crate) nats: NatsOptions,
+    /// What to warn about beside it.
+    pub(crate) warnings: Vec<String>,
+    /// Where that stands.
+    pub(crate) document: Document,
+}
+
+impl Read {
+    pub(crate) fn file(file: Option<&Path>) -> Result<Read, ConfigError> {
+        let document = file.map_or_else(|| Ok(Document::empty(Path::new(""))), Document::load)?;
+        let (Config { nats }, warnings) = document.read(&[])?;
+        Ok(Read { nats, warnings, document })
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, error::ErrorKind}
 use damocles_client::connect::NatsOptions;
 use shared_msgs::plan::{Plan, Row, State};
 
-use crate::{logging::LogArgs, say, value_apart::value_apart};
+use crate::{given::Given, logging::LogArgs, say, value_apart::value_apart};
 
 /// What a value of that name is, for every option that takes one.
 const VALUES: [(&str, &str); 2] =
@@ -26,16 +26,19 @@ pub struct Tool<'a> {
 
 impl Tool<'_> {
     /// Reads the process's command line, and the variables of its options, of which an empty one
-    /// counts as unset. What is called wrongly, and help that was asked for, is said; then the
-    /// process's exit code is returned.
-    pub fn parse<C: CommandFactory + FromArgMatches>(self) -> Result<C, ExitCode> {
+    /// counts as unset; tells with it what was given of those that reach NATS. What is called
+    /// wrongly, and help that was asked for, is said; then the process's exit code is returned.
+    pub fn parse<C: CommandFactory + FromArgMatches>(self) -> Result<(C, Vec<Given>), ExitCode> {
         let mut command = without_empty_variables(self.arranged(C::command()));
         let words: Vec<_> = env::args_os().collect();
         let matches = match value_apart(&command, &words) {
             Some(wrong) => Err(command.error(ErrorKind::NoEquals, wrong)),
             None => command.try_get_matches_from_mut(words),
         };
-        let read = matches.and_then(|mut matches| C::from_arg_matches_mut(&mut matches));
+        let read = matches.and_then(|mut matches| {
+            let given = Given::of(&matches);
+            Ok((C::from_arg_matches_mut(&mut matches)?, given))
+        });
         read.map_err(|error| error.format(&mut command)).map_err(|error| {
             // A wrong argument may be a text of others: it gets no colours with the error.
             if error.use_stderr() {

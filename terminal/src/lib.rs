@@ -7,12 +7,14 @@
 //!
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
 //! - [`print()`], [`say`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
-//! - [`Tool`], [`logging`], [`indexes`], [`sector_size()`]: the command line of both tools
+//! - [`Tool`], [`Given`], [`logging`], [`indexes`], [`sector_size()`]: the command line of both tools
 //! - [`verbs`], [`drain`]: the commands for one worker; [`confirm`]: asking first
 //! - [`history`], [`watch`]: what happened, and what happens now, over [`nats`]; [`screen`]: where
 //!   that is shown
+//! - [`checks`], [`settings`]: whether a daemon could work, and what it works with
 //! - [`said`], [`threads`], [`unanswered`], [`waiting`]: what the client says, in words
 
+pub mod checks;
 pub mod confirm;
 pub mod drain;
 pub mod history;
@@ -22,6 +24,7 @@ pub mod nats;
 pub mod progress;
 pub mod said;
 pub mod screen;
+pub mod settings;
 pub mod threads;
 pub mod unanswered;
 pub mod verbs;
@@ -30,6 +33,7 @@ pub mod watch;
 
 mod command_line;
 mod exit;
+mod given;
 mod print;
 mod sector_size;
 mod stop;
@@ -38,6 +42,7 @@ mod words;
 
 pub use command_line::Tool;
 pub use exit::{CliError, Exit, Logging, exit_of, exit_of_refusal, finish, run};
+pub use given::Given;
 pub use print::{Output, ReplyOutput, draw, json, jsonl, note, print, print_done, print_more, say};
 pub use sector_size::sector_size;
 pub use shared_msgs::text::printable;

@@ -1,6 +1,8 @@
 //! The command line: `daemon`, `worker …` (commands to a running worker), `store …`, `processor …`,
 //! `generator …`.
 
+pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod cordon;
 pub(crate) mod daemon;
 pub(crate) mod generator;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use damocles_client::connect::NatsOptions;
-use damocles_terminal::{CliError, logging::LogArgs};
+use damocles_terminal::{CliError, Given, logging::LogArgs};
 use shared_msgs::command;
 
 /// Seals Filecoin sectors, and is operated over NATS
@@ -47,6 +49,19 @@ pub enum Command {
         after_help = "Example:\n  damocles-worker daemon -c assets/damocles-worker.mock.toml"
     )]
     Daemon(daemon::DaemonArgs),
+    /// Look whether a worker could start with its configuration and do its work, and change nothing
+    #[command(
+        after_help = "Looks at the configuration, the locations with their stores, the attached stores, the programs of
+the processors, NATS with JetStream and the sector manager. Exit code 1 if anything fails.
+
+Examples:
+  damocles-worker check -c worker.toml
+  damocles-worker check -c worker.toml -o json"
+    )]
+    Check(check::CheckArgs),
+    /// See what a worker works with
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// See and steer the threads of a running worker
     Worker(WorkerArgs),
     /// Prepare directories, and see what is left in them
@@ -156,10 +171,12 @@ pub struct GeneratorArgs {
     pub kind: generator::GeneratorCommand,
 }
 
-/// Runs a command that ends by itself.
-pub async fn run(nats: &NatsOptions, command: Command) -> Result<(), CliError> {
+/// Runs a command; `given` is what was given of the options that reach NATS.
+pub async fn run(nats: &NatsOptions, given: Vec<Given>, command: Command) -> Result<(), CliError> {
     match command {
         Command::Daemon(args) => daemon::run(nats, &args).await,
+        Command::Check(args) => check::run(nats, &args).await,
+        Command::Config(config::ConfigCommand::Show(args)) => config::show(nats, given, &args),
         Command::Store(args) => store::run(&args.kind).await,
         Command::Processor(args) => processor::run(&args).await,
         Command::Generator(args) => generator::run(&args.kind).await,

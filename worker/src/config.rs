@@ -1,8 +1,9 @@
 //! The worker's configuration: damocles's keys, and a `[nats]` section.
 //!
 //! - [`sealing`]: how a thread seals; [`hot`]: the file in its location that is read again before
-//!   each job
+//!   each job; [`effective`]: every value, with where it comes from
 
+mod effective;
 pub mod hot;
 pub(crate) mod sealing;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use damocles_daemon::config::{ConfigError, Document, Effect, Fault, KeyPath, Wit
 use serde::{Deserialize, Serialize};
 use shared_msgs::{plan::Plan, sector_manager::SectorSize};
 
+pub(crate) use self::effective::Effective;
 pub use self::sealing::Sealing;
 use self::{
     hot::HotConfig,
@@ -90,7 +92,7 @@ pub struct AttachedConfig {
 }
 
 // The file as it is written.
-#[derive(Default, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct File {
     worker: WorkerSection,
@@ -98,6 +100,8 @@ struct File {
     sealing_thread: Vec<ThreadSection>,
     attached: Vec<AttachedConfig>,
     processors: ProcessorsSection,
+    // What the command line and the environment say is shown with it.
+    #[serde(skip_serializing)]
     nats: NatsOptions,
     // Nothing of it has an effect.
     metrics: Metrics,

@@ -38,7 +38,7 @@ use tracing::{info, warn};
 use crate::{
     bus::NatsBus,
     clock,
-    config::{Config, ThreadConfig},
+    config::{AttachedConfig, Config, ThreadConfig},
     plan::driver::Driver,
     processor::Processors,
     stage::Shared,
@@ -238,32 +238,32 @@ impl Connected {
     }
 }
 
-fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartError> {
-    let mut stores: Vec<AttachedStore> = Vec::with_capacity(config.attached.len());
+/// What an attached store is called.
+pub(crate) struct NamedStore {
+    name: String,
+    earlier_name: Option<String>,
+}
+
+/// Names the attached stores. Refuses those that are one directory or have one name, and if there
+/// is none that finished sectors can go to. Makes nothing.
+pub(crate) fn name_stores(config: &Config) -> Result<Vec<NamedStore>, StartError> {
+    let mut stores: Vec<NamedStore> = Vec::with_capacity(config.attached.len());
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (second, store) in config.attached.iter().enumerate() {
         let spelled = store.location.display().to_string();
-        let refused = |error| StartError::Initialise { path: spelled.clone(), error };
-        // Its name follows from its path.
-        let mut attached =
-            AttachedStore::attach(spelled.clone(), &store.location, store.readonly, places)
-                .map_err(refused)?;
-        let canonical = attached.path.canonicalize().unwrap_or_else(|error| {
-            // Whoever needs it waits for it.
-            warn!(path = %attached.path.display(), %error, "an attached store is not there");
-            attached.path.clone()
-        });
+        let at = Location::at(&store.location)
+            .map_err(|error| StartError::Initialise { path: spelled.clone(), error })?;
+        let canonical = at.canonical().unwrap_or_else(|_| at.path().to_owned());
         if let Some(first) = seen.insert(canonical.clone(), second) {
             let first_path = config.attached[first].location.display().to_string();
             return Err(StartError::SameStore { first, first_path, second, second_path: spelled });
         }
-        attached.name = store.name.clone().unwrap_or_else(|| canonical.display().to_string());
-        if let Some(first) = stores.iter().position(|earlier| earlier.name == attached.name) {
-            return Err(StartError::SameStoreName { first, second, name: attached.name });
+        let name = store.name.clone().unwrap_or_else(|| canonical.display().to_string());
+        if let Some(first) = stores.iter().position(|earlier| earlier.name == name) {
+            return Err(StartError::SameStoreName { first, second, name });
         }
-        attached.earlier_name =
-            (store.name.is_none() && attached.name != spelled).then_some(spelled);
-        stores.push(attached);
+        let earlier_name = (store.name.is_none() && name != spelled).then_some(spelled);
+        stores.push(NamedStore { name, earlier_name });
     }
     if stores.is_empty() {
         return Err(StartError::NoStore);
@@ -272,7 +272,7 @@ fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartE
     let plan = |thread: &ThreadConfig| {
         thread.hot.read(&thread.location).map_or(thread.hot.plan, |(plan, _)| plan)
     };
-    if stores.iter().all(|store| store.readonly)
+    if config.attached.iter().all(|store| store.readonly)
         && config.threads.iter().any(|thread| plan(thread).persists())
     {
         return Err(StartError::NoWritableStore);
@@ -280,7 +280,24 @@ fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartE
     Ok(stores)
 }
 
-fn locate(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
+fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartError> {
+    let attach = |(store, named): (&AttachedConfig, NamedStore)| {
+        let refused =
+            |error| StartError::Initialise { path: store.location.display().to_string(), error };
+        let NamedStore { name, earlier_name } = named;
+        let attached = AttachedStore::attach(name, &store.location, store.readonly, places)
+            .map_err(refused)?;
+        if let Err(error) = attached.path.canonicalize() {
+            // Whoever needs it waits for it.
+            warn!(path = %attached.path.display(), %error, "an attached store is not there");
+        }
+        Ok(AttachedStore { earlier_name, ..attached })
+    };
+    config.attached.iter().zip(name_stores(config)?).map(attach).collect()
+}
+
+/// The threads' locations. Refuses those that are one directory. Makes nothing.
+pub(crate) fn locate(threads: &[ThreadConfig]) -> Result<Vec<Location>, StartError> {
     let mut locations = Vec::with_capacity(threads.len());
     let mut seen: HashMap<PathBuf, usize> = HashMap::new();
     for (second, thread) in threads.iter().enumerate() {

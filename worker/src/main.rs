@@ -15,8 +15,8 @@ const TOOL: Tool<'static> =
 
 fn main() -> ExitCode {
     failpoint::setup();
-    let cli: Cli = match TOOL.parse() {
-        Ok(cli) => cli,
+    let (cli, given): (Cli, _) = match TOOL.parse() {
+        Ok(read) => read,
         Err(exit) => return exit,
     };
     let daemon = matches!(cli.command, Command::Daemon(_));
@@ -30,5 +30,5 @@ fn main() -> ExitCode {
     let mut runtime =
         if daemon { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let logging = Logging { by_default: log, format: cli.log.log_format.into() };
-    damocles_terminal::run(logging, &mut runtime, || run(&cli.nats, cli.command))
+    damocles_terminal::run(logging, &mut runtime, || run(&cli.nats, given, cli.command))
 }

@@ -7,8 +7,8 @@
 //!              |      `-----> external.rs         one processor: its process (child.rs), over protocol.rs
 //!              +-> builtin.rs                     none is: the proofs library, on a blocking thread
 //! ```
-//! [`task`] holds what goes in and comes out, [`tasks`] is the table of them, [`settings`] the configuration, [`placement`] and
-//! [`cgroup`] where a child runs, [`daemons`] the programs that run beside. [`groups`] ends what an
+//! [`task`] holds what goes in and comes out, [`tasks`] is the table of them, [`settings`] the configuration, [`program`]
+//! whether a program can be started, [`placement`] and [`cgroup`] where a child runs, [`daemons`] the programs that run beside. [`groups`] ends what an
 //! earlier run of the worker has left, over [`processes`]. [`own`] is the other end: the worker's
 //! program as a processor.
 //!
@@ -45,6 +45,7 @@ pub(crate) mod piece_server;
 pub(crate) mod placement;
 pub(crate) mod pool;
 pub mod processes;
+pub(crate) mod program;
 pub(crate) mod protocol;
 pub mod settings;
 pub mod task;

@@ -3,22 +3,32 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, IgnoredAny},
 };
-use shared_msgs::{codec::Encoding, subject::Prefix};
+use shared_msgs::{codec::Encoding, lease, subject::Prefix};
+
+use super::shown;
+
+pub(super) const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long JetStream may store nothing before it is said, where nothing else is configured.
+pub const DEFAULT_STORE_PATIENCE: Duration = Duration::from_secs(60);
+
+// In place of what nobody may read.
+const HIDDEN: &str = "(hidden)";
 
 /// How to reach NATS, as far as it is said; what is `None` is as by default. With the feature
 /// `clap` these are a program's options and the `nats` client's variables, but for the last three,
-/// which stand in files only.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// which stand in files only. Serialised, secrets are hidden.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::Args), command(next_help_heading = "NATS"))]
 #[serde(default)]
 pub struct NatsOptions {
     /// NATS server URLs, separated by commas [default: nats://127.0.0.1:4222]
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "secret", serialize_with = "without_logins")]
     #[cfg_attr(
         feature = "clap",
         arg(short = 's', long, env = "NATS_URL", global = true, value_name = "URL"),
@@ -47,7 +57,7 @@ pub struct NatsOptions {
     )]
     pub user: Option<String>,
     /// Password, better in a file
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "secret", serialize_with = "hidden")]
     #[cfg_attr(
         feature = "clap",
         arg(long, env = "NATS_PASSWORD", global = true, hide_env_values = true)
@@ -60,7 +70,7 @@ pub struct NatsOptions {
     )]
     pub password_file: Option<PathBuf>,
     /// Token
-    #[serde(deserialize_with = "secret")]
+    #[serde(deserialize_with = "secret", serialize_with = "hidden")]
     #[cfg_attr(
         feature = "clap",
         arg(long, env = "NATS_TOKEN", global = true, hide_env_values = true)
@@ -101,6 +111,42 @@ pub struct NatsOptions {
     pub store_patience: Option<Duration>,
 }
 
+impl NatsOptions {
+    /// What holds where nothing is said.
+    pub fn defaults() -> NatsOptions {
+        NatsOptions {
+            server: Some(DEFAULT_SERVER.to_owned().into()),
+            timeout: Some(DEFAULT_TIMEOUT),
+            prefix: Some(Prefix::default()),
+            encoding: Some(Encoding::default()),
+            lease_ttl: Some(lease::DEFAULT_TTL),
+            store_patience: Some(DEFAULT_STORE_PATIENCE),
+            ..NatsOptions::default()
+        }
+    }
+
+    // What a context says nothing about.
+    pub(super) fn without_way(&self) -> NatsOptions {
+        NatsOptions {
+            timeout: self.timeout,
+            prefix: self.prefix.clone(),
+            encoding: self.encoding,
+            lease_ttl: self.lease_ttl,
+            store_patience: self.store_patience,
+            ..NatsOptions::default()
+        }
+    }
+}
+
+fn hidden<S: Serializer>(secret: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|_| HIDDEN).serialize(to)
+}
+
+fn without_logins<S: Serializer>(list: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
+    let list = list.as_ref().map(|list| shown::without_logins(list.expose_secret()));
+    list.serialize(to)
+}
+
 // What is no text is refused without being shown.
 fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
     #[derive(Deserialize)]
@@ -125,6 +171,9 @@ mod tests {
             "server = 'nats://u:hunter2@a'\npassword = 'hunter2'\ntoken = 'hunter2'\nuser = 'u'";
         let options: NatsOptions = toml::from_str(text).unwrap();
         assert!(options.password.is_some() && !format!("{options:?}").contains("hunter2"));
+        let written = serde_json::to_value(&options).unwrap();
+        assert!(!written.to_string().contains("hunter2"), "{written}");
+        assert_eq!((&written["server"], &written["user"]), (&"…@a".into(), &"u".into()));
         for key in ["server", "password", "token"] {
             for value in ["4711", "4711.5", "[4711]", "{ x = 4711 }", "2047-11-04"] {
                 let error = toml::from_str::<NatsOptions>(&format!("{key} = {value}")).unwrap_err();

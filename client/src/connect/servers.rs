@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use super::{
     error::ConnectError,
     login::{Login, Password},
+    shown::without_login,
 };
 
 /// Where NATS is.
@@ -75,15 +76,6 @@ fn take_apart(url: &str) -> Result<(ServerAddr, Option<UserInfo>), String> {
     bare.map_err(|()| "it has no host".to_owned())?;
     let address = ServerAddr::from_url(url).map_err(|error| error.to_string())?;
     Ok((address, login))
-}
-
-// What stands before an @ is secret; a comma in it may have made parts of it look like URLs.
-fn without_login(url: &str, list: &str) -> String {
-    match url.rsplit_once('@') {
-        Some((_, host)) => format!("…@{host}"),
-        None if list.contains('@') => "…".into(),
-        None => url.to_owned(),
-    }
 }
 
 fn pattern(list: &str) -> &'static str {

@@ -11,6 +11,7 @@ use toml::{
 
 use super::{
     ConfigError, Ignored, WithoutEffect,
+    effective::Origin,
     fault::Fault,
     key::{KeyPath, Step},
     reader::Reader,
@@ -41,6 +42,8 @@ pub struct Place {
 struct Places {
     key: Place,
     value: Place,
+    // It is no table, and holds none.
+    is_leaf: bool,
 }
 
 impl Place {
@@ -89,9 +92,18 @@ impl Document {
         found.and_then(Value::as_table).cloned().unwrap_or_default()
     }
 
-    /// Where a value stands, if the file has it.
-    pub fn place(&self, at: &KeyPath) -> Option<Place> {
-        self.places.get(at).map(|places| places.value)
+    /// Where a value comes from, or what it was made of: the file, if it has it.
+    pub fn origin(&self, at: &KeyPath) -> Origin {
+        let own = self.places.get(at);
+        let made_of = || {
+            // A list of names may stand for a table.
+            let (_, above) = at.steps().split_last()?;
+            self.places.get(&KeyPath::from(above)).filter(|above| above.is_leaf)
+        };
+        own.or_else(made_of).map_or(Origin::Default, |places| Origin::File {
+            file: self.path.clone(),
+            line: places.key.line,
+        })
     }
 
     /// Reads all of it, refuses keys that nobody knows, and returns what to warn about beside it.
@@ -186,7 +198,12 @@ fn take_value(
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(time) => Value::Datetime(*time),
     };
-    places.insert(path, Places { key, value: place });
+    let is_leaf = match &taken {
+        Value::Table(_) => false,
+        Value::Array(list) => !list.iter().any(Value::is_table),
+        _ => true,
+    };
+    places.insert(path, Places { key, value: place, is_leaf });
     taken
 }
 

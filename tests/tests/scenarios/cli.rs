@@ -1,5 +1,7 @@
 //! What an operator types, and reads.
 
+mod check;
+mod config_show;
 mod configuration;
 mod decode;
 mod generator;

@@ -24,6 +24,13 @@ pub struct HotConfig {
     pub(super) has_file: bool,
 }
 
+/// What a thread does and how, with the file that says so.
+pub(super) struct OwnConfig {
+    pub(super) plan: Plan,
+    pub(super) sealing: Sealing,
+    pub(super) document: Document,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct File {
@@ -46,6 +53,11 @@ impl HotConfig {
 
     /// The plan and the options as they are now. An error names the file, and what to do about it.
     pub fn read(&self, location: &Path) -> Result<(Plan, Sealing), ConfigError> {
+        self.load(location).map(|own| (own.plan, own.sealing))
+    }
+
+    /// Like [`HotConfig::read`], with the file.
+    pub(super) fn load(&self, location: &Path) -> Result<OwnConfig, ConfigError> {
         let path = location.join(FILE_NAME);
         let document = match Document::load(&path) {
             Err(ConfigError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
@@ -59,7 +71,7 @@ impl HotConfig {
         let mut options = self.options.clone();
         options.own.extend(document.table(&at));
         let sealing = options.sealing().map_err(|fault| document.refuse(fault.within(at)))?;
-        Ok((file.plan.unwrap_or(self.plan), sealing))
+        Ok(OwnConfig { plan: file.plan.unwrap_or(self.plan), sealing, document })
     }
 }
 

@@ -1,8 +1,8 @@
 //! What operators write wrongly, and what they read then.
 
-use damocles_daemon::config::Document;
+use damocles_daemon::config::{Document, Origin};
 
-use super::Config;
+use super::{Config, Effective};
 
 fn refused(text: &str) -> String {
     let read = Document::parse(text, "w.toml").and_then(|document| Config::read(&document));
@@ -114,4 +114,116 @@ fn no_message_shows_what_may_be_a_secret() {
         let said = refused(&format!("[nats]\n{text}"));
         assert!(!said.contains("hunter2") && !said.contains("42424242"), "{text}: {said}");
     }
+}
+
+// Every key of a worker's file, each with a value.
+const WHOLE: &str = "
+    [worker]
+    name = 'w1'
+    ping_interval = '10s'
+    grace = '10s'
+    local_pieces_dirs = ['.']
+    [sealing]
+    allowed_miners = [10000]
+    allowed_sizes = ['2KiB']
+    enable_deals = true
+    disable_cc = false
+    max_deals = 1
+    min_deal_space = '8GiB'
+    max_retries = 1
+    seal_interval = '1s'
+    recover_interval = '1s'
+    rpc_polling_interval = '1s'
+    ignore_proof_check = false
+    verify_after_pc2 = false
+    [[sealing_thread]]
+    location = './nowhere'
+    plan = 'sealer'
+    [[attached]]
+    name = 'remote'
+    location = './remote'
+    readonly = false
+    [processors.limitation]
+    concurrent.pc1 = 1
+    staggered.pc1 = '1s'
+    [processors.ext_locks]
+    gpu = 1
+    [processors.static_tree_d]
+    2KiB = '.'
+    [[processors.pc1]]
+    bin = 'x'
+    args = ['x']
+    envs.A = 'x'
+    inherit_envs = true
+    stable_wait = '1s'
+    auto_restart = true
+    concurrent = 1
+    weight = 1
+    locks.gpu = 1
+    numa_preferred = 0
+    cgroup.cpuset = '0'
+    [nats]
+    server = 'nats://a'
+    timeout = '1s'
+    prefix = 'p'
+    encoding = 'json'
+    lease_ttl = '1s'
+    store_patience = '1s'
+";
+
+// The ways to all values that are no tables.
+fn leaves(value: &toml::Value, at: Vec<String>) -> Vec<Vec<String>> {
+    let below: Vec<_> = match value {
+        toml::Value::Table(table) => {
+            table.iter().map(|(key, value)| (key.clone(), value)).collect()
+        }
+        toml::Value::Array(list) if list.iter().any(toml::Value::is_table) => {
+            list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect()
+        }
+        _ => return vec![at],
+    };
+    let on = |key: String| at.iter().cloned().chain([key]).collect();
+    below.into_iter().flat_map(|(key, value)| leaves(value, on(key))).collect()
+}
+
+fn at_leaf<'a>(file: &'a mut toml::Value, path: &[String]) -> &'a mut toml::Value {
+    path.iter().fold(file, |value, step| match value {
+        toml::Value::Array(list) => &mut list[step.parse::<usize>().unwrap()],
+        value => value.get_mut(step).unwrap(),
+    })
+}
+
+#[test]
+fn whatever_stands_at_a_key_is_refused_in_words_of_the_field() {
+    let whole: toml::Value = toml::from_str(WHOLE).unwrap();
+    let read = |file: &toml::Value| {
+        let text = toml::to_string(file).unwrap();
+        let read = Document::parse(&text, "w.toml").and_then(|document| Config::read(&document));
+        read.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(&whole), Ok(()));
+    let effective = Effective::of(&Document::parse(WHOLE, "w.toml").unwrap()).unwrap();
+    for setting in effective.settings {
+        let is_empty = setting.value == serde_json::json!([]);
+        assert!(is_empty || setting.origin != Origin::Default, "{} is not tried", setting.key);
+    }
+    let wrong = ["-7", "true", "'?'", "1.5", "2047-11-04", "[[]]", "[{ x = 1 }]", "{ x = {} }"];
+    let wrong = wrong.map(|value| toml::from_str::<toml::Table>(&format!("x = {value}")).unwrap());
+    let mut refused = 0;
+    for path in leaves(&whole, vec![]) {
+        for value in &wrong {
+            let mut file = whole.clone();
+            *at_leaf(&mut file, &path) = value["x"].clone();
+            let Err(said) = read(&file) else { continue };
+            refused += 1;
+            let key = path.iter().rfind(|step| step.parse::<usize>().is_err()).unwrap();
+            assert!(said.contains("line ") && said.contains(key.as_str()), "{path:?}: {said}");
+            for word in
+                ["u32", "u64", "usize", "struct", "enum", "variant", "sequence", "map", "\n"]
+            {
+                assert!(!said.contains(word), "{path:?} {}: {said}", value["x"]);
+            }
+        }
+    }
+    assert!(refused > 200, "{refused}");
 }

@@ -49,22 +49,13 @@ impl Placement {
     }
 
     fn prefer_node(&mut self, node: u32, name: &str) {
-        if !Path::new(NODES).join(format!("node{node}")).exists() {
-            warn!(
-                processor = name,
-                node, "numa_preferred has no effect: this host has no such NUMA node"
-            );
-            return;
+        if let Err(doubt) = has_node(node) {
+            return warn!(processor = name, node, "{doubt}");
         }
         self.envs.insert(NUMA_VARIABLE.into(), node.to_string());
-        if is_installed("numactl") {
-            self.wrappers.extend(["numactl".into(), format!("--preferred={node}")]);
-        } else {
-            warn!(
-                processor = name,
-                node,
-                "numa_preferred has no effect unless the processor follows {NUMA_VARIABLE}: install numactl"
-            );
+        match has_numactl() {
+            Ok(()) => self.wrappers.extend(["numactl".into(), format!("--preferred={node}")]),
+            Err(doubt) => warn!(processor = name, node, "{doubt}"),
         }
     }
 
@@ -102,6 +93,32 @@ impl Placement {
             );
         }
     }
+}
+
+/// What the settings ask for that this host does not have: a processor runs without it.
+pub(crate) fn doubts(settings: &Settings) -> Vec<String> {
+    let node = settings.numa_preferred.map(|node| has_node(node).and_then(|()| has_numactl()));
+    let cpus =
+        settings.cgroup.cpuset.as_deref().map(|cpus| {
+            allowed(cpus).map_err(|error| format!("cgroup.cpuset has no effect: {error}"))
+        });
+    [node, cpus].into_iter().flatten().filter_map(Result::err).collect()
+}
+
+fn has_node(node: u32) -> Result<(), String> {
+    if Path::new(NODES).join(format!("node{node}")).exists() {
+        return Ok(());
+    }
+    Err(format!("numa_preferred has no effect: this host has no NUMA node {node}"))
+}
+
+fn has_numactl() -> Result<(), String> {
+    if is_installed("numactl") {
+        return Ok(());
+    }
+    Err(format!(
+        "numa_preferred has no effect unless the processor follows {NUMA_VARIABLE}: install numactl"
+    ))
 }
 
 // A list without any CPU of this worker would keep the child from starting.

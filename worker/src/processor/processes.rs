@@ -1,7 +1,7 @@
 //! The processes of this machine, as `/proc` shows them (Linux only: `proc_pid_stat(5)`,
 //! `proc_pid_environ(5)`).
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -31,6 +31,15 @@ impl Process {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         pids.filter_map(Process::find).filter(|process| !process.ended).collect()
+    }
+
+    /// One that has this file open, if we may look.
+    pub fn holding(file: &Path) -> Option<Process> {
+        let file = file.canonicalize().ok()?;
+        Process::all().into_iter().find(|process| {
+            let open = fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten();
+            open.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == file))
+        })
     }
 
     /// Whether both are one process.

@@ -174,6 +174,26 @@ struct Limitation {
 #[derive(Debug, Serialize, Deserialize)]
 struct Interval(#[serde(with = "humantime_serde")] Duration);
 
+#[cfg(test)]
+impl Settings {
+    /// Those of a program, for tests.
+    pub(super) fn of(bin: PathBuf) -> Settings {
+        Settings {
+            bin: Some(bin),
+            args: None,
+            envs: BTreeMap::new(),
+            inherit_envs: true,
+            stable_wait: five_seconds(),
+            auto_restart: true,
+            concurrent: None,
+            weight: 1,
+            locks: Locks::default(),
+            numa_preferred: None,
+            cgroup: CgroupSettings::default(),
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -38,8 +38,8 @@ use std::{
 };
 
 use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
-    WriteTransaction,
+    Database, DatabaseError, Durability, ReadOnlyDatabase, ReadableDatabase, ReadableTable,
+    StorageBackend, TableDefinition, WriteTransaction, backends::InMemoryBackend,
 };
 use shared_msgs::{event::Event, id::Id};
 use tokio::sync::Notify;
@@ -61,6 +61,8 @@ const LAST_SEQUENCE: &str = "last_sequence";
 const LAST_WRITE: &str = "last_write";
 // The record is a few KiB; redb's default would be 1 GiB.
 const CACHE_BYTES: usize = 1 << 20;
+// What a look takes of memory at most.
+const MAX_LOOKED_AT: u64 = 256 << 20;
 
 /// Why a store cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -162,6 +164,22 @@ impl<'a> Change<'a> {
     }
 }
 
+/// What was found in a store that was looked at.
+#[derive(Debug)]
+pub enum Look {
+    /// There is none yet.
+    None,
+    /// Its last process did not close it, and it is too large to be repaired only for a look.
+    TooLarge,
+    /// It is whole, or what a start repairs.
+    Read {
+        /// What its thread is doing, if anything was written yet.
+        record: Option<Box<Record>>,
+        /// Its last process closed it; else it is repaired when it is opened.
+        closed: bool,
+    },
+}
+
 /// One thread's durable store.
 #[derive(Clone)]
 pub struct Store {
@@ -229,18 +247,7 @@ impl Store {
     }
 
     fn open_as(&self, missing: Missing) -> Result<(), StoreError> {
-        self.handle.open(missing).map_err(|error| match error {
-            redb::Error::DatabaseAlreadyOpen => StoreError::InUse(self.path.to_string()),
-            redb::Error::Io(error)
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-                ) =>
-            {
-                self.io(error)
-            }
-            error => self.damaged(error),
-        })?;
+        self.handle.open(missing).map_err(|error| self.unopened(error))?;
         let known = self.handle.read(|open| {
             let Some(table) = existing(open.database.begin_read()?.open_table(WORKER))? else {
                 return Ok(None);
@@ -251,6 +258,53 @@ impl Store {
             .last_sequence
             .fetch_max(known.map_err(|error| self.damaged(error))?.unwrap_or(0), Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Reads what is in the store that is there, and closes it; nothing of it is changed. Blocks.
+    pub(super) fn look(&self) -> Result<Look, StoreError> {
+        // Its lock is asked for too: a store that somebody has is not looked at.
+        let (read, closed) = match ReadOnlyDatabase::open(&*self.path) {
+            Ok(database) => (record_in(&database), true),
+            Err(DatabaseError::RepairAborted) => match self.repaired_copy()? {
+                Some(copy) => (record_in(&copy), false),
+                None => return Ok(Look::TooLarge),
+            },
+            Err(error) => return Err(self.unopened(error.into())),
+        };
+        let bytes = read.map_err(|error| self.damaged(error))?;
+        let record = bytes.map(|bytes| self.record(&bytes)).transpose()?;
+        Ok(Look::Read { record: record.map(Box::new), closed })
+    }
+
+    // What the next start will find, in memory; `None` if that is too much.
+    fn repaired_copy(&self) -> Result<Option<Database>, StoreError> {
+        let metadata = fs::metadata(&*self.path).map_err(|error| self.io(error))?;
+        if metadata.len() > MAX_LOOKED_AT {
+            return Ok(None);
+        }
+        let bytes = fs::read(&*self.path).map_err(|error| self.io(error))?;
+        let memory = InMemoryBackend::new();
+        let copied = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, &bytes));
+        copied.map_err(|error| self.damaged(error))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        let opened = builder.create_with_backend(memory);
+        opened.map(Some).map_err(|error| self.unopened(error.into()))
+    }
+
+    fn unopened(&self, error: redb::Error) -> StoreError {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse(self.path.to_string()),
+            redb::Error::Io(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
+                self.io(error)
+            }
+            error => self.damaged(error),
+        }
     }
 
     /// Whether there is a file with something in it.
@@ -267,7 +321,11 @@ impl Store {
         let Some(bytes) = self.read(|transaction| value(transaction, RECORD)).await? else {
             return Ok(None);
         };
-        Record::read(&bytes).map(Some).map_err(|error| match error {
+        self.record(&bytes).map(Some)
+    }
+
+    fn record(&self, bytes: &[u8]) -> Result<Record, StoreError> {
+        Record::read(bytes).map_err(|error| match error {
             ReadError::Newer { format } => {
                 StoreError::NewerFormat { path: self.path.to_string(), format }
             }
@@ -483,6 +541,10 @@ impl Store {
 fn last_write(database: &Database) -> Result<Option<String>, redb::Error> {
     let Some(table) = existing(database.begin_read()?.open_table(WORKER))? else { return Ok(None) };
     Ok(table.get(LAST_WRITE)?.map(|id| id.value().to_owned()))
+}
+
+fn record_in(database: &impl ReadableDatabase) -> Result<Option<Vec<u8>>, redb::Error> {
+    value(&database.begin_read()?, RECORD)
 }
 
 fn value(transaction: &redb::ReadTransaction, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {

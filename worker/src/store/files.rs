@@ -5,6 +5,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use rustix::fs::Access;
+
 /// Names the path in an error.
 pub(crate) fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -43,6 +45,21 @@ pub(crate) fn require_space(path: &Path, bytes: u64) -> io::Result<()> {
         path.display()
     );
     Err(io::Error::new(io::ErrorKind::StorageFull, short))
+}
+
+/// Whether files can be made in a directory, or the directory itself. Says how it is now; an error
+/// names what is in the way.
+pub(crate) fn writable(path: &Path) -> Result<&'static str, String> {
+    let found = path.ancestors().find_map(|above| Some((above, fs::metadata(above).ok()?)));
+    let Some((above, metadata)) = found else {
+        return Err(format!("{} cannot be looked at", path.display()));
+    };
+    if !metadata.is_dir() {
+        return Err(format!("{} is no directory", above.display()));
+    }
+    rustix::fs::access(above, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| at(above, error.into()).to_string())?;
+    Ok(if above == path { "can be written to" } else { "is made at the start" })
 }
 
 /// Whether a path names something below a directory, without a way out of it (`..`).

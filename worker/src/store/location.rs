@@ -5,12 +5,13 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use shared_msgs::sector_manager::SectorId;
 
 use super::{
-    database::{Store, StoreError},
+    database::{Look, Store, StoreError},
     files::remove_path,
     place::Places,
 };
@@ -100,18 +101,31 @@ impl Location {
     /// Makes what is missing, and opens the thread's store, unless that is not there any more.
     /// Blocks.
     pub fn make(&self, store: &Store) -> Result<(), StoreError> {
+        let is_there = self.has_store(store)?;
+        self.make_directories()?;
+        if is_there { store.open() } else { store.make() }
+    }
+
+    /// Looks whether the location can be used, and reads what its thread is doing. Makes nothing.
+    /// Blocks.
+    pub fn look(&self, places: &Places) -> Result<Look, StoreError> {
+        places.look(&self.0)?;
+        let store = Store::file(&self.store_file(), Arc::default());
+        if self.has_store(&store)? { store.look() } else { Ok(Look::None) }
+    }
+
+    // Whether there is a store; one that is not there any more is an error.
+    fn has_store(&self, store: &Store) -> Result<bool, StoreError> {
         if store.has_file()? {
-            self.make_directories()?;
-            return store.open();
+            return Ok(true);
         }
-        if let Some(beside) = self.first_file()? {
-            return Err(StoreError::Missing {
+        match self.first_file()? {
+            None => Ok(false),
+            Some(beside) => Err(StoreError::Missing {
                 path: self.store_file().display().to_string(),
                 beside: beside.display().to_string(),
-            });
+            }),
         }
-        self.make_directories()?;
-        store.make()
     }
 
     pub(super) fn make_directories(&self) -> Result<(), StoreError> {

@@ -85,27 +85,11 @@ impl Places {
     /// The id of a place that may be used. A place that nobody has used yet is marked; `None` if it
     /// cannot be.
     pub fn admit(&self, path: &Path) -> Result<Option<Id>, PlaceError> {
-        let failed = |error: io::Error| PlaceError::Io {
-            path: path.display().to_string(),
-            error: error.to_string(),
-        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let shown = || path.display().to_string();
-        let id = match (known.get(path), read_marker(path).map_err(failed)?) {
-            (Some(id), Some(marker)) if marker.id == *id => return Ok(Some(*id)),
-            (Some(_), None) => return Err(PlaceError::Unmarked { path: shown() }),
-            // Two places that were both taken as new ones can be mixed up like any others.
-            (Some(expected), Some(marker))
-                if !marker.new || known.values().any(|id| *id == marker.id) =>
-            {
-                return Err(PlaceError::Other {
-                    path: shown(),
-                    found: marker.id,
-                    expected: *expected,
-                });
-            }
-            (_, Some(marker)) => marker.id,
-            (None, None) => match make_marker(path, false) {
+        let id = match judge(&known, path)? {
+            Verdict::Known(id) => return Ok(Some(id)),
+            Verdict::Marked(id) => id,
+            Verdict::Unused => match make_marker(path, false) {
                 Ok(id) => id,
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "the place cannot be marked: nobody will notice when its disk is not mounted");
@@ -116,6 +100,11 @@ impl Places {
         known.insert(path.to_owned(), id);
         self.save(path, id);
         Ok(Some(id))
+    }
+
+    /// Whether a place may be used. Nothing is marked or remembered.
+    pub fn look(&self, path: &Path) -> Result<(), PlaceError> {
+        judge(&self.known.lock().unwrap_or_else(PoisonError::into_inner), path).map(drop)
     }
 
     /// The id that a place had when it was used last.
@@ -138,6 +127,34 @@ impl Places {
             let file = file.display();
             tracing::warn!(%file, %error, "places cannot be remembered: set {STATE_DIR}, or nobody will notice when a disk is not mounted");
         }
+    }
+}
+
+// What a place is that may be used.
+enum Verdict {
+    /// It is the one that is remembered.
+    Known(Id),
+    /// It is marked, and nobody here has used it.
+    Marked(Id),
+    /// Nobody has used it.
+    Unused,
+}
+
+fn judge(known: &BTreeMap<PathBuf, Id>, path: &Path) -> Result<Verdict, PlaceError> {
+    let shown = || path.display().to_string();
+    let marker = read_marker(path)
+        .map_err(|error| PlaceError::Io { path: shown(), error: error.to_string() })?;
+    match (known.get(path), marker) {
+        (Some(id), Some(marker)) if marker.id == *id => Ok(Verdict::Known(*id)),
+        (Some(_), None) => Err(PlaceError::Unmarked { path: shown() }),
+        // Two places that were both taken as new ones can be mixed up like any others.
+        (Some(expected), Some(marker))
+            if !marker.new || known.values().any(|id| *id == marker.id) =>
+        {
+            Err(PlaceError::Other { path: shown(), found: marker.id, expected: *expected })
+        }
+        (_, Some(marker)) => Ok(Verdict::Marked(marker.id)),
+        (None, None) => Ok(Verdict::Unused),
     }
 }
 

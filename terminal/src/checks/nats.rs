@@ -1,0 +1,93 @@
+//! What both daemons need of NATS.
+
+use async_nats::{
+    Client,
+    jetstream::{self, Context, stream::Stream},
+};
+use damocles_client::{
+    connect::{ConnectError, NatsSettings},
+    jetstream::{JetStreamError, is_missing, present},
+    lease, state_bucket,
+};
+use shared_msgs::subject::Prefix;
+
+use super::Checks;
+use crate::CliError;
+
+const JETSTREAM: &str = "JetStream";
+
+impl Checks {
+    /// Whether NATS can be reached and lets this program in; and whether it keeps what is to be
+    /// kept. Returns the connection.
+    pub async fn nats(&mut self, settings: &NatsSettings, name: &str) -> Option<Client> {
+        let check = format!("NATS at {}", settings.servers());
+        let client = match settings.connect_once(name).await {
+            Ok(client) => client,
+            Err(error) => {
+                self.refused(check, error);
+                return None;
+            }
+        };
+        let server = client.server_info();
+        self.fine(
+            check,
+            format!("connected to {} (version {})", server.server_name, server.version),
+        );
+        self.kept(&jetstream::new(client.clone()), &settings.prefix).await;
+        Some(client)
+    }
+
+    /// What is wrong with the way to NATS.
+    pub fn refused(&mut self, check: impl Into<String>, error: ConnectError) {
+        let CliError { message, hint, .. } = error.into();
+        self.failed(check, message, hint.as_deref());
+    }
+
+    async fn kept(&mut self, jetstream: &Context, prefix: &Prefix) {
+        match present(jetstream).await {
+            Ok(()) => self.fine(JETSTREAM, "is there"),
+            Err(error @ JetStreamError::Absent) => {
+                let way_out = "without it nothing is kept: no last states, no leases, no history; start nats-server with -js";
+                return self.failed(JETSTREAM, error, Some(way_out));
+            }
+            Err(error) => return self.failed(JETSTREAM, error, None),
+        }
+        let state = format!("state bucket {}", prefix.state_bucket());
+        if let Some(stream) = self.stream(jetstream, &state, prefix.state_stream()).await {
+            match state_bucket::trouble(prefix, &stream.cached_info().config) {
+                Some(trouble) => self.failed(state, trouble, None),
+                None => self.readable(state, &stream),
+            }
+        }
+        let leases = format!("lease bucket {}", prefix.lease_bucket());
+        match lease::existing_bucket(jetstream, prefix).await {
+            Ok(Some((bucket, ttl))) => {
+                let ttl = shared_msgs::duration::human(ttl);
+                let leases_now = bucket.stream.cached_info().state.messages;
+                self.fine(leases, format!("leases last {ttl}; {leases_now} there now"));
+            }
+            Ok(None) => self.fine(leases, "is not there yet: the first worker makes it"),
+            Err(error) => self.failed(leases, error, None),
+        }
+        let events = format!("stream of events {}", prefix.events_stream());
+        if let Some(stream) = self.stream(jetstream, &events, prefix.events_stream()).await {
+            self.readable(events, &stream);
+        }
+    }
+
+    fn readable(&mut self, check: String, stream: &Stream) {
+        let state = &stream.cached_info().state;
+        self.fine(check, format!("{} messages, {} bytes", state.messages, state.bytes));
+    }
+
+    async fn stream(&mut self, jetstream: &Context, check: &str, name: String) -> Option<Stream> {
+        match jetstream.get_stream(&name).await {
+            Ok(stream) => return Some(stream),
+            Err(error) if is_missing(&error.kind()) => {
+                self.fine(check, "is not there yet: the first manager makes it");
+            }
+            Err(error) => self.failed(check, format!("cannot be read: {error}"), None),
+        }
+        None
+    }
+}
