@@ -101,16 +101,22 @@ pub enum WorkerCommand {
   damocles-worker worker -c worker.toml list
   damocles-worker worker -c worker.toml list -o wide --watch")]
     List(list::ListArgs),
-    /// Pause a sealing thread: at once while it waits, else when its stage ends
-    #[command(after_help = "Examples:
+    /// Pause sealing threads: at once while they wait, else when their stage ends
+    #[command(
+        after_help = "Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not paused within the time of --wait.
+
+Examples:
   damocles-worker worker -c worker.toml pause --index 0 --reason 'disk swap'
   damocles-worker worker -c worker.toml pause --index 0 --wait=2h
-  damocles-worker worker -c worker.toml pause --index 0 --now --wait")]
+  damocles-worker worker -c worker.toml pause --index 0 --now --wait"
+    )]
     Pause(pause::PauseArgs),
-    /// Resume a paused sealing thread, from its state or another one
+    /// Resume paused sealing threads, from their state or another one
     #[command(
         after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed, and the thread takes
 the next one. On a terminal that is asked first; anywhere else it needs -f.
+
+Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not running within the time of --wait.
 
 Examples:
   damocles-worker worker -c worker.toml resume --index 0 --wait
@@ -121,13 +127,21 @@ Examples:
     Resume(resume::ResumeArgs),
     /// Let sealing threads finish what they have in hand and take no new sector; survives a restart
     /// of the worker
-    #[command(after_help = "Examples:
+    #[command(
+        after_help = "Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused.
+
+Examples:
   damocles-worker worker -c worker.toml cordon --reason 'new disks tomorrow'
-  damocles-worker worker -c worker.toml cordon --index 0,2-4")]
+  damocles-worker worker -c worker.toml cordon --index 0,2-4"
+    )]
     Cordon(cordon::CordonArgs),
     /// Let cordoned sealing threads take new sectors again
-    #[command(after_help = "Example:
-  damocles-worker worker -c worker.toml uncordon")]
+    #[command(
+        after_help = "Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused.
+
+Example:
+  damocles-worker worker -c worker.toml uncordon"
+    )]
     Uncordon(cordon::CordonArgs),
     /// Cordon sealing threads, and wait until they have no sector in hand: for maintenance
     #[command(

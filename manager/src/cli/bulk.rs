@@ -105,8 +105,7 @@ impl BulkOrder {
             preview.show();
             return confirm::ask(&preview.summary.question(name)).await;
         }
-        // Whoever is silent now may give up what nobody was asked about.
-        preview.whole()?;
+        preview.knows_all()?;
         preview.show();
         confirm::ask_giving_up(&sectors).await
     }

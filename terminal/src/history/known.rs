@@ -1,7 +1,7 @@
 //! Whether there is, or was, what no event is shown of: a name that was typed wrongly is no empty
 //! history.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::Client;
 use damocles_client::{
@@ -48,47 +48,53 @@ pub(super) async fn check(
         return Ok(());
     }
     let of = worker.as_ref().filter(|_| sector.is_none());
-    let asked = asked_again(client, patience, || async { client.stored(prefix, of).await });
-    let states = asked.await.unwrap_or_else(|| Err("JetStream does not answer".into()));
-    let states = states.map_err(|why| {
-        let message = format!("no such event is kept; whether there is such a worker, thread or sector is unknown: {why}");
-        CliError::new(Exit::NoAnswer, message)
-    })?;
-    let states: Vec<_> = states.into_iter().filter_map(read).collect();
-    let recorded = async |query| recorded(client, prefix, query, patience).await;
-    if let Some(worker) = worker {
-        let threads = states.iter().find(|(name, _)| name == worker).map(|(_, threads)| threads);
-        let of_worker = Query { worker: Some(worker.clone()), ..Query::default() };
-        if threads.is_none() && !recorded(of_worker.clone()).await? {
-            return Err(unknown(format!(
-                "no such worker: {worker} never reported, and no event of it is kept"
-            )));
-        }
-        let has = |index| threads.is_some_and(|all| all.iter().any(|one| one.index == index));
-        if let Some(index) = *index
-            && !has(index)
-            && !recorded(Query { index: Some(index), ..of_worker }).await?
-        {
-            return Err(unknown(format!(
-                "worker {worker}: there is no thread {index}, and no event of one is kept"
-            )));
-        }
-    }
-    if let Some(sector) = sector {
-        let mut threads = states.iter().flat_map(|(_, threads)| threads);
-        let in_hand = threads.any(|thread| thread.sector_id.as_ref() == Some(sector));
-        if !in_hand && !recorded(Query { sector: Some(sector.clone()), ..Query::default() }).await?
-        {
-            return Err(unknown(format!(
-                "sector {sector} is in no event that is kept, and no worker has it in hand"
-            )));
+    let states = states(client, prefix, of, patience).await?;
+    let of_worker = worker.as_ref().map(|worker| {
+        let known = states.contains_key(worker);
+        let what = format!("no such worker: {worker} never reported, and no event of it is kept");
+        (known, Query { worker: Some(worker.clone()), ..Query::default() }, what)
+    });
+    let of_thread = worker.as_ref().zip(*index).map(|(worker, index)| {
+        let threads = states.get(worker).into_iter().flatten();
+        let known = threads.into_iter().any(|thread| thread.index == index);
+        let what =
+            format!("worker {worker}: there is no thread {index}, and no event of one is kept");
+        let worker = Some(worker.clone());
+        (known, Query { worker, index: Some(index), ..Query::default() }, what)
+    });
+    let of_sector = sector.as_ref().map(|sector| {
+        let mut threads = states.values().flatten();
+        let known = threads.any(|thread| thread.sector_id.as_ref() == Some(sector));
+        let what =
+            format!("sector {sector} is in no event that is kept, and no worker has it in hand");
+        (known, Query { sector: Some(sector.clone()), ..Query::default() }, what)
+    });
+    for (known, query, what) in [of_worker, of_thread, of_sector].into_iter().flatten() {
+        if !known && !recorded(client, prefix, query, patience).await? {
+            return Err(CliError::new(Exit::NotFound, what)
+                .hint("`damocles-manager util worker list` shows the workers there are"));
         }
     }
     Ok(())
 }
 
-fn read((worker, stored): (WorkerName, Stored)) -> Option<(WorkerName, Vec<ThreadSnapshot>)> {
-    decode::<WorkerSnapshot>(&stored.body).ok().map(|snapshot| (worker, snapshot.threads))
+// The threads of these workers as they were reported last.
+async fn states(
+    client: &Client,
+    prefix: &Prefix,
+    of: Option<&WorkerName>,
+    patience: Duration,
+) -> Result<BTreeMap<WorkerName, Vec<ThreadSnapshot>>, CliError> {
+    let asked = asked_again(client, patience, || async { client.stored(prefix, of).await });
+    let stored = asked.await.unwrap_or_else(|| Err("JetStream does not answer".into()));
+    let stored = stored.map_err(|why| {
+        let unknown = "whether there is such a worker, thread or sector is unknown";
+        CliError::new(Exit::NoAnswer, format!("no such event is kept; {unknown}: {why}"))
+    })?;
+    let threads = |stored: &Stored| decode::<WorkerSnapshot>(&stored.body).ok();
+    let read =
+        stored.into_iter().filter_map(|(worker, stored)| Some((worker, threads(&stored)?.threads)));
+    Ok(read.collect())
 }
 
 // Whether such an event is kept, of whatever time.
@@ -107,9 +113,4 @@ async fn recorded(
         }
     }
     Ok(false)
-}
-
-fn unknown(message: String) -> CliError {
-    CliError::new(Exit::NotFound, message)
-        .hint("`damocles-manager util worker list` shows the workers there are")
 }

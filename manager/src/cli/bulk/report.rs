@@ -175,6 +175,16 @@ impl Report {
         }
     }
 
+    /// An error unless every worker has said what it does: whoever is silent now may give up later
+    /// what nobody was asked about.
+    pub(super) fn knows_all(&self) -> Result<(), CliError> {
+        if self.gathered.complete && self.summary.refused == 0 {
+            return Ok(());
+        }
+        let message = format!("{}; what would be lost is not known of all workers", self.said());
+        Err(CliError::new(Exit::NoAnswer, message).hint("select fewer workers; -f does not ask"))
+    }
+
     /// Shows somebody who is asked what would be done.
     pub(super) fn show(&self) {
         say(&format!("{}{}\n", self.table(), printable(&self.said())));
@@ -400,6 +410,16 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
             ]),
         )];
         assert_eq!(report(Gathered { replies, ..nothing() }).lost(), ["s-t010000-1"]);
+    }
+
+    #[test]
+    fn what_is_lost_is_known_when_every_worker_has_answered() {
+        assert!(report(sample()).knows_all().is_ok());
+        let refused = vec![("w4".parse().unwrap(), ErrorKind::LeaseUnconfirmed.into())];
+        for unknown in [Gathered { complete: false, ..sample() }, Gathered { refused, ..sample() }]
+        {
+            assert_eq!(report(unknown).knows_all().unwrap_err().exit, Exit::NoAnswer);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use e2e::{
     binaries,
     cli::{self, CliOutput},
+    state_watch::is_stuck,
     testbed::Testbed,
     worker::WorkerConfig,
 };
@@ -80,10 +81,20 @@ async fn at_a_terminal_the_sectors_that_are_lost_are_named_and_their_number_is_t
     let both = bed.states.until_stuck("w1").await.threads;
     let sectors: Vec<_> = both.iter().filter_map(|thread| thread.sector_id.as_deref()).collect();
     lost(&on_terminal(&bed, all, "2\n").await.expect(0), &sectors);
-    for index in 0..2 {
-        let gone = |thread: &ThreadSnapshot| {
-            thread.sector_id.as_deref().is_some_and(|sector| !sectors.contains(&sector))
-        };
-        bed.states.until_thread("w1", index, "another sector", gone).await;
-    }
+    let later = async |bed: &mut Testbed, gone: &[&str]| {
+        for index in 0..2 {
+            let next = |thread: &ThreadSnapshot| {
+                is_stuck(thread)
+                    && thread.sector_id.as_deref().is_some_and(|sector| !gone.contains(&sector))
+            };
+            bed.states.until_thread("w1", index, "another sector", next).await;
+        }
+        bed.bus.list("w1").await.threads
+    };
+    let third = later(&mut bed, &sectors).await;
+    let sectors: Vec<_> = third.iter().filter_map(|thread| thread.sector_id.as_deref()).collect();
+    let own = ["worker", "--name", "w1", "resume", "--index", "0-1", "--to", "Aborted"];
+    let output = cli::run_on_terminal(binaries::worker(), &own, &bed.nats.url(), "2\n").await;
+    lost(&output.expect(0), &sectors);
+    later(&mut bed, &sectors).await;
 }

@@ -163,3 +163,19 @@ async fn a_pending_pause_is_durable_before_it_is_answered() {
     assert!(is_paused(&second.threads[0], PausedBy::Operator), "{:?}", second.threads[0]);
     assert_eq!(second.threads[0].state, "C1Done");
 }
+
+#[tokio::test]
+async fn several_threads_are_named_by_a_list_in_both_tools() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let worker = bed.worker(&WorkerConfig::new("w1").threads(4).idle());
+    bed.states.until("w1", "all wait", |snapshot| snapshot.summary.waiting == 4).await;
+    let paused = bed.util_worker(&["pause", "w1", "0,2-3"]).await.expect(0);
+    assert_eq!(paused.stdout, "#0: paused\n#2: paused\n#3: paused\n");
+    let resumed = worker.cli(&["resume", "--index", "2-3"]).await.expect(0);
+    assert_eq!(resumed.stdout, "#2: resumed in Empty\n#3: resumed in Empty\n");
+    let selected = bed.util_worker(&["resume", "-w", "w1", "-i", "0,7"]).await.expect(0);
+    assert_eq!(selected.rows().len(), 1, "{}", selected.stdout);
+    bed.util_worker(&["pause", "w1", "3-4"]).await.expect(3);
+    worker.cli(&["pause", "--index", "0,1", "--if-revision", "3"]).await.expect(2);
+}

@@ -212,9 +212,11 @@ async fn an_operator_gives_a_sector_up_and_its_worker_hears_of_it() {
     let id = worker.allocate().await.id;
     let given = worker.deals(id).await.unwrap();
     assert_eq!(worker.step(id, "Empty", "Allocated", "Allocate").await, None);
-    bed.util_sealer(&["sectors", "abort", "s-t010000-1", "--reason", "bad disk"]).await.expect(0);
+    let why = ["--by", "carol@bastion", "--reason", "bad disk"];
+    let abort = [&["sectors", "abort", "s-t010000-1"], &why[..]].concat();
+    bed.util_sealer(&abort).await.expect(0);
     let reason = worker.step(id, "Allocated", "DealsAcquired", "AcquireDeals").await.unwrap();
-    assert!(reason.contains("bad disk"), "{reason}");
+    assert!(reason.contains("by carol@bastion: bad disk"), "{reason}");
     worker.give_up(id, &reason).await;
     let list = bed.util_sealer(&["sectors", "list", "-o", "wide"]).await.expect(0);
     assert_eq!((list.rows()[0][2], list.rows()[0][3]), ("Aborted", "0"));
