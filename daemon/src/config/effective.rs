@@ -92,7 +92,9 @@ fn collect(
 fn masked(at: &KeyPath, value: Value) -> Value {
     match value {
         Value::Null => Value::Null,
-        Value::String(text) if at.is_secret() && !is_path(&text) => HIDDEN.into(),
+        Value::String(text) if at.is_secret() && !(names_file(at) && is_path(&text)) => {
+            HIDDEN.into()
+        }
         Value::String(text) => without_password(&text).into(),
         Value::Array(list) if !at.is_secret() => without_secret_options(list),
         _ if at.is_secret() => HIDDEN.into(),
@@ -100,7 +102,13 @@ fn masked(at: &KeyPath, value: Value) -> Value {
     }
 }
 
-// Keys of NATS and TLS are named by their files. Whatever else stands there is no path.
+// Keys of NATS and TLS are named by their files; a password may look like a path.
+fn names_file(at: &KeyPath) -> bool {
+    let key = at.keys().last().unwrap_or_default();
+    ["creds", "nkey", "tlskey"].contains(&key) || key.ends_with("_file")
+}
+
+// Whatever else stands there, as the seed itself, is no path.
 fn is_path(text: &str) -> bool {
     !text.contains('\n') && (text.contains('/') || Path::new(text).is_file())
 }
@@ -148,6 +156,8 @@ mod tests {
         for key in ["nats.password", "nats.token", "nats.nkey", "processors.c2.envs.API_KEY"] {
             assert_eq!(shown(key, "SUAHUNTER2".into()), json!(HIDDEN), "{key}");
             assert_eq!(shown(key, 42.into()), json!(HIDDEN), "{key}");
+            let is_file = key == "nats.nkey";
+            assert_eq!(shown(key, "a/b".into()), json!(if is_file { "a/b" } else { HIDDEN }));
             assert_eq!(shown(key, Value::Null), Value::Null, "{key}");
         }
         assert_eq!(shown("nats.nkey", "/etc/nats/w.nk".into()), json!("/etc/nats/w.nk"));
