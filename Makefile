@@ -49,7 +49,7 @@ cargo-deny:
 	@$(CARGO) deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY)' || $(CARGO) install --locked cargo-deny@$(CARGO_DENY)
 
 # Whoever wants the messages gets no runtime, no transport and no terminal with them.
-NOT_IN_MESSAGES := tokio|futures|async-nats|clap|rustix|comfy-table|indicatif|toml|tracing-subscriber
+NOT_IN_MESSAGES := tokio|futures|async-nats|clap|rustix|unicode-width|indicatif|toml|tracing-subscriber
 
 messages-alone: # the messages depend on none of these crates
 	@crates=$$($(CARGO) tree -p shared-msgs --edges normal --prefix none) || exit 1; \

@@ -25,6 +25,7 @@ pub mod progress;
 pub mod said;
 pub mod screen;
 pub mod settings;
+pub mod table;
 pub mod threads;
 pub mod unanswered;
 pub mod verbs;
@@ -47,4 +48,5 @@ pub use print::{Output, ReplyOutput, draw, json, jsonl, note, print, print_done,
 pub use sector_size::sector_size;
 pub use shared_msgs::text::printable;
 pub use stop::Stop;
-pub use words::{counted, human_bytes, is_yes, listed, table};
+pub use table::table;
+pub use words::{counted, human_bytes, is_yes, listed};

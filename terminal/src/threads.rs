@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use shared_msgs::{duration::human_secs, snapshot::ThreadSnapshot};
 
-use crate::{said::outlook, table};
+use crate::{
+    said::outlook,
+    table::{Row, Table},
+};
 
 // A column: its title, and what it says of a thread.
 type Column = (&'static str, fn(&ThreadSnapshot) -> String);
@@ -48,15 +51,18 @@ const WIDE: [Column; 13] = [
 ];
 
 // The table of these columns.
-fn threads_table(threads: &[ThreadSnapshot], columns: &[Column]) -> String {
+fn threads_table(threads: &[ThreadSnapshot], columns: &[Column]) -> Table {
     let titles: Vec<_> = columns.iter().map(|(title, _)| *title).collect();
-    let row = |thread| columns.iter().map(|(_, cell)| cell(thread)).collect();
-    table(&titles, threads.iter().map(row).collect())
+    let row = |thread: &ThreadSnapshot| {
+        let cells = columns.iter().map(|(_, cell)| cell(thread)).collect();
+        Row::new(cells).failing(thread.last_err.is_some())
+    };
+    Table::new(&titles, threads.iter().map(row).collect())
 }
 
 /// The plain form. What is rare has a column where there is any; all before the error, which is as
 /// long as it likes.
-pub fn plain(threads: &[ThreadSnapshot]) -> String {
+pub fn plain(threads: &[ThreadSnapshot]) -> Table {
     let mut columns = FIRST.to_vec();
     columns.extend(threads.iter().any(|thread| thread.cordoned).then_some(CORDONED));
     columns.extend(some_end(threads));
@@ -65,7 +71,7 @@ pub fn plain(threads: &[ThreadSnapshot]) -> String {
 }
 
 /// The wide form, with every column.
-pub fn wide(threads: &[ThreadSnapshot]) -> String {
+pub fn wide(threads: &[ThreadSnapshot]) -> Table {
     threads_table(threads, &WIDE)
 }
 

@@ -16,14 +16,15 @@ use shared_msgs::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    CliError, Exit, Output, Stop, jsonl,
+    CliError, Exit, Output, jsonl,
     nats::connect_to_stay,
-    screen::{Frame, Screen, TICK, pace},
+    screen::{Frame, Frames, TICK, pace, watched},
+    table::{Look, LookArgs, Shown},
     unanswered::unanswered,
 };
 
 /// How a tool shows a worker.
-pub type Render = fn(&WorkerSnapshot, Output) -> Result<String, CliError>;
+pub type Render = fn(&WorkerSnapshot, Output) -> Result<Shown, CliError>;
 
 // The newest snapshot, and what is known of its age.
 struct Seen {
@@ -38,20 +39,18 @@ pub async fn watch(
     settings: NatsSettings,
     client_name: &str,
     worker: WorkerName,
-    output: Output,
+    (output, look): (Output, LookArgs),
     render: Render,
 ) -> Result<(), CliError> {
-    let mut stop = Stop::listen()?;
-    tokio::select! {
-        ended = show(settings, client_name, worker, output, render) => ended,
-        _ = stop.asked() => Ok(()),
-    }
+    watched(output, look, |frames| follow(settings, client_name, worker, frames, output, render))
+        .await
 }
 
-async fn show(
+async fn follow(
     settings: NatsSettings,
     client_name: &str,
     worker: WorkerName,
+    frames: Frames,
     output: Output,
     render: Render,
 ) -> Result<(), CliError> {
@@ -62,21 +61,18 @@ async fn show(
     let mut states =
         client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
     let mut seen = first(&worker).await?;
-    let mut screen = Screen::stdout(output)?;
     loop {
         let began = Instant::now();
         let connected = matches!(*link.borrow_and_update(), Link::Up(_));
         // Elsewhere than on a terminal the log says that NATS is gone.
-        let outage = (!connected && screen.is_terminal())
+        let outage = (!connected && frames.on_terminal)
             .then_some("the connection to NATS is lost: this is what was known then");
         let notes = outage
             .map(str::to_owned)
             .or_else(|| seen.trouble(worker.worker.as_str()))
             .into_iter()
             .collect();
-        if !screen.show(&seen.frame(output, render, notes)?)? {
-            return Ok(());
-        }
+        frames.show(seen.frame(output, render, notes)?).await;
         let took = began.elapsed();
         tokio::select! {
             message = states.next() => {
@@ -147,7 +143,7 @@ impl Seen {
     fn frame(&self, output: Output, render: Render, notes: Vec<String>) -> Result<Frame, CliError> {
         let text = |snapshot: &WorkerSnapshot| match output {
             // A document a line, so that a reader knows where it ends.
-            Output::Json => jsonl(std::slice::from_ref(snapshot)),
+            Output::Json => jsonl(std::slice::from_ref(snapshot)).map(Shown::from),
             _ => render(snapshot, output),
         };
         let mut still = self.snapshot.clone();
@@ -158,7 +154,8 @@ impl Seen {
         if now.status != WorkerStatus::Stopped && !matches!(output, Output::Json | Output::Jsonl) {
             each_elapsed(&mut now, |elapsed| *elapsed = elapsed.saturating_add(since));
         }
-        Ok(Frame { text: text(&now)?, content: text(&still)?, notes })
+        let content = text(&still)?.text(&Look::default());
+        Ok(Frame { shown: text(&now)?, content, notes })
     }
 }
 
@@ -189,8 +186,12 @@ mod tests {
         .unwrap()
     }
 
-    fn plain(snapshot: &WorkerSnapshot, _: Output) -> Result<String, CliError> {
-        Ok(crate::threads::plain(&snapshot.threads))
+    fn plain(snapshot: &WorkerSnapshot, _: Output) -> Result<Shown, CliError> {
+        Ok(crate::threads::plain(&snapshot.threads).into())
+    }
+
+    fn text(frame: &Frame) -> String {
+        frame.shown.text(&Look::default())
     }
 
     fn seen(snapshot: WorkerSnapshot) -> Seen {
@@ -203,12 +204,11 @@ mod tests {
             seen(snapshot(Id::NIL, None, seq, elapsed)).frame(Output::Plain, plain, vec![]).unwrap()
         };
         let (first, second) = (later(1, 10_000), later(2, 20_000));
-        assert!(first.text.contains("17s") && second.text.contains("27s"), "{}", first.text);
+        let ages = (text(&first).contains("17s"), text(&second).contains("27s"));
+        assert_eq!(ages, (true, true), "{}", text(&first));
         assert_eq!(first.content, second.content);
-        let json = seen(snapshot(Id::NIL, None, 1, 10_000))
-            .frame(Output::Json, plain, vec![])
-            .unwrap()
-            .text;
+        let frame = seen(snapshot(Id::NIL, None, 1, 10_000)).frame(Output::Json, plain, vec![]);
+        let json = text(&frame.unwrap());
         assert!(json.contains("\"elapsed_ms\":10000") && json.lines().count() == 1, "{json}");
     }
 

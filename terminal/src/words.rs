@@ -1,22 +1,4 @@
-//! Tables, numbers and answers for people.
-
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-use shared_msgs::text::printable;
-
-/// An aligned table, two blanks between columns, wide characters counted as wide.
-pub fn table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(headers.iter().copied());
-    for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell)).collect::<Vec<_>>());
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
-    lines.collect()
-}
+//! Numbers and answers for people.
 
 /// So many of something, whose plural takes an s: `1 thread`, `2 threads`.
 pub fn counted(count: usize, what: &str) -> String {
@@ -67,22 +49,5 @@ mod tests {
     fn only_a_clear_yes_is_one() {
         assert!(is_yes("y\n") && is_yes(" Yes "));
         assert!(!is_yes("") && !is_yes("n") && !is_yes("yup"));
-    }
-
-    #[test]
-    fn tables_are_aligned_by_width_and_have_no_blanks_at_the_end() {
-        let rows = vec![vec!["矿机 1".into(), "0".into()], vec!["w1".into(), "10".into()]];
-        assert_eq!(table(&["Name", "N"], rows), "Name    N\n矿机 1  0\nw1      10\n");
-    }
-
-    #[test]
-    fn an_empty_table_is_its_header() {
-        assert_eq!(table(&["Name", "N"], vec![]), "Name  N\n");
-    }
-
-    #[test]
-    fn a_cell_is_one_line_in_which_nothing_is_hidden() {
-        let rows = vec![vec!["w\n1\u{202e}".into(), "0".into()]];
-        assert_eq!(table(&["Name", "N"], rows), "Name          N\nw\\n1\\u{202e}  0\n");
     }
 }

@@ -28,6 +28,8 @@ built! {
     manager = "damocles-manager",
     /// The external processor of `src/bin/fixture-processor.rs`.
     fixture_processor = "fixture-processor",
+    /// The screen of `src/bin/fixture-screen.rs`.
+    fixture_screen = "fixture-screen",
     /// The verifier of `src/bin/verify-window-post.rs`.
     verify_window_post = "verify-window-post",
     /// The helper of [`crate::watchdog`].

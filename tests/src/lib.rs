@@ -10,7 +10,7 @@
 //! - [`event_log`], [`leases`]: what the bus keeps; [`scatter`]: asking every worker at once;
 //!   [`proxy`]: a network that fails
 //! - [`parameters`]: for proofs that are real; [`credentials`]: what clients log in to NATS with
-//! - [`cli`]: running a command-line tool to its end; [`nats_client`]: the `nats` client, where
+//! - [`cli`]: running a command-line tool to its end; [`terminal`]: a tool on a terminal of its own; [`nats_client`]: the `nats` client, where
 //!   there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]:
 //!   one that says what a test wants to hear; [`played_worker`]: a worker that only talks to the
@@ -57,6 +57,7 @@ pub mod scratch;
 pub mod sector_manager_requests;
 pub mod simulation;
 pub mod state_watch;
+pub mod terminal;
 pub mod testbed;
 pub mod tmpfs;
 pub mod watchdog;

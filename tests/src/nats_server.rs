@@ -3,11 +3,16 @@
 
 use std::{
     ffi::OsString,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::{binaries, log::Log, process::Process};
+
+/// Where clients look for NATS if nobody says where it is.
+pub const DEFAULT_PORT: u16 = 4222;
+const ANY_PORT: &str = "-1";
 
 /// A NATS server, or one that was stopped and can be started again on the same port and store.
 #[derive(Debug)]
@@ -23,6 +28,13 @@ impl NatsServer {
     /// `directory`.
     pub async fn start(directory: &Path) -> NatsServer {
         NatsServer::start_with(directory, jetstream(directory)).await
+    }
+
+    /// The same on the port that clients try where none is named, if that is free.
+    pub async fn start_where_expected(directory: &Path) -> NatsServer {
+        let is_free = TcpListener::bind(("127.0.0.1", DEFAULT_PORT)).is_ok();
+        let port = if is_free { DEFAULT_PORT.to_string() } else { ANY_PORT.into() };
+        NatsServer::start_on(&port, directory, jetstream(directory)).await
     }
 
     /// The same without JetStream.
@@ -68,8 +80,12 @@ impl NatsServer {
     }
 
     async fn start_with(directory: &Path, options: Vec<OsString>) -> NatsServer {
+        NatsServer::start_on(ANY_PORT, directory, options).await
+    }
+
+    async fn start_on(port: &str, directory: &Path, options: Vec<OsString>) -> NatsServer {
         let log_file = directory.join("nats.log");
-        let (process, port) = run("-1", &options, &log_file).await;
+        let (process, port) = run(port, &options, &log_file).await;
         NatsServer { process, port, options, log_file }
     }
 

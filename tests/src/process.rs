@@ -33,22 +33,24 @@ impl Process {
     /// do not reach it.
     pub fn spawn(name: &str, command: Command, log_file: &Path) -> Process {
         let (reader, writer) = std::io::pipe().unwrap();
-        Process::run(name, command, writer.into(), Log::start(reader, log_file))
+        Process::run(name, command, Stdio::null(), writer.into(), Log::start(reader, log_file))
     }
 
     /// Starts a program whose output goes into that; its [`Log`] stays empty.
     pub fn spawn_into(name: &str, command: Command, output: OwnedFd, log_file: &Path) -> Process {
-        Process::run(name, command, output, Log::start(std::io::empty(), log_file))
+        Process::run(name, command, Stdio::null(), output, Log::start(std::io::empty(), log_file))
     }
 
-    fn run(name: &str, mut command: Command, output: OwnedFd, log: Log) -> Process {
+    /// Starts a program on a terminal, for its input too; its [`Log`] stays empty.
+    pub fn spawn_on(name: &str, command: Command, terminal: OwnedFd, log_file: &Path) -> Process {
+        let input = terminal.try_clone().unwrap().into();
+        Process::run(name, command, input, terminal, Log::start(std::io::empty(), log_file))
+    }
+
+    fn run(name: &str, mut command: Command, input: Stdio, output: OwnedFd, log: Log) -> Process {
         watchdog::start();
         clean_environment(&mut command);
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .process_group(0);
+        command.stdin(input).stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let process = Process { name: name.to_owned(), child, status: None, log };
         watchdog::add(process.pid());
@@ -142,7 +144,8 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         assert!(
             self.status.is_none(),
             "{} has ended before, see {}",
@@ -186,5 +189,7 @@ pub fn clean_environment(command: &mut Command) {
             command.env_remove(name);
         }
     }
-    command.env("NO_COLOR", "1");
+    if !set.iter().any(|name| name == "NO_COLOR") {
+        command.env("NO_COLOR", "1");
+    }
 }

@@ -3,7 +3,11 @@
 use clap::Args;
 use damocles_client::{connect::NatsSettings, worker_client::WorkerClient};
 use damocles_terminal::{
-    CliError, Exit, Output, json, jsonl, note, print, threads, unanswered::unanswered, watch::watch,
+    CliError, Exit, Output, json, jsonl, note,
+    table::{LookArgs, Shown, show},
+    threads,
+    unanswered::unanswered,
+    watch::watch,
 };
 use shared_msgs::{duration::human_secs, snapshot::WorkerSnapshot};
 
@@ -14,29 +18,31 @@ use super::session::{CLIENT_NAME, Session, Target};
 pub struct InfoArgs {
     #[command(flatten)]
     pub target: Target,
-    /// Show it again whenever it changes, until Ctrl-C
+    /// Show it again whenever it changes, until Ctrl-C or q
     #[arg(long)]
     pub watch: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 pub(super) async fn run(settings: NatsSettings, args: &InfoArgs) -> Result<(), CliError> {
     if args.watch {
         let worker = settings.prefix.worker_named(&args.target.worker);
         let worker = worker.map_err(|error| CliError::new(Exit::Usage, error))?;
-        return watch(settings, CLIENT_NAME, worker, args.output, shown).await;
+        return watch(settings, CLIENT_NAME, worker, (args.output, args.look), shown).await;
     }
-    once(&Session::connect(settings).await?.worker(&args.target.worker)?, args.output).await
+    once(&Session::connect(settings).await?.worker(&args.target.worker)?, args).await
 }
 
-async fn once(worker: &WorkerClient, output: Output) -> Result<(), CliError> {
+async fn once(worker: &WorkerClient, args: &InfoArgs) -> Result<(), CliError> {
     match worker.list().await {
-        Ok(snapshot) => print(&shown(&snapshot, output)?),
+        Ok(snapshot) => show(&shown(&snapshot, args.output)?, args.look),
         Err(error) => {
             if let Some(last) = error.last_report() {
-                print(&shown(&last.snapshot, output)?)?;
+                show(&shown(&last.snapshot, args.output)?, args.look)?;
                 note(&format!(
                     "this is the last report of {}, as it was {} ago",
                     worker.worker,
@@ -48,21 +54,26 @@ async fn once(worker: &WorkerClient, output: Output) -> Result<(), CliError> {
     }
 }
 
-fn shown(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> {
+fn shown(snapshot: &WorkerSnapshot, output: Output) -> Result<Shown, CliError> {
     Ok(match output {
-        Output::Json => json(snapshot)?,
-        Output::Jsonl => jsonl(&snapshot.threads)?,
-        Output::Plain | Output::Table => threads::plain(&snapshot.threads),
-        Output::Wide => threads::wide(&snapshot.threads),
+        Output::Json => json(snapshot)?.into(),
+        Output::Jsonl => jsonl(&snapshot.threads)?.into(),
+        Output::Plain | Output::Table => threads::plain(&snapshot.threads).into(),
+        Output::Wide => threads::wide(&snapshot.threads).into(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use damocles_terminal::table::Look;
     use serde_json::{Value, json};
     use shared_msgs::{id::Id, snapshot::ThreadSnapshot};
 
     use super::*;
+
+    fn text(snapshot: &WorkerSnapshot, output: Output) -> String {
+        shown(snapshot, output).unwrap().text(&Look::default())
+    }
 
     fn snapshot(threads: Value) -> WorkerSnapshot {
         serde_json::from_value(json!({"instance_id": Id::NIL, "seq": 1, "threads": threads}))
@@ -84,18 +95,15 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   LastErr
 0      /store1  s-t010000-2  true    13m42s         C1Done  permanent: No\\nparameters
 1      /store2  -            false   -              Empty   -
 ";
-        assert_eq!(shown(&sample(), Output::Plain).unwrap(), expected);
-        assert_eq!(shown(&sample(), Output::Table).unwrap(), expected);
+        assert_eq!(text(&sample(), Output::Plain), expected);
+        assert_eq!(text(&sample(), Output::Table), expected);
     }
 
     #[test]
     fn wide_says_how_far_a_stage_is() {
         let running = json!({"kind": "running", "elapsed_ms": 5_000, "processor": "pc1 (pid 7)", "progress": "layer 7 of 11"});
-        let shown = shown(
-            &snapshot(json!([{"index": 0, "stage": "PC1", "status": running}])),
-            Output::Wide,
-        )
-        .unwrap();
+        let threads = json!([{"index": 0, "stage": "PC1", "status": running}]);
+        let shown = text(&snapshot(threads), Output::Wide);
         assert!(shown.contains("  PC1    running 5s in pc1 (pid 7), layer 7 of 11  "), "{shown}");
     }
 
@@ -107,7 +115,7 @@ Index  Loc      SectorID     Plan    Paused  PausedElapsed  State   Stage  Statu
 1      /store2  -            sealer  false   -              Empty   -      idle                      0   0         false     -
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(squeezed(&shown(&sample(), Output::Wide).unwrap()), squeezed(expected));
+        assert_eq!(squeezed(&text(&sample(), Output::Wide)), squeezed(expected));
     }
 
     #[test]
@@ -119,7 +127,7 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
 0      /store1  s-t010000-2  true    13m42s         C1Done  false     permanent: No\\nparameters
 1      /store2  -            false   -              Empty   true      -
 ";
-        assert_eq!(shown(&cordoned, Output::Plain).unwrap(), expected);
+        assert_eq!(text(&cordoned, Output::Plain), expected);
     }
 
     #[test]
@@ -127,7 +135,7 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
         let mut waiting = sample();
         waiting.threads[0].end_pending =
             Some("given up, ended by the sector manager: bad disk".into());
-        let plain = shown(&waiting, Output::Plain).unwrap();
+        let plain = text(&waiting, Output::Plain);
         let cells = |line: usize| {
             plain
                 .lines()
@@ -142,7 +150,7 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
             (cells(0)[6], cells(1)[6], cells(2)[6]),
             ("EndPending", "given up, ended by the sector manager: bad disk", "-")
         );
-        let wide = shown(&waiting, Output::Wide).unwrap();
+        let wide = text(&waiting, Output::Wide);
         assert!(
             wide.contains(
                 "paused 13m42s by an error (to be given up, ended by the sector manager: bad disk)"
@@ -153,10 +161,9 @@ Index  Loc      SectorID     Paused  PausedElapsed  State   Cordoned  LastErr
 
     #[test]
     fn json_is_the_whole_snapshot_and_jsonl_a_thread_a_line() {
-        let whole: WorkerSnapshot =
-            serde_json::from_str(&shown(&sample(), Output::Json).unwrap()).unwrap();
+        let whole: WorkerSnapshot = serde_json::from_str(&text(&sample(), Output::Json)).unwrap();
         assert_eq!(whole, sample());
-        let lines = shown(&sample(), Output::Jsonl).unwrap();
+        let lines = text(&sample(), Output::Jsonl);
         let threads: Vec<ThreadSnapshot> =
             lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(threads, sample().threads);

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use damocles_client::system::ListError;
-use damocles_terminal::{CliError, Exit, Output, counted, json, jsonl, note, print, table};
+use damocles_terminal::{
+    CliError, Exit, Output, counted, json, jsonl, note,
+    table::{LookArgs, Row, Shown, Table, show},
+};
 use serde::Serialize;
 use shared_msgs::{
     api::WorkerView,
@@ -30,12 +33,14 @@ pub struct ListArgs {
     /// intervals]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub expiration: Option<Duration>,
-    /// Show the list again whenever it changes, until Ctrl-C
+    /// Show the list again whenever it changes, until Ctrl-C or q
     #[arg(long)]
     pub watch: bool,
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 // A worker as it is printed.
@@ -54,7 +59,7 @@ struct Listing {
 
 pub(super) async fn run(session: &Session, args: &ListArgs) -> Result<(), CliError> {
     let Listing { lines, notes } = list(session, args).await?;
-    print(&shown(&lines, args.output)?)?;
+    show(&shown(&lines, args.output)?, args.look)?;
     notes.iter().for_each(|text| note(text));
     Ok(())
 }
@@ -67,20 +72,21 @@ async fn list(session: &Session, args: &ListArgs) -> Result<Listing, CliError> {
     Ok(Listing { lines, notes })
 }
 
-fn shown(lines: &[Line], output: Output) -> Result<String, CliError> {
+fn shown(lines: &[Line], output: Output) -> Result<Shown, CliError> {
     let is_cordoned = lines.iter().any(|line| line.worker.report.summary.cordoned > 0);
+    let table = |more: &[&'static str], row: fn(&Line) -> Vec<String>| {
+        let rows = lines.iter().map(|line| Row::new(row(line)).failing(line.fails()));
+        Table::new(&[&COLUMNS[..], more].concat(), rows.collect())
+    };
     Ok(match output {
-        Output::Json => json(&lines)?,
-        Output::Jsonl => jsonl(lines)?,
-        Output::Plain | Output::Table if is_cordoned => table(
-            &[&COLUMNS[..], &[CORDONED_COLUMN]].concat(),
-            lines.iter().map(Line::row_with_cordoned).collect(),
-        ),
-        Output::Plain | Output::Table => table(&COLUMNS, lines.iter().map(Line::row).collect()),
-        Output::Wide => table(
-            &[&COLUMNS[..], &WIDE_COLUMNS].concat(),
-            lines.iter().map(Line::wide_row).collect(),
-        ),
+        Output::Json => json(&lines)?.into(),
+        Output::Jsonl => jsonl(lines)?.into(),
+        // People copy names; the Dest is for scripts and other programs.
+        Output::Plain | Output::Table if is_cordoned => {
+            table(&[CORDONED_COLUMN], Line::row_with_cordoned).for_scripts("Dest").into()
+        }
+        Output::Plain | Output::Table => table(&[], Line::row).for_scripts("Dest").into(),
+        Output::Wide => table(&WIDE_COLUMNS, Line::wide_row).into(),
     })
 }
 
@@ -146,6 +152,14 @@ impl Line {
         Line { worker, expired }
     }
 
+    // Whether somebody has to look after it.
+    fn fails(&self) -> bool {
+        let WorkerView { lost, unstored_ms, report, .. } = &self.worker;
+        let silent = self.expired && report.status != WorkerStatus::Stopped;
+        let stands_still = report.history_stands_still.is_some() || unstored_ms.is_some();
+        silent || *lost || stands_still || report.summary.errors > 0
+    }
+
     fn row(&self) -> Vec<String> {
         let WorkerView { name, report, .. } = &self.worker;
         let counts = [
@@ -191,10 +205,15 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use damocles_terminal::table::Look;
     use serde_json::json;
     use shared_msgs::id::Id;
 
     use super::*;
+
+    fn text(lines: &[Line], output: Output) -> String {
+        shown(lines, output).unwrap().text(&Look::default())
+    }
 
     fn worker(name: &str, last_ping_ms: u64) -> WorkerView {
         serde_json::from_value(json!({
@@ -216,7 +235,7 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
 127.0.0.1  damocles.v1.cmd.127=2E0=2E0=2E1  3        0      2       3       2.756s
 127.0.0.1  damocles.v1.cmd.127=2E0=2E0=2E1  3        0      2       3       1h (!)
 ";
-        assert_eq!(table(&COLUMNS, rows), expected);
+        assert_eq!(damocles_terminal::table(&COLUMNS, rows), expected);
     }
 
     #[test]
@@ -250,9 +269,7 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
             worker.report.summary.cordoned = count;
             Line::new(worker, None)
         };
-        let header = |lines: &[Line]| {
-            shown(lines, Output::Plain).unwrap().lines().next().unwrap().to_owned()
-        };
+        let header = |lines: &[Line]| text(lines, Output::Plain).lines().next().unwrap().to_owned();
         assert!(!header(&[cordoned(0)]).contains(CORDONED_COLUMN));
         assert!(header(&[cordoned(0), cordoned(2)]).ends_with("(with ! if expired)  Cordoned"));
         assert_eq!(cordoned(2).row_with_cordoned()[7], "2");

@@ -3,7 +3,9 @@
 use clap::{Args, Subcommand};
 use damocles_client::caller::caller;
 use damocles_terminal::{
-    CliError, Output, ReplyOutput, json, jsonl, print, print_done, table, verbs::ByArgs,
+    CliError, Output, ReplyOutput, json, jsonl, print_done,
+    table::{LookArgs, Row, Table, show},
+    verbs::ByArgs,
 };
 use serde::Serialize;
 use shared_msgs::{
@@ -68,6 +70,8 @@ pub struct ListArgs {
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 #[derive(Args, Debug)]
@@ -122,7 +126,7 @@ fn dest(text: &str) -> Result<String, DestError> {
 
 pub(super) async fn run(session: &Session, command: SectorsCommand) -> Result<(), CliError> {
     match command {
-        SectorsCommand::List(args) => list(session, args.output).await,
+        SectorsCommand::List(args) => list(session, &args).await,
         SectorsCommand::Rebuild(args) => {
             session.ask_sectors(&RebuildSector { sector: args.sector }).await?;
             done(&args, None, "rebuild queued".into())
@@ -151,7 +155,7 @@ fn done(args: &SectorArgs, piece_cid: Option<String>, what: String) -> Result<()
     print_done(&done, &format!("{}: {what}", args.sector), args.output)
 }
 
-async fn list(session: &Session, output: Output) -> Result<(), CliError> {
+async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
     let mut sectors: Vec<SectorView> = Vec::new();
     let mut after = None;
     loop {
@@ -162,14 +166,18 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
             break;
         }
     }
-    print(&match output {
-        Output::Json => json(&sectors)?,
-        Output::Jsonl => jsonl(&sectors)?,
-        Output::Plain | Output::Table => table(&COLUMNS, sectors.iter().map(row).collect()),
-        Output::Wide => {
-            table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), sectors.iter().map(wide_row).collect())
-        }
-    })
+    let table = |more: &[&'static str], row: fn(&SectorView) -> Vec<String>| {
+        let fails = |sector: &SectorView| sector.jobs.iter().any(|job| job.error.is_some());
+        let rows = sectors.iter().map(|sector| Row::new(row(sector)).failing(fails(sector)));
+        Table::new(&[&COLUMNS[..], more].concat(), rows.collect())
+    };
+    let shown = match args.output {
+        Output::Json => json(&sectors)?.into(),
+        Output::Jsonl => jsonl(&sectors)?.into(),
+        Output::Plain | Output::Table => table(&[], row).into(),
+        Output::Wide => table(&WIDE_COLUMNS, wide_row).into(),
+    };
+    show(&shown, args.look)
 }
 
 fn or_dash(text: &Option<String>) -> String {
@@ -237,7 +245,7 @@ Sector       Plan     State                      Deals  Store   CommR
 s-t010000-1  sealer   PC1Done (abort requested)  0      -       -
 s-t010000-2  rebuild  C1Done                     1      remote  bagboea4b5abc
 ";
-        assert_eq!(table(&COLUMNS, rows), expected);
+        assert_eq!(damocles_terminal::table(&COLUMNS, rows), expected);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use damocles_terminal::{
-    CliError, Exit, Output, ReplyOutput, json, jsonl, print, print_done, table,
+    CliError, Exit, Output, ReplyOutput, json, jsonl, print_done,
+    table::{LookArgs, Row, Table, show},
 };
 use shared_msgs::{
     duration::{human, human_secs},
@@ -44,6 +45,8 @@ pub struct ListArgs {
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 #[derive(Args, Debug)]
@@ -74,7 +77,7 @@ impl JobsArgs {
 
 pub(super) async fn run(session: &Session, command: WdpostCommand) -> Result<(), CliError> {
     match command {
-        WdpostCommand::List(args) => list(session, args.output).await,
+        WdpostCommand::List(args) => list(session, &args).await,
         WdpostCommand::Reset(args) => {
             let jobs = session.ask_sectors(&ResetWdpostJobs { jobs: args.chosen() }).await?;
             args.print(&jobs, "ready again")
@@ -86,7 +89,7 @@ pub(super) async fn run(session: &Session, command: WdpostCommand) -> Result<(),
     }
 }
 
-async fn list(session: &Session, output: Output) -> Result<(), CliError> {
+async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
     let mut jobs: Vec<WdpostJobView> = Vec::new();
     let mut after = None;
     loop {
@@ -98,13 +101,13 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
             break;
         }
     }
-    print(&match output {
-        Output::Json => json(&jobs)?,
-        Output::Jsonl => jsonl(&jobs)?,
-        Output::Plain | Output::Table | Output::Wide => {
-            table(&COLUMNS, jobs.iter().map(row).collect())
-        }
-    })
+    let rows = || jobs.iter().map(|job| Row::new(row(job)).failing(job.error.is_some())).collect();
+    let shown = match args.output {
+        Output::Json => json(&jobs)?.into(),
+        Output::Jsonl => jsonl(&jobs)?.into(),
+        Output::Plain | Output::Table | Output::Wide => Table::new(&COLUMNS, rows()).into(),
+    };
+    show(&shown, args.look)
 }
 
 fn row(job: &WdpostJobView) -> Vec<String> {
@@ -173,6 +176,6 @@ j    10000  2        finished  w1      1m1s  800ms    3 bytes of proof
 j    10000  2        finished  w1      1m1s  800ms    0 bytes of proof, faults: 2 5
 j    10000  2        failed    w1      1m1s  800ms    no parameters
 ";
-        assert_eq!(table(&COLUMNS, rows), expected);
+        assert_eq!(damocles_terminal::table(&COLUMNS, rows), expected);
     }
 }

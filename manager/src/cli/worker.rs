@@ -20,7 +20,8 @@ pub enum WorkerCommand {
     /// List the workers that report, or have reported, to the managers
     #[command(
         after_help = "A worker is expired (!) when its last report is older than three of its own ping intervals. It is
-lost when its lease has run out without a word, and stopped when it said so. With --watch a terminal is drawn anew; anywhere
+lost when its lease has run out without a word, and stopped when it said so. With --watch a terminal is drawn anew: the arrows, PgUp, PgDn, j and k scroll, s sorts by
+the next column, r the other way round, q ends; anywhere
 else each change is a new document (-o json: one a line).
 
 Examples:

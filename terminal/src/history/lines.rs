@@ -1,8 +1,8 @@
 //! How events are printed.
 
 use clap::ValueEnum;
-use console::{Alignment, measure_text_width, pad_str};
 use damocles_client::history::Recorded;
+use unicode_width::UnicodeWidthStr;
 
 use super::words;
 use crate::{CliError, jsonl, print, print_more, printable};
@@ -70,8 +70,8 @@ impl Lines {
         ];
         let mut line = words::time(event.at);
         for (cell, width) in cells.iter().zip(&mut self.widths) {
-            *width = (*width).max(measure_text_width(cell));
-            line += &format!("  {}", pad_str(cell, *width, Alignment::Left, None));
+            *width = (*width).max(cell.width());
+            line += &format!("  {cell}{}", " ".repeat(*width - cell.width()));
         }
         line + "  " + &printable(&words::what(event, kind)) + "\n"
     }

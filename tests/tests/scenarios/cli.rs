@@ -10,4 +10,5 @@ mod log_format;
 mod names;
 mod nats_client;
 mod readme;
+mod screens;
 mod watch;

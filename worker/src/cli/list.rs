@@ -2,7 +2,11 @@
 
 use clap::Args;
 use damocles_terminal::{
-    CliError, Output, json, jsonl, print, threads, unanswered::unanswered, watch::watch,
+    CliError, Output, json, jsonl,
+    table::{LookArgs, Shown, show},
+    threads,
+    unanswered::unanswered,
+    watch::watch,
 };
 use shared_msgs::{
     duration::human_secs,
@@ -13,30 +17,42 @@ use super::target::{CLIENT_NAME, Target};
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Show it again whenever it changes, until Ctrl-C
+    /// Show it again whenever it changes, until Ctrl-C or q
     #[arg(long)]
     pub watch: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 pub(crate) async fn run(target: Target, args: &ListArgs) -> Result<(), CliError> {
     if args.watch {
-        return watch(target.settings, CLIENT_NAME, target.worker, args.output, render).await;
+        return watch(
+            target.settings,
+            CLIENT_NAME,
+            target.worker,
+            (args.output, args.look),
+            render,
+        )
+        .await;
     }
     let worker = target.connect().await?;
     let snapshot = worker.list().await.map_err(|error| unanswered(&worker.worker, &error))?;
-    print(&render(&snapshot, args.output)?)
+    show(&render(&snapshot, args.output)?, args.look)
 }
 
-fn render(snapshot: &WorkerSnapshot, output: Output) -> Result<String, CliError> {
+fn render(snapshot: &WorkerSnapshot, output: Output) -> Result<Shown, CliError> {
     Ok(match output {
-        Output::Plain => snapshot.threads.iter().map(|thread| line(thread) + "\n").collect(),
-        Output::Table => threads::plain(&snapshot.threads),
-        Output::Wide => threads::wide(&snapshot.threads),
-        Output::Json => json(snapshot)?,
-        Output::Jsonl => jsonl(&snapshot.threads)?,
+        Output::Plain => {
+            let lines = snapshot.threads.iter().map(|thread| line(thread) + "\n");
+            lines.collect::<String>().into()
+        }
+        Output::Table => threads::plain(&snapshot.threads).into(),
+        Output::Wide => threads::wide(&snapshot.threads).into(),
+        Output::Json => json(snapshot)?.into(),
+        Output::Jsonl => jsonl(&snapshot.threads)?.into(),
     })
 }
 
@@ -65,12 +81,14 @@ fn some(value: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use damocles_terminal::table::Look;
     use shared_msgs::snapshot::{PausedBy, ThreadStatus};
 
     use super::*;
 
     fn thread_table(threads: &[ThreadSnapshot], wide: bool) -> String {
-        if wide { threads::wide(threads) } else { threads::plain(threads) }
+        let table = if wide { threads::wide(threads) } else { threads::plain(threads) };
+        table.text(&Look::default())
     }
 
     fn thread() -> ThreadSnapshot {

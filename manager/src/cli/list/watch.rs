@@ -3,8 +3,9 @@
 
 use damocles_client::connect::{Link, NatsSettings};
 use damocles_terminal::{
-    CliError, Exit, Output, Stop, jsonl,
-    screen::{Frame, Screen, TICK, pace},
+    CliError, Exit, Output, jsonl,
+    screen::{Frame, Frames, TICK, pace, watched},
+    table::{Look, Shown},
 };
 use futures::{FutureExt, StreamExt};
 use shared_msgs::api::WorkerView;
@@ -14,15 +15,10 @@ use super::{Line, ListArgs, Listing, list, shown};
 use crate::cli::session::Session;
 
 pub(in crate::cli) async fn run(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> {
-    let mut stop = Stop::listen()?;
-    let watching = watch(settings, args);
-    tokio::select! {
-        ended = watching => ended,
-        _ = stop.asked() => Ok(()),
-    }
+    watched(args.output, args.look, |frames| watch(settings, args, frames)).await
 }
 
-async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> {
+async fn watch(settings: NatsSettings, args: &ListArgs, frames: Frames) -> Result<(), CliError> {
     let (session, mut link) = Session::connect_to_stay(settings).await?;
     let subject = session.settings.prefix.state_of_all();
     let mut states = session
@@ -30,15 +26,14 @@ async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> 
         .subscribe(subject)
         .await
         .map_err(|error| CliError::new(Exit::Failed, error))?;
-    let mut screen = Screen::stdout(args.output)?;
     let mut frame = Frame::default();
     loop {
         if !matches!(*link.borrow_and_update(), Link::Up(_)) {
-            if screen.is_terminal() {
+            if frames.on_terminal {
                 // Elsewhere the log has said so.
                 frame.notes =
                     vec!["the connection to NATS is lost: this is what was known then".into()];
-                screen.show(&frame)?;
+                frames.show(frame.clone()).await;
             }
             let up = link.wait_for(|link| matches!(link, Link::Up(_))).await;
             up.map_err(|_| CliError::new(Exit::Failed, "the connection to NATS was closed"))?;
@@ -51,8 +46,8 @@ async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> 
         match asked {
             Ok(Listing { lines, notes }) => {
                 frame = Frame {
-                    text: text(&lines, args.output)?,
-                    content: text(&still(lines.clone()), args.output)?,
+                    shown: text(&lines, args.output)?,
+                    content: text(&still(lines.clone()), args.output)?.text(&Look::default()),
                     notes,
                 }
             }
@@ -60,9 +55,7 @@ async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> 
                 frame.notes = vec![format!("{}; this is what was known before", error.message)]
             }
         }
-        if !screen.show(&frame)? {
-            return Ok(());
-        }
+        frames.show(frame.clone()).await;
         let took = began.elapsed();
         tokio::select! {
             () = async { states.next().await; } => {}
@@ -75,10 +68,10 @@ async fn watch(settings: NatsSettings, args: &ListArgs) -> Result<(), CliError> 
     }
 }
 
-fn text(lines: &[Line], output: Output) -> Result<String, CliError> {
+fn text(lines: &[Line], output: Output) -> Result<Shown, CliError> {
     match output {
         // A document a line, so that a reader knows where it ends.
-        Output::Json => jsonl(&[lines]),
+        Output::Json => jsonl(&[lines]).map(Shown::from),
         _ => shown(lines, output),
     }
 }

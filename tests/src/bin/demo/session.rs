@@ -8,7 +8,9 @@ use std::{
 use e2e::{
     binaries,
     bus::Bus,
-    cli, repository,
+    cli,
+    nats_server::DEFAULT_PORT,
+    repository,
     state_watch::{StateWatch, is_stuck},
 };
 
@@ -30,7 +32,7 @@ pub(crate) async fn run(url: &str, once: bool) -> Result<(), String> {
     let stuck = states.until_stuck(WORKER).await;
     let before = &stuck.threads[INDEX];
 
-    say(&format!("$ export PATH=\"{}:$PATH\" NATS_URL={url}\n", binaries::directory().display()));
+    say(&format!("$ {}\n", export(url)));
     let list = format!("damocles-worker worker -c {CONFIG} list");
     enter(url, &list).await?;
     enter(url, "damocles-manager util worker list").await?;
@@ -59,6 +61,14 @@ pub(crate) async fn run(url: &str, once: bool) -> Result<(), String> {
     Ok(())
 }
 
+// What a shell has to know: where the programs are, and NATS where that is not where it is looked
+// for.
+fn export(url: &str) -> String {
+    let is_expected = url == format!("nats://127.0.0.1:{DEFAULT_PORT}");
+    let server = if is_expected { String::new() } else { format!(" NATS_URL={url}") };
+    format!("export PATH=\"{}:$PWD/.tools/bin:$PATH\"{server}", binaries::directory().display())
+}
+
 // Runs a command line, as a shell with our programs on its PATH would.
 async fn enter(url: &str, line: &str) -> Result<(), String> {
     say(&format!("$ {line}"));
@@ -76,11 +86,10 @@ async fn enter(url: &str, line: &str) -> Result<(), String> {
 }
 
 fn stay_up(url: &str) {
-    let directory = binaries::directory().display();
     say(&format!(
         "Everything stays up until Ctrl-C; logs are in mock-tmp/demo. In another terminal, at the top of the repository:
 
-export PATH=\"{directory}:$PWD/.tools/bin:$PATH\" NATS_URL={url}
+{}
 damocles-manager util worker list -o wide
 damocles-manager util worker resume {WORKER} 1 TreeDBuilt
 damocles-worker worker -c {CONFIG} list -o table
@@ -90,7 +99,8 @@ With the nats client, which deploy/nats/install.sh --cli builds:
 nats sub 'damocles.v1.state.>' --translate 'damocles-manager util decode'
 nats req damocles.v1.cmd.127=2E0=2E0=2E1.list ''
 nats req damocles.v1.cmd.127=2E0=2E0=2E1.resume '{{\"index\":2}}'
-nats kv ls DAMOCLES_STATE"
+nats kv ls DAMOCLES_STATE",
+        export(url)
     ));
 }
 

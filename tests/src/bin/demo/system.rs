@@ -18,9 +18,9 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Starts them, NATS on a free port.
+    /// Starts them, NATS on its usual port if that is free.
     pub(crate) async fn start(place: &Place) -> System {
-        let nats = NatsServer::start(place.own()).await;
+        let nats = NatsServer::start_where_expected(place.own()).await;
         let manager = Manager::start_mock(nats.url(), place.own().join("manager.log"), &[]);
         let mut worker = Command::new(binaries::worker());
         worker.args(["daemon", "-c", CONFIG]).current_dir(repository()).env("NATS_URL", nats.url());

@@ -8,7 +8,8 @@ use std::{
 };
 
 use damocles_terminal::{
-    CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, say, table,
+    CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, say,
+    table::{self, Look, LookArgs, Shown, Table, show},
 };
 use serde::Serialize;
 use shared_msgs::sector_manager::SectorId;
@@ -46,6 +47,8 @@ pub struct ScanArgs {
     /// How to print what there is
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 // A sector's files in one location.
@@ -79,10 +82,8 @@ pub(super) async fn run(args: &ScanArgs) -> Result<(), CliError> {
         scanned.iter().flat_map(|scanned| scanned.idle.iter().map(|idle| (&scanned.location, idle)))
     };
     if args.remove.is_empty() && !args.remove_all {
-        return print(&render(
-            all().map(|(location, idle)| row(location, idle)).collect(),
-            args.output,
-        )?);
+        let rows = all().map(|(location, idle)| row(location, idle)).collect();
+        return show(&render(rows, args.output)?, args.look);
     }
     let wanted = |idle: &Idle| {
         args.remove.contains(&idle.sector) || (args.remove_all && matches!(idle.why, Why::Aside(_)))
@@ -109,7 +110,7 @@ pub(super) async fn run(args: &ScanArgs) -> Result<(), CliError> {
         Output::Plain | Output::Table | Output::Wide => {
             print(&format!("{} removed\n", sum(&rows())))
         }
-        Output::Json | Output::Jsonl => print(&render(rows(), args.output)?),
+        Output::Json | Output::Jsonl => show(&render(rows(), args.output)?, args.look),
     }
 }
 
@@ -194,14 +195,16 @@ fn row<'a>(location: &Location, idle: &'a Idle) -> Row<'a> {
     }
 }
 
-fn render(rows: Vec<Row<'_>>, output: Output) -> Result<String, CliError> {
+fn render(rows: Vec<Row<'_>>, output: Output) -> Result<Shown, CliError> {
+    let table = |more: &[&'static str], cells: fn(&Row<'_>) -> Vec<String>| {
+        let rows = rows.iter().map(|row| table::Row::new(cells(row)));
+        Table::new(&[&COLUMNS[..], more].concat(), rows.collect())
+    };
     Ok(match output {
-        Output::Json => json(&rows)?,
-        Output::Jsonl => jsonl(&rows)?,
-        Output::Plain | Output::Table => table(&COLUMNS, rows.iter().map(cells).collect()),
-        Output::Wide => {
-            table(&[&COLUMNS[..], &WIDE_COLUMNS].concat(), rows.iter().map(wide_cells).collect())
-        }
+        Output::Json => json(&rows)?.into(),
+        Output::Jsonl => jsonl(&rows)?.into(),
+        Output::Plain | Output::Table => table(&[], cells).into(),
+        Output::Wide => table(&WIDE_COLUMNS, wide_cells).into(),
     })
 }
 
@@ -244,7 +247,8 @@ fn confirmed(rows: Vec<Row<'_>>) -> Result<bool, CliError> {
         return Err(CliError::new(Exit::Usage, refused).hint("give --force (-f)"));
     }
     let question = format!("Remove {} for good?", sum(&rows));
-    say(&format!("{}{question} [y/N] ", render(rows, Output::Table)?));
+    let table = render(rows, Output::Table)?.text(&Look::default());
+    say(&format!("{table}{question} [y/N] "));
     Ok(io::stdin().lines().next().transpose()?.is_some_and(|answer| is_yes(&answer)))
 }
 
@@ -285,7 +289,8 @@ mod tests {
         assert_eq!(wide_cells(&rows()[0])[6..], ["sealer", "C1Done", "/p"]);
         assert_eq!(sum(&rows()), "3 sectors (6.0KiB)");
         let json: serde_json::Value =
-            serde_json::from_str(&render(rows(), Output::Json).unwrap()).unwrap();
+            serde_json::from_str(&render(rows(), Output::Json).unwrap().text(&Look::default()))
+                .unwrap();
         assert_eq!(
             (&json[0]["kind"], &json[0]["bytes"], &json[0]["since_ms"]),
             (&"kept aside".into(), &2048.into(), &1_700_000_000_123_u64.into())
