@@ -11,6 +11,8 @@
 //!
 //! What always holds:
 //! - A repeat acts on no thread that the first one did not mean, and on none twice.
+//! - An answer counts only if it is of the process that owns the worker's name; another one is a
+//!   conflict, and named.
 //! - The waiting ends when all that are expected have answered, or at the deadline; whoever has not
 //!   answered by then is named, and their outcome is unknown.
 //! - Without the state bucket nobody knows who is missing, and that is said.
@@ -22,9 +24,12 @@ pub mod fleet;
 pub mod gather;
 mod scatter;
 
+use std::collections::BTreeMap;
+
 use shared_msgs::{
     command::{CommandRequest, Verb},
     duration::human,
+    id::Id,
     name::WorkerName,
 };
 use tokio::time::timeout;
@@ -88,7 +93,7 @@ impl System {
         &self,
         verb: Verb,
         request: &CommandRequest,
-        expected: Option<Vec<WorkerName>>,
+        expected: Option<BTreeMap<WorkerName, Id>>,
     ) -> Result<Gathered, ScatterError> {
         let System { bus, prefix, timeout } = self;
         let scatter = Scatter { bus: &**bus, prefix, patience: *timeout, verb };

@@ -16,7 +16,7 @@ use futures::{
     future::{BoxFuture, pending},
     stream::BoxStream,
 };
-use shared_msgs::{name::WorkerName, subject::Prefix};
+use shared_msgs::{id::Id, name::WorkerName, subject::Prefix};
 
 /// A connection to a bus. Each future that is dropped gives up its wait, and nothing else.
 pub trait Bus: Send + Sync {
@@ -48,6 +48,14 @@ pub trait Bus: Send + Sync {
         prefix: &'a Prefix,
         worker: Option<&'a WorkerName>,
     ) -> BoxFuture<'a, Result<Vec<(WorkerName, Stored)>, String>>;
+
+    /// Which process holds the lease of a worker's name; `None` if none does. An error, a sentence,
+    /// means that the bucket of leases cannot be asked.
+    fn holder<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        worker: &'a WorkerName,
+    ) -> BoxFuture<'a, Result<Option<Id>, String>>;
 
     /// Why states do not get into the state bucket, and how to mend that; `None` too if it cannot
     /// be asked.

@@ -16,7 +16,13 @@ use async_nats::{
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
 use serde::Deserialize;
-use shared_msgs::{name::WorkerName, subject::Prefix};
+use shared_msgs::{
+    codec::decode,
+    id::Id,
+    lease::{self, Lease},
+    name::WorkerName,
+    subject::Prefix,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -81,6 +87,14 @@ impl Bus for Client {
         }
     }
 
+    fn holder<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        worker: &'a WorkerName,
+    ) -> BoxFuture<'a, Result<Option<Id>, String>> {
+        holder(self, prefix, worker).map_err(said).boxed()
+    }
+
     fn state_bucket_trouble<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Option<String>> {
         async move {
             let jetstream = jetstream::new(self.clone());
@@ -138,6 +152,19 @@ async fn stored_of(
     let stored =
         Stored { body: entry.value, age: age(now_ms, stored_ms), revision: entry.revision };
     Ok(vec![(worker.clone(), stored)])
+}
+
+async fn holder(
+    client: &Client,
+    prefix: &Prefix,
+    worker: &WorkerName,
+) -> Result<Option<Id>, JetStreamError> {
+    let jetstream = jetstream::new(client.clone());
+    let bucket = jetstream.get_key_value(prefix.lease_bucket()).await.map_err(failed)?;
+    let entry = bucket.entry(lease::key(worker)).await.map_err(failed)?;
+    let held = entry.filter(|entry| entry.operation == Operation::Put);
+    // What cannot be read is nobody's lease.
+    Ok(held.and_then(|entry| decode::<Lease>(&entry.value).ok()).map(|lease| lease.instance_id))
 }
 
 async fn stored_of_all(

@@ -39,6 +39,12 @@ pub fn headers(refusal: &ErrorKind) -> [(&'static str, String); 2] {
 pub struct ErrorReply {
     /// Why it was refused.
     pub error: ErrorBody,
+    /// The worker that refuses, by its name as the user wrote it; absent in a manager's refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// The process of that worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<Id>,
 }
 
 /// A kind for programs and a text for people.
@@ -298,7 +304,7 @@ impl From<ErrorKind> for ErrorBody {
 
 impl From<ErrorKind> for ErrorReply {
     fn from(kind: ErrorKind) -> Self {
-        ErrorReply { error: kind.into() }
+        ErrorReply { error: kind.into(), worker: None, instance_id: None }
     }
 }
 

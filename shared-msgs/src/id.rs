@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// The id of a process's run, or of a request. Ids are compared for equality only: their order
 /// would compare clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id(Uuid);
 

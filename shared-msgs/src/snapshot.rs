@@ -54,6 +54,10 @@ pub struct WorkerSnapshot {
     /// The process id on that machine.
     #[serde(default)]
     pub pid: u32,
+    /// The id in the marker of its first thread's location: a tool that finds another one there
+    /// speaks of another worker. Absent where the location could not be marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location_id: Option<Id>,
     /// Start of the process, Unix milliseconds by the worker's clock.
     #[serde(default)]
     pub started_at: u64,
@@ -340,6 +344,7 @@ mod tests {
             dest: "damocles.v1.cmd.w1".into(),
             host: "h".into(),
             pid: 42,
+            location_id: None,
             started_at: 1,
             taken_at: 2,
             ping_interval_ms: 10_000,

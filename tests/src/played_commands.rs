@@ -52,6 +52,7 @@ impl PlayedCommands {
         let mut commands =
             futures::stream::select(own, bus.client.subscribe(all.clone()).await.unwrap());
         bus.client.flush().await.unwrap();
+        let (instance, own_name) = (Id::generate(), worker.to_string());
         let (heard, client, all) = (
             Arc::new(Mutex::new(Vec::new())),
             bus.client.clone(),
@@ -69,7 +70,10 @@ impl PlayedCommands {
                         request: decode(&payload).unwrap(),
                     };
                     heard.lock().unwrap().push(command.clone());
-                    if let (Some(inbox), Some(answer)) = (reply, answer(&command)) {
+                    if let (Some(inbox), Some(mut answer)) = (reply, answer(&command)) {
+                        // As its reports do.
+                        answer["instance_id"] = json!(instance);
+                        answer["worker"] = json!(own_name);
                         client
                             .publish(inbox, Encoding::Json.encode(&answer).unwrap().into())
                             .await
@@ -78,13 +82,7 @@ impl PlayedCommands {
                 }
             }
         });
-        PlayedCommands {
-            bus: bus.clone(),
-            name: worker,
-            instance: Id::generate(),
-            heard,
-            answering,
-        }
+        PlayedCommands { bus: bus.clone(), name: worker, instance, heard, answering }
     }
 
     /// Reports a state, and waits until the state bucket has it. The threads are JSON.

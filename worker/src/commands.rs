@@ -81,7 +81,7 @@ impl Commands {
             None if verb == verb::LIST => form.write(&self.worker.snapshot()),
             None => Err(ErrorKind::bad_request(format!("a worker has no verb {verb:?}"))),
         };
-        Answer::new(form, answered)
+        self.answer_of(form, answered)
     }
 
     /// Answers one request that every worker hears, in at most so many bytes; `None` when it is for
@@ -96,7 +96,25 @@ impl Commands {
             }
             Err(refusal) => Err(refusal),
         };
-        Some(Answer::new(form, answered))
+        Some(self.answer_of(form, answered))
+    }
+
+    fn answer_of(&self, form: Form, answered: Result<Vec<u8>, ErrorKind>) -> Answer {
+        match answered {
+            Ok(body) => Answer { body, refusal: None },
+            Err(refusal) => self.refused(form, refusal),
+        }
+    }
+
+    /// The answer that a request is refused.
+    pub fn refused(&self, form: Form, refusal: ErrorKind) -> Answer {
+        let reply = ErrorReply {
+            worker: Some(self.worker.name.to_string()),
+            instance_id: Some(self.worker.instance_id),
+            ..ErrorReply::from(refusal.clone())
+        };
+        // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
+        Answer { body: form.write(&reply).unwrap_or_default(), refusal: Some(refusal) }
     }
 
     async fn command(&self, verb: Verb, payload: &[u8], form: Form) -> Result<Vec<u8>, ErrorKind> {
@@ -173,24 +191,6 @@ impl Commands {
         match settled {
             Ok(Ok(lease)) if same(&lease) => Ok(heard_under.epoch()),
             _ => Err(ErrorKind::LeaseUnconfirmed),
-        }
-    }
-}
-
-impl Answer {
-    fn new(form: Form, answered: Result<Vec<u8>, ErrorKind>) -> Answer {
-        match answered {
-            Ok(body) => Answer { body, refusal: None },
-            Err(refusal) => Answer::refused(form, refusal),
-        }
-    }
-
-    /// The answer that a request is refused.
-    pub fn refused(form: Form, refusal: ErrorKind) -> Answer {
-        // A refusal holds texts and numbers only, and the texts can be cut: it can be written.
-        Answer {
-            body: form.write(&ErrorReply::from(refusal.clone())).unwrap_or_default(),
-            refusal: Some(refusal),
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Worker {
     pub threads: Vec<ThreadHandle>,
     /// The machine's host name.
     pub host: String,
+    /// The id in the marker of its first thread's location, if there is one.
+    pub location_id: Option<Id>,
     prefix: Prefix,
     started_at: u64,
     ping_interval: Duration,
@@ -57,6 +59,7 @@ impl Worker {
             threads,
             prefix,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            location_id: None,
             started_at: clock(),
             ping_interval,
             lease,
@@ -124,6 +127,7 @@ impl Worker {
             dest: self.dest(),
             host: self.host.clone(),
             pid: std::process::id(),
+            location_id: self.location_id,
             started_at: self.started_at,
             taken_at: (self.clock)(),
             ping_interval_ms: self.ping_interval.as_millis() as u64,

@@ -162,6 +162,7 @@ impl<B: Bus> Parts<B> {
         let stores: Vec<_> = self.threads.iter().map(|thread| thread.store.clone()).collect();
         let own_store = Arc::new(OwnStore::new(stores.clone()));
         let worker_id = own_store.worker_id().await;
+        let first = self.threads.first().map(|thread| thread.location.path().to_owned());
         let opening = self.threads.into_iter().enumerate().map(|(index, thread)| {
             let ThreadParts { location, store, opened, config } = thread;
             let surroundings = Surroundings {
@@ -179,7 +180,9 @@ impl<B: Bus> Parts<B> {
         let beats =
             heartbeat::send_all(name.to_string(), self.ping_interval, bus.clone(), handles.clone());
         tasks.spawn("sends heartbeats", beats);
-        let worker = Worker::new(name, prefix, self.ping_interval, lease.clone(), handles, clock);
+        let mut worker =
+            Worker::new(name, prefix, self.ping_interval, lease.clone(), handles, clock);
+        worker.location_id = first.and_then(|path| places.remembered(&path));
         own_store.note(worker.event(EventKind::WorkerStarted)).await;
         Ready {
             me: Lease {

@@ -2,11 +2,12 @@
 //! that has not reported for long may be frozen, or its machine lost: what a command does there is
 //! unknown, so it counts.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use shared_msgs::{
     codec::decode,
+    id::Id,
     name::WorkerName,
     selector::Selection,
     snapshot::{WorkerStatus, is_expired},
@@ -19,6 +20,8 @@ use crate::bus::Stored;
 pub struct Reported {
     /// The worker, by the key that its state is kept under.
     pub worker: WorkerName,
+    /// The process that did.
+    pub instance_id: Id,
     /// What it said of itself.
     pub status: WorkerStatus,
     /// How often it reports.
@@ -33,21 +36,23 @@ impl Reported {
         // Only what is needed: threads are most of a snapshot.
         #[derive(Deserialize)]
         struct Head {
+            instance_id: Id,
             #[serde(default)]
             status: WorkerStatus,
             #[serde(default)]
             ping_interval_ms: u64,
         }
-        let Head { status, ping_interval_ms } = decode(&stored.body).ok()?;
-        Some(Reported { worker, status, ping_interval_ms, age: stored.age })
+        let Head { instance_id, status, ping_interval_ms } = decode(&stored.body).ok()?;
+        Some(Reported { worker, instance_id, status, ping_interval_ms, age: stored.age })
     }
 }
 
 /// Workers whose name fits, by name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
-    /// They have not said that they were stopped, and so are to answer.
-    pub expected: Vec<WorkerName>,
+    /// They have not said that they were stopped, and so are to answer; with the process that has
+    /// reported.
+    pub expected: BTreeMap<WorkerName, Id>,
     /// Those of them whose last report is so old that they may not.
     pub expired: Vec<WorkerName>,
 }
@@ -56,15 +61,14 @@ impl Fleet {
     /// Those of the stored ones that are meant. Whoever was stopped is not waited for.
     pub fn of(reported: Vec<Reported>, selection: &Selection) -> Fleet {
         let mut fleet = Fleet::default();
-        for Reported { worker, status, ping_interval_ms, age } in reported {
+        for Reported { worker, instance_id, status, ping_interval_ms, age } in reported {
             if status != WorkerStatus::Stopped && selection.fits_worker(worker.as_str()) {
                 if is_expired(age, ping_interval_ms) {
                     fleet.expired.push(worker.clone());
                 }
-                fleet.expected.push(worker);
+                fleet.expected.insert(worker, instance_id);
             }
         }
-        fleet.expected.sort();
         fleet.expired.sort();
         fleet
     }
@@ -79,6 +83,7 @@ mod tests {
     fn reported(worker: &str, status: WorkerStatus, age_ms: u64) -> Reported {
         Reported {
             worker: worker.parse().unwrap(),
+            instance_id: Id::NIL,
             status,
             ping_interval_ms: 10_000,
             age: Duration::from_millis(age_ms),
@@ -99,11 +104,8 @@ mod tests {
             ],
             &selection,
         );
-        let names =
-            |workers: &[WorkerName]| workers.iter().map(WorkerName::to_string).collect::<Vec<_>>();
-        assert_eq!(
-            (names(&fleet.expected), names(&fleet.expired)),
-            (vec!["w1".into(), "w2".into(), "w3".into()], vec!["w3".into()])
-        );
+        let expected: Vec<_> = fleet.expected.keys().map(WorkerName::as_str).collect();
+        let expired: Vec<_> = fleet.expired.iter().map(WorkerName::as_str).collect();
+        assert_eq!((expected, expired), (vec!["w1", "w2", "w3"], vec!["w3"]));
     }
 }

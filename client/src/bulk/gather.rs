@@ -1,22 +1,26 @@
 //! Who has answered what, and whether that is everybody. Pure.
 //!
-//! A reply to the question that all hear names its worker itself; a refusal does not. Whoever has
-//! not replied is asked by name, and there the answer's subject says whose it is.
+//! An answer counts if it is of the process that owns its worker's name: the one that has reported, or
+//! that holds the lease. Anybody could answer in another's name, and two processes of one name may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::{
     command::BulkReply,
     error::{ErrorBody, ErrorKind},
+    id::Id,
     name::WorkerName,
 };
 
+// They come from the bus.
+const MAX_CONFLICTS: usize = 256;
+
 /// What a worker says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Answer {
     Reply(BulkReply),
     Refused(ErrorBody),
-    /// It came from the worker, and says nothing that can be read: what was done is unknown.
+    /// It says nothing that can be read: what was done is unknown.
     Unreadable,
 }
 
@@ -25,95 +29,151 @@ pub(super) enum Answer {
 pub(super) struct Gather {
     // Whom there is to expect is known.
     known: bool,
+    // Which process owns each name.
+    owners: BTreeMap<WorkerName, Id>,
+    // Names whose lease was looked at.
+    looked_at: BTreeSet<WorkerName>,
+    // What processes say of which it is not known whether they own the name.
+    doubted: Vec<(WorkerName, Id, Answer)>,
     // Those who have not answered; some have said that they cannot yet.
     missing: BTreeMap<WorkerName, Option<ErrorBody>>,
-    // One for each process of the name: there is to be one.
-    replies: BTreeMap<WorkerName, Vec<BulkReply>>,
+    replies: BTreeMap<WorkerName, BulkReply>,
     refused: BTreeMap<WorkerName, ErrorBody>,
-    // Refusals of workers that have not answered by name since.
+    // Refusals that do not say whose they are.
     unnamed: Vec<ErrorBody>,
     unreadable: usize,
+    conflicts: BTreeSet<(WorkerName, Id)>,
 }
 
 /// All answers, each kind by worker.
 #[derive(Debug)]
 pub struct Gathered {
-    /// What workers did. Two processes of one name may both answer.
+    /// What workers did.
     pub replies: Vec<BulkReply>,
     /// Why workers did nothing.
     pub refused: Vec<(WorkerName, ErrorBody)>,
-    /// Why workers did nothing that do not say who they are.
+    /// Refusals that do not say whose they are.
     pub unnamed: Vec<ErrorBody>,
     /// Who has not answered.
     pub missing: Vec<WorkerName>,
     /// Answers that cannot be read.
     pub unreadable: usize,
+    /// Processes that answered in the name of a worker and do not own it, or told two things.
+    pub conflicts: Vec<(WorkerName, Id)>,
     /// Nobody else was to answer.
     pub complete: bool,
 }
 
 impl Gather {
-    /// Waits for these; `None` if they are not known.
-    pub(super) fn new(expected: Option<Vec<WorkerName>>) -> Self {
+    /// Waits for these, each with the process that has reported; `None` if they are not known.
+    pub(super) fn new(expected: Option<BTreeMap<WorkerName, Id>>) -> Self {
+        let known = expected.is_some();
+        let owners = expected.unwrap_or_default();
         Gather {
-            known: expected.is_some(),
-            missing: expected.into_iter().flatten().map(|worker| (worker, None)).collect(),
+            known,
+            missing: owners.keys().map(|worker| (worker.clone(), None)).collect(),
+            owners,
+            looked_at: BTreeSet::new(),
+            doubted: Vec::new(),
             replies: BTreeMap::new(),
             refused: BTreeMap::new(),
             unnamed: Vec::new(),
             unreadable: 0,
+            conflicts: BTreeSet::new(),
         }
     }
 
-    /// Takes an answer in; `asked` is the worker if it was asked by name.
-    pub(super) fn take(&mut self, asked: Option<&WorkerName>, answer: Answer) {
-        if asked.is_some() {
-            self.unnamed.pop();
+    /// Takes an answer in; `from` is who says to have given it. Returns a worker whose owner has to
+    /// be told by [`Gather::owned_by`] before the answer counts.
+    pub(super) fn take(
+        &mut self,
+        from: Option<(WorkerName, Id)>,
+        answer: Answer,
+    ) -> Option<WorkerName> {
+        let Some((worker, instance)) = from else {
+            match answer {
+                Answer::Refused(body) => self.unnamed.push(body),
+                Answer::Reply(_) | Answer::Unreadable => self.unreadable += 1,
+            }
+            return None;
+        };
+        if !self.known || self.owners.get(&worker) == Some(&instance) {
+            self.accept(worker, instance, answer);
+        } else if self.looked_at.contains(&worker) {
+            self.conflict(worker, instance);
+        } else {
+            self.doubted.push((worker.clone(), instance, answer));
+            return Some(worker);
         }
-        match (asked, answer) {
-            (_, Answer::Unreadable) => self.unreadable += 1,
-            (asked, Answer::Reply(reply)) => {
-                match asked.cloned().or_else(|| reply.worker.parse().ok()) {
-                    Some(worker) => self.replied(worker, reply),
-                    None => self.unreadable += 1,
+        None
+    }
+
+    /// Which process holds the lease of a worker's name; an error says that nobody can tell.
+    pub(super) fn owned_by(&mut self, worker: &WorkerName, holder: Result<Option<Id>, String>) {
+        self.looked_at.insert(worker.clone());
+        let (of_worker, others) =
+            std::mem::take(&mut self.doubted).into_iter().partition(|(of, ..)| of == worker);
+        self.doubted = others;
+        let of_worker: Vec<_> = of_worker;
+        let first = of_worker.first().map(|(_, instance, _)| *instance);
+        // Where there are no leases nothing speaks against whoever answers first.
+        if let Some(owner) = holder.unwrap_or(first) {
+            self.owners.insert(worker.clone(), owner);
+        }
+        for (worker, instance, answer) in of_worker {
+            if self.owners.get(&worker) == Some(&instance) {
+                self.accept(worker, instance, answer);
+            } else {
+                self.conflict(worker, instance);
+            }
+        }
+    }
+
+    fn conflict(&mut self, worker: WorkerName, instance: Id) {
+        if self.conflicts.len() < MAX_CONFLICTS {
+            self.conflicts.insert((worker, instance));
+        }
+    }
+
+    fn accept(&mut self, worker: WorkerName, instance: Id, answer: Answer) {
+        match answer {
+            Answer::Unreadable => self.unreadable += 1,
+            Answer::Reply(reply) => self.replied(worker, instance, reply),
+            Answer::Refused(body) if body.kind == ErrorKind::LeaseUnconfirmed => {
+                if let Some(reason) = self.missing.get_mut(&worker) {
+                    *reason = Some(body);
                 }
             }
-            (None, Answer::Refused(body)) => self.unnamed.push(body),
-            (Some(worker), Answer::Refused(body)) => match self.missing.get_mut(worker) {
-                Some(reason) if body.kind == ErrorKind::LeaseUnconfirmed => *reason = Some(body),
-                Some(_) => {
-                    self.missing.remove(worker);
-                    self.refused.insert(worker.clone(), body);
+            Answer::Refused(body) => {
+                let is_waited_for = self.missing.remove(&worker).is_some();
+                if is_waited_for || !self.replies.contains_key(&worker) {
+                    self.refused.insert(worker, body);
                 }
-                None => {}
-            },
+            }
         }
     }
 
-    fn replied(&mut self, worker: WorkerName, reply: BulkReply) {
+    fn replied(&mut self, worker: WorkerName, instance: Id, reply: BulkReply) {
         // Some of its threads may not have acted yet, and will when they are asked again.
         if !is_unconfirmed(&reply) {
             self.missing.remove(&worker);
         }
         self.refused.remove(&worker);
         let reply = BulkReply { worker: worker.to_string(), ..reply };
-        let replies = self.replies.entry(worker).or_default();
-        match replies.iter_mut().find(|known| known.instance_id == reply.instance_id) {
+        match self.replies.get(&worker) {
             // Asked twice, it answers twice; both tell the same.
-            Some(known) if !is_unconfirmed(known) => {}
-            Some(known) => *known = reply,
-            None => replies.push(reply),
+            Some(known) if !is_unconfirmed(known) => {
+                if known.instance_id != instance || contradict(known, &reply) {
+                    self.conflict(worker, instance);
+                }
+            }
+            _ => drop(self.replies.insert(worker, reply)),
         }
     }
 
     /// Whether nobody else is to answer.
     pub(super) fn is_complete(&self) -> bool {
         self.known && self.missing.is_empty()
-    }
-
-    /// Whether waiting is of no use: all that have not replied have refused, without a name.
-    pub(super) fn needs_names(&self) -> bool {
-        self.known && !self.unnamed.is_empty() && self.unnamed.len() >= self.missing.len()
     }
 
     /// Who has not answered.
@@ -132,7 +192,7 @@ impl Gather {
                 None => missing.push(worker),
             }
         }
-        let mut replies: Vec<_> = self.replies.into_values().flatten().collect();
+        let mut replies: Vec<_> = self.replies.into_values().collect();
         replies.iter_mut().for_each(|reply| reply.threads.sort_by_key(|thread| thread.index));
         Gathered {
             replies,
@@ -140,6 +200,7 @@ impl Gather {
             unnamed: self.unnamed,
             missing,
             unreadable: self.unreadable,
+            conflicts: self.conflicts.into_iter().collect(),
             complete,
         }
     }
@@ -151,9 +212,22 @@ fn is_unconfirmed(reply: &BulkReply) -> bool {
     })
 }
 
+// What was done is kept, and told again as it was; what would be done may change.
+fn contradict(one: &BulkReply, other: &BulkReply) -> bool {
+    let outcome_of = |index: u32| {
+        let thread = other.threads.iter().find(|thread| thread.index == index)?;
+        thread.outcome.as_ref()
+    };
+    !one.dry_run
+        && one.threads.iter().any(|thread| {
+            let outcomes = thread.outcome.as_ref().zip(outcome_of(thread.index));
+            outcomes.is_some_and(|(one, other)| one != other)
+        })
+}
+
 #[cfg(test)]
 mod tests {
-    use shared_msgs::{command::ThreadResult, id::Id};
+    use shared_msgs::command::{Outcome, ThreadResult};
 
     use super::*;
 
@@ -161,17 +235,30 @@ mod tests {
         worker.parse().unwrap()
     }
 
+    // Each worker's process has reported.
     fn gather(expected: &[&str]) -> Gather {
-        Gather::new(Some(expected.iter().map(|worker| name(worker)).collect()))
+        Gather::new(Some(expected.iter().map(|worker| (name(worker), Id::NIL)).collect()))
     }
 
-    fn reply(worker: &str) -> Answer {
+    fn of(worker: &str) -> Option<(WorkerName, Id)> {
+        Some((name(worker), Id::NIL))
+    }
+
+    fn did(outcome: Option<Outcome>, error: Option<ErrorKind>) -> Answer {
         Answer::Reply(BulkReply {
-            worker: worker.into(),
+            worker: "whatever it says".into(),
             instance_id: Id::NIL,
             dry_run: false,
-            threads: Vec::new(),
+            threads: vec![ThreadResult {
+                outcome,
+                error: error.map(Into::into),
+                ..ThreadResult::default()
+            }],
         })
+    }
+
+    fn reply() -> Answer {
+        did(Some(Outcome::Paused), None)
     }
 
     fn refusal(kind: ErrorKind) -> Answer {
@@ -181,22 +268,19 @@ mod tests {
     #[test]
     fn it_is_complete_when_all_who_were_expected_have_answered() {
         let mut gather = gather(&["a", "b"]);
-        gather.take(None, reply("b"));
+        assert_eq!(gather.take(of("b"), reply()), None);
         assert!(!gather.is_complete());
-        // Somebody whom nobody expected is shown too.
-        gather.take(None, reply("z"));
-        assert!(!gather.is_complete());
-        gather.take(Some(&name("a")), reply("says another name"));
+        gather.take(of("a"), reply());
         assert!(gather.is_complete());
         let gathered = gather.finish();
         let workers: Vec<_> = gathered.replies.iter().map(|reply| reply.worker.as_str()).collect();
-        assert_eq!((workers, gathered.complete), (vec!["a", "b", "z"], true));
+        assert_eq!((workers, gathered.complete), (vec!["a", "b"], true));
     }
 
     #[test]
     fn whoever_says_nothing_is_missing() {
         let mut gather = gather(&["a", "b"]);
-        gather.take(None, reply("b"));
+        gather.take(of("b"), reply());
         assert_eq!(gather.missing().collect::<Vec<_>>(), [&name("a")]);
         let gathered = gather.finish();
         assert_eq!((gathered.missing, gathered.complete), (vec![name("a")], false));
@@ -205,9 +289,9 @@ mod tests {
     #[test]
     fn of_unknown_workers_nobody_is_missing_and_it_is_never_complete() {
         let mut gather = Gather::new(None);
-        gather.take(None, reply("a"));
+        assert_eq!(gather.take(of("a"), reply()), None);
         gather.take(None, refusal(ErrorKind::internal("x")));
-        assert!(!gather.is_complete() && !gather.needs_names());
+        assert!(!gather.is_complete());
         let gathered = gather.finish();
         assert_eq!(
             (gathered.replies.len(), gathered.unnamed.len(), gathered.complete),
@@ -216,22 +300,48 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_a_name_is_asked_for_again_by_name() {
-        let mut gather = gather(&["a", "b"]);
-        gather.take(None, refusal(ErrorKind::internal("x")));
-        assert!(!gather.needs_names());
-        gather.take(None, reply("b"));
-        assert!(gather.needs_names() && !gather.is_complete());
-        gather.take(Some(&name("a")), refusal(ErrorKind::internal("x")));
-        assert!(gather.is_complete());
+    fn an_answer_in_anothers_name_is_a_conflict_and_does_not_count() {
+        let (liar, mut gather) = (Id::generate(), gather(&["a"]));
+        let from = Some((name("a"), liar));
+        assert_eq!(gather.take(from.clone(), reply()), Some(name("a")));
+        gather.owned_by(&name("a"), Ok(Some(Id::NIL)));
+        assert!(!gather.is_complete());
+        assert_eq!(gather.take(from, refusal(ErrorKind::internal("x"))), None, "looked at once");
+        gather.take(of("a"), did(Some(Outcome::AlreadyPaused), None));
         let gathered = gather.finish();
-        assert_eq!((gathered.refused.len(), gathered.unnamed.len()), (1, 0));
+        assert_eq!(gathered.conflicts, [(name("a"), liar)]);
+        assert_eq!(gathered.replies[0].threads[0].outcome, Some(Outcome::AlreadyPaused));
+        assert!(gathered.complete && gathered.refused.is_empty());
+    }
+
+    #[test]
+    fn a_process_that_has_taken_over_since_the_report_counts_and_so_does_a_new_worker() {
+        let (new, mut gather) = (Id::generate(), gather(&["a"]));
+        for worker in ["a", "z"] {
+            assert_eq!(gather.take(Some((name(worker), new)), reply()), Some(name(worker)));
+            gather.owned_by(&name(worker), Ok(Some(new)));
+        }
+        assert_eq!(gather.take(Some((name("y"), new)), reply()), Some(name("y")));
+        gather.owned_by(&name("y"), Ok(None));
+        let gathered = gather.finish();
+        assert!(gathered.complete && gathered.replies.len() == 2);
+        assert_eq!(gathered.conflicts, [(name("y"), new)], "nobody holds that name");
+    }
+
+    #[test]
+    fn where_there_are_no_leases_who_answers_first_is_believed() {
+        let (one, other, mut gather) = (Id::generate(), Id::generate(), gather(&[]));
+        gather.take(Some((name("a"), one)), reply());
+        gather.owned_by(&name("a"), Err("no JetStream".into()));
+        gather.take(Some((name("a"), other)), reply());
+        let gathered = gather.finish();
+        assert_eq!((gathered.replies.len(), gathered.conflicts), (1, vec![(name("a"), other)]));
     }
 
     #[test]
     fn an_unconfirmed_lease_is_waited_for_and_a_refusal_in_the_end() {
         let mut gather = gather(&["a"]);
-        gather.take(Some(&name("a")), refusal(ErrorKind::LeaseUnconfirmed));
+        gather.take(of("a"), refusal(ErrorKind::LeaseUnconfirmed));
         assert!(!gather.is_complete());
         let gathered = gather.finish();
         assert_eq!((gathered.refused.len(), gathered.missing.len()), (1, 0));
@@ -239,42 +349,28 @@ mod tests {
 
     #[test]
     fn a_thread_whose_lease_is_not_confirmed_is_asked_again() {
-        let with = |error: Option<ErrorBody>| {
-            let thread = ThreadResult { error, ..ThreadResult::default() };
-            Answer::Reply(BulkReply {
-                worker: "a".into(),
-                instance_id: Id::NIL,
-                dry_run: false,
-                threads: vec![thread],
-            })
-        };
         let mut one = gather(&["a"]);
-        one.take(None, with(Some(ErrorKind::LeaseUnconfirmed.into())));
+        one.take(of("a"), did(None, Some(ErrorKind::LeaseUnconfirmed)));
         assert!(!one.is_complete());
-        one.take(Some(&name("a")), with(None));
+        one.take(of("a"), reply());
         assert!(one.is_complete() && one.finish().replies[0].threads[0].error.is_none());
 
         let mut never = gather(&["a"]);
-        never.take(None, with(Some(ErrorKind::LeaseUnconfirmed.into())));
+        never.take(of("a"), did(None, Some(ErrorKind::LeaseUnconfirmed)));
         let gathered = never.finish();
         assert_eq!((gathered.replies.len(), gathered.missing.len()), (1, 0));
     }
 
     #[test]
-    fn answers_that_come_twice_count_once_and_two_processes_of_a_name_twice() {
+    fn answers_that_come_twice_count_once_and_must_not_contradict_each_other() {
         let mut gather = gather(&["a"]);
-        gather.take(None, reply("a"));
-        gather.take(Some(&name("a")), reply("a"));
-        let twin = BulkReply {
-            worker: "a".into(),
-            instance_id: Id::generate(),
-            dry_run: false,
-            threads: Vec::new(),
-        };
-        gather.take(None, Answer::Reply(twin));
-        gather.take(None, Answer::Unreadable);
-        gather.take(None, reply(""));
+        for answer in [reply(), reply(), refusal(ErrorKind::internal("x")), Answer::Unreadable] {
+            gather.take(of("a"), answer);
+        }
+        assert!(gather.conflicts.is_empty());
+        gather.take(of("a"), did(Some(Outcome::Cordoned), None));
         let gathered = gather.finish();
-        assert_eq!((gathered.replies.len(), gathered.unreadable), (2, 2));
+        assert_eq!((gathered.replies.len(), gathered.unreadable), (1, 1));
+        assert_eq!((gathered.refused.len(), gathered.conflicts.len()), (0, 1));
     }
 }

@@ -1,13 +1,18 @@
 //! Asks all workers at once, then by name those that said nothing; again all of them where their
 //! names are not known.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use serde::Deserialize;
 use shared_msgs::{
-    codec::Encoding,
+    codec::{Encoding, decode},
     command::{CommandRequest, Verb},
+    id::Id,
     name::WorkerName,
     subject::Prefix,
 };
@@ -27,6 +32,9 @@ use crate::{
 // Who has not answered after this part of the time is asked by name.
 const PARTS: u32 = 3;
 const ALL: &str = "all";
+const BY_NAME: &str = "name";
+// The leases of so many workers that nobody expected are looked at; who makes up more is not heard.
+const MAX_STRANGERS: usize = 64;
 
 /// One command on its way to many.
 pub(super) struct Scatter<'a> {
@@ -44,7 +52,7 @@ impl Scatter<'_> {
     pub(super) async fn gather(
         &self,
         request: &CommandRequest,
-        expected: Option<Vec<WorkerName>>,
+        expected: Option<BTreeMap<WorkerName, Id>>,
     ) -> Result<Gathered, ScatterError> {
         let failed = |what, why: String| ScatterError::Failed { what, why };
         let began = Instant::now();
@@ -59,11 +67,9 @@ impl Scatter<'_> {
         let answers = self.bus.listen(format!("{inbox}.*")).await;
         let mut answers = answers.map_err(|error| failed("subscribe an inbox", error))?;
         let ask_all = || self.ask(self.prefix.command_of_all(self.verb.name()), &inbox, ALL, &body);
-        // Sorted, so that a name is found fast.
-        let mut names = expected.clone().unwrap_or_default();
-        names.sort();
+        let names: BTreeSet<_> = expected.iter().flatten().map(|(name, _)| name.clone()).collect();
         let mut gather = Gather::new(expected);
-        let (mut again_at, mut hurried) = (began + self.patience / PARTS, false);
+        let (mut again_at, mut strangers) = (began + self.patience / PARTS, 0);
         ask_all().await?;
         while !gather.is_complete() {
             let message = tokio::select! {
@@ -78,9 +84,8 @@ impl Scatter<'_> {
                     }
                     let missing: Vec<_> = gather.missing().cloned().collect();
                     for worker in missing {
-                        let Ok(place) = names.binary_search(&worker) else { continue };
                         let subject = self.prefix.command(&worker, self.verb.name());
-                        self.ask(subject, &inbox, &place.to_string(), &body).await?;
+                        self.ask(subject, &inbox, BY_NAME, &body).await?;
                     }
                     continue;
                 }
@@ -88,17 +93,18 @@ impl Scatter<'_> {
             let Some(message) = message else { break };
             // Nobody listens there.
             let Some(body) = message.body else { continue };
-            let asked = message
-                .subject
-                .rsplit('.')
-                .next()
-                .and_then(|place| names.get(place.parse::<usize>().ok()?));
-            gather.take(asked, read(&message.subject, &body));
-            // Once: who is asked by name has time to answer.
-            if !hurried && gather.needs_names() {
-                hurried = true;
-                again_at = again_at.min(Instant::now());
-            }
+            let (from, answer) = read(&message.subject, &body);
+            let Some(doubted) = gather.take(from, answer) else { continue };
+            let is_stranger = !names.contains(&doubted);
+            strangers += usize::from(is_stranger);
+            let holder = if is_stranger && strangers > MAX_STRANGERS {
+                Ok(None)
+            } else {
+                let asking = self.bus.holder(self.prefix, &doubted);
+                let silent = |_| Err("the leases cannot be read".into());
+                timeout(self.patience / PARTS, asking).await.unwrap_or_else(silent)
+            };
+            gather.owned_by(&doubted, holder);
         }
         Ok(gather.finish())
     }
@@ -119,10 +125,20 @@ impl Scatter<'_> {
     }
 }
 
-fn read(subject: &str, answer: &[u8]) -> Answer {
-    match answer_in(subject, answer) {
+// What was answered, and who says to have done that.
+fn read(subject: &str, answer: &[u8]) -> (Option<(WorkerName, Id)>, Answer) {
+    #[derive(Deserialize)]
+    struct From {
+        worker: Option<String>,
+        instance_id: Option<Id>,
+    }
+    let from = decode::<From>(answer)
+        .ok()
+        .and_then(|From { worker, instance_id }| Some((worker?.parse().ok()?, instance_id?)));
+    let answer = match answer_in(subject, answer) {
         Ok(reply) => Answer::Reply(reply),
         Err(CallError::Refused(body)) => Answer::Refused(body),
         Err(_) => Answer::Unreadable,
-    }
+    };
+    (from, answer)
 }

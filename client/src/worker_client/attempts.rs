@@ -17,7 +17,9 @@ use crate::call::CallError;
 
 // An attempt gets a part of the whole time, and time enough for a busy machine.
 const PARTS: u32 = 4;
-const SHORTEST: Duration = Duration::from_millis(500);
+const SHORTEST: Duration = ANSWER_TIME;
+// A worker waits so long for its lease to be confirmed, and answers then.
+const ANSWER_TIME: Duration = Duration::from_millis(1_200);
 // Before the next attempt where the answer came at once.
 const PAUSE: Duration = Duration::from_millis(200);
 // An attempt shorter than this is not worth making.
@@ -60,6 +62,7 @@ impl Attempts {
 
     /// What to do after this failure; `elapsed` is the time since the first attempt began.
     pub fn failed(&mut self, error: &CallError, elapsed: Duration) -> Next {
+        let mut least = TOO_SHORT;
         let pause = match error {
             CallError::TimedOut { .. } => {
                 self.lost = true;
@@ -67,6 +70,8 @@ impl Attempts {
             }
             CallError::Refused(body) if body.kind == ErrorKind::LeaseUnconfirmed => {
                 self.unconfirmed = true;
+                // One that could not be answered would make unknown what is known.
+                least = ANSWER_TIME;
                 PAUSE
             }
             CallError::NoResponders(_) | CallError::NotSent(..)
@@ -80,7 +85,7 @@ impl Attempts {
             | CallError::NotSent(..)
             | CallError::NotHeard(..) => return Next::End,
         };
-        if elapsed + pause + TOO_SHORT <= self.whole {
+        if elapsed + pause + least <= self.whole {
             Next::Again(pause)
         } else if self.lost || self.unconfirmed && !matches!(error, CallError::Refused(_)) {
             Next::Unknown
@@ -118,7 +123,8 @@ mod tests {
     fn an_attempt_gets_a_part_of_the_time_and_never_more_than_is_left() {
         let attempts = Attempts::new(WHOLE);
         assert_eq!((attempts.patience(at(0)), attempts.patience(at(4_800))), (at(1_250), at(200)));
-        assert_eq!(Attempts::new(at(1_000)).patience(at(0)), at(500));
+        assert_eq!(Attempts::new(at(2_000)).patience(at(0)), at(1_200));
+        assert_eq!(Attempts::new(at(1_000)).patience(at(0)), at(1_000));
         assert_eq!(Attempts::new(at(300)).patience(at(0)), at(300));
     }
 
@@ -145,7 +151,7 @@ mod tests {
             attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(1)),
             Next::Again(PAUSE)
         );
-        assert_eq!(attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(4_999)), Next::End);
+        assert_eq!(attempts.failed(&refused(ErrorKind::LeaseUnconfirmed), at(3_601)), Next::End);
     }
 
     #[test]

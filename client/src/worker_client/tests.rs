@@ -63,6 +63,14 @@ impl Bus for Played {
         ready(self.time_ms.ok_or_else(|| "there is no JetStream".into())).boxed()
     }
 
+    fn holder<'a>(
+        &'a self,
+        _: &'a Prefix,
+        _: &'a WorkerName,
+    ) -> BoxFuture<'a, Result<Option<Id>, String>> {
+        ready(Err("there is no JetStream".into())).boxed()
+    }
+
     fn state_bucket_trouble<'a>(&'a self, _: &'a Prefix) -> BoxFuture<'a, Option<String>> {
         ready(None).boxed()
     }

@@ -7,6 +7,8 @@
 
 mod report;
 
+use std::collections::BTreeMap;
+
 use damocles_client::{
     bulk::{Reports, ScatterError, fleet::Fleet},
     worker_client::signed,
@@ -15,6 +17,7 @@ use damocles_terminal::{CliError, Exit, ReplyOutput, confirm, listed, note, verb
 use shared_msgs::{
     command::{BulkReply, CommandRequest, Verb},
     duration::human_secs,
+    id::Id,
     name::WorkerName,
     selector::Selector,
 };
@@ -69,7 +72,10 @@ impl BulkOrder {
     }
 
     // The workers that are to answer, if that is known.
-    async fn expected(&self, session: &Session) -> Result<Option<Vec<WorkerName>>, CliError> {
+    async fn expected(
+        &self,
+        session: &Session,
+    ) -> Result<Option<BTreeMap<WorkerName, Id>>, CliError> {
         let selection = self.selector.compile().map_err(usage)?;
         let fleet = match session.system.reports().await {
             Ok(Reports { workers, trouble }) => {
@@ -114,7 +120,7 @@ impl BulkOrder {
         &self,
         session: &Session,
         dry_run: bool,
-        expected: Option<Vec<WorkerName>>,
+        expected: Option<BTreeMap<WorkerName, Id>>,
     ) -> Result<Report, CliError> {
         let request = signed(CommandRequest { dry_run, ..self.request.clone() });
         let gathered = session.system.order_all(self.verb, &request, expected).await;

@@ -13,7 +13,7 @@ use futures::{
     future::{BoxFuture, pending},
     stream::{self, BoxStream},
 };
-use shared_msgs::{name::WorkerName, subject::Prefix};
+use shared_msgs::{id::Id, name::WorkerName, subject::Prefix};
 use tokio::{sync::mpsc, time::sleep};
 
 use super::{
@@ -135,6 +135,26 @@ impl Bus for ClientBus {
                 Some((name.clone(), Stored { body, age, revision: shown.revision }))
             });
             Ok(stored.collect())
+        }
+        .boxed()
+    }
+
+    fn holder<'a>(
+        &'a self,
+        _prefix: &'a Prefix,
+        worker: &'a WorkerName,
+    ) -> BoxFuture<'a, Result<Option<Id>, String>> {
+        async move {
+            let fate = self.world.fate();
+            if fate.lost_there || fate.lost_back {
+                return pending().await;
+            }
+            sleep(fate.there).await;
+            let number = self.world.names.iter().position(|name| name == worker);
+            let number = number.ok_or("there is no such name")?;
+            let holder = self.world.server().leases[number].holder(clock::unix_ms());
+            sleep(fate.back).await;
+            Ok(holder)
         }
         .boxed()
     }

@@ -62,6 +62,12 @@ impl LeaseKey {
         }
     }
 
+    /// Who holds it now.
+    pub fn holder(&self, now: u64) -> Option<Id> {
+        let entry = self.entry.as_ref().filter(|entry| now < entry.at + TTL_MS);
+        entry.map(|entry| entry.lease.instance_id)
+    }
+
     fn store(&mut self, lease: Lease, revision: &mut u64, now: u64) -> Answer {
         *revision += 1;
         let before = self.entry.take();

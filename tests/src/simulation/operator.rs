@@ -1,7 +1,7 @@
 //! Operators: they look, and command one thread or many through the real client, which asks again
 //! under the same id until somebody answers, or its time is up.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use damocles_client::{
     bulk::{fleet::Fleet, gather::Gathered},
@@ -181,7 +181,7 @@ async fn to_all(system: &System, verb: Verb, request: &CommandRequest) -> Vec<He
     let selection = selector.compile().unwrap();
     let reports = system.reports().await.ok();
     let expected = reports.map(|reports| Fleet::of(reports.workers, &selection).expected);
-    if expected.as_ref().is_some_and(Vec::is_empty) {
+    if expected.as_ref().is_some_and(BTreeMap::is_empty) {
         return vec![Heard::NotDelivered];
     }
     let Gathered { replies, refused, unnamed, complete, .. } =

@@ -1,16 +1,19 @@
 //! Which worker a command is for: the configuration's, the one named, or the one of this machine.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use damocles_client::{
     connect::{NatsOptions, NatsSettings},
     worker_client::WorkerClient,
 };
 use damocles_terminal::{CliError, Exit};
-use shared_msgs::name::WorkerName;
+use shared_msgs::{id::Id, name::WorkerName, snapshot::WorkerSnapshot};
 
 use super::WorkerArgs;
-use crate::{config::Config, identity};
+use crate::{config::Config, identity, store::place};
 
 /// What NATS shows of a tool's connection.
 pub(crate) const CLIENT_NAME: &str = "damocles-worker worker";
@@ -36,6 +39,8 @@ pub(super) fn name(
 pub(crate) struct Target {
     pub(crate) settings: NatsSettings,
     pub(crate) worker: WorkerName,
+    /// The location of the first thread, where a configuration names the worker.
+    first_location: Option<PathBuf>,
 }
 
 /// Finds out which worker is meant. Nothing is connected yet.
@@ -54,15 +59,52 @@ pub(super) fn find(nats: &NatsOptions, args: &WorkerArgs) -> Result<Target, CliE
         config.as_ref().and_then(|config| config.name.as_deref()),
         &settings,
     )?;
-    Ok(Target { settings, worker })
+    let first = config.iter().find_map(|config| Some(config.threads.first()?.location.clone()));
+    let first_location = first.filter(|_| args.name.is_none());
+    Ok(Target { settings, worker, first_location })
 }
 
 impl Target {
     /// Somebody who commands that worker.
     pub(crate) async fn connect(self) -> Result<WorkerClient, CliError> {
-        let Target { settings, worker } = self;
+        let Target { settings, worker, .. } = self;
         let client = settings.connect_once(CLIENT_NAME).await?;
         let NatsSettings { prefix, timeout, .. } = settings;
         Ok(WorkerClient { bus: Arc::new(client), prefix, worker, timeout })
+    }
+
+    /// Like [`Target::connect`], for what changes something: refuses a worker that is not the
+    /// configuration's. Two machines may have one default name, and one of them owns it.
+    pub(crate) async fn command(self) -> Result<WorkerClient, CliError> {
+        let first_location = self.first_location.clone();
+        let worker = self.connect().await?;
+        let Some(location) = first_location else { return Ok(worker) };
+        // Who does not answer is told apart by the command itself.
+        let Ok(answer) = worker.list().await else { return Ok(worker) };
+        match not_its_own(&location, place::id_of(&location), &answer) {
+            None => Ok(worker),
+            Some(why) => Err(CliError::new(
+                Exit::Refused,
+                format!(
+                    "worker {} is another one than this configuration's: it runs on host {:?} as pid {}, and {why}; nothing was done",
+                    worker.worker, answer.host, answer.pid
+                ),
+            )
+            .hint("give this worker a name of its own ([worker] name), or say with --name which worker is meant")),
+        }
+    }
+}
+
+// Why a worker that answers is not the one with this location; `here` is the id in the location's
+// marker, if the location is on this machine.
+fn not_its_own(location: &Path, here: Option<Id>, answer: &WorkerSnapshot) -> Option<String> {
+    let there = answer.threads.first().map(|thread| thread.location.as_str());
+    let configured = std::path::absolute(location).ok()?.display().to_string();
+    match (there, here.zip(answer.location_id)) {
+        (Some(there), _) if there != configured => Some(format!("its first location is {there}")),
+        (_, Some((here, there))) if here != there => {
+            Some(format!("its {configured} is another directory than the one here"))
+        }
+        _ => None,
     }
 }

@@ -147,7 +147,7 @@ async fn answer(commands: &Commands, request: Request) {
     };
     let answered = answering::answered(answering)
         .await
-        .unwrap_or_else(|refusal| Some(Answer::refused(Form::of(&payload, room), refusal)));
+        .unwrap_or_else(|refusal| Some(commands.refused(Form::of(&payload, room), refusal)));
     if let Some(answer) = answered {
         reply(answer).await;
     }

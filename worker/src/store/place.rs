@@ -169,6 +169,11 @@ pub(crate) fn mark(path: &Path, as_new: bool) -> io::Result<()> {
     }
 }
 
+/// The id in a place's marker; `None` if it has none that can be read.
+pub(crate) fn id_of(path: &Path) -> Option<Id> {
+    read_marker(path).ok().flatten().map(|marker| marker.id)
+}
+
 /// Refuses a place that has not this id.
 pub(crate) fn check(path: &Path, id: Id) -> io::Result<()> {
     match read_marker(path)? {

@@ -61,6 +61,12 @@ struct Refusal<'a> {
 }
 
 #[derive(Serialize)]
+struct Conflict<'a> {
+    worker: &'a str,
+    instance_id: Id,
+}
+
+#[derive(Serialize)]
 struct Document<'a> {
     dry_run: bool,
     request_id: Option<Id>,
@@ -68,6 +74,9 @@ struct Document<'a> {
     workers: &'a [BulkReply],
     refused: Vec<Refusal<'a>>,
     missing: Vec<&'a str>,
+    /// Answers that were not believed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<Conflict<'a>>,
     summary: &'a Summary,
 }
 
@@ -206,6 +215,15 @@ impl Report {
                 workers: &self.gathered.replies,
                 refused: self.refusals().collect(),
                 missing: self.gathered.missing.iter().map(WorkerName::as_str).collect(),
+                conflicts: self
+                    .gathered
+                    .conflicts
+                    .iter()
+                    .map(|(worker, instance)| Conflict {
+                        worker: worker.as_str(),
+                        instance_id: *instance,
+                    })
+                    .collect(),
                 summary: &self.summary,
             })?,
             ReplyOutput::Jsonl => {
@@ -274,11 +292,9 @@ impl Report {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let replies = &self.gathered.replies;
-        for pair in replies.windows(2).filter(|pair| pair[0].worker == pair[1].worker) {
+        for (worker, instance) in &self.gathered.conflicts {
             notes.push(format!(
-                "two processes answer as {}: stop one of them, or give it another name",
-                pair[0].worker
+                "an answer in the name of {worker} was not believed: process {instance} does not own the name, or has told two things; `util worker list` shows second processes"
             ));
         }
         if self.gathered.unreadable > 0 {
@@ -289,7 +305,7 @@ impl Report {
 
     fn exit(&self) -> Option<Exit> {
         let Summary { failed, refused, missing, .. } = &self.summary;
-        match (failed + refused, *missing) {
+        match (failed + refused + self.gathered.conflicts.len(), *missing) {
             (0, 0) if self.summary.threads == 0 => Some(Exit::NotFound),
             (0, 0) => None,
             (0, _) => Some(Exit::NoAnswer),
@@ -331,6 +347,7 @@ mod tests {
             unnamed: vec![],
             missing: vec![],
             unreadable: 0,
+            conflicts: vec![],
             complete: true,
         }
     }
@@ -473,23 +490,15 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
     }
 
     #[test]
-    fn two_processes_of_a_name_are_both_shown_and_noted() {
-        let mut twins = sample();
-        twins.replies.insert(
-            2,
-            threads(
-                "w2",
-                Id::generate(),
-                json!([{"index": 0, "outcome": {"kind": "pause_withdrawn"}}]),
-            ),
-        );
-        let report = report(twins);
-        assert_eq!(report.table().lines().filter(|line| line.starts_with("w2")).count(), 2);
-        assert!(report.notes()[0].contains("w2"));
-        assert_eq!(
-            report.said(),
-            "4 threads on 2 workers: 1 pause withdrawn, 2 resumed, 1 unchanged"
-        );
+    fn an_answer_that_was_not_believed_is_noted_and_exit_1() {
+        let liar = Id::generate();
+        let report =
+            report(Gathered { conflicts: vec![("w1".parse().unwrap(), liar)], ..sample() });
+        assert_eq!(report.exit(), Some(Exit::Failed));
+        assert!(report.notes()[0].contains(&format!("process {liar}")), "{:?}", report.notes());
+        let document: Value =
+            serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap()).unwrap();
+        assert_eq!(document["conflicts"], json!([{"worker": "w1", "instance_id": liar}]));
     }
 
     #[test]

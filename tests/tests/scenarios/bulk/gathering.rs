@@ -148,6 +148,30 @@ async fn who_says_nothing_is_asked_by_name_with_the_same_id_and_named_in_the_end
 }
 
 #[tokio::test]
+async fn an_answer_in_anothers_name_is_not_believed_and_is_said() {
+    let bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let mut w1 = bed.prepare_worker("w1", &WorkerConfig::new("w1").idle());
+    w1.start();
+    bed.bus.served(&bed.bus.command("w1", "list")).await;
+    let liar = Id::generate();
+    let mut requests = bed.bus.client.subscribe(bed.bus.prefix.command_of_all("*")).await.unwrap();
+    bed.bus.client.flush().await.unwrap();
+    let lying = async {
+        let inbox = requests.next().await.unwrap().reply.unwrap();
+        let mut answer = bulk("w1", json!([resumed(0)]));
+        answer["instance_id"] = json!(liar);
+        bed.bus.client.publish(inbox, answer.to_string().into()).await.unwrap();
+        bed.bus.client.flush().await.unwrap();
+    };
+    let (output, ()) = tokio::join!(bed.util_worker(&["cordon", "--all", "-o", "json"]), lying);
+    let document = output.expect(1).json();
+    assert_eq!(document["conflicts"], json!([{"worker": "w1", "instance_id": liar}]));
+    assert_eq!(document["workers"][0]["threads"][0]["outcome"]["kind"], "cordoned", "{document}");
+    assert_eq!(document["complete"], true);
+}
+
+#[tokio::test]
 async fn only_workers_that_report_and_fit_are_waited_for() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;

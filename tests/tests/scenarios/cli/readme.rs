@@ -86,14 +86,17 @@ fn the_make_targets_of_the_readme_exist() {
 async fn the_tools_of_the_readme_do_what_it_says() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    let _worker = bed.worker(&WorkerConfig::unnamed().threads(3));
+    let worker = bed.worker(&WorkerConfig::unnamed().threads(3));
     bed.states.until_stuck("127.0.0.1").await;
+    // The worker that runs here is another one than the demo's.
+    let config = worker.config_file().display().to_string();
     // Those that need certain sectors have a test of their own.
     let needs_nothing = [" worker ", " sectors list"];
     for command in of("damocles-") {
         if !needs_nothing.iter().any(|part| command.contains(part)) {
             continue;
         }
+        let command = command.replace("assets/damocles-worker.mock.toml", &config);
         if command.contains("--watch") {
             let watch = Process::spawn(
                 "watch",

@@ -257,6 +257,7 @@ pub(super) fn snapshot() -> WorkerSnapshot {
         dest: "damocles.v1.cmd.w1".into(),
         host: "rack1".into(),
         pid: 4711,
+        location_id: Some(ID),
         started_at: 1_700_000_000_000,
         taken_at: 1_700_000_001_500,
         ping_interval_ms: 10_000,

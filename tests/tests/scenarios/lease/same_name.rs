@@ -39,6 +39,20 @@ async fn the_second_worker_of_a_name_seals_and_is_not_seen_until_the_first_is_go
         assert_eq!(bed.bus.list("twin").await.pid, first_pid);
     }
 
+    // Whoever sits beside the second one does not command the first one without a word.
+    let thread = &bed.bus.list("twin").await.threads[0];
+    for command in [&["cordon"][..], &["pause", "--index", "0", "--now"]] {
+        let refused = second.cli(command).await.expect(5);
+        assert!(
+            refused.stderr.contains("another one than this configuration's"),
+            "{}",
+            refused.stderr
+        );
+        assert!(refused.stderr.contains(&first_pid.to_string()), "{}", refused.stderr);
+    }
+    assert_eq!(bed.bus.list("twin").await.threads[0].revision, thread.revision);
+    first.cli(&["cordon"]).await.expect(0);
+
     first.kill9().await;
     let second_pid = second.pid();
     let taken_over = bed
