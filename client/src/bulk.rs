@@ -51,6 +51,9 @@ pub enum ScatterError {
         /// Why it could not be, a sentence.
         why: String,
     },
+    /// The server does not let this login do it; nothing was sent on.
+    #[error("no permission: {0}")]
+    Denied(String),
     /// There is no connection.
     #[error("the request could not be sent in time: the connection to NATS is lost")]
     NotSentInTime,

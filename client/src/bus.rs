@@ -65,6 +65,12 @@ pub trait Bus: Send + Sync {
     /// tells it.
     fn server_time_ms<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Result<i64, String>>;
 
+    /// Waits until the server has said that this connection may not do what a request on that subject
+    /// needs; returns what, a sentence. A server says so at once, and answers nothing.
+    fn denied<'a>(&'a self, _subject: &'a str) -> BoxFuture<'a, String> {
+        Box::pin(pending())
+    }
+
     /// Leaves a server that says nothing at all for another one, as long as it is waited for.
     fn leave_silent_servers(&self) -> BoxFuture<'_, Infallible> {
         Box::pin(pending())

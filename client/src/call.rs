@@ -41,6 +41,9 @@ pub enum CallError {
     /// The answer makes no sense.
     #[error("the answer on {0} cannot be read: {1}")]
     BadReply(String, String),
+    /// The server does not let this login do it; nothing was sent on.
+    #[error("no permission: {0}")]
+    Denied(String),
     /// The request could not be sent.
     #[error("the request on {0} could not be sent: {1}")]
     NotSent(String, String),
@@ -61,7 +64,13 @@ pub async fn call<Q: Serialize, R: DeserializeOwned>(
     let body = encoding
         .encode(request)
         .map_err(|error| CallError::NotSent(subject.into(), error.to_string()))?;
-    match timeout(deadline, bus.ask(subject.to_owned(), body.into())).await {
+    let asking = timeout(deadline, bus.ask(subject.to_owned(), body.into()));
+    let answered = tokio::select! {
+        biased;
+        answered = asking => answered,
+        what = bus.denied(subject) => return Err(CallError::Denied(what)),
+    };
+    match answered {
         Ok(Ok(answer)) => answer_in(subject, &answer),
         Ok(Err(Unasked::NoResponders)) => Err(CallError::NoResponders(subject.into())),
         Ok(Err(Unasked::NotSent(why))) => Err(CallError::NotSent(subject.into(), why)),

@@ -36,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{AuthError, Client, ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{AuthError, Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use secrecy::ExposeSecret;
 use shared_msgs::{codec::Encoding, lease, subject::Prefix};
 use tokio::{sync::watch, time::timeout};
@@ -54,7 +54,7 @@ pub use self::{
     link::Link,
     options::{DEFAULT_STORE_PATIENCE, NatsOptions},
 };
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, denials::Denials, nats::Connection};
 
 const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
 // With several servers, one that accepts connections and says nothing has its part of the time-out,
@@ -175,10 +175,17 @@ impl NatsSettings {
     }
 
     /// Connects now, within [`NatsSettings::timeout`].
-    pub async fn connect_once(&self, client_name: &str) -> Result<Client, ConnectError> {
-        let options = self.options(client_name).await?;
+    pub async fn connect_once(&self, client_name: &str) -> Result<Connection, ConnectError> {
+        let denials = Arc::new(Denials::default());
+        let denied = denials.denied();
+        let options = self.options(client_name).await?.event_callback(move |event| {
+            if let Event::ServerError(error) = event {
+                denials.note(&error.to_string());
+            }
+            std::future::ready(())
+        });
         match timeout(self.timeout, options.connect(self.servers.as_slice())).await {
-            Ok(Ok(client)) => Ok(client),
+            Ok(Ok(client)) => Ok(Connection { client, denied }),
             Ok(Err(error)) if error.kind() != ConnectErrorKind::TimedOut => {
                 Err(self.failed(&error.to_string()))
             }

@@ -18,6 +18,7 @@ pub mod bus;
 pub mod call;
 pub mod caller;
 pub mod connect;
+mod denials;
 pub mod entries;
 pub mod hedged;
 pub mod history;

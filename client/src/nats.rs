@@ -27,11 +27,81 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     bus::{Bus, Message, Stored, Unasked},
+    denials::Denied,
     entries::Entries,
     hedged::ASK_AGAIN,
     jetstream::{JetStreamError, present},
     state_bucket,
 };
+
+// Where the client listens for answers.
+const INBOXES: &str = "_INBOX.";
+
+/// A tool's connection. It ends a request at once that the server does not let it send.
+#[derive(Clone)]
+pub struct Connection {
+    /// The client, for what is not asked through [`Bus`].
+    pub client: Client,
+    pub(crate) denied: Denied,
+}
+
+impl Bus for Connection {
+    fn ask(&self, subject: String, request: Bytes) -> BoxFuture<'_, Result<Bytes, Unasked>> {
+        self.client.ask(subject, request)
+    }
+
+    fn inbox(&self) -> String {
+        self.client.inbox()
+    }
+
+    fn listen(
+        &self,
+        subject: String,
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Message>, String>> {
+        self.client.listen(subject)
+    }
+
+    fn send(
+        &self,
+        subject: String,
+        reply: String,
+        request: Bytes,
+    ) -> BoxFuture<'_, Result<(), String>> {
+        self.client.send(subject, reply, request)
+    }
+
+    fn stored<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        worker: Option<&'a WorkerName>,
+    ) -> BoxFuture<'a, Result<Vec<(WorkerName, Stored)>, String>> {
+        self.client.stored(prefix, worker)
+    }
+
+    fn holder<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        worker: &'a WorkerName,
+    ) -> BoxFuture<'a, Result<Option<Id>, String>> {
+        self.client.holder(prefix, worker)
+    }
+
+    fn state_bucket_trouble<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Option<String>> {
+        self.client.state_bucket_trouble(prefix)
+    }
+
+    fn server_time_ms<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Result<i64, String>> {
+        self.client.server_time_ms(prefix)
+    }
+
+    fn denied<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, String> {
+        self.denied.clone().request(subject, INBOXES).boxed()
+    }
+
+    fn leave_silent_servers(&self) -> BoxFuture<'_, Infallible> {
+        self.client.leave_silent_servers()
+    }
+}
 
 impl Bus for Client {
     fn ask(&self, subject: String, request: Bytes) -> BoxFuture<'_, Result<Bytes, Unasked>> {

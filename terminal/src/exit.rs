@@ -27,7 +27,7 @@ pub enum Exit {
     /// The bus is unreachable, nobody answers, or the time is up: the outcome may be unknown, the
     /// text says so.
     NoAnswer = 4,
-    /// The worker or manager refused.
+    /// The worker or manager refused, or NATS does not permit it.
     Refused = 5,
     /// What a command was to wait for did not come about in time; the command stays in effect.
     NotYet = 6,
@@ -129,6 +129,7 @@ impl From<CallError> for CliError {
 pub fn exit_of(error: &CallError) -> Exit {
     match error {
         CallError::Refused(body) => exit_of_refusal(&body.kind),
+        CallError::Denied(_) => Exit::Refused,
         CallError::NoResponders(_) | CallError::TimedOut { .. } => Exit::NoAnswer,
         CallError::BadReply(..) | CallError::NotSent(..) | CallError::NotHeard(..) => Exit::Failed,
     }

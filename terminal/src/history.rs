@@ -82,7 +82,7 @@ async fn show(
 ) -> Result<(), CliError> {
     let client = match args.follow {
         true => connect_to_stay(&settings, client_name).await?.0,
-        false => settings.connect_once(client_name).await?,
+        false => settings.connect_once(client_name).await?.client,
     };
     let NatsSettings { prefix, timeout, .. } = &settings;
     let Of { worker, index } = of;

@@ -71,10 +71,13 @@ impl Scatter<'_> {
         let mut gather = Gather::new(expected);
         let (mut again_at, mut strangers) = (began + self.patience / PARTS, 0);
         ask_all().await?;
+        let of_all = self.prefix.command_of_all(self.verb.name());
+        let mut denied = self.bus.denied(&of_all);
         while !gather.is_complete() {
             let message = tokio::select! {
                 biased;
                 message = answers.next() => message,
+                what = &mut denied => return Err(ScatterError::Denied(what)),
                 () = sleep_until(deadline) => break,
                 () = sleep_until(again_at) => {
                     again_at += patience_of_one(self.patience);

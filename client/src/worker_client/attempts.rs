@@ -83,6 +83,7 @@ impl Attempts {
             CallError::Refused(_)
             | CallError::NoResponders(_)
             | CallError::NotSent(..)
+            | CallError::Denied(_)
             | CallError::NotHeard(..) => return Next::End,
         };
         if elapsed + pause + least <= self.whole {

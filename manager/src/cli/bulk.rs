@@ -125,6 +125,7 @@ impl BulkOrder {
         let request = signed(CommandRequest { dry_run, ..self.request.clone() });
         let gathered = session.system.order_all(self.verb, &request, expected).await;
         let gathered = gathered.map_err(|error| match error {
+            ScatterError::Denied(_) => CliError::new(Exit::Refused, error),
             ScatterError::Failed { .. } => CliError::new(Exit::Failed, error),
             ScatterError::NotSentInTime => CliError::new(Exit::NoAnswer, error),
         })?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use damocles_client::{
+    bus::Bus,
     call::{CallError, call, read},
     connect::{Link, NatsSettings},
     system::{self, System},
@@ -34,13 +35,13 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
-        let client = settings.connect_once(CLIENT_NAME).await?;
-        Ok(Session::over(client, settings))
+        let connection = settings.connect_once(CLIENT_NAME).await?;
+        Ok(Session::over(connection.client.clone(), Arc::new(connection), settings))
     }
 
-    fn over(client: async_nats::Client, settings: NatsSettings) -> Session {
+    fn over(client: async_nats::Client, bus: Arc<dyn Bus>, settings: NatsSettings) -> Session {
         let (prefix, timeout) = (settings.prefix.clone(), settings.timeout);
-        let system = System { bus: Arc::new(client.clone()), prefix, timeout };
+        let system = System { bus, prefix, timeout };
         Session { client, settings, system }
     }
 
@@ -49,7 +50,7 @@ impl Session {
         settings: NatsSettings,
     ) -> Result<(Session, watch::Receiver<Link>), CliError> {
         let (client, link) = connect_to_stay(&settings, CLIENT_NAME).await?;
-        Ok((Session::over(client, settings), link))
+        Ok((Session::over(client.clone(), Arc::new(client), settings), link))
     }
 
     /// Somebody who commands the worker of that name or Dest.
@@ -65,7 +66,8 @@ impl Session {
     ) -> Result<R::Reply, CliError> {
         let subject = self.settings.prefix.sectors(R::METHOD);
         let reply: Result<SectorManagerReply<R::Reply>, _> =
-            read(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
+            read(&*self.system.bus, &subject, Encoding::Msgpack, request, self.settings.timeout)
+                .await;
         Ok(reply.map_err(explain)?.result)
     }
 
@@ -76,7 +78,8 @@ impl Session {
     ) -> Result<R::Reply, CliError> {
         let subject = self.settings.prefix.sectors(R::METHOD);
         let reply: Result<SectorManagerReply<R::Reply>, _> =
-            call(&self.client, &subject, Encoding::Msgpack, request, self.settings.timeout).await;
+            call(&*self.system.bus, &subject, Encoding::Msgpack, request, self.settings.timeout)
+                .await;
         let reply = reply.map_err(|error| match &error {
             CallError::TimedOut { .. } | CallError::BadReply(..) => {
                 let message = format!(
@@ -116,7 +119,10 @@ fn explain(error: CallError) -> CliError {
             "see its log, or wait longer with --timeout",
         ),
         CallError::Refused(body) => (None, hint(&body.kind)),
-        CallError::BadReply(..) | CallError::NotSent(..) | CallError::NotHeard(..) => (None, ""),
+        CallError::Denied(_)
+        | CallError::BadReply(..)
+        | CallError::NotSent(..)
+        | CallError::NotHeard(..) => (None, ""),
     };
     let text = message.unwrap_or_else(|| error.to_string());
     let error = CliError { message: text, ..error.into() };

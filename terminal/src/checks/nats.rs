@@ -22,7 +22,7 @@ impl Checks {
     pub async fn nats(&mut self, settings: &NatsSettings, name: &str) -> Option<Client> {
         let check = format!("NATS at {}", settings.servers());
         let client = match settings.connect_once(name).await {
-            Ok(client) => client,
+            Ok(connection) => connection.client,
             Err(error) => {
                 self.refused(check, error);
                 return None;

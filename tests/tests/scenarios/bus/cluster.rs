@@ -215,7 +215,7 @@ async fn connected_to(cluster: &NatsCluster, number: usize, worker: &str) -> Wor
     let settings = NatsSettings::new(&args, &NatsOptions::default()).unwrap();
     loop {
         let client = settings.connect_once("test").await.unwrap();
-        if client.server_info().port == cluster.nodes[number].port() {
+        if client.client.server_info().port == cluster.nodes[number].port() {
             return WorkerClient {
                 bus: std::sync::Arc::new(client),
                 prefix: settings.prefix,
