@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use damocles_client::{connect::Link, server_clock::ServerClock};
+use damocles_client::{backoff::Backoff, connect::Link, server_clock::ServerClock};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -16,7 +16,8 @@ use crate::link::connected;
 
 // Two clocks go apart by some milliseconds in a minute.
 const AGAIN: Duration = Duration::from_secs(30);
-const SOON: Duration = Duration::from_millis(250);
+// The bucket whose leader tells the time is made while the first question is on its way.
+const SOON: Backoff = Backoff::new(Duration::from_millis(30), Duration::from_secs(5));
 // An answer that took longer says too little.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -38,6 +39,7 @@ pub async fn keep<T: ServerTime>(
     mut link: watch::Receiver<Link>,
     clock: watch::Sender<Option<ServerClock>>,
 ) {
+    let mut soon = SOON;
     while connected(&mut link).await {
         link.borrow_and_update();
         let asked = Instant::now();
@@ -47,19 +49,23 @@ pub async fn keep<T: ServerTime>(
                 let new = ServerClock::new(asked, Instant::now(), shown);
                 let is_better = clock.borrow().is_none_or(|old| is_better(&new, &old));
                 if is_better {
+                    soon.reset();
                     clock.send_replace(Some(new));
                 }
-                if is_better { AGAIN } else { SOON }
+                if is_better { AGAIN } else { soon.pause() }
             }
             Ok(Err(error)) => {
                 debug!(error, "the server's clock cannot be read");
-                SOON
+                soon.pause()
             }
-            Err(_) => SOON,
+            Err(_) => soon.pause(),
         };
         tokio::select! {
             () = sleep(pause) => {}
-            changed = link.changed() => if changed.is_err() { return },
+            changed = link.changed() => match changed {
+                Ok(()) => soon.reset(),
+                Err(_) => return,
+            },
         }
     }
 }

@@ -96,15 +96,46 @@ impl Target {
 }
 
 // Why a worker that answers is not the one with this location; `here` is the id in the location's
-// marker, if the location is on this machine.
+// marker, if the location is on this machine. What a relative path means depends on where a program
+// was started.
 fn not_its_own(location: &Path, here: Option<Id>, answer: &WorkerSnapshot) -> Option<String> {
     let there = answer.threads.first().map(|thread| thread.location.as_str());
-    let configured = std::path::absolute(location).ok()?.display().to_string();
+    let configured = location.display().to_string();
     match (there, here.zip(answer.location_id)) {
-        (Some(there), _) if there != configured => Some(format!("its first location is {there}")),
+        (Some(there), _) if location.is_absolute() && there != configured => {
+            Some(format!("its first location is {there}"))
+        }
         (_, Some((here, there))) if here != there => {
             Some(format!("its {configured} is another directory than the one here"))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_is_told_by_its_first_location_and_the_marker_in_it() {
+        let (one, other) = (Id::generate(), Id::generate());
+        let answer = |id: Option<Id>| -> WorkerSnapshot {
+            serde_json::from_value(json!({
+                "instance_id": Id::NIL, "seq": 1, "location_id": id,
+                "threads": [{"index": 0, "location": "/data/t0"}],
+            }))
+            .unwrap()
+        };
+        let said =
+            |location: &str, here, there| not_its_own(Path::new(location), here, &answer(there));
+        assert_eq!(said("/data/t0", Some(one), Some(one)), None);
+        assert_eq!(said("/data/t0", None, Some(one)), None, "it is not on this machine");
+        assert_eq!(said("t0", Some(one), Some(one)), None);
+        assert_eq!(said("t0", None, None), None);
+        assert_eq!(said("/data/t1", None, None).unwrap(), "its first location is /data/t0");
+        assert!(said("/data/t0", Some(one), Some(other)).unwrap().contains("another directory"));
+        assert!(said("t0", Some(one), Some(other)).unwrap().contains("another directory"));
     }
 }

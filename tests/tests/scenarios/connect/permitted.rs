@@ -1,8 +1,9 @@
 //! What a login may not do is said at once, by its subject: exit 5, and nothing is done.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::{testbed::Testbed, worker::WorkerConfig};
+use tokio::time::Instant;
 
 // One who may do everything without a login, and two who may not.
 const USERS: &str = r#"

@@ -456,6 +456,8 @@ async fn upgrading(bed: &mut Testbed, answers: &Answers, snap_prove: &str) -> Wo
     let sealed =
         bed.requests.until("", |request: &SubmitPreCommit| request.sector.id == sector(1)).await;
     bed.requests.until_finalized(sector(1)).await;
+    // Threads seal before commands are served.
+    bed.bus.served(&bed.bus.command("w1", "pause")).await;
     bed.bus.pause("w1", 0).await.unwrap();
     let found = json!({
         "sector": sealed.sector, "pieces": [deal],
