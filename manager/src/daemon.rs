@@ -21,7 +21,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, connection::State};
+use async_nats::{Client, connection::State, service::ServiceExt};
 use damocles_client::connect::{Link, NatsSettings};
 use damocles_daemon::tasks::endless;
 use damocles_terminal::{CliError, Exit};
@@ -38,6 +38,7 @@ use crate::{
     mock::{Mock, Offer, PiecesOffer, http, pieces::PieceFiles},
 };
 
+const SERVICE_NAME: &str = "damocles-manager";
 // For the connection to drain.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -71,7 +72,7 @@ pub(crate) async fn run(
             ended = endless("watches the state bucket", bucket_watch::watch(&client, prefix, link.clone(), bucket_trouble)) => ended,
         }
     };
-    let api = Api::new(client.clone(), prefix.clone(), registry.clone(), trouble);
+    let api = Api::new(client.clone(), prefix.clone(), registry.clone(), trouble, settings.timeout);
     let serving = serve(&client, prefix, api, offer.zip(Some(served)), loaded, shutdown);
     tokio::select! {
         served = serving => served?,
@@ -117,6 +118,13 @@ async fn serve(
     }
     let requests =
         client.queue_subscribe(prefix.api("*"), API_QUEUE.into()).await.map_err(closed)?;
+    // So that `nats service ls` shows who answers. Requests go to a queue group of their own.
+    let _listed = client
+        .service_builder()
+        .description(format!("damocles manager, {}", prefix.api("*")))
+        .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
+        .await
+        .map_err(closed)?;
     let answering =
         responder::serve(client, requests, stop.clone(), async |subject: &str, body| {
             api.handle(last_token(subject), body).await

@@ -1,8 +1,12 @@
-//! What managers answer on `api.<verb>`: the workers they know, page by page, and forgetting one.
+//! What managers answer on `api.<verb>`: the workers they know, page by page, and forgetting one. And
+//! what they give on: [`verb::INFO`], [`verb::DRAIN`] and each [`crate::command::Verb`], a
+//! [`crate::command::CommandRequest`] with its `worker`, or a selector for all of them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    command::BulkReply,
+    error::ErrorBody,
     id::Id,
     lease::Lease,
     snapshot::{Standstill, WorkerSnapshot},
@@ -12,6 +16,10 @@ use crate::{
 pub mod verb {
     /// Pages through the workers: [`super::ListWorkersRequest`] → [`super::ListWorkersReply`].
     pub const LIST: &str = "list";
+    /// One worker's state, taken now: [`super::InfoRequest`] → [`crate::snapshot::WorkerSnapshot`].
+    pub const INFO: &str = "info";
+    /// As `cordon`: whoever drains waits until the threads are empty.
+    pub const DRAIN: &str = "drain";
     /// Forgets a worker: [`super::RemoveRequest`] → [`super::RemoveReply`].
     pub const REMOVE: &str = "remove";
 }
@@ -119,6 +127,47 @@ impl WorkerReport {
             summary: snapshot.summary,
         }
     }
+}
+
+/// `api.info`: the state of one worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InfoRequest {
+    /// The worker's name or Dest.
+    pub worker: String,
+}
+
+/// What a command for many did that a manager gave on, with a selector and without a worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetReply {
+    /// The request's id, as it was given or drawn by the manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Id>,
+    /// Nothing was done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// What each worker answered that did something, or had nothing to do.
+    pub workers: Vec<BulkReply>,
+    /// Workers that did nothing, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<WorkerRefusal>,
+    /// Workers that have not answered: their outcome is unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Workers in whose name somebody else answered too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
+    /// All workers that are known, and fit, have answered.
+    pub complete: bool,
+}
+
+/// A worker that did nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRefusal {
+    /// Its name; absent if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Why.
+    pub error: ErrorBody,
 }
 
 /// `api.remove`: forgets a worker that no longer reports.

@@ -69,6 +69,10 @@ impl Verb {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommandRequest {
+    /// To a manager, which gives the command on: the worker's name or Dest. To a worker: its own name,
+    /// or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// Position of the thread in the configuration, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,

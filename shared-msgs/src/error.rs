@@ -135,6 +135,21 @@ pub enum ErrorKind {
         /// The name asked for.
         worker: String,
     },
+    /// Nobody answers for the worker: it has not heard of the command.
+    #[error("not delivered: nobody answers for worker {worker:?}{}", last_ping_ms.map(|age| format!(", whose last report is {} old", human(Duration::from_millis(age)))).unwrap_or_default())]
+    NotDelivered {
+        /// As the user wrote it, see [`crate::name`].
+        worker: String,
+        /// Age of its newest report; absent if that is not known.
+        last_ping_ms: Option<u64>,
+    },
+    /// A manager has given the command on, and heard no answer.
+    #[error("the outcome is unknown: the command may have been carried out; {detail}")]
+    OutcomeUnknown {
+        /// In words, for operators.
+        #[serde(default)]
+        detail: String,
+    },
     /// A worker that still reports cannot be removed.
     #[error("worker {worker:?} still reports (last {last_ping_ms} ms ago): stop it first")]
     WorkerReports {
@@ -261,6 +276,8 @@ impl ErrorKind {
             | ErrorKind::SectorBusy { .. } => 409,
             ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
             ErrorKind::TooLate { .. } => 408,
+            ErrorKind::NotDelivered { .. } => 503,
+            ErrorKind::OutcomeUnknown { .. } => 504,
             ErrorKind::LeaseUnconfirmed | ErrorKind::ThreadUnusable { .. } => 503,
             ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } | ErrorKind::Other => 500,
         }
@@ -271,7 +288,9 @@ impl ErrorBody {
     /// Its texts that may be cut.
     pub(crate) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         let detail = match &mut self.kind {
-            ErrorKind::BadRequest { detail } | ErrorKind::Internal { detail } => Some(detail),
+            ErrorKind::BadRequest { detail }
+            | ErrorKind::Internal { detail }
+            | ErrorKind::OutcomeUnknown { detail } => Some(detail),
             ErrorKind::ThreadUnusable { reason } => Some(reason),
             _ => None,
         };
@@ -335,6 +354,8 @@ mod tests {
             (ErrorKind::ThreadUnusable { reason: text() }, "thread_unusable"),
             (ErrorKind::RequestIdReused { request_id: Id::NIL }, "request_id_reused"),
             (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
+            (ErrorKind::NotDelivered { worker: text(), last_ping_ms: None }, "not_delivered"),
+            (ErrorKind::OutcomeUnknown { detail: text() }, "outcome_unknown"),
             (ErrorKind::WorkerReports { worker: text(), last_ping_ms: 1 }, "worker_reports"),
             (ErrorKind::SectorNotFound { sector: text() }, "sector_not_found"),
             (ErrorKind::SectorNotFinished { sector: text(), state: text() }, "sector_not_finished"),

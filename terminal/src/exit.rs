@@ -143,6 +143,7 @@ pub fn exit_of_refusal(kind: &ErrorKind) -> Exit {
         | ErrorKind::SectorNotFound { .. } => Exit::NotFound,
         ErrorKind::PieceNotFound { .. } | ErrorKind::JobNotFound { .. } => Exit::NotFound,
         ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } => Exit::Failed,
+        ErrorKind::NotDelivered { .. } | ErrorKind::OutcomeUnknown { .. } => Exit::NoAnswer,
         _ => Exit::Refused,
     }
 }

@@ -119,6 +119,13 @@ impl Commands {
 
     async fn command(&self, verb: Verb, payload: &[u8], form: Form) -> Result<Vec<u8>, ErrorKind> {
         let request = read_request(verb, payload)?;
+        let own = self.worker.name.as_str();
+        if let Some(other) = request.worker.as_deref().filter(|worker| *worker != own) {
+            return Err(ErrorKind::bad_request(format!(
+                "it is for worker {other:?}, and this one is {own:?}: managers give commands on, on api.{}",
+                verb.name()
+            )));
+        }
         if let Some(index) = request.index {
             let threads = self.worker.threads.len() as u32;
             let thread = self

@@ -1,4 +1,5 @@
-//! What a manager answers: `api.list` and `api.remove`. Any manager can answer any request.
+//! What a manager answers: `api.list`, `api.remove`, and what it gives on ([`super::orders`]). Any manager
+//! can answer any request.
 
 use std::time::Duration;
 
@@ -20,7 +21,11 @@ use shared_msgs::{
 use tokio::sync::watch;
 use tracing::info;
 
-use super::{SharedRegistry, responder::answer};
+use super::{
+    SharedRegistry,
+    orders::{self, Orders},
+    responder::answer,
+};
 
 /// The most bytes in one page: half of what NATS carries by default, and no more than it carries
 /// here.
@@ -39,6 +44,7 @@ pub(crate) struct Api {
     prefix: Prefix,
     registry: SharedRegistry,
     bucket_trouble: watch::Receiver<Option<String>>,
+    orders: Orders,
 }
 
 impl Api {
@@ -48,8 +54,10 @@ impl Api {
         prefix: Prefix,
         registry: SharedRegistry,
         bucket_trouble: watch::Receiver<Option<String>>,
+        timeout: Duration,
     ) -> Self {
-        Api { client, prefix, registry, bucket_trouble }
+        let orders = Orders::new(client.clone(), prefix.clone(), timeout);
+        Api { client, prefix, registry, bucket_trouble, orders }
     }
 
     pub(crate) async fn handle(&self, verb: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
@@ -58,11 +66,17 @@ impl Api {
                 answer(&payload, async |request, encoding| self.list(request, encoding)).await
             }
             verb::REMOVE => answer(&payload, async |request, _| self.remove(request).await).await,
-            other => Err(ErrorKind::bad_request(format!(
-                "a manager has no verb {other:?}; its verbs are {}, {}",
-                verb::LIST,
-                verb::REMOVE
-            ))),
+            other => match self.orders.handle(other, &payload).await {
+                Some(answer) => answer,
+                None => {
+                    let verbs: Vec<_> =
+                        [verb::LIST, verb::REMOVE].into_iter().chain(orders::names()).collect();
+                    Err(ErrorKind::bad_request(format!(
+                        "a manager has no verb {other:?}; its verbs are {}",
+                        verbs.join(", ")
+                    )))
+                }
+            },
         }
     }
 

@@ -1,3 +1,4 @@
 //! Managers own no state.
 
+mod orders;
 mod several;

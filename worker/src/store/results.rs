@@ -42,6 +42,7 @@ impl Asked {
         Asked {
             verb,
             request: CommandRequest {
+                worker: None,
                 until_ms: None,
                 request_id: None,
                 by: None,

@@ -14,7 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use shared_msgs::{
     api::{
-        ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerReport, WorkerView,
+        FleetReply, InfoRequest, ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest,
+        WorkerRefusal, WorkerReport, WorkerView,
     },
     codec::{Encoding, decode},
     command::{BulkReply, CommandReply, CommandRequest, Outcome, ThreadResult, Verb},
@@ -145,7 +146,7 @@ fn outcomes() -> [Outcome; 10] {
     }
 }
 
-fn refusals() -> [ErrorKind; 22] {
+fn refusals() -> [ErrorKind; 24] {
     let sector = || "s-t010000-3".to_owned();
     every! {
         ErrorKind::ThreadNotFound { .. } => ErrorKind::ThreadNotFound { index: 9, threads: 3 },
@@ -170,6 +171,12 @@ fn refusals() -> [ErrorKind; 22] {
         },
         ErrorKind::RequestIdReused { .. } => ErrorKind::RequestIdReused { request_id: ID },
         ErrorKind::WorkerNotFound { .. } => ErrorKind::WorkerNotFound { worker: "w1".into() },
+        ErrorKind::NotDelivered { .. } => {
+            ErrorKind::NotDelivered { worker: "w1".into(), last_ping_ms: Some(90_000) }
+        },
+        ErrorKind::OutcomeUnknown { .. } => {
+            ErrorKind::OutcomeUnknown { detail: "worker w1: no answer".into() }
+        },
         ErrorKind::WorkerReports { .. } => {
             ErrorKind::WorkerReports { worker: "w1".into(), last_ping_ms: 900 }
         },
@@ -309,6 +316,7 @@ fn selector() -> Selector {
 
 fn request() -> CommandRequest {
     CommandRequest {
+        worker: Some("w1".into()),
         index: Some(0),
         selector: Some(selector()),
         now: true,
@@ -374,6 +382,24 @@ fn what_workers_and_managers_say_is_as_it_was() {
     samples.add(lease());
     samples.add(ListWorkersRequest { after: Some("w1".into()), limit: Some(100) });
     samples.add(workers());
+    samples.add(InfoRequest { worker: "w1".into() });
+    samples.add(FleetReply {
+        request_id: Some(ID),
+        dry_run: false,
+        workers: vec![BulkReply {
+            worker: "w1".into(),
+            instance_id: ID,
+            dry_run: false,
+            threads: results(),
+        }],
+        refused: vec![WorkerRefusal {
+            worker: Some("w2".into()),
+            error: ErrorKind::LeaseUnconfirmed.into(),
+        }],
+        missing: vec!["w3".into()],
+        conflicts: vec!["w1".into()],
+        complete: false,
+    });
     samples.add(RemoveRequest { worker: "w1".into() });
     samples.add(RemoveReply { removed: "w1".into() });
     samples.assert_are("workers.txt");

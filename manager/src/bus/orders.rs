@@ -1,0 +1,169 @@
+//! Commands that are given to any manager, which gives them on: `api.info`, and `api.<verb>` for each
+//! verb of a worker. Whoever cannot make a subject of a worker's name, or may not command workers
+//! itself, commands them so.
+//!
+//! ```text
+//!  {"worker": …, "index" or "selector": …}  -> the worker's own request-reply, its answer as it is
+//!  {"selector": …}                          -> every worker that fits, and one answer for all
+//! ```
+//! The request goes on as it came, under its `request_id`: a repeat through another manager acts
+//! once. What became of a command that was not answered is unknown, and that is said.
+//!
+//! Tests: the scenarios `managers::orders`.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Client;
+use damocles_client::{
+    bulk::{ScatterError, fleet::Fleet, gather::Gathered},
+    call::CallError,
+    system::System,
+    worker_client::{OrderError, WorkerClient, signed},
+};
+use serde::Serialize;
+use shared_msgs::{
+    api::{FleetReply, InfoRequest, WorkerRefusal, verb},
+    codec::{Encoding, decode_request},
+    command::{CommandRequest, Verb},
+    error::ErrorKind,
+    name::WorkerName,
+    selector::Selector,
+    subject::Prefix,
+};
+
+/// Gives commands on.
+pub(crate) struct Orders {
+    system: System,
+    // Of this manager, for whoever does not say who he is.
+    by: String,
+}
+
+/// The verbs that are given on, with what a worker is asked.
+fn given_on(verb: &str) -> Option<Verb> {
+    match verb {
+        // The waiting is whoever's that drains.
+        verb::DRAIN => Some(Verb::Cordon),
+        verb => Verb::named(verb),
+    }
+}
+
+/// The names of all verbs that are given on.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    [verb::INFO, verb::DRAIN].into_iter().chain(Verb::ALL.iter().map(|verb| verb.name()))
+}
+
+impl Orders {
+    /// Over this connection; a command may take so long.
+    pub(crate) fn new(client: Client, prefix: Prefix, timeout: Duration) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let system = System { bus: Arc::new(client), prefix, timeout };
+        Orders { system, by: format!("manager@{host}") }
+    }
+
+    /// The answer to a request; `None` if its verb is none that is given on.
+    pub(crate) async fn handle(
+        &self,
+        verb: &str,
+        payload: &[u8],
+    ) -> Option<Result<Vec<u8>, ErrorKind>> {
+        if verb == verb::INFO {
+            return Some(self.info(payload).await);
+        }
+        let verb = given_on(verb)?;
+        Some(self.order(verb, payload).await)
+    }
+
+    async fn info(&self, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+        let (encoding, request) = read::<InfoRequest>(payload)?;
+        let worker = self.worker(&request.worker)?;
+        let snapshot = worker.list().await.map_err(|error| refusal(&worker.worker, error))?;
+        write(encoding, &snapshot)
+    }
+
+    async fn order(&self, verb: Verb, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
+        let (encoding, request) = read::<CommandRequest>(payload)?;
+        request.check(verb)?;
+        let named = request.worker.clone();
+        let by = request.by.clone().or_else(|| Some(self.by.clone()));
+        let request = signed(CommandRequest { by, worker: None, ..request });
+        let Some(named) = named else {
+            let selector = request.selector.clone().ok_or_else(|| {
+                ErrorKind::bad_request("it names neither a worker nor a selector")
+            })?;
+            return write(encoding, &self.order_all(verb, request, selector).await?);
+        };
+        let worker = self.worker(&named)?;
+        let failed = |error| refusal(&worker.worker, error);
+        match request.index {
+            Some(_) => write(encoding, &worker.order(verb, request).await.map_err(failed)?),
+            None => write(encoding, &worker.order_many(verb, request).await.map_err(failed)?),
+        }
+    }
+
+    async fn order_all(
+        &self,
+        verb: Verb,
+        request: CommandRequest,
+        selector: Selector,
+    ) -> Result<FleetReply, ErrorKind> {
+        let selection = selector.compile().map_err(ErrorKind::bad_request)?;
+        let reports = self.system.reports().await.ok();
+        let expected = reports.map(|reports| Fleet::of(reports.workers, &selection).expected);
+        let gathered = self.system.order_all(verb, &request, expected).await;
+        let gathered = gathered.map_err(|error| match error {
+            ScatterError::Denied(_) | ScatterError::Failed { .. } => ErrorKind::internal(error),
+            ScatterError::NotSentInTime => ErrorKind::OutcomeUnknown { detail: error.to_string() },
+        })?;
+        Ok(reply(&request, gathered))
+    }
+
+    fn worker(&self, name_or_dest: &str) -> Result<WorkerClient, ErrorKind> {
+        let worker = self.system.prefix.worker_named(name_or_dest);
+        Ok(self.system.worker(worker.map_err(ErrorKind::bad_request)?))
+    }
+}
+
+fn reply(request: &CommandRequest, gathered: Gathered) -> FleetReply {
+    let Gathered { replies, refused, unnamed, missing, conflicts, complete, .. } = gathered;
+    let named = refused.into_iter().map(|(worker, error)| (Some(worker.to_string()), error));
+    let refused = named.chain(unnamed.into_iter().map(|error| (None, error)));
+    FleetReply {
+        request_id: request.request_id,
+        dry_run: request.dry_run,
+        workers: replies,
+        refused: refused.map(|(worker, error)| WorkerRefusal { worker, error }).collect(),
+        missing: missing.iter().map(WorkerName::to_string).collect(),
+        conflicts: conflicts.iter().map(|(worker, _)| worker.to_string()).collect(),
+        complete,
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<(Encoding, T), ErrorKind> {
+    let encoding = Encoding::of(payload).map_err(ErrorKind::bad_request)?;
+    Ok((encoding, decode_request(payload).map_err(ErrorKind::bad_request)?))
+}
+
+fn write<T: Serialize>(encoding: Encoding, message: &T) -> Result<Vec<u8>, ErrorKind> {
+    encoding.encode(message).map_err(ErrorKind::internal)
+}
+
+// A refusal is the worker's own; for the rest the manager has words.
+fn refusal(worker: &WorkerName, error: OrderError) -> ErrorKind {
+    let name = || worker.to_string();
+    match error {
+        OrderError::Refused(body) => body.kind,
+        OrderError::NotDelivered(absence) => match absence.last {
+            Ok(None) => ErrorKind::WorkerNotFound { worker: name() },
+            Ok(Some(last)) => ErrorKind::NotDelivered {
+                worker: name(),
+                last_ping_ms: Some(last.age.as_millis() as u64),
+            },
+            Err(_) => ErrorKind::NotDelivered { worker: name(), last_ping_ms: None },
+        },
+        OrderError::NotSent(error) => refusal(worker, *error),
+        OrderError::Unknown { .. } | OrderError::Failed(CallError::TimedOut { .. }) => {
+            ErrorKind::OutcomeUnknown { detail: format!("worker {worker}: {error}") }
+        }
+        OrderError::Failed(error) => ErrorKind::internal(format!("worker {worker}: {error}")),
+    }
+}
