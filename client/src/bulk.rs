@@ -27,17 +27,20 @@ mod scatter;
 use std::collections::BTreeMap;
 
 use shared_msgs::{
+    api::FleetReply,
     command::{CommandRequest, Verb},
     duration::human,
     id::Id,
     name::WorkerName,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::{fleet::Reported, gather::Gathered, scatter::Scatter};
 use crate::{
-    call::{asked_again, over_a_living_server},
+    call::{CallError, asked_again, over_a_living_server},
+    server_clock::ServerClock,
     system::System,
+    worker_client::until,
 };
 
 /// Why a command was not given to all workers.
@@ -87,6 +90,19 @@ impl System {
             workers: stored?.into_iter().filter_map(read).collect(),
             trouble: trouble.ok().flatten(),
         })
+    }
+
+    /// Has a manager give a command to the threads that the request's selector selects; it knows who
+    /// is to answer.
+    pub async fn order_all_by_manager(
+        &self,
+        verb: Verb,
+        request: &CommandRequest,
+    ) -> Result<Gathered, CallError> {
+        let clock = ServerClock::read(&*self.bus, &self.prefix).await;
+        let request = until(request.clone(), clock, Instant::now() + self.timeout);
+        let reply: FleetReply = self.ask_managers(verb.name(), &request).await?;
+        Ok(Gathered::told(reply))
     }
 
     /// Gives a command to the threads that the request's selector selects, and gathers the answers

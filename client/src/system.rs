@@ -14,7 +14,7 @@ use crate::{
     bus::Bus,
     call::{CallError, call, read},
     connect::{ConnectError, NatsOptions, NatsSettings},
-    worker_client::WorkerClient,
+    worker_client::{Via, WorkerClient},
 };
 
 /// A damocles system, reached over a bus.
@@ -69,7 +69,7 @@ impl System {
     /// Somebody who commands this worker.
     pub fn worker(&self, worker: WorkerName) -> WorkerClient {
         let System { bus, prefix, timeout } = self.clone();
-        WorkerClient { bus, prefix, worker, timeout }
+        WorkerClient { bus, prefix, worker, via: Via::Worker, timeout }
     }
 
     /// The workers that the managers know, by name, and what is wrong with what they know, for

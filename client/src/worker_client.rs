@@ -30,7 +30,9 @@ pub mod wait;
 use std::{sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use shared_msgs::{
+    api,
     codec::Encoding,
     command::{BulkReply, CommandReply, CommandRequest, Verb, verb},
     error::{ErrorBody, ErrorKind},
@@ -50,6 +52,17 @@ use crate::{
     state_bucket::{LastReport, last_report},
 };
 
+/// Whom a command is sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+pub enum Via {
+    /// To the worker itself
+    #[default]
+    Worker,
+    /// To any manager, which gives it on
+    Manager,
+}
+
 /// Somebody who commands one worker.
 #[derive(Clone)]
 pub struct WorkerClient {
@@ -59,6 +72,8 @@ pub struct WorkerClient {
     pub prefix: Prefix,
     /// The worker that is commanded, by its identity on the bus.
     pub worker: WorkerName,
+    /// Who is asked for it.
+    pub via: Via,
     /// How long a command may take, from its first attempt to its answer.
     pub timeout: Duration,
 }
@@ -118,13 +133,24 @@ impl OrderError {
 }
 
 impl WorkerClient {
+    /// The same, asked over somebody else.
+    pub fn via(self, via: Via) -> Self {
+        WorkerClient { via, ..self }
+    }
+
     /// The worker's state, taken now.
     pub async fn list(&self) -> Result<WorkerSnapshot, OrderError> {
-        let subject = self.prefix.command(&self.worker, verb::LIST);
-        let request = serde_json::Map::new();
+        let (subject, request) = match self.via {
+            Via::Worker => (self.prefix.command(&self.worker, verb::LIST), json!({})),
+            Via::Manager => {
+                (self.prefix.api(api::verb::INFO), json!({"worker": self.worker.as_str()}))
+            }
+        };
         match read(&*self.bus, &subject, Encoding::Json, &request, self.timeout).await {
             Ok(snapshot) => Ok(snapshot),
-            Err(CallError::NoResponders(_)) => Err(self.not_delivered().await),
+            Err(CallError::NoResponders(_)) if self.via == Via::Worker => {
+                Err(self.not_delivered().await)
+            }
             Err(CallError::Refused(body)) => Err(OrderError::Refused(body)),
             Err(error) => Err(OrderError::Failed(error)),
         }
@@ -178,8 +204,14 @@ impl WorkerClient {
         request: CommandRequest,
         began: Instant,
     ) -> Result<R, OrderError> {
-        let request = self.limited(signed(request), began).await;
-        let subject = self.prefix.command(&self.worker, verb.name());
+        let mut request = self.limited(signed(request), began).await;
+        let subject = match self.via {
+            Via::Worker => self.prefix.command(&self.worker, verb.name()),
+            Via::Manager => {
+                request.worker = Some(self.worker.to_string());
+                self.prefix.api(verb.name())
+            }
+        };
         let mut attempts = Attempts::new(self.timeout);
         loop {
             let patience = attempts.patience(began.elapsed());
@@ -193,7 +225,9 @@ impl WorkerClient {
                 (Next::Unknown, why) => {
                     return Err(OrderError::Unknown { why, waited: self.timeout });
                 }
-                (Next::End, CallError::NoResponders(_)) => return Err(self.not_delivered().await),
+                (Next::End, CallError::NoResponders(_)) if self.via == Via::Worker => {
+                    return Err(self.not_delivered().await);
+                }
                 (Next::End, CallError::Refused(body)) => return Err(OrderError::Refused(body)),
                 (Next::End, why) => return Err(OrderError::Failed(why)),
             }

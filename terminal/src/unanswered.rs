@@ -21,11 +21,16 @@ pub fn unanswered(worker: &WorkerName, error: &OrderError) -> CliError {
         OrderError::NotDelivered(absence) => not_delivered(worker, absence),
         OrderError::Refused(body) => refused(worker, body),
         OrderError::Failed(error) => {
+            let no_manager = matches!(error, CallError::NoResponders(_));
             let timed_out = matches!(error, CallError::TimedOut { .. });
             let error = CliError::new(exit_of(error), format!("worker {worker}: {error}"));
             let hint =
                 "the worker hangs or is not reachable: see its log, or wait longer with --timeout";
-            if timed_out { error.hint(hint) } else { error }
+            match (timed_out, no_manager) {
+                (true, _) => error.hint(hint),
+                (_, true) => error.hint("no manager is there to give it on: start `damocles-manager daemon`, or leave --via out"),
+                _ => error,
+            }
         }
         OrderError::Unknown { why, waited } => {
             let (exit, what) = match why {

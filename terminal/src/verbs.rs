@@ -7,7 +7,7 @@ use clap::Args;
 use damocles_client::{
     caller,
     worker_client::{
-        WorkerClient,
+        Via, WorkerClient,
         goals::{OneThread, Pausing, Resuming},
     },
 };
@@ -48,6 +48,15 @@ pub struct OrderArgs {
     /// Who.
     #[command(flatten)]
     pub by: ByArgs,
+    /// Whom to ask: for whoever may ask managers only
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "worker|manager"
+    )]
+    pub via: Via,
     /// How to print what was done
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ReplyOutput,
@@ -148,6 +157,7 @@ pub async fn pause(
     now: NowArgs,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
+    let worker = &worker.clone().via(steer.order.via);
     let request = CommandRequest { now: now.now, ..CommandRequest::default() };
     match indexes {
         [index] => {
@@ -166,6 +176,7 @@ pub async fn resume(
     next: NextState,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
+    let worker = &worker.clone().via(steer.order.via);
     let NextState { state, ask } = next;
     let request = CommandRequest { state, ..CommandRequest::default() };
     match indexes {
@@ -267,6 +278,7 @@ pub async fn cordon(
     indexes: &[u32],
     order: OrderArgs,
 ) -> Result<(), CliError> {
+    let worker = &worker.clone().via(order.via);
     give_some(worker, verb, CommandRequest::default(), indexes, order).await.map(drop)
 }
 

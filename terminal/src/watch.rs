@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use damocles_client::{
     connect::{Link, NatsSettings},
     state_bucket::LastReport,
-    worker_client::WorkerClient,
+    worker_client::{Via, WorkerClient},
 };
 use futures::{FutureExt, StreamExt};
 use shared_msgs::{
@@ -57,7 +57,8 @@ async fn follow(
     let (client, mut link) = connect_to_stay(&settings, client_name).await?;
     let NatsSettings { prefix, timeout, .. } = settings;
     let subject = prefix.state(&worker);
-    let worker = WorkerClient { bus: Arc::new(client.clone()), prefix, worker, timeout };
+    let bus = Arc::new(client.clone());
+    let worker = WorkerClient { bus, prefix, worker, via: Via::Worker, timeout };
     let mut states =
         client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
     let mut seen = first(&worker).await?;

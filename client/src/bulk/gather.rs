@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::{
+    api::{FleetReply, WorkerRefusal},
     command::BulkReply,
     error::{ErrorBody, ErrorKind},
     id::Id,
@@ -62,6 +63,33 @@ pub struct Gathered {
     pub conflicts: Vec<(WorkerName, Id)>,
     /// Nobody else was to answer.
     pub complete: bool,
+}
+
+impl Gathered {
+    /// What a manager says that it has gathered.
+    pub(super) fn told(reply: FleetReply) -> Gathered {
+        let parsed = |name: &String| name.parse::<WorkerName>().ok();
+        let (mut refused, mut unnamed) = (vec![], vec![]);
+        for WorkerRefusal { worker, error } in reply.refused {
+            match worker.as_ref().and_then(parsed) {
+                Some(worker) => refused.push((worker, error)),
+                None => unnamed.push(error),
+            }
+        }
+        Gathered {
+            replies: reply.workers,
+            refused,
+            unnamed,
+            missing: reply.missing.iter().filter_map(parsed).collect(),
+            unreadable: 0,
+            conflicts: reply
+                .conflicts
+                .iter()
+                .filter_map(|name| Some((parsed(name)?, Id::NIL)))
+                .collect(),
+            complete: reply.complete,
+        }
+    }
 }
 
 impl Gather {

@@ -93,6 +93,7 @@ fn played_at(
         bus: bus.clone(),
         prefix: Prefix::default(),
         worker: "w1".parse().unwrap(),
+        via: Via::Worker,
         timeout: WHOLE,
     };
     (bus, client)

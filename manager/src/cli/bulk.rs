@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use damocles_client::{
     bulk::{Reports, ScatterError, fleet::Fleet},
-    worker_client::signed,
+    worker_client::{Via, signed},
 };
 use damocles_terminal::{CliError, Exit, ReplyOutput, confirm, listed, note, verbs::OrderArgs};
 use shared_msgs::{
@@ -25,7 +25,7 @@ use shared_msgs::{
 use self::report::Report;
 use super::{
     selectors::{ManyArgs, usage},
-    session::Session,
+    session::{Session, no_manager},
 };
 
 /// A command for many threads.
@@ -38,6 +38,7 @@ pub(super) struct BulkOrder {
     /// Whether the threads are cordoned to get empty.
     pub(super) drains: bool,
     pub(super) force: bool,
+    pub(super) via: Via,
     pub(super) output: ReplyOutput,
 }
 
@@ -53,8 +54,8 @@ impl BulkOrder {
         let Some(selector) = many.selectors.selector()? else { return Ok(None) };
         confirm::is_needed_for(request.state.as_deref(), many.force, order.dry_run)?;
         let request = CommandRequest { selector: Some(selector.clone()), ..order.sign(request) };
-        let (force, output) = (many.force.force, order.output);
-        Ok(Some(BulkOrder { verb, request, selector, drains: false, force, output }))
+        let (force, via, output) = (many.force.force, order.via, order.output);
+        Ok(Some(BulkOrder { verb, request, selector, drains: false, force, via, output }))
     }
 
     /// Carries it out, prints what came of it, and returns what each worker did.
@@ -77,6 +78,9 @@ impl BulkOrder {
         session: &Session,
     ) -> Result<Option<BTreeMap<WorkerName, Id>>, CliError> {
         let selection = self.selector.compile().map_err(usage)?;
+        if self.via == Via::Manager {
+            return Ok(None);
+        }
         let fleet = match session.system.reports().await {
             Ok(Reports { workers, trouble }) => {
                 trouble.iter().for_each(|trouble| note(trouble));
@@ -123,6 +127,10 @@ impl BulkOrder {
         expected: Option<BTreeMap<WorkerName, Id>>,
     ) -> Result<Report, CliError> {
         let request = signed(CommandRequest { dry_run, ..self.request.clone() });
+        if self.via == Via::Manager {
+            let gathered = session.system.order_all_by_manager(self.verb, &request).await;
+            return Ok(Report::new(self.verb, &request, gathered.map_err(no_manager)?));
+        }
         let gathered = session.system.order_all(self.verb, &request, expected).await;
         let gathered = gathered.map_err(|error| match error {
             ScatterError::Denied(_) => CliError::new(Exit::Refused, error),

@@ -1,7 +1,10 @@
 //! `util worker info`: one worker, thread by thread.
 
 use clap::Args;
-use damocles_client::{connect::NatsSettings, worker_client::WorkerClient};
+use damocles_client::{
+    connect::NatsSettings,
+    worker_client::{Via, WorkerClient},
+};
 use damocles_terminal::{
     CliError, Exit, Output, json, jsonl, note,
     table::{LookArgs, Shown, show},
@@ -18,6 +21,16 @@ use super::session::{CLIENT_NAME, Session, Target};
 pub struct InfoArgs {
     #[command(flatten)]
     pub target: Target,
+    /// Whom to ask: for whoever may ask managers only
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        conflicts_with = "watch",
+        hide_possible_values = true,
+        value_name = "worker|manager"
+    )]
+    pub via: Via,
     /// Show it again whenever it changes, until Ctrl-C or q
     #[arg(long)]
     pub watch: bool,
@@ -34,7 +47,8 @@ pub(super) async fn run(settings: NatsSettings, args: &InfoArgs) -> Result<(), C
         let worker = worker.map_err(|error| CliError::new(Exit::Usage, error))?;
         return watch(settings, CLIENT_NAME, worker, (args.output, args.look), shown).await;
     }
-    once(&Session::connect(settings).await?.worker(&args.target.worker)?, args).await
+    let worker = Session::connect(settings).await?.worker(&args.target.worker)?;
+    once(&worker.via(args.via), args).await
 }
 
 async fn once(worker: &WorkerClient, args: &InfoArgs) -> Result<(), CliError> {

@@ -7,7 +7,7 @@ use std::{
 
 use damocles_client::{
     connect::{NatsOptions, NatsSettings},
-    worker_client::WorkerClient,
+    worker_client::{Via, WorkerClient},
 };
 use damocles_terminal::{CliError, Exit};
 use shared_msgs::{id::Id, name::WorkerName, snapshot::WorkerSnapshot};
@@ -70,7 +70,8 @@ impl Target {
         let Target { settings, worker, .. } = self;
         let client = settings.connect_once(CLIENT_NAME).await?;
         let NatsSettings { prefix, timeout, .. } = settings;
-        Ok(WorkerClient { bus: Arc::new(client), prefix, worker, timeout })
+        let bus = Arc::new(client);
+        Ok(WorkerClient { bus, prefix, worker, via: Via::Worker, timeout })
     }
 
     /// Like [`Target::connect`], for what changes something: refuses a worker that is not the

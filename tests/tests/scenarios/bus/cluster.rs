@@ -5,7 +5,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use damocles_client::worker_client::WorkerClient;
+use damocles_client::worker_client::{Via, WorkerClient};
 use damocles_client::{
     call::call,
     connect::{NatsOptions, NatsSettings},
@@ -220,6 +220,7 @@ async fn connected_to(cluster: &NatsCluster, number: usize, worker: &str) -> Wor
                 bus: std::sync::Arc::new(client),
                 prefix: settings.prefix,
                 worker: name(worker),
+                via: Via::Worker,
                 timeout: settings.timeout,
             };
         }
