@@ -13,7 +13,9 @@ use damocles_client::{
     bulk::{Reports, ScatterError, fleet::Fleet},
     worker_client::{Via, signed},
 };
-use damocles_terminal::{CliError, Exit, ReplyOutput, confirm, listed, note, verbs::OrderArgs};
+use damocles_terminal::{
+    CliError, Exit, ReplyOutput, confirm, listed, note, table::LookArgs, verbs::OrderArgs,
+};
 use shared_msgs::{
     command::{BulkReply, CommandRequest, Verb},
     duration::human_secs,
@@ -40,6 +42,7 @@ pub(super) struct BulkOrder {
     pub(super) force: bool,
     pub(super) via: Via,
     pub(super) output: ReplyOutput,
+    pub(super) look: LookArgs,
 }
 
 impl BulkOrder {
@@ -55,7 +58,16 @@ impl BulkOrder {
         confirm::is_needed_for(request.state.as_deref(), many.force, order.dry_run)?;
         let request = CommandRequest { selector: Some(selector.clone()), ..order.sign(request) };
         let (force, via, output) = (many.force.force, order.via, order.output);
-        Ok(Some(BulkOrder { verb, request, selector, drains: false, force, via, output }))
+        Ok(Some(BulkOrder {
+            verb,
+            request,
+            selector,
+            drains: false,
+            force,
+            via,
+            output,
+            look: many.look,
+        }))
     }
 
     /// Carries it out, prints what came of it, and returns what each worker did.
@@ -66,10 +78,10 @@ impl BulkOrder {
             if preview.summary.changed() > 0 {
                 self.agreed(&preview).await?;
             } else if !self.drains {
-                return preview.finish(self.output);
+                return preview.finish(self.output, self.look);
             }
         }
-        self.give(session, self.request.dry_run, expected).await?.finish(self.output)
+        self.give(session, self.request.dry_run, expected).await?.finish(self.output, self.look)
     }
 
     // The workers that are to answer, if that is known.

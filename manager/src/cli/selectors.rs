@@ -6,6 +6,7 @@ use damocles_terminal::{
     CliError, Exit,
     confirm::ForceArgs,
     indexes::{self, Indexes},
+    table::LookArgs,
 };
 use shared_msgs::{
     keys,
@@ -86,6 +87,8 @@ pub struct ManyArgs {
     pub selectors: SelectorArgs,
     #[command(flatten)]
     pub force: ForceArgs,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 /// The state of some plan, as it is typed.

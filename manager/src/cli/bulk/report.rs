@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use damocles_client::bulk::gather::Gathered;
 use damocles_terminal::{
-    CliError, Exit, ReplyOutput, counted, json, jsonl, listed, note, print, printable,
+    CliError, Exit, ReplyOutput, counted, json, jsonl, listed, note, printable,
     said::{Counted, Fate, fate, result},
-    say, table, verbs,
+    say,
+    table::{Look, LookArgs, Row, Shown, Table, show},
+    verbs,
 };
 use serde::Serialize;
 use shared_msgs::{
@@ -168,8 +170,12 @@ impl Report {
     }
 
     /// Prints it, and returns how the command ended: with what each worker did.
-    pub(super) fn finish(self, output: ReplyOutput) -> Result<Vec<BulkReply>, CliError> {
-        print(&self.shown(output)?)?;
+    pub(super) fn finish(
+        self,
+        output: ReplyOutput,
+        look: LookArgs,
+    ) -> Result<Vec<BulkReply>, CliError> {
+        show(&self.shown(output)?, look)?;
         self.notes().iter().for_each(|text| note(text));
         self.whole()?;
         note(&self.said());
@@ -196,7 +202,8 @@ impl Report {
 
     /// Shows somebody who is asked what would be done.
     pub(super) fn show(&self) {
-        say(&format!("{}{}\n", self.table(), printable(&self.said())));
+        let table = self.table().text(&Look::default());
+        say(&format!("{table}{}\n", printable(&self.said())));
     }
 
     /// The sectors that are given up.
@@ -205,9 +212,9 @@ impl Report {
     }
 
     // The threads, or the whole.
-    fn shown(&self, output: ReplyOutput) -> Result<String, CliError> {
+    fn shown(&self, output: ReplyOutput) -> Result<Shown, CliError> {
         Ok(match output {
-            ReplyOutput::Plain => self.table(),
+            ReplyOutput::Plain => self.table().into(),
             ReplyOutput::Json => json(&Document {
                 dry_run: self.dry_run,
                 request_id: self.request_id,
@@ -225,32 +232,38 @@ impl Report {
                     })
                     .collect(),
                 summary: &self.summary,
-            })?,
+            })?
+            .into(),
             ReplyOutput::Jsonl => {
                 let lines: Vec<_> =
                     self.threads().map(|(worker, thread)| Line { worker, thread }).collect();
                 let refusals: Vec<_> = self.refusals().collect();
-                jsonl(&lines)? + &jsonl(&refusals)?
+                (jsonl(&lines)? + &jsonl(&refusals)?).into()
             }
         })
     }
 
     /// A line for each thread, and for each worker that refused.
-    fn table(&self) -> String {
+    fn table(&self) -> Table {
         let thread = |(worker, thread): (&str, &ThreadResult)| {
             let sector = thread.sector_id.clone().unwrap_or_else(|| "-".into());
-            vec![
+            let cells = vec![
                 worker.to_owned(),
                 thread.index.to_string(),
                 sector,
                 result(self.verb, thread, self.dry_run),
-            ]
+            ];
+            Row::new(cells).failing(fate(self.verb, thread) == Fate::Failed)
         };
         let refusal = |refusal: Refusal<'_>| {
             let worker = refusal.worker.unwrap_or("?").to_owned();
-            vec![worker, "-".into(), "-".into(), format!("refused: {}", refusal.error.message)]
+            let refused = format!("refused: {}", refusal.error.message);
+            Row::new(vec![worker, "-".into(), "-".into(), refused]).failing(true)
         };
-        table(&COLUMNS, self.threads().map(thread).chain(self.refusals().map(refusal)).collect())
+        Table::new(
+            &COLUMNS,
+            self.threads().map(thread).chain(self.refusals().map(refusal)).collect(),
+        )
     }
 
     fn threads(&self) -> impl Iterator<Item = (&str, &ThreadResult)> {
@@ -390,7 +403,7 @@ w1      0      s-t010000-1  resumed C1Done -> TreeDBuilt
 w1      1      -            unchanged: the thread is not paused, it is running
 w2      0      s-t010000-2  resumed C1Done -> TreeDBuilt
 ";
-        assert_eq!(report.shown(ReplyOutput::Plain).unwrap(), expected);
+        assert_eq!(report.shown(ReplyOutput::Plain).unwrap().text(&Look::default()), expected);
         assert_eq!(report.said(), "3 threads on 2 workers: 2 resumed, 1 unchanged");
         assert_eq!((report.exit(), report.summary.changed()), (None, 2));
     }
@@ -405,7 +418,7 @@ w1      0      s-t010000-1  would resume C1Done -> TreeDBuilt
 w1      1      -            unchanged: the thread is not paused, it is running
 w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
 ";
-        assert_eq!(report.table(), expected);
+        assert_eq!(report.table().text(&Look::default()), expected);
         assert_eq!(
             report.said(),
             "dry run, nothing was done: 3 threads on 2 workers: 2 would resume, 1 unchanged"
@@ -457,10 +470,25 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
         assert_eq!(refused.exit(), Some(Exit::Failed));
         assert!(refused.said().ends_with("; 1 worker refused"), "{}", refused.said());
         assert!(
-            refused.table().contains("w4      -      -            refused: "),
+            refused
+                .table()
+                .text(&Look::default())
+                .contains("w4      -      -            refused: "),
             "{}",
-            refused.table()
+            refused.table().text(&Look::default())
         );
+    }
+
+    #[test]
+    fn on_a_terminal_lines_fit_and_what_failed_stands_first() {
+        let refused = report(Gathered {
+            refused: vec![("w4".parse().unwrap(), ErrorKind::LeaseUnconfirmed.into())],
+            ..sample()
+        });
+        let look = Look { for_people: true, room: Some(40), color: false };
+        let text = refused.table().text(&look);
+        assert!(text.lines().nth(1).unwrap().starts_with("w4"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
     }
 
     #[test]
@@ -497,7 +525,8 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
         assert_eq!(report.exit(), Some(Exit::Failed));
         assert!(report.notes()[0].contains(&format!("process {liar}")), "{:?}", report.notes());
         let document: Value =
-            serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap()).unwrap();
+            serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap().text(&Look::default()))
+                .unwrap();
         assert_eq!(document["conflicts"], json!([{"worker": "w1", "instance_id": liar}]));
     }
 
@@ -505,7 +534,8 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
     fn json_is_one_document_and_jsonl_a_thread_a_line() {
         let report = report(sample());
         let document: Value =
-            serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap()).unwrap();
+            serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap().text(&Look::default()))
+                .unwrap();
         assert_eq!(document["workers"].as_array().unwrap().len(), 3);
         let expected = json!({
             "threads": 3, "workers": 2, "changed": {"resumed": 2}, "unchanged": 1, "skipped": 0, "failed": 0, "refused": 0, "missing": 0,
@@ -516,7 +546,7 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
             (&json!(false), &json!(true), &json!([]))
         );
         assert_eq!(document["request_id"], json!(Id::NIL));
-        let lines = report.shown(ReplyOutput::Jsonl).unwrap();
+        let lines = report.shown(ReplyOutput::Jsonl).unwrap().text(&Look::default());
         let lines: Vec<Value> =
             lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(
@@ -536,7 +566,7 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
         });
         let report = report(Gathered { replies: replies.collect(), ..nothing() });
         let began = tokio::time::Instant::now();
-        assert_eq!(report.table().lines().count(), 10_001);
+        assert_eq!(report.table().text(&Look::default()).lines().count(), 10_001);
         assert!(began.elapsed() < std::time::Duration::from_secs(10));
     }
 }
