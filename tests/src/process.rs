@@ -139,6 +139,23 @@ impl Process {
         self.signal(Signal::STOP);
     }
 
+    /// Waits until it is stopped where it is, by whomever.
+    pub async fn until_frozen(&self) {
+        let stat = format!("/proc/{}/stat", self.pid().as_raw_nonzero());
+        // Its state stands behind its name, which stands in brackets.
+        let is_frozen = || {
+            let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        let waiting = async {
+            while !is_frozen() {
+                tokio::task::yield_now().await
+            }
+        };
+        let frozen = tokio::time::timeout(crate::DEADLINE, waiting).await;
+        assert!(frozen.is_ok(), "{} was not stopped", self.name);
+    }
+
     /// Lets a frozen one go on.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);

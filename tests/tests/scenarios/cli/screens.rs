@@ -192,6 +192,8 @@ async fn a_suspended_screen_gives_the_terminal_back_until_it_goes_on() {
     watch.shows("the worker", seen).await;
     watch.process.signal(Signal::TSTP);
     watch.is_as_before().await;
+    // It gives the terminal back first, and stops then: until then nothing would let it go on.
+    watch.process.until_frozen().await;
     watch.process.thaw();
     watch.shows("the worker again", seen).await;
     assert!(watch.is_taken());
