@@ -114,7 +114,7 @@ impl System {
         request: &CommandRequest,
         expected: Option<BTreeMap<WorkerName, Id>>,
     ) -> Result<Gathered, ScatterError> {
-        let System { bus, prefix, timeout } = self;
+        let System { bus, prefix, timeout, .. } = self;
         let scatter = Scatter { bus: &**bus, prefix, patience: *timeout, verb };
         over_a_living_server(&**bus, scatter.gather(request, expected)).await
     }

@@ -24,6 +24,8 @@ pub struct System {
     pub bus: Arc<dyn Bus>,
     /// First part of every subject.
     pub prefix: Prefix,
+    /// Who is asked for what its workers are to do.
+    pub via: Via,
     /// How long a request may take, from its first attempt to its answer.
     pub timeout: Duration,
 }
@@ -63,13 +65,13 @@ impl System {
         let settings = NatsSettings::new(options, &NatsOptions::default())?;
         let client = settings.connect_once(client_name).await?;
         let NatsSettings { prefix, timeout, .. } = settings;
-        Ok(System { bus: Arc::new(client), prefix, timeout })
+        Ok(System { bus: Arc::new(client), prefix, via: Via::Worker, timeout })
     }
 
     /// Somebody who commands this worker.
     pub fn worker(&self, worker: WorkerName) -> WorkerClient {
-        let System { bus, prefix, timeout } = self.clone();
-        WorkerClient { bus, prefix, worker, via: Via::Worker, timeout }
+        let System { bus, prefix, via, timeout } = self.clone();
+        WorkerClient { bus, prefix, worker, via, timeout }
     }
 
     /// The workers that the managers know, by name, and what is wrong with what they know, for

@@ -133,11 +133,6 @@ impl OrderError {
 }
 
 impl WorkerClient {
-    /// The same, asked over somebody else.
-    pub fn via(self, via: Via) -> Self {
-        WorkerClient { via, ..self }
-    }
-
     /// The worker's state, taken now.
     pub async fn list(&self) -> Result<WorkerSnapshot, OrderError> {
         let (subject, request) = match self.via {

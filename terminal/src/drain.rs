@@ -35,7 +35,6 @@ pub async fn drain(
     wait: DrainWaitArgs,
     order: OrderArgs,
 ) -> Result<(), CliError> {
-    let worker = &worker.clone().via(order.via);
     let dry_run = order.dry_run;
     let threads =
         give_some(worker, Verb::Cordon, CommandRequest::default(), indexes, order).await?;

@@ -157,7 +157,6 @@ pub async fn pause(
     now: NowArgs,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
-    let worker = &worker.clone().via(steer.order.via);
     let request = CommandRequest { now: now.now, ..CommandRequest::default() };
     match indexes {
         [index] => {
@@ -176,7 +175,6 @@ pub async fn resume(
     next: NextState,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
-    let worker = &worker.clone().via(steer.order.via);
     let NextState { state, ask } = next;
     let request = CommandRequest { state, ..CommandRequest::default() };
     match indexes {
@@ -278,7 +276,6 @@ pub async fn cordon(
     indexes: &[u32],
     order: OrderArgs,
 ) -> Result<(), CliError> {
-    let worker = &worker.clone().via(order.via);
     give_some(worker, verb, CommandRequest::default(), indexes, order).await.map(drop)
 }
 

@@ -17,25 +17,37 @@ use async_nats::Client;
 use damocles_client::{
     bulk::{ScatterError, fleet::Fleet, gather::Gathered},
     call::CallError,
+    caller,
     system::System,
-    worker_client::{OrderError, WorkerClient, signed},
+    worker_client::{OrderError, Via, WorkerClient, signed},
 };
 use serde::Serialize;
 use shared_msgs::{
     api::{FleetReply, InfoRequest, WorkerRefusal, verb},
-    codec::{Encoding, decode_request},
-    command::{CommandRequest, Verb},
+    command::{BulkReply, CommandReply, CommandRequest, Verb},
     error::ErrorKind,
     name::WorkerName,
     selector::Selector,
+    snapshot::WorkerSnapshot,
     subject::Prefix,
 };
+
+use super::responder::answer;
 
 /// Gives commands on.
 pub(crate) struct Orders {
     system: System,
     // Of this manager, for whoever does not say who he is.
-    by: String,
+    by: Option<String>,
+}
+
+/// What came of a command, as whoever carried it out says.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told {
+    One(CommandReply),
+    Some(BulkReply),
+    All(FleetReply),
 }
 
 /// The verbs that are given on, with what a worker is asked.
@@ -55,9 +67,8 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 impl Orders {
     /// Over this connection; a command may take so long.
     pub(crate) fn new(client: Client, prefix: Prefix, timeout: Duration) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let system = System { bus: Arc::new(client), prefix, timeout };
-        Orders { system, by: format!("manager@{host}") }
+        let system = System { bus: Arc::new(client), prefix, via: Via::Worker, timeout };
+        Orders { system, by: caller::named("manager").ok() }
     }
 
     /// The answer to a request; `None` if its verb is none that is given on.
@@ -67,37 +78,34 @@ impl Orders {
         payload: &[u8],
     ) -> Option<Result<Vec<u8>, ErrorKind>> {
         if verb == verb::INFO {
-            return Some(self.info(payload).await);
+            return Some(answer(payload, async |request, _| self.info(request).await).await);
         }
         let verb = given_on(verb)?;
-        Some(self.order(verb, payload).await)
+        Some(answer(payload, async |request, _| self.order(verb, request).await).await)
     }
 
-    async fn info(&self, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
-        let (encoding, request) = read::<InfoRequest>(payload)?;
+    async fn info(&self, request: InfoRequest) -> Result<WorkerSnapshot, ErrorKind> {
         let worker = self.worker(&request.worker)?;
-        let snapshot = worker.list().await.map_err(|error| refusal(&worker.worker, error))?;
-        write(encoding, &snapshot)
+        worker.list().await.map_err(|error| refusal(&worker.worker, error))
     }
 
-    async fn order(&self, verb: Verb, payload: &[u8]) -> Result<Vec<u8>, ErrorKind> {
-        let (encoding, request) = read::<CommandRequest>(payload)?;
+    async fn order(&self, verb: Verb, request: CommandRequest) -> Result<Told, ErrorKind> {
         request.check(verb)?;
         let named = request.worker.clone();
-        let by = request.by.clone().or_else(|| Some(self.by.clone()));
+        let by = request.by.clone().or_else(|| self.by.clone());
         let request = signed(CommandRequest { by, worker: None, ..request });
         let Some(named) = named else {
             let selector = request.selector.clone().ok_or_else(|| {
                 ErrorKind::bad_request("it names neither a worker nor a selector")
             })?;
-            return write(encoding, &self.order_all(verb, request, selector).await?);
+            return Ok(Told::All(self.order_all(verb, request, selector).await?));
         };
         let worker = self.worker(&named)?;
-        let failed = |error| refusal(&worker.worker, error);
-        match request.index {
-            Some(_) => write(encoding, &worker.order(verb, request).await.map_err(failed)?),
-            None => write(encoding, &worker.order_many(verb, request).await.map_err(failed)?),
-        }
+        let told = match request.index {
+            Some(_) => worker.order(verb, request).await.map(Told::One),
+            None => worker.order_many(verb, request).await.map(Told::Some),
+        };
+        told.map_err(|error| refusal(&worker.worker, error))
     }
 
     async fn order_all(
@@ -136,15 +144,6 @@ fn reply(request: &CommandRequest, gathered: Gathered) -> FleetReply {
         conflicts: conflicts.iter().map(|(worker, _)| worker.to_string()).collect(),
         complete,
     }
-}
-
-fn read<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<(Encoding, T), ErrorKind> {
-    let encoding = Encoding::of(payload).map_err(ErrorKind::bad_request)?;
-    Ok((encoding, decode_request(payload).map_err(ErrorKind::bad_request)?))
-}
-
-fn write<T: Serialize>(encoding: Encoding, message: &T) -> Result<Vec<u8>, ErrorKind> {
-    encoding.encode(message).map_err(ErrorKind::internal)
 }
 
 // A refusal is the worker's own; for the rest the manager has words.

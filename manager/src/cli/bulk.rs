@@ -40,7 +40,6 @@ pub(super) struct BulkOrder {
     /// Whether the threads are cordoned to get empty.
     pub(super) drains: bool,
     pub(super) force: bool,
-    pub(super) via: Via,
     pub(super) output: ReplyOutput,
     pub(super) look: LookArgs,
 }
@@ -57,14 +56,13 @@ impl BulkOrder {
         let Some(selector) = many.selectors.selector()? else { return Ok(None) };
         confirm::is_needed_for(request.state.as_deref(), many.force, order.dry_run)?;
         let request = CommandRequest { selector: Some(selector.clone()), ..order.sign(request) };
-        let (force, via, output) = (many.force.force, order.via, order.output);
+        let (force, output) = (many.force.force, order.output);
         Ok(Some(BulkOrder {
             verb,
             request,
             selector,
             drains: false,
             force,
-            via,
             output,
             look: many.look,
         }))
@@ -90,7 +88,7 @@ impl BulkOrder {
         session: &Session,
     ) -> Result<Option<BTreeMap<WorkerName, Id>>, CliError> {
         let selection = self.selector.compile().map_err(usage)?;
-        if self.via == Via::Manager {
+        if session.system.via == Via::Manager {
             return Ok(None);
         }
         let fleet = match session.system.reports().await {
@@ -139,7 +137,7 @@ impl BulkOrder {
         expected: Option<BTreeMap<WorkerName, Id>>,
     ) -> Result<Report, CliError> {
         let request = signed(CommandRequest { dry_run, ..self.request.clone() });
-        if self.via == Via::Manager {
+        if session.system.via == Via::Manager {
             let gathered = session.system.order_all_by_manager(self.verb, &request).await;
             return Ok(Report::new(self.verb, &request, gathered.map_err(no_manager)?));
         }

@@ -43,10 +43,10 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     let CordonArgs { some, order, many } = args;
     if let Some(bulk) = BulkOrder::new(verb, &many, CommandRequest::default(), &order)? {
-        return bulk.run(&Session::connect(settings).await?).await.map(drop);
+        return bulk.run(&Session::connect(settings).await?.via(order.via)).await.map(drop);
     }
     let worker = some.worker()?;
-    let worker = Session::connect(settings).await?.worker(&worker)?;
+    let worker = Session::connect(settings).await?.via(order.via).worker(&worker)?;
     verbs::cordon(&worker, verb, &indexes::all(&some.indexes), order).await
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(),
     let DrainArgs { wait, cordon: CordonArgs { some, order, many } } = args;
     let dry_run = order.dry_run;
     if let Some(bulk) = BulkOrder::new(Verb::Cordon, &many, CommandRequest::default(), &order)? {
-        let session = Session::connect(settings).await?;
+        let session = Session::connect(settings).await?.via(order.via);
         let replies = BulkOrder { drains: true, ..bulk }.run(&session).await?;
         return match dry_run {
             true => Ok(()),
@@ -62,7 +62,7 @@ pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(),
         };
     }
     let worker = some.worker()?;
-    let worker = Session::connect(settings).await?.worker(&worker)?;
+    let worker = Session::connect(settings).await?.via(order.via).worker(&worker)?;
     drain::drain(&worker, &indexes::all(&some.indexes), wait, order).await
 }
 

@@ -47,8 +47,8 @@ pub(super) async fn run(settings: NatsSettings, args: &InfoArgs) -> Result<(), C
         let worker = worker.map_err(|error| CliError::new(Exit::Usage, error))?;
         return watch(settings, CLIENT_NAME, worker, (args.output, args.look), shown).await;
     }
-    let worker = Session::connect(settings).await?.worker(&args.target.worker)?;
-    once(&worker.via(args.via), args).await
+    let session = Session::connect(settings).await?.via(args.via);
+    once(&session.worker(&args.target.worker)?, args).await
 }
 
 async fn once(worker: &WorkerClient, args: &InfoArgs) -> Result<(), CliError> {

@@ -33,10 +33,10 @@ pub(super) async fn run(settings: NatsSettings, args: PauseArgs) -> Result<(), C
     let request = CommandRequest { now: now.now, ..CommandRequest::default() };
     if let Some(bulk) = BulkOrder::new(Verb::Pause, &many, request, &steer.order)? {
         steer.for_many()?;
-        return bulk.run(&Session::connect(settings).await?).await.map(drop);
+        return bulk.run(&Session::connect(settings).await?.via(steer.order.via)).await.map(drop);
     }
     let (worker, indexes) = one.thread()?;
     steer.check(&indexes)?;
-    let worker = Session::connect(settings).await?.worker(&worker)?;
+    let worker = Session::connect(settings).await?.via(steer.order.via).worker(&worker)?;
     verbs::pause(&worker, &indexes, now, steer).await
 }

@@ -48,11 +48,11 @@ pub(super) async fn run(settings: NatsSettings, args: ResumeArgs) -> Result<(), 
         let to = to.as_deref().map(state).transpose();
         let to = to.map_err(|error| usage(format!("--to: {error}")))?;
         to.map_or(Ok(()), |to| many.selectors.check_state("--to", to))?;
-        return bulk.run(&Session::connect(settings).await?).await.map(drop);
+        return bulk.run(&Session::connect(settings).await?.via(steer.order.via)).await.map(drop);
     }
     let (worker, indexes) = one.thread()?;
     steer.check(&indexes)?;
     let next = NextState::new(next.or(to).or(of_one), many.force, &steer.order)?;
-    let worker = Session::connect(settings).await?.worker(&worker)?;
+    let worker = Session::connect(settings).await?.via(steer.order.via).worker(&worker)?;
     verbs::resume(&worker, &indexes, next, steer).await
 }

@@ -8,7 +8,7 @@ use damocles_client::{
     call::{CallError, call, read},
     connect::{Link, NatsSettings},
     system::{self, System},
-    worker_client::WorkerClient,
+    worker_client::{Via, WorkerClient},
 };
 use damocles_terminal::{CliError, Exit, nats::connect_to_stay};
 use shared_msgs::{
@@ -41,8 +41,14 @@ impl Session {
 
     fn over(client: async_nats::Client, bus: Arc<dyn Bus>, settings: NatsSettings) -> Session {
         let (prefix, timeout) = (settings.prefix.clone(), settings.timeout);
-        let system = System { bus, prefix, timeout };
+        let system = System { bus, prefix, via: Via::Worker, timeout };
         Session { client, settings, system }
+    }
+
+    /// The same, which asks somebody else for what workers are to do.
+    pub(super) fn via(mut self, via: Via) -> Session {
+        self.system.via = via;
+        self
     }
 
     /// See [`connect_to_stay`].

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use damocles_client::{
     bulk::{fleet::Fleet, gather::Gathered},
     system::System,
-    worker_client::OrderError,
+    worker_client::{OrderError, Via},
 };
 use shared_msgs::{
     command::{CommandRequest, Verb},
@@ -152,7 +152,7 @@ async fn give(world: &Arc<World>, order: usize, targets: &Targets, timeout: Dura
         (order.verb, order.request.clone())
     };
     let bus = ClientBus::new(world.clone());
-    let system = System { bus, prefix: Prefix::default(), timeout };
+    let system = System { bus, prefix: Prefix::default(), via: Via::Worker, timeout };
     let outcomes = match targets {
         Targets::All => to_all(&system, verb, &request).await,
         Targets::Name(name) => {

@@ -22,7 +22,9 @@ pub struct CordonArgs {
 }
 
 pub(crate) async fn run(target: Target, verb: Verb, args: CordonArgs) -> Result<(), CliError> {
-    verbs::cordon(&target.command().await?, verb, &indexes::all(&args.index), args.order).await
+    let CordonArgs { index, order } = args;
+    let worker = target.command(order.via).await?;
+    verbs::cordon(&worker, verb, &indexes::all(&index), order).await
 }
 
 #[derive(Args, Debug)]
@@ -36,5 +38,5 @@ pub struct DrainArgs {
 
 pub(crate) async fn drain(target: Target, args: DrainArgs) -> Result<(), CliError> {
     let DrainArgs { wait, cordon: CordonArgs { index, order } } = args;
-    drain::drain(&target.command().await?, &indexes::all(&index), wait, order).await
+    drain::drain(&target.command(order.via).await?, &indexes::all(&index), wait, order).await
 }

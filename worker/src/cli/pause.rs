@@ -26,5 +26,5 @@ pub(crate) async fn run(target: Target, args: PauseArgs) -> Result<(), CliError>
     let PauseArgs { index, now, steer } = args;
     let indexes = indexes::all(&index);
     steer.check(&indexes)?;
-    verbs::pause(&target.command().await?, &indexes, now, steer).await
+    verbs::pause(&target.command(steer.order.via).await?, &indexes, now, steer).await
 }

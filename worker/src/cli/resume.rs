@@ -31,5 +31,5 @@ pub(crate) async fn run(target: Target, args: ResumeArgs) -> Result<(), CliError
     let indexes = indexes::all(&index);
     steer.check(&indexes)?;
     let next = NextState::new(state, force, &steer.order)?;
-    verbs::resume(&target.command().await?, &indexes, next, steer).await
+    verbs::resume(&target.command(steer.order.via).await?, &indexes, next, steer).await
 }

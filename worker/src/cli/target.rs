@@ -76,9 +76,9 @@ impl Target {
 
     /// Like [`Target::connect`], for what changes something: refuses a worker that is not the
     /// configuration's. Two machines may have one default name, and one of them owns it.
-    pub(crate) async fn command(self) -> Result<WorkerClient, CliError> {
+    pub(crate) async fn command(self, via: Via) -> Result<WorkerClient, CliError> {
         let first_location = self.first_location.clone();
-        let worker = self.connect().await?;
+        let worker = WorkerClient { via, ..self.connect().await? };
         let Some(location) = first_location else { return Ok(worker) };
         // Who does not answer is told apart by the command itself.
         let Ok(answer) = worker.list().await else { return Ok(worker) };

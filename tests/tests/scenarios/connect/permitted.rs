@@ -69,6 +69,8 @@ async fn who_may_ask_managers_only_commands_over_them() {
         (&true.into(), &1.into()),
         "{document}"
     );
+    // What is waited for is asked of managers too.
+    bed.util_worker(&guest(&["drain", "--all", "-f", "--via", "manager"])).await.expect(0);
     let absent = bed.util_worker(&guest(&["pause", "w9", "0", "--via", "manager"])).await.expect(3);
     assert!(absent.stderr.contains("w9"), "{}", absent.stderr);
     assert!(manager.terminate().await.success());
