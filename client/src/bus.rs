@@ -23,8 +23,7 @@ pub trait Bus: Send + Sync {
     /// Sends one request and waits for its answer, for as long as it takes.
     fn ask(&self, subject: String, request: Bytes) -> BoxFuture<'_, Result<Bytes, Unasked>>;
 
-    /// A subject of this connection's own, at which, and at whose `<inbox>.<token>`, nobody else
-    /// listens.
+    /// A subject of this connection's own, at which nobody else listens.
     fn inbox(&self) -> String;
 
     /// What is published on a subject from now on; `*` stands for one token. The error is a

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use shared_msgs::subject::Prefix;
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 
 use crate::bus::Bus;
 
@@ -32,9 +33,20 @@ impl ServerClock {
 
     /// Reads it; `None` if nobody tells it soon, as where there is no JetStream.
     pub async fn read(bus: &dyn Bus, prefix: &Prefix) -> Option<ServerClock> {
+        ServerClock::told(bus.server_time_ms(prefix)).await
+    }
+
+    /// Reads it by asking now for what it shows; `None` as above, and for an answer that comes so
+    /// late that it says too little.
+    pub async fn told(asking: impl Future<Output = Result<i64, String>>) -> Option<ServerClock> {
         let asked = Instant::now();
-        let shown = timeout(PATIENCE, bus.server_time_ms(prefix)).await.ok()?.ok()?;
-        Some(ServerClock::new(asked, Instant::now(), shown))
+        match timeout(PATIENCE, asking).await.ok()? {
+            Ok(shown) => Some(ServerClock::new(asked, Instant::now(), shown)),
+            Err(error) => {
+                debug!(error, "the server's clock cannot be read");
+                None
+            }
+        }
     }
 
     /// What it shows at this moment, or less; Unix milliseconds.

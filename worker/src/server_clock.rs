@@ -6,11 +6,7 @@
 use std::time::Duration;
 
 use damocles_client::{backoff::Backoff, connect::Link, server_clock::ServerClock};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout},
-};
-use tracing::debug;
+use tokio::{sync::watch, time::sleep};
 
 use crate::link::connected;
 
@@ -18,8 +14,6 @@ use crate::link::connected;
 const AGAIN: Duration = Duration::from_secs(30);
 // The bucket whose leader tells the time is made while the first question is on its way.
 const SOON: Backoff = Backoff::new(Duration::from_millis(30), Duration::from_secs(5));
-// An answer that took longer says too little.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whoever can be asked for the server's time.
 pub trait ServerTime: Send + Sync {
@@ -42,23 +36,13 @@ pub async fn keep<T: ServerTime>(
     let mut soon = SOON;
     while connected(&mut link).await {
         link.borrow_and_update();
-        let asked = Instant::now();
-        let read = timeout(PATIENCE, server.server_time_ms()).await;
-        let pause = match read {
-            Ok(Ok(shown)) => {
-                let new = ServerClock::new(asked, Instant::now(), shown);
-                let is_better = clock.borrow().is_none_or(|old| is_better(&new, &old));
-                if is_better {
-                    soon.reset();
-                    clock.send_replace(Some(new));
-                }
-                if is_better { AGAIN } else { soon.pause() }
+        let pause = match ServerClock::told(server.server_time_ms()).await {
+            Some(new) if clock.borrow().is_none_or(|old| is_better(&new, &old)) => {
+                soon.reset();
+                clock.send_replace(Some(new));
+                AGAIN
             }
-            Ok(Err(error)) => {
-                debug!(error, "the server's clock cannot be read");
-                soon.pause()
-            }
-            Err(_) => soon.pause(),
+            _ => soon.pause(),
         };
         tokio::select! {
             () = sleep(pause) => {}

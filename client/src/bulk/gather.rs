@@ -139,10 +139,7 @@ impl Gather {
     /// Which process holds the lease of a worker's name; an error says that nobody can tell.
     pub(super) fn owned_by(&mut self, worker: &WorkerName, holder: Result<Option<Id>, String>) {
         self.looked_at.insert(worker.clone());
-        let (of_worker, others) =
-            std::mem::take(&mut self.doubted).into_iter().partition(|(of, ..)| of == worker);
-        self.doubted = others;
-        let of_worker: Vec<_> = of_worker;
+        let of_worker: Vec<_> = self.doubted.extract_if(.., |(of, ..)| of == worker).collect();
         let first = of_worker.first().map(|(_, instance, _)| *instance);
         // Where there are no leases nothing speaks against whoever answers first.
         if let Some(owner) = holder.unwrap_or(first) {

@@ -31,8 +31,6 @@ use crate::{
 
 // Who has not answered after this part of the time is asked by name.
 const PARTS: u32 = 3;
-const ALL: &str = "all";
-const BY_NAME: &str = "name";
 // The leases of so many workers that nobody expected are looked at; who makes up more is not heard.
 const MAX_STRANGERS: usize = 64;
 
@@ -64,9 +62,9 @@ impl Scatter<'_> {
         let body = body.map_err(|error| failed("write the request", error.to_string()))?;
         let body = Bytes::from(body);
         let inbox = self.bus.inbox();
-        let answers = self.bus.listen(format!("{inbox}.*")).await;
+        let answers = self.bus.listen(inbox.clone()).await;
         let mut answers = answers.map_err(|error| failed("subscribe an inbox", error))?;
-        let ask_all = || self.ask(self.prefix.command_of_all(self.verb.name()), &inbox, ALL, &body);
+        let ask_all = || self.ask(self.prefix.command_of_all(self.verb.name()), &inbox, &body);
         let names: BTreeSet<_> = expected.iter().flatten().map(|(name, _)| name.clone()).collect();
         let mut gather = Gather::new(expected);
         let (mut again_at, mut strangers) = (began + self.patience / PARTS, 0);
@@ -88,7 +86,7 @@ impl Scatter<'_> {
                     let missing: Vec<_> = gather.missing().cloned().collect();
                     for worker in missing {
                         let subject = self.prefix.command(&worker, self.verb.name());
-                        self.ask(subject, &inbox, BY_NAME, &body).await?;
+                        self.ask(subject, &inbox, &body).await?;
                     }
                     continue;
                 }
@@ -112,14 +110,8 @@ impl Scatter<'_> {
         Ok(gather.finish())
     }
 
-    async fn ask(
-        &self,
-        subject: String,
-        inbox: &str,
-        token: &str,
-        body: &Bytes,
-    ) -> Result<(), ScatterError> {
-        let sending = self.bus.send(subject, format!("{inbox}.{token}"), body.clone());
+    async fn ask(&self, subject: String, inbox: &str, body: &Bytes) -> Result<(), ScatterError> {
+        let sending = self.bus.send(subject, inbox.to_owned(), body.clone());
         match timeout(self.patience, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => Err(ScatterError::Failed { what: "send the request", why }),

@@ -1,10 +1,7 @@
 //! `check`: whether a worker could start with a configuration, and do its work. Nothing is made,
 //! changed or registered, and a store is locked for no longer than it is read.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use async_nats::{Client, jetstream};
 use clap::Args;
@@ -154,9 +151,8 @@ fn attached(store: &AttachedConfig, places: &Places) -> Result<String, String> {
 }
 
 fn processors(checks: &mut Checks, config: &Config) {
-    let daemons =
-        BTreeMap::from([("sealing_daemons".to_owned(), config.processors.daemons.clone())]);
-    let all = config.processors.stages.iter().chain(&daemons);
+    let stages = config.processors.stages.iter().map(|(stage, of)| (stage.as_str(), of));
+    let all = stages.chain([("sealing_daemons", &config.processors.daemons)]);
     for (kind, processors) in all {
         for (index, settings) in processors.iter().enumerate() {
             processor(checks, format!("processors.{kind} #{index}"), settings);
