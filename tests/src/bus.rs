@@ -2,9 +2,14 @@
 
 use std::{future::Future, time::Duration};
 
-use async_nats::{Client, Message, client::RequestErrorKind, jetstream::stream::Info};
+use async_nats::{
+    Client, Message,
+    client::RequestErrorKind,
+    jetstream::{consumer, stream::Info},
+};
 use bytes::Bytes;
 use damocles_client::call::{self, CallError};
+use futures::TryStreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, WorkerView},
@@ -172,13 +177,17 @@ impl Bus {
         within_deadline(stream, asking).await
     }
 
-    /// Waits until a stream has so many consumers.
-    pub async fn read_by(&self, stream: &str, consumers: usize) {
+    /// Waits until somebody reads these subjects of a stream.
+    pub async fn read_by(&self, stream: &str, filter: &str) {
         let jetstream = async_nats::jetstream::new(self.client.clone());
+        let stream_read = jetstream.get_stream(stream).await.unwrap();
         let asking = async {
-            while jetstream.get_stream(stream).await.unwrap().cached_info().state.consumer_count
-                < consumers
-            {
+            loop {
+                let consumers: Vec<consumer::Info> =
+                    stream_read.consumers().try_collect().await.unwrap();
+                if consumers.iter().any(|consumer| consumer.config.filter_subject == filter) {
+                    return;
+                }
                 tokio::time::sleep(ASK_AGAIN).await;
             }
         };

@@ -131,7 +131,8 @@ async fn following_goes_on_over_an_outage_with_no_gap_and_no_double() {
     let mut fresh =
         bed.start_util_worker("fresh", &["history", "--follow", "--since", "0s", "-o", "jsonl"]);
     follow.log().line_with(&["s-t010000-1\""]).await;
-    bed.bus.read_by(&bed.bus.prefix.events_stream(), 2).await;
+    let prefix = &bed.bus.prefix;
+    bed.bus.read_by(&prefix.events_stream(), &prefix.events_of_all()).await;
     for number in 2..5 {
         bed.nats.kill9().await;
         bed.nats.restart().await;
