@@ -59,7 +59,9 @@ fn every_page_is_in_the_index_and_says_what_follows() {
 #[test]
 fn every_decision_that_the_code_names_has_a_page() {
     let mut named = BTreeSet::new();
-    for part in ["shared-msgs", "client", "daemon", "terminal", "proofs", "worker", "manager"] {
+    for part in
+        ["shared-msgs", "client", "wire", "daemon", "terminal", "proofs", "worker", "manager"]
+    {
         named_below(&repository().join(part).join("src"), &mut named);
     }
     assert!(named.len() > 35, "{named:?}");
