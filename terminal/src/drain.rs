@@ -9,7 +9,7 @@ use shared_msgs::command::{CommandRequest, ThreadResult, Verb};
 
 use crate::{
     CliError, counted, note,
-    verbs::{OrderArgs, give_some, named},
+    verbs::{OrderArgs, Threads, give_many, named},
     waiting::{Board, reach},
 };
 
@@ -28,16 +28,16 @@ pub struct DrainWaitArgs {
 /// A worker, and those of its threads that were cordoned.
 pub type Cordoned = (WorkerClient, Vec<ThreadResult>);
 
-/// Cordons threads of this worker, all of them if none is named, and waits until they are empty.
+/// Cordons threads of this worker, and waits until they are empty.
 pub async fn drain(
     worker: &WorkerClient,
-    indexes: &[u32],
+    threads: &Threads,
     wait: DrainWaitArgs,
     order: OrderArgs,
 ) -> Result<(), CliError> {
     let dry_run = order.dry_run;
-    let threads =
-        give_some(worker, Verb::Cordon, CommandRequest::default(), indexes, order).await?;
+    let (verb, request) = ((Verb::Cordon, "drain"), CommandRequest::default());
+    let threads = give_many(worker, verb, request, threads, order).await?;
     if dry_run { Ok(()) } else { wait.until_empty(vec![(worker.clone(), threads)]).await }
 }
 

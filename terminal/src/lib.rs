@@ -7,7 +7,8 @@
 //!
 //! - [`Exit`], [`CliError`], [`run`]: how a program ends; [`Stop`]: being told to end
 //! - [`print()`], [`say`], [`note`], [`table()`]: what is printed; [`progress`]: a line that changes
-//! - [`Tool`], [`Given`], [`logging`], [`indexes`], [`sector_size()`]: the command line of both tools
+//! - [`Tool`], [`Given`], [`logging`], [`indexes`], [`selectors`], [`sector_size()`]: the command line
+//!   of both tools
 //! - [`verbs`], [`drain`]: the commands for one worker; [`confirm`]: asking first
 //! - [`history`], [`watch`]: what happened, and what happens now, over [`nats`]; [`screen`]: where
 //!   that is shown
@@ -24,6 +25,7 @@ pub mod nats;
 pub mod progress;
 pub mod said;
 pub mod screen;
+pub mod selectors;
 pub mod settings;
 pub mod table;
 pub mod threads;

@@ -4,7 +4,10 @@ use damocles_client::connect::{Layers, NatsOptions};
 use damocles_daemon::config::{KeyPath, Origin, Setting, setting};
 use serde_json::Value;
 
-use crate::{CliError, Exit, Given, ReplyOutput, json, jsonl, table};
+use crate::{
+    CliError, Exit, Given, ReplyOutput, json, jsonl,
+    table::{LookArgs, Row, Shown, Table, show},
+};
 
 /// How NATS is reached: what was given on the command line and in the environment, else what the
 /// file says, `origin` where, else a context, else what holds by default.
@@ -40,20 +43,21 @@ pub fn nats(
 }
 
 /// Prints all of it.
-pub fn print(settings: &[Setting], output: ReplyOutput) -> Result<(), CliError> {
-    crate::print(&match output {
-        ReplyOutput::Plain => to_table(settings),
-        ReplyOutput::Json => json(&settings)?,
-        ReplyOutput::Jsonl => jsonl(settings)?,
-    })
+pub fn print(settings: &[Setting], output: ReplyOutput, look: LookArgs) -> Result<(), CliError> {
+    let shown: Shown = match output {
+        ReplyOutput::Plain => to_table(settings).into(),
+        ReplyOutput::Json => json(&settings)?.into(),
+        ReplyOutput::Jsonl => jsonl(settings)?.into(),
+    };
+    show(&shown, look)
 }
 
-fn to_table(settings: &[Setting]) -> String {
+fn to_table(settings: &[Setting]) -> Table {
     let rows = settings.iter().map(|Setting { key, value, origin }| {
         let value = if *value == Value::Null { "-".to_owned() } else { value.to_string() };
-        vec![key.clone(), value, words(origin)]
+        Row::new(vec![key.clone(), value, words(origin)])
     });
-    table(&["Key", "Value", "From"], rows.collect())
+    Table::new(&["Key", "Value", "From"], rows.collect())
 }
 
 fn words(origin: &Origin) -> String {
@@ -69,6 +73,7 @@ fn words(origin: &Origin) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::Look;
 
     #[test]
     fn what_was_given_stands_in_for_what_a_file_says_and_secrets_are_hidden() {
@@ -81,7 +86,7 @@ mod tests {
         let given = Given { key: "token".into(), value: "hunter2".into(), origin: variable };
         let in_file = |_: &KeyPath| Origin::File { file: "w.toml".into(), line: 2 };
         let all = nats(&NatsOptions::default(), vec![given], &file, in_file).unwrap();
-        let table = to_table(&all);
+        let table = to_table(&all).text(&Look::default());
         let rows: Vec<Vec<_>> =
             table.lines().map(|line| line.split_whitespace().collect()).collect();
         for row in [

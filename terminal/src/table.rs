@@ -20,7 +20,7 @@ use crate::{CliError, draw, print_more};
 /// Between two columns.
 const GAP: &str = "  ";
 /// Columns whose texts have no end. Where a line does not fit, they are cut before others are.
-const LONG: [&str; 10] = [
+const LONG: [&str; 12] = [
     "Loc",
     "Location",
     "LastErr",
@@ -31,6 +31,8 @@ const LONG: [&str; 10] = [
     "Jobs",
     "AbortReason",
     "Paths",
+    "Value",
+    "From",
 ];
 /// So much is left of a long column, and of another one.
 const LEAST: (usize, usize) = (12, 8);

@@ -1,6 +1,8 @@
 //! The commands for one worker, from their options to what is printed. Both command-line tools have
 //! them; they differ in how the worker and its threads are named.
 
+mod many;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -13,16 +15,18 @@ use damocles_client::{
 };
 use serde::Serialize;
 use shared_msgs::{
-    command::{BulkReply, CommandReply, CommandRequest, ThreadResult, Verb},
-    selector::Selector,
+    command::{CommandReply, CommandRequest, ThreadResult, Verb},
     snapshot::ThreadSnapshot,
 };
 
+pub use self::many::Threads;
+use self::many::agreed_to_lose;
+pub(crate) use self::many::give_many;
 use crate::{
     CliError, Exit, ReplyOutput,
     confirm::{self, ForceArgs, given_up},
-    counted, jsonl, print, print_done,
-    said::{self, Fate, activity, sentence, thread_name},
+    print_done,
+    said::{activity, sentence},
     unanswered::unanswered,
     waiting::{Board, GoalInWords, reach},
 };
@@ -97,9 +101,9 @@ pub struct SteerArgs {
 }
 
 impl SteerArgs {
-    /// Refuses what makes sense for one thread only, where these are several.
-    pub fn check(&self, indexes: &[u32]) -> Result<(), CliError> {
-        if indexes.len() == 1 { Ok(()) } else { self.for_many() }
+    /// Refuses what makes sense for one thread only, where these may be several.
+    pub fn check(&self, threads: &Threads) -> Result<(), CliError> {
+        threads.one().map_or_else(|| self.for_many(), |_| Ok(()))
     }
 
     /// Refuses what makes sense for one thread only.
@@ -153,17 +157,20 @@ impl NextState {
 /// Pauses threads, and prints what came of it.
 pub async fn pause(
     worker: &WorkerClient,
-    indexes: &[u32],
+    threads: &Threads,
     now: NowArgs,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
     let request = CommandRequest { now: now.now, ..CommandRequest::default() };
-    match indexes {
-        [index] => {
-            let request = CommandRequest { index: Some(*index), ..request };
+    match threads.one() {
+        Some(index) => {
+            let request = CommandRequest { index: Some(index), ..request };
             give(worker, Verb::Pause, request, Pausing, steer).await
         }
-        _ => give_some(worker, Verb::Pause, request, indexes, steer.order).await.map(drop),
+        None => {
+            let verb = (Verb::Pause, "pause");
+            give_many(worker, verb, request, threads, steer.order).await.map(drop)
+        }
     }
 }
 
@@ -171,27 +178,28 @@ pub async fn pause(
 /// first.
 pub async fn resume(
     worker: &WorkerClient,
-    indexes: &[u32],
+    threads: &Threads,
     next: NextState,
     steer: SteerArgs,
 ) -> Result<(), CliError> {
     let NextState { state, ask } = next;
     let request = CommandRequest { state, ..CommandRequest::default() };
-    match indexes {
-        [index] => {
+    match threads.one() {
+        Some(index) => {
             let mut request =
-                CommandRequest { index: Some(*index), if_revision: steer.if_revision, ..request };
+                CommandRequest { index: Some(index), if_revision: steer.if_revision, ..request };
             if ask {
                 // The thread that was shown, or none.
                 request.if_revision = Some(agreed(worker, &request).await?);
             }
             give(worker, Verb::Resume, request, Resuming, steer).await
         }
-        _ => {
+        None => {
             if ask {
-                all_agreed(worker, &request, indexes).await?;
+                agreed_to_lose(worker, &request, threads).await?;
             }
-            give_some(worker, Verb::Resume, request, indexes, steer.order).await.map(drop)
+            let verb = (Verb::Resume, "resume");
+            give_many(worker, verb, request, threads, steer.order).await.map(drop)
         }
     }
 }
@@ -205,20 +213,6 @@ async fn agreed(worker: &WorkerClient, request: &CommandRequest) -> Result<u64, 
         confirm::ask_giving_up(&[sector.to_owned()]).await?;
     }
     Ok(would.revision)
-}
-
-async fn all_agreed(
-    worker: &WorkerClient,
-    request: &CommandRequest,
-    indexes: &[u32],
-) -> Result<(), CliError> {
-    let request = CommandRequest { dry_run: true, ..selecting(indexes, request.clone()) };
-    let would = worker.order_many(Verb::Resume, request).await;
-    let would = would.map_err(|error| unanswered(&worker.worker, &error))?;
-    match lost(&would.threads) {
-        sectors if sectors.is_empty() => Ok(()),
-        sectors => confirm::ask_giving_up(&sectors).await,
-    }
 }
 
 /// The sectors that these threads give up.
@@ -268,90 +262,18 @@ async fn give<G: GoalInWords + AsRef<OneThread>>(
     reached.map_err(|error| named(worker, error))
 }
 
-/// Cordons threads of this worker, or ends that; all of them if none is named. Prints what came
-/// of it.
+/// Cordons threads of this worker, or ends that. Prints what came of it.
 pub async fn cordon(
     worker: &WorkerClient,
     verb: Verb,
-    indexes: &[u32],
+    threads: &Threads,
     order: OrderArgs,
 ) -> Result<(), CliError> {
-    give_some(worker, verb, CommandRequest::default(), indexes, order).await.map(drop)
-}
-
-/// Gives a command to threads of this worker, all of them if none is named; prints what came of it,
-/// and returns what each did. An error if one of them failed, or is not there.
-pub(crate) async fn give_some(
-    worker: &WorkerClient,
-    verb: Verb,
-    request: CommandRequest,
-    indexes: &[u32],
-    order: OrderArgs,
-) -> Result<Vec<ThreadResult>, CliError> {
-    let reply = worker
-        .order_many(verb, selecting(indexes, order.sign(request)))
-        .await
-        .map_err(|error| unanswered(&worker.worker, &error))?;
-    print_many(verb, &reply, &order)?;
-    all_done(worker, verb, indexes, &reply)?;
-    Ok(reply.threads)
-}
-
-// Threads that are not there, or did not do it, are failures.
-fn all_done(
-    worker: &WorkerClient,
-    verb: Verb,
-    indexes: &[u32],
-    reply: &BulkReply,
-) -> Result<(), CliError> {
-    let absent =
-        indexes.iter().find(|index| reply.threads.iter().all(|thread| thread.index != **index));
-    if let Some(index) = absent {
-        return Err(CliError::new(
-            Exit::NotFound,
-            format!("worker {}: there is no thread {index}", worker.worker),
-        ));
-    }
-    let failed =
-        reply.threads.iter().filter(|thread| said::fate(verb, thread) == Fate::Failed).count();
-    let all = counted(reply.threads.len(), "thread");
-    match failed {
-        0 => Ok(()),
-        failed if reply.dry_run => Err(CliError::new(
-            Exit::Failed,
-            format!("worker {}: {failed} of {all} would fail; nothing was done", worker.worker),
-        )),
-        failed => Err(CliError::new(
-            Exit::Failed,
-            format!("worker {}: {failed} of {all} failed", worker.worker),
-        )),
-    }
+    let request = CommandRequest::default();
+    give_many(worker, (verb, verb.name()), request, threads, order).await.map(drop)
 }
 
 /// The failure, with the worker's name before it.
 pub(crate) fn named(worker: &WorkerClient, error: CliError) -> CliError {
     CliError { message: format!("worker {}: {}", worker.worker, error.message), ..error }
-}
-
-fn selecting(indexes: &[u32], request: CommandRequest) -> CommandRequest {
-    let selector =
-        Selector { all: indexes.is_empty(), index: indexes.to_vec(), ..Selector::default() };
-    CommandRequest { selector: Some(selector), ..request }
-}
-
-fn print_many(verb: Verb, reply: &BulkReply, order: &OrderArgs) -> Result<(), CliError> {
-    let output = order.output;
-    if output == ReplyOutput::Jsonl {
-        return print(&jsonl(&reply.threads)?);
-    }
-    let line = |thread: &ThreadResult| {
-        let name = thread_name(thread.index, thread.sector_id.as_deref());
-        format!("{name}: {}", said::result(verb, thread, order.dry_run))
-    };
-    match output {
-        ReplyOutput::Plain => {
-            reply.threads.iter().try_for_each(|thread| print_done(thread, &line(thread), output))
-        }
-        _ => print_done(reply, "", output),
-    }
 }

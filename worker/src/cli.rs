@@ -13,12 +13,13 @@ pub(crate) mod processor;
 pub(crate) mod resume;
 pub(crate) mod store;
 mod target;
+mod threads;
 
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use damocles_client::connect::NatsOptions;
-use damocles_terminal::{CliError, Given, logging::LogArgs};
+use damocles_terminal::{CliError, Given, logging::LogArgs, selectors::usage};
 use shared_msgs::command;
 
 /// Seals Filecoin sectors, and is operated over NATS
@@ -30,6 +31,10 @@ use shared_msgs::command;
     subcommand_required = true
 )]
 pub struct Cli {
+    /// The worker's configuration file: says its name and how to reach NATS, among others [env:
+    /// DAMOCLES_WORKER_CONFIG]
+    #[arg(short, long, global = true, value_name = "FILE", display_order = 900)]
+    pub config: Option<PathBuf>,
     /// How to reach NATS.
     #[command(flatten)]
     pub nats: NatsOptions,
@@ -48,7 +53,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  damocles-worker daemon -c assets/damocles-worker.mock.toml"
     )]
-    Daemon(daemon::DaemonArgs),
+    Daemon,
     /// Look whether a worker could start with its configuration and do its work, and change nothing
     #[command(
         after_help = "Looks at the configuration, the locations with their stores, the attached stores, the programs of
@@ -63,7 +68,7 @@ Examples:
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// See and steer the threads of a running worker
-    Worker(WorkerArgs),
+    Worker(Box<WorkerArgs>),
     /// Prepare directories, and see what is left in them
     Store(StoreArgs),
     /// Compute a stage for a worker that has a [[processors.<stage>]] without bin: tasks on stdin,
@@ -82,9 +87,6 @@ Examples:
   damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt
   damocles-worker worker -c worker.toml cordon")]
 pub struct WorkerArgs {
-    /// The worker's configuration file: says its name and how to reach NATS
-    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// The worker's name [default: the one in the configuration, else this machine's address]
     #[arg(long, global = true)]
     pub name: Option<String>,
@@ -103,41 +105,56 @@ pub enum WorkerCommand {
     List(list::ListArgs),
     /// Pause sealing threads: at once while they wait, else when their stage ends
     #[command(
-        after_help = "Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not paused within the time of --wait.
+        override_usage = "damocles-worker worker pause [OPTIONS] --index <N>
+       damocles-worker worker pause [OPTIONS] <SELECTOR>...",
+        after_help = "--index names threads: where one of several is not there, nothing is done. Selectors mean what they do in
+damocles-manager: a thread has to fit each kind that is given. On a terminal what they select is shown first, and asked.
+
+Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused, 6 not paused within the time of --wait.
 
 Examples:
   damocles-worker worker -c worker.toml pause --index 0 --reason 'disk swap'
   damocles-worker worker -c worker.toml pause --index 0 --wait=2h
-  damocles-worker worker -c worker.toml pause --index 0 --now --wait"
+  damocles-worker worker -c worker.toml pause --index 0 --now --wait
+  damocles-worker worker -c worker.toml pause --status running --dry-run"
     )]
     Pause(pause::PauseArgs),
     /// Resume paused sealing threads, from their state or another one
     #[command(
+        override_usage = "damocles-worker worker resume [OPTIONS] [--to <STATE>] --index <N>
+       damocles-worker worker resume [OPTIONS] [--to <STATE>] <SELECTOR>...",
         after_help = "State Aborted (or Empty) gives the sector up: it is reported as aborted, its files are removed, and the thread takes
 the next one. On a terminal that is asked first; anywhere else it needs -f.
 
-Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused, 6 not running within the time of --wait.
+Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused, 6 not running within the time of --wait.
 
 Examples:
   damocles-worker worker -c worker.toml resume --index 0 --wait
   damocles-worker worker -c worker.toml resume --index 0 --state TreeDBuilt \\
       --if-revision 14
-  damocles-worker worker -c worker.toml resume --index 0,2-4 --state Aborted --dry-run"
+  damocles-worker worker -c worker.toml resume --index 0,2-4 --state Aborted --dry-run
+  damocles-worker worker -c worker.toml resume --error 'No cached parameters' \\
+      --in-state C1Done --to TreeDBuilt"
     )]
     Resume(resume::ResumeArgs),
     /// Let sealing threads finish what they have in hand and take no new sector; survives a restart
     /// of the worker
     #[command(
-        after_help = "Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused.
+        override_usage = "damocles-worker worker cordon [OPTIONS] [--index <N>]
+       damocles-worker worker cordon [OPTIONS] <SELECTOR>...",
+        after_help = "Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused.
 
 Examples:
   damocles-worker worker -c worker.toml cordon --reason 'new disks tomorrow'
-  damocles-worker worker -c worker.toml cordon --index 0,2-4"
+  damocles-worker worker -c worker.toml cordon --index 0,2-4
+  damocles-worker worker -c worker.toml cordon --plan sealer"
     )]
     Cordon(cordon::CordonArgs),
     /// Let cordoned sealing threads take new sectors again
     #[command(
-        after_help = "Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 refused.
+        override_usage = "damocles-worker worker uncordon [OPTIONS] [--index <N>]
+       damocles-worker worker uncordon [OPTIONS] <SELECTOR>...",
+        after_help = "Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 refused.
 
 Example:
   damocles-worker worker -c worker.toml uncordon"
@@ -145,10 +162,12 @@ Example:
     Uncordon(cordon::CordonArgs),
     /// Cordon sealing threads, and wait until they have no sector in hand: for maintenance
     #[command(
+        override_usage = "damocles-worker worker drain [OPTIONS] [--index <N>]
+       damocles-worker worker drain [OPTIONS] <SELECTOR>...",
         after_help = "It waits as long as that takes; --wait=DURATION limits it, --detach does not wait. A thread that is paused with a sector
 in hand does not get empty by itself; it is named.
 
-Exit codes: 1 a thread failed, 3 no such thread, 4 no answer, 5 somebody uncordoned one, 6 not empty within the time of --wait.
+Exit codes: 1 a thread failed, 3 no such thread or none that is selected, 4 no answer, 5 somebody uncordoned one, 6 not empty within the time of --wait.
 
 Examples:
   damocles-worker worker -c worker.toml drain && reboot
@@ -185,17 +204,35 @@ pub struct GeneratorArgs {
     pub kind: generator::GeneratorCommand,
 }
 
+// The variable that names the file, where no option does.
+const CONFIG_VARIABLE: &str = "DAMOCLES_WORKER_CONFIG";
+
 /// Runs a command; `given` is what was given of the options that reach NATS.
-pub async fn run(nats: &NatsOptions, given: Vec<Given>, command: Command) -> Result<(), CliError> {
+pub async fn run(cli: Cli, given: Vec<Given>) -> Result<(), CliError> {
+    let Cli { config: option, nats, command, .. } = cli;
+    let nats = &nats;
+    let variable = env::var_os(CONFIG_VARIABLE).filter(|value| !value.is_empty());
+    let config = option.clone().or_else(|| variable.map(PathBuf::from));
+    let needed = || {
+        let none = || {
+            usage(format!(
+                "no configuration file is named: write -c FILE, or set {CONFIG_VARIABLE}"
+            ))
+        };
+        config.as_deref().ok_or_else(none)
+    };
     match command {
-        Command::Daemon(args) => daemon::run(nats, &args).await,
-        Command::Check(args) => check::run(nats, &args).await,
-        Command::Config(config::ConfigCommand::Show(args)) => config::show(nats, given, &args),
-        Command::Store(args) => store::run(&args.kind).await,
+        Command::Daemon => daemon::run(nats, needed()?).await,
+        Command::Check(args) => check::run(nats, needed()?, &args).await,
+        Command::Config(config::ConfigCommand::Show(args)) => {
+            config::show(nats, given, needed()?, &args)
+        }
+        // What it removes is said on its own command line.
+        Command::Store(args) => store::run(&args.kind, option.as_deref()).await,
         Command::Processor(args) => processor::run(&args).await,
         Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {
-            let target = target::find(nats, &args)?;
+            let target = target::find(nats, config.as_deref(), args.name.as_deref())?;
             match args.command {
                 WorkerCommand::List(args) => list::run(target, &args).await,
                 WorkerCommand::Pause(args) => pause::run(target, args).await,

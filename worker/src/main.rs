@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    let daemon = matches!(cli.command, Command::Daemon(_));
+    let daemon = matches!(cli.command, Command::Daemon);
     // The proofs library is talkative, and the link's state is logged by us.
     let seals = daemon || matches!(cli.command, Command::Processor(_));
     let log = if seals {
@@ -30,5 +30,5 @@ fn main() -> ExitCode {
     let mut runtime =
         if daemon { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let logging = Logging { by_default: log, format: cli.log.log_format.into() };
-    damocles_terminal::run(logging, &mut runtime, || run(&cli.nats, given, cli.command))
+    damocles_terminal::run(logging, &mut runtime, || run(cli, given))
 }

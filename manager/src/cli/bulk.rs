@@ -14,7 +14,8 @@ use damocles_client::{
     worker_client::{Via, signed},
 };
 use damocles_terminal::{
-    CliError, Exit, ReplyOutput, confirm, listed, note, table::LookArgs, verbs::OrderArgs,
+    CliError, Exit, ReplyOutput, confirm, listed, note, selectors::usage, table::LookArgs,
+    verbs::OrderArgs,
 };
 use shared_msgs::{
     command::{BulkReply, CommandRequest, Verb},
@@ -26,7 +27,7 @@ use shared_msgs::{
 
 use self::report::Report;
 use super::{
-    selectors::{ManyArgs, usage},
+    selectors::ManyArgs,
     session::{Session, no_manager},
 };
 
@@ -53,7 +54,7 @@ impl BulkOrder {
         request: CommandRequest,
         order: &OrderArgs,
     ) -> Result<Option<BulkOrder>, CliError> {
-        let Some(selector) = many.selectors.selector()? else { return Ok(None) };
+        let Some(selector) = many.fleet.selector()? else { return Ok(None) };
         confirm::is_needed_for(request.state.as_deref(), many.force, order.dry_run)?;
         let request = CommandRequest { selector: Some(selector.clone()), ..order.sign(request) };
         let (force, output) = (many.force.force, order.output);

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use damocles_client::connect::{NatsOptions, NatsSettings};
-use damocles_terminal::{CliError, Exit, Given, ReplyOutput, checks::Checks, note, settings};
+use damocles_terminal::{
+    CliError, Exit, Given, ReplyOutput, checks::Checks, note, settings, table::LookArgs,
+};
 
 use crate::config::Read;
 
@@ -16,7 +18,16 @@ pub enum ConfigCommand {
     #[command(after_help = "Examples:
   damocles-manager config show -c manager.toml
   damocles-manager config show -s nats://127.0.0.1:4222 -o json")]
-    Show(OutputArgs),
+    Show(ShowArgs),
+}
+
+/// How to print what a manager works with.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 /// How to print what was found.
@@ -31,13 +42,13 @@ pub(super) fn show(
     options: &NatsOptions,
     file: Option<&Path>,
     given: Vec<Given>,
-    args: &OutputArgs,
+    args: &ShowArgs,
 ) -> Result<(), CliError> {
     let read = Read::file(file).map_err(|error| CliError::new(Exit::Failed, error))?;
     let Read { nats, warnings, document } = read;
     warnings.iter().for_each(|warning| note(warning));
     let all = settings::nats(options, given, &nats, |key| document.origin(key))?;
-    settings::print(&all, args.output)
+    settings::print(&all, args.output.output, args.look)
 }
 
 pub(super) async fn check(

@@ -5,7 +5,6 @@ use damocles_client::connect::NatsSettings;
 use damocles_terminal::{
     CliError,
     drain::{self, Cordoned, DrainWaitArgs},
-    indexes,
     verbs::{self, OrderArgs},
 };
 use shared_msgs::command::{BulkReply, CommandRequest, Verb};
@@ -45,9 +44,9 @@ pub(super) async fn run(
     if let Some(bulk) = BulkOrder::new(verb, &many, CommandRequest::default(), &order)? {
         return bulk.run(&Session::connect(settings).await?.via(order.via)).await.map(drop);
     }
-    let worker = some.worker()?;
+    let (worker, threads) = some.threads()?;
     let worker = Session::connect(settings).await?.via(order.via).worker(&worker)?;
-    verbs::cordon(&worker, verb, &indexes::all(&some.indexes), order).await
+    verbs::cordon(&worker, verb, &threads, order).await
 }
 
 pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(), CliError> {
@@ -61,9 +60,9 @@ pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(),
             false => wait.until_empty(cordoned(&session, replies)?).await,
         };
     }
-    let worker = some.worker()?;
+    let (worker, threads) = some.threads()?;
     let worker = Session::connect(settings).await?.via(order.via).worker(&worker)?;
-    drain::drain(&worker, &indexes::all(&some.indexes), wait, order).await
+    drain::drain(&worker, &threads, wait, order).await
 }
 
 fn cordoned(session: &Session, replies: Vec<BulkReply>) -> Result<Vec<Cordoned>, CliError> {

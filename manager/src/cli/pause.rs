@@ -35,8 +35,8 @@ pub(super) async fn run(settings: NatsSettings, args: PauseArgs) -> Result<(), C
         steer.for_many()?;
         return bulk.run(&Session::connect(settings).await?.via(steer.order.via)).await.map(drop);
     }
-    let (worker, indexes) = one.thread()?;
-    steer.check(&indexes)?;
+    let (worker, threads) = one.threads()?;
+    steer.check(&threads)?;
     let worker = Session::connect(settings).await?.via(steer.order.via).worker(&worker)?;
-    verbs::pause(&worker, &indexes, now, steer).await
+    verbs::pause(&worker, &threads, now, steer).await
 }

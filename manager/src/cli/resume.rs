@@ -4,13 +4,14 @@ use clap::Args;
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{
     CliError,
+    selectors::{state, usage},
     verbs::{self, NextState, SteerArgs},
 };
 use shared_msgs::command::{CommandRequest, Verb};
 
 use super::{
     bulk::BulkOrder,
-    selectors::{ManyArgs, ThreadArgs, state, usage},
+    selectors::{ManyArgs, ThreadArgs},
     session::Session,
 };
 
@@ -47,12 +48,12 @@ pub(super) async fn run(settings: NatsSettings, args: ResumeArgs) -> Result<(), 
         }
         let to = to.as_deref().map(state).transpose();
         let to = to.map_err(|error| usage(format!("--to: {error}")))?;
-        to.map_or(Ok(()), |to| many.selectors.check_state("--to", to))?;
+        to.map_or(Ok(()), |to| many.fleet.threads.check_state("--to", to))?;
         return bulk.run(&Session::connect(settings).await?.via(steer.order.via)).await.map(drop);
     }
-    let (worker, indexes) = one.thread()?;
-    steer.check(&indexes)?;
+    let (worker, threads) = one.threads()?;
+    steer.check(&threads)?;
     let next = NextState::new(next.or(to).or(of_one), many.force, &steer.order)?;
     let worker = Session::connect(settings).await?.via(steer.order.via).worker(&worker)?;
-    verbs::resume(&worker, &indexes, next, steer).await
+    verbs::resume(&worker, &threads, next, steer).await
 }

@@ -5,6 +5,7 @@ mod cordon;
 mod drain;
 mod dry_run;
 mod giving_up;
+mod named;
 mod no_answer;
 mod pause;
 mod pause_now;

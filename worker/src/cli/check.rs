@@ -1,7 +1,7 @@
 //! `check`: whether a worker could start with a configuration, and do its work. Nothing is made,
 //! changed or registered, and a store is locked for no longer than it is read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_nats::{Client, jetstream};
 use clap::Args;
@@ -26,28 +26,25 @@ use crate::{
 
 mod sector_manager;
 
-/// Which configuration, and how to print what was found.
+/// How to print what was found.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The worker's configuration file
-    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ReplyOutput,
 }
 
-pub(crate) async fn run(nats: &NatsOptions, args: &CheckArgs) -> Result<(), CliError> {
+pub(crate) async fn run(nats: &NatsOptions, file: &Path, args: &CheckArgs) -> Result<(), CliError> {
     let mut checks = Checks::default();
-    let file = format!("configuration {}", args.config.display());
-    match Config::load(&args.config) {
-        Err(error) => checks.failed(file, error, None),
+    let check = format!("configuration {}", file.display());
+    match Config::load(file) {
+        Err(error) => checks.failed(check, error, None),
         Ok((config, warnings)) => {
             let threads = counted(config.threads.len(), "sealing thread");
             let stores = counted(config.attached.len(), "attached store");
-            checks.fine(file.as_str(), format!("{threads}, {stores}"));
+            checks.fine(check.as_str(), format!("{threads}, {stores}"));
             for warning in warnings {
-                checks.warn(file.as_str(), warning);
+                checks.warn(check.as_str(), warning);
             }
             disks(&mut checks, &config);
             processors(&mut checks, &config);

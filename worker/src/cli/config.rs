@@ -1,11 +1,11 @@
 //! `config show`: the effective configuration, with where each value comes from.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use damocles_client::connect::{NatsOptions, NatsSettings};
 use damocles_daemon::config::{Document, KeyPath, Origin, setting};
-use damocles_terminal::{CliError, Exit, Given, ReplyOutput, note, settings};
+use damocles_terminal::{CliError, Exit, Given, ReplyOutput, note, settings, table::LookArgs};
 
 use crate::config::Effective;
 
@@ -20,24 +20,24 @@ pub enum ConfigCommand {
     Show(ShowArgs),
 }
 
-/// Whose configuration, and how to print it.
+/// How to print it.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// The worker's configuration file
-    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ReplyOutput,
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 pub(crate) fn show(
     options: &NatsOptions,
     given: Vec<Given>,
+    file: &Path,
     args: &ShowArgs,
 ) -> Result<(), CliError> {
     let failed = |error| CliError::new(Exit::Failed, error);
-    let document = Document::load(&args.config).map_err(failed)?;
+    let document = Document::load(file).map_err(failed)?;
     let effective = Effective::of(&document).map_err(failed)?;
     let Effective { settings: mut all, nats, warnings } = effective;
     warnings.iter().for_each(|warning| note(warning));
@@ -53,5 +53,5 @@ pub(crate) fn show(
         }
     }
     all.extend(settings::nats(options, given, &nats, |key| document.origin(key))?);
-    settings::print(&all, args.output)
+    settings::print(&all, args.output, args.look)
 }

@@ -4,27 +4,25 @@ use clap::Args;
 use damocles_terminal::{
     CliError,
     drain::{self, DrainWaitArgs},
-    indexes::{self, Indexes},
     verbs::{self, OrderArgs},
 };
 use shared_msgs::command::Verb;
 
-use super::target::Target;
+use super::{target::Target, threads::ThreadsArgs};
 
 #[derive(Args, Debug)]
 pub struct CordonArgs {
-    /// Threads' indexes, as in `list`, e.g. 0,2-4 [default: all threads]
-    #[arg(short, long, value_name = "N")]
-    pub index: Vec<Indexes>,
+    #[command(flatten)]
+    pub threads: ThreadsArgs,
     /// Why, and what to print.
     #[command(flatten)]
     pub order: OrderArgs,
 }
 
 pub(crate) async fn run(target: Target, verb: Verb, args: CordonArgs) -> Result<(), CliError> {
-    let CordonArgs { index, order } = args;
-    let worker = target.command(order.via).await?;
-    verbs::cordon(&worker, verb, &indexes::all(&index), order).await
+    let CordonArgs { threads, order } = args;
+    let threads = threads.some_or_all(&order)?;
+    verbs::cordon(&target.command(order.via).await?, verb, &threads, order).await
 }
 
 #[derive(Args, Debug)]
@@ -37,6 +35,7 @@ pub struct DrainArgs {
 }
 
 pub(crate) async fn drain(target: Target, args: DrainArgs) -> Result<(), CliError> {
-    let DrainArgs { wait, cordon: CordonArgs { index, order } } = args;
-    drain::drain(&target.command(order.via).await?, &indexes::all(&index), wait, order).await
+    let DrainArgs { wait, cordon: CordonArgs { threads, order } } = args;
+    let threads = threads.some_or_all(&order)?;
+    drain::drain(&target.command(order.via).await?, &threads, wait, order).await
 }

@@ -1,8 +1,7 @@
 //! `daemon`: runs the worker until SIGINT, SIGTERM or SIGHUP.
 
-use std::{path::PathBuf, pin::pin};
+use std::{path::Path, pin::pin};
 
-use clap::Args;
 use damocles_client::connect::{NatsOptions, NatsSettings};
 use damocles_terminal::{CliError, Exit, Stop};
 use futures::stream;
@@ -15,14 +14,6 @@ use crate::{
     store::place::state_directory,
 };
 
-/// What a worker is started with.
-#[derive(Args, Debug)]
-pub struct DaemonArgs {
-    /// The worker's configuration file
-    #[arg(short, long, env = "DAMOCLES_WORKER_CONFIG", value_name = "FILE")]
-    pub config: PathBuf,
-}
-
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
@@ -32,10 +23,10 @@ impl From<StartError> for CliError {
     }
 }
 
-pub(crate) async fn run(nats: &NatsOptions, args: &DaemonArgs) -> Result<(), CliError> {
+pub(crate) async fn run(nats: &NatsOptions, file: &Path) -> Result<(), CliError> {
     open_files::raise_limit();
     let (config, warnings) =
-        Config::load(&args.config).map_err(|error| CliError::new(Exit::Failed, error))?;
+        Config::load(file).map_err(|error| CliError::new(Exit::Failed, error))?;
     for warning in warnings {
         warn!("{warning}");
     }

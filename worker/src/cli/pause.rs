@@ -3,18 +3,16 @@
 use clap::Args;
 use damocles_terminal::{
     CliError,
-    indexes::{self, Indexes},
     verbs::{self, NowArgs, SteerArgs},
 };
 
-use super::target::Target;
+use super::{target::Target, threads::ThreadsArgs};
 
 /// Which threads to pause, and how.
 #[derive(Args, Debug)]
 pub struct PauseArgs {
-    /// The thread's index, as in `list`, or several: 0,2-4
-    #[arg(short, long, value_name = "N", required = true)]
-    pub index: Vec<Indexes>,
+    #[command(flatten)]
+    pub threads: ThreadsArgs,
     #[command(flatten)]
     pub now: NowArgs,
     /// How, and what to print.
@@ -23,8 +21,8 @@ pub struct PauseArgs {
 }
 
 pub(crate) async fn run(target: Target, args: PauseArgs) -> Result<(), CliError> {
-    let PauseArgs { index, now, steer } = args;
-    let indexes = indexes::all(&index);
-    steer.check(&indexes)?;
-    verbs::pause(&target.command(steer.order.via).await?, &indexes, now, steer).await
+    let PauseArgs { threads, now, steer } = args;
+    let threads = threads.some(&steer.order)?;
+    steer.check(&threads)?;
+    verbs::pause(&target.command(steer.order.via).await?, &threads, now, steer).await
 }

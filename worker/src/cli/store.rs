@@ -49,7 +49,7 @@ pub struct LocationArgs {
     pub as_new: bool,
 }
 
-pub(crate) async fn run(command: &StoreCommand) -> Result<(), CliError> {
+pub(crate) async fn run(command: &StoreCommand, config: Option<&Path>) -> Result<(), CliError> {
     match command {
         // First of all it is made sure that nobody uses the location.
         StoreCommand::SealingInit(args) => prepare(args, "sealing location", |path| {
@@ -60,7 +60,7 @@ pub(crate) async fn run(command: &StoreCommand) -> Result<(), CliError> {
         StoreCommand::FileInit(args) => prepare(args, "attached store", |path| {
             AttachedStore::make_directories(path).map_err(|error| error.to_string())
         }),
-        StoreCommand::Scan(args) => scan::run(args).await,
+        StoreCommand::Scan(args) => scan::run(args, config).await,
     }
 }
 

@@ -12,7 +12,6 @@ use damocles_client::{
 use damocles_terminal::{CliError, Exit};
 use shared_msgs::{id::Id, name::WorkerName, snapshot::WorkerSnapshot};
 
-use super::WorkerArgs;
 use crate::{config::Config, identity, store::place};
 
 /// What NATS shows of a tool's connection.
@@ -44,23 +43,19 @@ pub(crate) struct Target {
 }
 
 /// Finds out which worker is meant. Nothing is connected yet.
-pub(super) fn find(nats: &NatsOptions, args: &WorkerArgs) -> Result<Target, CliError> {
-    let config = args
-        .config
-        .as_deref()
-        .map(Config::load)
-        .transpose()
-        .map_err(|error| CliError::new(Exit::Failed, error))?;
+pub(super) fn find(
+    nats: &NatsOptions,
+    file: Option<&Path>,
+    named: Option<&str>,
+) -> Result<Target, CliError> {
+    let config =
+        file.map(Config::load).transpose().map_err(|error| CliError::new(Exit::Failed, error))?;
     let config = config.map(|(config, _)| config);
     let section = config.as_ref().map_or_else(NatsOptions::default, |config| config.nats.clone());
     let settings = NatsSettings::new(nats, &section)?;
-    let worker = name(
-        args.name.as_deref(),
-        config.as_ref().and_then(|config| config.name.as_deref()),
-        &settings,
-    )?;
+    let worker = name(named, config.as_ref().and_then(|config| config.name.as_deref()), &settings)?;
     let first = config.iter().find_map(|config| Some(config.threads.first()?.location.clone()));
-    let first_location = first.filter(|_| args.name.is_none());
+    let first_location = first.filter(|_| named.is_none());
     Ok(Target { settings, worker, first_location })
 }
 

@@ -72,6 +72,35 @@ async fn on_a_terminal_a_table_fits_and_what_fails_is_first_and_red() {
 }
 
 #[tokio::test]
+async fn a_configuration_fits_a_terminal_and_is_whole_in_a_pipe() {
+    let bed = Testbed::start().await;
+    let worker = bed.prepare_worker("worker", &WorkerConfig::new("w1"));
+    let location = format!("/mnt/{}/store1", "nvme".repeat(20));
+    worker.write_config(&format!("[[sealing_thread]]\nlocation = '{location}'\n"));
+    let file = worker.config_file();
+    let show = |options: &[&str], columns: u16| {
+        let mut command = Command::new(binaries::worker());
+        command.args(["config", "show"]).args(options).arg("-c").arg(&file);
+        let log = bed.scratch.path().join("show.log");
+        Terminal::start("show", command, 120, columns, &log)
+    };
+    let shown = |lines: &[String]| lines.iter().any(|line| line.starts_with("nats.timeout"));
+    let is_location = |line: &&String| line.starts_with("sealing_thread[0].location");
+    let mut fits = show(&[], 100);
+    let lines = fits.shows("the values", shown).await;
+    assert!(fits.process.ended().await.success() && widest(&lines) <= 100, "{lines:?}");
+    let line = lines.iter().find(is_location).unwrap();
+    assert!(line.contains("\"/mnt/") && line.contains("store1\""), "{line}");
+    assert!(line.contains('…') && line.ends_with("toml:2"), "{line}");
+    let mut full = show(&["--full"], 400);
+    let lines = full.shows("the values", shown).await;
+    assert!(lines.iter().find(is_location).unwrap().contains(&location), "{lines:?}");
+    let piped =
+        bed.worker_cli(&["config", "show", "-c", &file.display().to_string()]).await.expect(0);
+    assert!(piped.stdout.contains(&location), "{}", piped.stdout);
+}
+
+#[tokio::test]
 async fn a_watched_screen_scrolls_sorts_and_ends_with_q() {
     let bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;

@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, IsTerminal},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
 use damocles_terminal::{
     CliError, Exit, Output, counted, human_bytes, is_yes, json, jsonl, note, print, say,
+    selectors::usage,
     table::{self, Look, LookArgs, Shown, Table, show},
 };
 use serde::Serialize;
@@ -29,12 +30,9 @@ const WIDE_COLUMNS: [&str; 3] = ["Plan", "State", "Paths"];
 /// Where to look, and what to remove.
 #[derive(clap::Args, Debug)]
 pub struct ScanArgs {
-    /// Locations of sealing threads
-    #[arg(short, long = "location", value_name = "DIR", num_args = 1.., required_unless_present = "config")]
+    /// Locations of sealing threads; with -c, all of that configuration's too
+    #[arg(short, long = "location", value_name = "DIR", num_args = 1..)]
     pub locations: Vec<PathBuf>,
-    /// A worker's configuration file: all of its locations
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Remove the files of these sectors for good
     #[arg(long, value_name = "SECTOR", num_args = 1.., conflicts_with = "remove_all")]
     pub remove: Vec<SectorId>,
@@ -73,9 +71,9 @@ struct Scanned {
     _lock: Option<Store>,
 }
 
-pub(super) async fn run(args: &ScanArgs) -> Result<(), CliError> {
+pub(super) async fn run(args: &ScanArgs, config: Option<&Path>) -> Result<(), CliError> {
     let mut scanned = vec![];
-    for location in locations(args)? {
+    for location in locations(args, config)? {
         scanned.push(scan(location).await?);
     }
     let all = || {
@@ -114,14 +112,14 @@ pub(super) async fn run(args: &ScanArgs) -> Result<(), CliError> {
     }
 }
 
-fn locations(args: &ScanArgs) -> Result<Vec<Location>, CliError> {
+fn locations(args: &ScanArgs, config: Option<&Path>) -> Result<Vec<Location>, CliError> {
+    if args.locations.is_empty() && config.is_none() {
+        return Err(usage(
+            "no location is named: write -l DIR, or -c FILE for all of a configuration",
+        ));
+    }
     let failed = |error: String| CliError::new(Exit::Failed, error);
-    let config = args
-        .config
-        .as_deref()
-        .map(Config::load)
-        .transpose()
-        .map_err(|error| failed(error.to_string()))?;
+    let config = config.map(Config::load).transpose().map_err(|error| failed(error.to_string()))?;
     let configured =
         config.into_iter().flat_map(|(config, _)| config.threads).map(|thread| thread.location);
     let mut locations: Vec<Location> = vec![];
