@@ -33,9 +33,10 @@ pub(crate) async fn run(
     events: usize,
 ) -> Result<(), Box<dyn Error>> {
     // This connection comes back by itself after each outage.
-    let (client, _) = settings.connect_daemon("follow_events").await?;
+    let (connection, _) = settings.connect_daemon("follow_events").await?;
     let query = Query { since: Some(Since::Ago(HOUR)), ..Query::default() };
-    let mut history = History::follow(&client, &settings.prefix, query, settings.timeout).await?;
+    let following = History::follow(&connection, &settings.prefix, query, settings.timeout);
+    let mut history = following.await?;
     let mut written = 0;
     while written < events {
         match history.next().await? {

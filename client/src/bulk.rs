@@ -37,6 +37,7 @@ use tokio::time::{Instant, timeout};
 
 use self::{fleet::Reported, gather::Gathered, scatter::Scatter};
 use crate::{
+    bus::Denial,
     call::{CallError, asked_again, over_a_living_server},
     server_clock::ServerClock,
     system::System,
@@ -54,9 +55,9 @@ pub enum ScatterError {
         /// Why it could not be, a sentence.
         why: String,
     },
-    /// The server does not let this login do it; nothing was sent on.
+    /// The server does not let this login do it.
     #[error("no permission: {0}")]
-    Denied(String),
+    Denied(Denial),
     /// There is no connection.
     #[error("the request could not be sent in time: the connection to NATS is lost")]
     NotSentInTime,

@@ -18,6 +18,8 @@ use futures::{
 };
 use shared_msgs::{id::Id, name::WorkerName, subject::Prefix};
 
+pub use crate::denials::Denial;
+
 /// A connection to a bus. Each future that is dropped gives up its wait, and nothing else.
 pub trait Bus: Send + Sync {
     /// Sends one request and waits for its answer, for as long as it takes.
@@ -64,9 +66,9 @@ pub trait Bus: Send + Sync {
     /// tells it.
     fn server_time_ms<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Result<i64, String>>;
 
-    /// Waits until the server has said that this connection may not do what a request on that subject
-    /// needs; returns what, a sentence. A server says so at once, and answers nothing.
-    fn denied<'a>(&'a self, _subject: &'a str) -> BoxFuture<'a, String> {
+    /// Waits until the server says that this connection may not do what a request on that subject
+    /// needs, from this call on. A server says so at once, and answers nothing.
+    fn denied<'a>(&'a self, _subject: &'a str) -> BoxFuture<'a, Denial> {
         Box::pin(pending())
     }
 

@@ -17,7 +17,7 @@ use shared_msgs::{
 use tokio::time::timeout;
 
 use crate::{
-    bus::{Bus, Unasked},
+    bus::{Bus, Denial, Unasked},
     hedged::{ASK_AGAIN, hedged},
 };
 
@@ -41,9 +41,9 @@ pub enum CallError {
     /// The answer makes no sense.
     #[error("the answer on {0} cannot be read: {1}")]
     BadReply(String, String),
-    /// The server does not let this login do it; nothing was sent on.
+    /// The server does not let this login do it.
     #[error("no permission: {0}")]
-    Denied(String),
+    Denied(Denial),
     /// The request could not be sent.
     #[error("the request on {0} could not be sent: {1}")]
     NotSent(String, String),
@@ -64,11 +64,13 @@ pub async fn call<Q: Serialize, R: DeserializeOwned>(
     let body = encoding
         .encode(request)
         .map_err(|error| CallError::NotSent(subject.into(), error.to_string()))?;
+    // What is refused meanwhile concerns this request, and what was before may be allowed by now.
+    let denied = bus.denied(subject);
     let asking = timeout(deadline, bus.ask(subject.to_owned(), body.into()));
     let answered = tokio::select! {
         biased;
         answered = asking => answered,
-        what = bus.denied(subject) => return Err(CallError::Denied(what)),
+        denial = denied => return Err(CallError::Denied(denial)),
     };
     match answered {
         Ok(Ok(answer)) => answer_in(subject, &answer),

@@ -36,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{AuthError, Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{AuthError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use secrecy::ExposeSecret;
 use shared_msgs::{codec::Encoding, lease, subject::Prefix};
 use tokio::{sync::watch, time::timeout};
@@ -177,15 +177,15 @@ impl NatsSettings {
     /// Connects now, within [`NatsSettings::timeout`].
     pub async fn connect_once(&self, client_name: &str) -> Result<Connection, ConnectError> {
         let denials = Arc::new(Denials::default());
-        let denied = denials.denied();
-        let options = self.options(client_name).await?.event_callback(move |event| {
-            if let Event::ServerError(error) = event {
-                denials.note(&error.to_string());
+        let options = self.options(client_name).await?.event_callback({
+            let denials = denials.clone();
+            move |event| {
+                note(&denials, &event);
+                std::future::ready(())
             }
-            std::future::ready(())
         });
         match timeout(self.timeout, options.connect(self.servers.as_slice())).await {
-            Ok(Ok(client)) => Ok(Connection { client, denied }),
+            Ok(Ok(client)) => Ok(Connection { client, denials }),
             Ok(Err(error)) if error.kind() != ConnectErrorKind::TimedOut => {
                 Err(self.failed(&error.to_string()))
             }
@@ -202,10 +202,11 @@ impl NatsSettings {
     pub async fn connect_daemon(
         &self,
         client_name: &str,
-    ) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
+    ) -> Result<(Connection, watch::Receiver<Link>), ConnectError> {
         let (link, watcher) = watch::channel(Link::Down);
         let login = self.login.as_ref().map(ToString::to_string);
         let log = Arc::new(LinkLog::new(link, self.servers(), login));
+        let denials = Arc::new(Denials::default());
         let options = self
             .options(client_name)
             .await?
@@ -229,15 +230,19 @@ impl NatsSettings {
                     std::future::ready(None)
                 }
             })
-            .event_callback(move |event| {
-                log.note(event);
-                std::future::ready(())
+            .event_callback({
+                let denials = denials.clone();
+                move |event| {
+                    note(&denials, &event);
+                    log.note(event);
+                    std::future::ready(())
+                }
             });
         let client = options
             .connect(self.servers.as_slice())
             .await
             .map_err(|error| self.failed(&error.to_string()))?;
-        Ok((client, watcher))
+        Ok((Connection { client, denials }, watcher))
     }
 
     // The client gives each server that it tries so long.
@@ -286,6 +291,15 @@ impl NatsSettings {
             .request_timeout(None)
             .ping_interval(LINK_PING_INTERVAL)
             .connection_timeout(self.time_for_one_server()))
+    }
+}
+
+fn note(denials: &Denials, event: &Event) {
+    match event {
+        // Subscriptions are made anew only behind this.
+        Event::Connected => denials.connected(),
+        Event::ServerError(error) => denials.note(&error.to_string()),
+        _ => {}
     }
 }
 

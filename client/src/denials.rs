@@ -1,72 +1,100 @@
 //! What a NATS server does not let a connection do. It says so once for each refused message, to the
 //! connection as a whole and not to whoever has sent it: a request just stays without an answer.
+//!
+//! ```text
+//!  "… for Publish to …"       -> whoever waits for that very subject now; not kept, for rights are
+//!                                given and taken while a connection lasts
+//!  "… for Subscription to …"  -> kept as long as the connection, which lacks that subscription so
+//!                                long; the next one subscribes anew, and hears it anew
+//! ```
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use tokio::sync::watch;
+use tokio::sync::broadcast::{self, error::RecvError};
 
-// What is said of more subjects is of no use.
+// Of subscriptions that a connection lacks. More of them tell nothing new.
 const MAX_SUBJECTS: usize = 256;
+// For whoever waits and does not come to look.
+const MAX_UNREAD: usize = 256;
 const PUBLISH: &str = "publish to \"";
 const SUBSCRIBE: &str = "subscription to \"";
 
-/// Notes what a server refuses.
-#[derive(Debug, Default)]
-pub(crate) struct Denials(watch::Sender<BTreeSet<Denial>>);
-
-/// Waits for a refusal.
-#[derive(Clone, Debug)]
-pub(crate) struct Denied(watch::Receiver<BTreeSet<Denial>>);
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Denial {
+/// Something that a server does not let a connection do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Denial {
+    /// To publish on this subject: nothing was sent on.
+    #[error("NATS lets this login not publish on {0}")]
     Publish(String),
+    /// To subscribe this subject. Where answers come to it, what was asked may have been done.
+    #[error("NATS lets this login not subscribe {0}")]
     Subscribe(String),
+}
+
+/// Notes what a server refuses.
+#[derive(Debug)]
+pub(crate) struct Denials {
+    said: broadcast::Sender<Denial>,
+    unsubscribed: Mutex<BTreeSet<String>>,
+}
+
+impl Default for Denials {
+    fn default() -> Self {
+        let (said, _) = broadcast::channel(MAX_UNREAD);
+        Denials { said, unsubscribed: Mutex::default() }
+    }
 }
 
 impl Denials {
     /// A server's error, as it words it: `Permissions Violation for Publish to "a.b"`.
     pub(crate) fn note(&self, error: &str) {
-        if let Some(denial) = read(error) {
-            self.0.send_if_modified(|known| known.len() < MAX_SUBJECTS && known.insert(denial));
+        let Some(denial) = read(error) else { return };
+        let mut unsubscribed = self.unsubscribed();
+        if let Denial::Subscribe(subject) = &denial
+            && unsubscribed.len() < MAX_SUBJECTS
+        {
+            unsubscribed.insert(subject.clone());
+        }
+        // Nobody may wait for it.
+        self.said.send(denial).ok();
+    }
+
+    /// There is a new connection.
+    pub(crate) fn connected(&self) {
+        self.unsubscribed().clear();
+    }
+
+    /// Waits for a refusal that concerns whoever waits, from this call on.
+    pub(crate) fn denied(
+        &self,
+        concerns: impl Fn(&Denial) -> bool + Send + 'static,
+    ) -> impl Future<Output = Denial> + Send + 'static {
+        let unsubscribed = self.unsubscribed();
+        let mut said = self.said.subscribe();
+        let known = unsubscribed.iter().cloned().map(Denial::Subscribe).find(&concerns);
+        async move {
+            if let Some(known) = known {
+                return known;
+            }
+            loop {
+                match said.recv().await {
+                    Ok(denial) if concerns(&denial) => return denial,
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    // The connection is gone, and with it whoever could refuse.
+                    Err(RecvError::Closed) => std::future::pending().await,
+                }
+            }
         }
     }
 
-    /// Whoever waits for one.
-    pub(crate) fn denied(&self) -> Denied {
-        Denied(self.0.subscribe())
-    }
-}
-
-impl Denied {
-    /// Waits until a request on that subject cannot be sent, or its answer not be heard in inboxes
-    /// of this prefix; returns what is not allowed.
-    pub(crate) async fn request(mut self, subject: &str, inbox_prefix: &str) -> String {
-        let concerns = |denial: &Denial| match denial {
-            Denial::Publish(refused) => refused == subject,
-            Denial::Subscribe(refused) => refused.starts_with(inbox_prefix),
-        };
-        let found = self.0.wait_for(|known| known.iter().any(concerns)).await;
-        let what = found.ok().and_then(|known| {
-            known.iter().find(|denial| concerns(denial)).map(|denial| match denial {
-                Denial::Publish(subject) => {
-                    format!("NATS lets this login not publish on {subject}")
-                }
-                Denial::Subscribe(subject) => {
-                    format!("NATS lets this login not subscribe {subject}")
-                }
-            })
-        });
-        match what {
-            Some(what) => what,
-            // The connection is gone, and with it whoever could refuse.
-            None => std::future::pending().await,
-        }
+    fn unsubscribed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.unsubscribed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn read(error: &str) -> Option<Denial> {
-    let error = error.to_owned();
     let lower = error.to_ascii_lowercase();
     let behind = |what: &str| {
         let at = lower.find(what)? + what.len();
@@ -77,9 +105,7 @@ fn read(error: &str) -> Option<Denial> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
+    use futures::FutureExt;
 
     use super::*;
 
@@ -97,15 +123,29 @@ mod tests {
         assert_eq!(read("maximum connections exceeded"), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn only_what_concerns_a_request_ends_it() {
+    fn of(subject: &'static str) -> impl Fn(&Denial) -> bool {
+        move |(Denial::Publish(of) | Denial::Subscribe(of))| of == subject
+    }
+
+    #[test]
+    fn only_what_concerns_a_request_ends_it_and_only_what_is_said_meanwhile() {
         let denials = Denials::default();
-        denials.note("Permissions Violation for Publish to \"a.b\"");
-        let waits =
-            |subject| timeout(Duration::from_secs(1), denials.denied().request(subject, "_INBOX."));
-        assert_eq!(waits("a.b").await.unwrap(), "NATS lets this login not publish on a.b");
-        assert!(waits("a.c").await.is_err());
+        let refuse = || denials.note("Permissions Violation for Publish to \"a.b\"");
+        refuse();
+        let (early, other) = (denials.denied(of("a.b")), denials.denied(of("a.c")));
+        refuse();
+        assert_eq!(early.now_or_never(), Some(Denial::Publish("a.b".into())));
+        assert_eq!(other.now_or_never(), None);
+        assert_eq!(denials.denied(of("a.b")).now_or_never(), None, "it may be allowed by now");
+    }
+
+    #[test]
+    fn a_subscription_is_lacking_until_the_next_connection() {
+        let denials = Denials::default();
         denials.note("Permissions Violation for Subscription to \"_INBOX.x.*\"");
-        assert!(waits("a.c").await.unwrap().contains("subscribe _INBOX.x.*"));
+        let lacks = || denials.denied(of("_INBOX.x.*")).now_or_never();
+        assert_eq!(lacks(), Some(Denial::Subscribe("_INBOX.x.*".into())));
+        denials.connected();
+        assert_eq!(lacks(), None);
     }
 }

@@ -27,9 +27,10 @@ use shared_msgs::{
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    bus::Denial,
     call::asked_again,
     jetstream::{JetStreamError, PATIENCE, gone, is_missing, present},
-    nats::server_time_ms,
+    nats::{Connection, server_time_ms},
 };
 
 // Events come from the bus; the longest text in one of ours, an error, has 4 KiB.
@@ -128,6 +129,9 @@ pub enum HistoryError {
     /// No answer in this time.
     #[error("JetStream does not answer within {}", human(*.0))]
     Silent(Duration),
+    /// The server does not let this login do it.
+    #[error("no permission: {0}")]
+    Denied(Denial),
     /// Something else, a sentence.
     #[error("{0}")]
     Failed(String),
@@ -135,7 +139,7 @@ pub enum HistoryError {
 
 /// The events of the stream, oldest first.
 pub struct History {
-    client: Client,
+    connection: Connection,
     prefix: Prefix,
     query: Query,
     // Unix milliseconds by the server's clock.
@@ -153,31 +157,32 @@ pub struct History {
 impl History {
     /// The events up to the last one that is there now. `patience` is for the answers of JetStream.
     pub async fn open(
-        client: &Client,
+        connection: &Connection,
         prefix: &Prefix,
         query: Query,
         patience: Duration,
     ) -> Result<History, HistoryError> {
-        History::begin(client, prefix, query, patience, false).await
+        History::begin(connection, prefix, query, patience, false).await
     }
 
     /// Those that are there, and from then on each that is stored: it has no end.
     pub async fn follow(
-        client: &Client,
+        connection: &Connection,
         prefix: &Prefix,
         query: Query,
         patience: Duration,
     ) -> Result<History, HistoryError> {
-        History::begin(client, prefix, query, patience, true).await
+        History::begin(connection, prefix, query, patience, true).await
     }
 
     async fn begin(
-        client: &Client,
+        connection: &Connection,
         prefix: &Prefix,
         query: Query,
         patience: Duration,
         follow: bool,
     ) -> Result<History, HistoryError> {
+        let client = &connection.client;
         let opened = || async {
             let stream = open(client, prefix).await?;
             let from_ms = match query.since {
@@ -188,10 +193,12 @@ impl History {
             let (messages, pending) = query.consume(client, prefix, &stream, from_ms).await?;
             Ok((stream, from_ms, messages, if pending { end } else { 0 }))
         };
-        let opened = asked_again(client, patience, opened).await;
+        let opening = asked_again(connection, patience, opened);
+        let opened = connection.permitted(&prefix.events_stream(), opening).await;
+        let opened = opened.map_err(HistoryError::Denied)?;
         let (stream, from_ms, messages, end) = opened.ok_or(HistoryError::Silent(patience))??;
         Ok(History {
-            client: client.clone(),
+            connection: connection.clone(),
             prefix: prefix.clone(),
             // Whoever follows waits as long as it takes; what is there already comes at once.
             patience: if follow { Duration::MAX } else { patience / 3 },
@@ -208,11 +215,17 @@ impl History {
 
     /// What comes next; `None` behind the last event. May be dropped while it waits.
     pub async fn next(&mut self) -> Result<Option<Read>, HistoryError> {
+        let (connection, stream) = (self.connection.clone(), self.prefix.events_stream());
+        let read = connection.permitted(&stream, self.read_on()).await;
+        read.unwrap_or_else(|denial| Err(HistoryError::Denied(denial)))
+    }
+
+    async fn read_on(&mut self) -> Result<Option<Read>, HistoryError> {
         if self.is_gone {
             (self.stream, self.messages) = self.opened_anew().await;
             (self.sequence, self.is_gone) = (0, false);
         }
-        let jetstream = jetstream::new(self.client.clone());
+        let jetstream = jetstream::new(self.connection.client.clone());
         while !self.is_over {
             let message = tokio::select! {
                 message = timeout(self.patience, next(&mut self.messages)) => {
@@ -256,7 +269,7 @@ impl History {
 
     // A stream that was made in place of the one that was read, as soon as there is one.
     async fn opened_anew(&self) -> (Stream, Ordered) {
-        let History { client, prefix, query, from_ms, .. } = self;
+        let History { connection: Connection { client, .. }, prefix, query, from_ms, .. } = self;
         loop {
             let opened = async {
                 let stream = open(client, prefix).await?;

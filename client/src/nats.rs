@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     bus::{Bus, Message, Stored, Unasked},
-    denials::Denied,
+    denials::{Denial, Denials},
     entries::Entries,
     hedged::ASK_AGAIN,
     jetstream::{JetStreamError, present},
@@ -36,13 +36,51 @@ use crate::{
 
 // Where the client listens for answers.
 const INBOXES: &str = "_INBOX.";
+// Where JetStream is asked.
+const JETSTREAM: &str = "$JS.API.";
+const JETSTREAM_INFO: &str = "$JS.API.INFO";
 
-/// A tool's connection. It ends a request at once that the server does not let it send.
+/// A connection that ends at once what the server does not let it do.
 #[derive(Clone)]
 pub struct Connection {
     /// The client, for what is not asked through [`Bus`].
     pub client: Client,
-    pub(crate) denied: Denied,
+    pub(crate) denials: Arc<Denials>,
+}
+
+impl Connection {
+    /// Waits until the server does not let this connection subscribe that subject, which it does.
+    pub fn unsubscribed(
+        &self,
+        subject: impl Into<String>,
+    ) -> impl Future<Output = Denial> + Send + 'static {
+        let subject = subject.into();
+        self.denials.denied(
+            move |denial| matches!(denial, Denial::Subscribe(refused) if *refused == subject),
+        )
+    }
+
+    /// Asks JetStream for something of this stream, unless the server does not let this connection.
+    pub async fn permitted<T>(
+        &self,
+        stream: &str,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, Denial> {
+        let stream = stream.to_owned();
+        let denied = self.denials.denied(move |denial| match denial {
+            Denial::Publish(refused) => {
+                refused == JETSTREAM_INFO
+                    || refused.starts_with(JETSTREAM)
+                        && refused.split('.').any(|token| token == stream)
+            }
+            Denial::Subscribe(refused) => refused.starts_with(INBOXES),
+        });
+        tokio::select! {
+            biased;
+            done = asking => Ok(done),
+            denial = denied => Err(denial),
+        }
+    }
 }
 
 impl Bus for Connection {
@@ -75,7 +113,7 @@ impl Bus for Connection {
         prefix: &'a Prefix,
         worker: Option<&'a WorkerName>,
     ) -> BoxFuture<'a, Result<Vec<(WorkerName, Stored)>, String>> {
-        self.client.stored(prefix, worker)
+        self.told(prefix.state_stream(), self.client.stored(prefix, worker)).boxed()
     }
 
     fn holder<'a>(
@@ -83,19 +121,28 @@ impl Bus for Connection {
         prefix: &'a Prefix,
         worker: &'a WorkerName,
     ) -> BoxFuture<'a, Result<Option<Id>, String>> {
-        self.client.holder(prefix, worker)
+        self.told(prefix.lease_stream(), self.client.holder(prefix, worker)).boxed()
     }
 
     fn state_bucket_trouble<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Option<String>> {
-        self.client.state_bucket_trouble(prefix)
+        async move {
+            let asking = self.client.state_bucket_trouble(prefix);
+            self.permitted(&prefix.state_stream(), asking).await.ok().flatten()
+        }
+        .boxed()
     }
 
     fn server_time_ms<'a>(&'a self, prefix: &'a Prefix) -> BoxFuture<'a, Result<i64, String>> {
-        self.client.server_time_ms(prefix)
+        self.told(prefix.lease_stream(), self.client.server_time_ms(prefix)).boxed()
     }
 
-    fn denied<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, String> {
-        self.denied.clone().request(subject, INBOXES).boxed()
+    fn denied<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Denial> {
+        let subject = subject.to_owned();
+        let denied = self.denials.denied(move |denial| match denial {
+            Denial::Publish(refused) => *refused == subject,
+            Denial::Subscribe(refused) => refused.starts_with(INBOXES),
+        });
+        denied.boxed()
     }
 
     fn leave_silent_servers(&self) -> BoxFuture<'_, Infallible> {
@@ -190,6 +237,18 @@ impl Bus for Client {
             }
         }
         .boxed()
+    }
+}
+
+impl Connection {
+    // What JetStream says of a stream, or the server instead.
+    async fn told<T>(
+        &self,
+        stream: String,
+        asking: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        let told = self.permitted(&stream, asking).await;
+        told.unwrap_or_else(|denial| Err(format!("no permission: {denial}")))
     }
 }
 

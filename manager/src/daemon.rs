@@ -52,7 +52,8 @@ pub(crate) async fn run(
         Some(pieces) => Some(offer_pieces(pieces).await?),
         None => None,
     };
-    let (client, link) = settings.connect_daemon("damocles-manager").await?;
+    let (connection, link) = settings.connect_daemon("damocles-manager").await?;
+    let client = connection.client.clone();
     let prefix = &settings.prefix;
     let registry = SharedRegistry::new(prefix.clone(), settings.store_patience);
     let ingest = Ingest::new(prefix.clone(), registry.clone());
@@ -72,7 +73,7 @@ pub(crate) async fn run(
             ended = endless("watches the state bucket", bucket_watch::watch(&client, prefix, link.clone(), bucket_trouble)) => ended,
         }
     };
-    let api = Api::new(client.clone(), prefix.clone(), registry.clone(), trouble, settings.timeout);
+    let api = Api::new(connection, prefix.clone(), registry.clone(), trouble, settings.timeout);
     let serving = serve(&client, prefix, api, offer.zip(Some(served)), loaded, shutdown);
     tokio::select! {
         served = serving => served?,

@@ -150,6 +150,12 @@ pub enum ErrorKind {
         #[serde(default)]
         detail: String,
     },
+    /// NATS does not let the manager publish what it was asked for: nothing was done.
+    #[error("no permission: NATS lets the manager's login not publish on {subject}")]
+    NotPermitted {
+        /// Where the manager would have published.
+        subject: String,
+    },
     /// A worker that still reports cannot be removed.
     #[error("worker {worker:?} still reports (last {last_ping_ms} ms ago): stop it first")]
     WorkerReports {
@@ -275,6 +281,7 @@ impl ErrorKind {
             | ErrorKind::SectorEnded { .. }
             | ErrorKind::SectorBusy { .. } => 409,
             ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
+            ErrorKind::NotPermitted { .. } => 403,
             ErrorKind::TooLate { .. } => 408,
             ErrorKind::NotDelivered { .. } => 503,
             ErrorKind::OutcomeUnknown { .. } => 504,
@@ -356,6 +363,7 @@ mod tests {
             (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
             (ErrorKind::NotDelivered { worker: text(), last_ping_ms: None }, "not_delivered"),
             (ErrorKind::OutcomeUnknown { detail: text() }, "outcome_unknown"),
+            (ErrorKind::NotPermitted { subject: text() }, "not_permitted"),
             (ErrorKind::WorkerReports { worker: text(), last_ping_ms: 1 }, "worker_reports"),
             (ErrorKind::SectorNotFound { sector: text() }, "sector_not_found"),
             (ErrorKind::SectorNotFinished { sector: text(), state: text() }, "sector_not_finished"),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use damocles_client::{
+    bus::Denial,
     call::CallError,
     connect::{ConnectError, NatsFile},
 };
@@ -116,6 +117,12 @@ fn way_to(file: NatsFile) -> &'static str {
         NatsFile::Key => {
             "--tlskey or NATS_KEY names a PEM file with the key of this client's certificate"
         }
+    }
+}
+
+impl From<Denial> for CliError {
+    fn from(denial: Denial) -> Self {
+        CliError::new(Exit::Refused, format!("no permission: {denial}"))
     }
 }
 

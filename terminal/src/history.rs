@@ -80,20 +80,20 @@ async fn show(
     args: &HistoryArgs,
     progress: &mut Progress,
 ) -> Result<(), CliError> {
-    let client = match args.follow {
+    let connection = match args.follow {
         true => connect_to_stay(&settings, client_name).await?.0,
-        false => settings.connect_once(client_name).await?.client,
+        false => settings.connect_once(client_name).await?,
     };
     let NatsSettings { prefix, timeout, .. } = &settings;
     let Of { worker, index } = of;
     let sector = args.sector.map(|sector| sector.to_string());
     let query = Query { worker, index, sector, since: args.since };
     if args.follow {
-        known::note_unknown(&client, prefix, &query, *timeout).await;
+        known::note_unknown(&connection, prefix, &query, *timeout).await;
     }
     let history = match args.follow {
-        true => History::follow(&client, prefix, query.clone(), *timeout).await,
-        false => History::open(&client, prefix, query.clone(), *timeout).await,
+        true => History::follow(&connection, prefix, query.clone(), *timeout).await,
+        false => History::open(&connection, prefix, query.clone(), *timeout).await,
     };
     let mut history = history.map_err(unreadable)?;
     let mut lines = Lines::new(args.output);
@@ -121,7 +121,7 @@ async fn show(
     }
     lines.end()?;
     if progress.shown == 0 {
-        known::check(&client, prefix, &query, *timeout).await?;
+        known::check(&connection, prefix, &query, *timeout).await?;
         note("no such event is kept");
     }
     Ok(())
@@ -134,6 +134,7 @@ fn unreadable(error: HistoryError) -> CliError {
         HistoryError::NoStream(_) => CliError::new(Exit::Failed, error)
             .hint("a manager makes it: start one with `damocles-manager daemon`, or see its log for why it could not"),
         HistoryError::Silent(_) => CliError::new(Exit::NoAnswer, error),
+        HistoryError::Denied(denial) => denial.clone().into(),
         HistoryError::Failed(_) => CliError::new(Exit::Failed, error),
     }
 }

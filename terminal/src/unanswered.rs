@@ -1,6 +1,7 @@
 //! Why an order has no result, in words, and with which exit code.
 
 use damocles_client::{
+    bus::Denial,
     call::CallError,
     state_bucket::LastReport,
     worker_client::{Absence, OrderError},
@@ -15,6 +16,9 @@ use shared_msgs::{
 
 use crate::{CliError, Exit, exit_of, exit_of_refusal};
 
+/// What it means that answers cannot be heard.
+pub const NOT_HEARD: &str = "no answer can be heard: the command may have been carried out";
+
 /// The failure of an order, or of a question, to this worker.
 pub fn unanswered(worker: &WorkerName, error: &OrderError) -> CliError {
     match error {
@@ -22,11 +26,13 @@ pub fn unanswered(worker: &WorkerName, error: &OrderError) -> CliError {
         OrderError::Refused(body) => refused(worker, body),
         OrderError::Failed(error) => {
             let no_manager = matches!(error, CallError::NoResponders(_));
+            let is_deaf = matches!(error, CallError::Denied(Denial::Subscribe(_)));
             let timed_out = matches!(error, CallError::TimedOut { .. });
             let error = CliError::new(exit_of(error), format!("worker {worker}: {error}"));
             let hint =
                 "the worker hangs or is not reachable: see its log, or wait longer with --timeout";
             match (timed_out, no_manager) {
+                _ if is_deaf => error.hint(NOT_HEARD),
                 (true, _) => error.hint(hint),
                 (_, true) => error.hint("no manager is there to give it on: start `damocles-manager daemon`, or leave --via out"),
                 _ => error,
@@ -65,6 +71,9 @@ fn refused(worker: &WorkerName, body: &ErrorBody) -> CliError {
         ErrorKind::NotPaused { .. } => Some("only a paused thread can be resumed: pause it first"),
         ErrorKind::RevisionMismatch { .. } => {
             Some("somebody else acted on it meanwhile: look at it again before you go on")
+        }
+        ErrorKind::NotPermitted { .. } => {
+            Some("permit it in the nats-server's configuration, or leave --via out")
         }
         ErrorKind::LeaseUnconfirmed => Some(
             "it may have lost NATS for a while, or a second worker has its name: see `util worker list`",

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_nats::Subscriber;
 use damocles_client::{
     connect::{Link, NatsSettings},
     state_bucket::LastReport,
@@ -13,7 +14,10 @@ use shared_msgs::{
     name::WorkerName,
     snapshot::{ThreadStatus, WorkerSnapshot, WorkerStatus, is_expired},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     CliError, Exit, Output, jsonl,
@@ -54,13 +58,28 @@ async fn follow(
     output: Output,
     render: Render,
 ) -> Result<(), CliError> {
-    let (client, mut link) = connect_to_stay(&settings, client_name).await?;
+    let (connection, link) = connect_to_stay(&settings, client_name).await?;
     let NatsSettings { prefix, timeout, .. } = settings;
     let subject = prefix.state(&worker);
-    let bus = Arc::new(client.clone());
+    let unsubscribed = connection.unsubscribed(&*subject);
+    let states = connection.client.subscribe(subject).await;
+    let states = states.map_err(|error| CliError::new(Exit::Failed, error))?;
+    let bus = Arc::new(connection);
     let worker = WorkerClient { bus, prefix, worker, via: Via::Worker, timeout };
-    let mut states =
-        client.subscribe(subject).await.map_err(|error| CliError::new(Exit::Failed, error))?;
+    tokio::select! {
+        ended = shown(worker, states, link, frames, output, render) => ended,
+        denial = unsubscribed => Err(denial.into()),
+    }
+}
+
+async fn shown(
+    worker: WorkerClient,
+    mut states: Subscriber,
+    mut link: watch::Receiver<Link>,
+    frames: Frames,
+    output: Output,
+    render: Render,
+) -> Result<(), CliError> {
     let mut seen = first(&worker).await?;
     loop {
         let began = Instant::now();

@@ -8,6 +8,8 @@ use std::{
     process::Command,
 };
 
+use rustix::process::Signal;
+
 use crate::{binaries, log::Log, process::Process};
 
 /// Where clients look for NATS if nobody says where it is.
@@ -124,6 +126,14 @@ impl NatsServer {
         self.stop().await;
         std::fs::write(self.log_file.with_file_name("nats.conf"), config).unwrap();
         self.restart().await;
+    }
+
+    /// Gives it another configuration than [`NatsServer::start_configured`] had, while its clients
+    /// stay connected.
+    pub async fn reload(&mut self, config: &str) {
+        std::fs::write(self.log_file.with_file_name("nats.conf"), config).unwrap();
+        self.process.signal(Signal::HUP);
+        self.process.log().line_with(&["Reloaded server configuration"]).await;
     }
 
     /// Starts it again on the same port and store, after [`NatsServer::kill9`] or

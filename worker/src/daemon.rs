@@ -28,7 +28,10 @@ use std::{
     sync::Arc,
 };
 
-use damocles_client::connect::{ConnectError, Link, NatsSettings};
+use damocles_client::{
+    connect::{ConnectError, Link, NatsSettings},
+    nats::Connection,
+};
 use damocles_daemon::tasks::{TaskEnded, Tasks};
 use futures::Stream;
 use shared_msgs::name::WorkerName;
@@ -166,7 +169,8 @@ impl Opened {
         name: WorkerName,
         settings: NatsSettings,
     ) -> Result<Connected, StartError> {
-        let (client, link) = settings.connect_daemon(&format!("damocles-worker {name}")).await?;
+        let client_name = format!("damocles-worker {name}");
+        let (Connection { client, .. }, link) = settings.connect_daemon(&client_name).await?;
         Ok(Connected { opened: self, name, settings, client, link })
     }
 }

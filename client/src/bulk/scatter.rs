@@ -68,14 +68,14 @@ impl Scatter<'_> {
         let names: BTreeSet<_> = expected.iter().flatten().map(|(name, _)| name.clone()).collect();
         let mut gather = Gather::new(expected);
         let (mut again_at, mut strangers) = (began + self.patience / PARTS, 0);
-        ask_all().await?;
         let of_all = self.prefix.command_of_all(self.verb.name());
         let mut denied = self.bus.denied(&of_all);
+        ask_all().await?;
         while !gather.is_complete() {
             let message = tokio::select! {
                 biased;
                 message = answers.next() => message,
-                what = &mut denied => return Err(ScatterError::Denied(what)),
+                denial = &mut denied => return Err(ScatterError::Denied(denial)),
                 () = sleep_until(deadline) => break,
                 () = sleep_until(again_at) => {
                     again_at += patience_of_one(self.patience);

@@ -8,7 +8,7 @@ use async_nats::{
     jetstream::{self, kv::UpdateErrorKind},
 };
 use bytes::Bytes;
-use damocles_client::state_bucket::last_report;
+use damocles_client::{bus::Bus, nats::Connection, state_bucket::last_report};
 use damocles_daemon::answering;
 use shared_msgs::{
     api::{ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest, WorkerView, verb},
@@ -40,7 +40,7 @@ const PAGE_FRAME_BYTES: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) struct Api {
-    client: Client,
+    connection: Connection,
     prefix: Prefix,
     registry: SharedRegistry,
     bucket_trouble: watch::Receiver<Option<String>>,
@@ -50,14 +50,14 @@ pub(crate) struct Api {
 impl Api {
     /// Answers from this registry; what is wrong with the state bucket is said beside.
     pub(crate) fn new(
-        client: Client,
+        connection: Connection,
         prefix: Prefix,
         registry: SharedRegistry,
         bucket_trouble: watch::Receiver<Option<String>>,
         timeout: Duration,
     ) -> Self {
-        let orders = Orders::new(client.clone(), prefix.clone(), timeout);
-        Api { client, prefix, registry, bucket_trouble, orders }
+        let orders = Orders::new(connection.clone(), prefix.clone(), timeout);
+        Api { connection, prefix, registry, bucket_trouble, orders }
     }
 
     pub(crate) async fn handle(&self, verb: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
@@ -99,7 +99,7 @@ impl Api {
                 notes,
                 registry.list(after.as_ref(), now),
                 limit,
-                max_page_bytes(&self.client),
+                max_page_bytes(&self.connection.client),
                 encoding,
             )
         })
@@ -114,7 +114,7 @@ impl Api {
                 "worker {worker} cannot be removed from the state bucket: {error}"
             ))
         };
-        let last = last_report(&self.client, &self.prefix, &worker, PATIENCE)
+        let last = last_report(&self.connection, &self.prefix, &worker, PATIENCE)
             .await
             .map_err(|error| failed(&error))?;
         let last = last.ok_or_else(|| ErrorKind::WorkerNotFound { worker: worker.to_string() })?;
@@ -128,8 +128,8 @@ impl Api {
             return Err(reports(last.age));
         }
         let purge = async {
-            let bucket =
-                jetstream::new(self.client.clone()).get_key_value(self.prefix.state_bucket()).await;
+            let jetstream = jetstream::new(self.connection.client.clone());
+            let bucket = jetstream.get_key_value(self.prefix.state_bucket()).await;
             let bucket = bucket.map_err(|error| failed(&error))?;
             let purged = bucket.purge_expect_revision(worker.token(), Some(last.revision)).await;
             purged.map_err(|error| match error.kind() {
@@ -137,9 +137,15 @@ impl Api {
                 _ => failed(&error),
             })
         };
-        tokio::time::timeout(PATIENCE, purge)
-            .await
-            .map_err(|_| failed(&"JetStream does not answer"))??;
+        let key = self.prefix.state_key(&worker.token());
+        let denial = self.connection.denied(&key);
+        tokio::select! {
+            biased;
+            purged = tokio::time::timeout(PATIENCE, purge) => {
+                purged.map_err(|_| failed(&"JetStream does not answer"))??;
+            }
+            denial = denial => return Err(orders::denied(denial, "the state bucket")),
+        }
         self.registry.with(|registry, _| registry.remove(&worker));
         info!(%worker, "removed on request");
         Ok(RemoveReply { removed: worker.to_string() })

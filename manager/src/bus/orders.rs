@@ -13,11 +13,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::Client;
 use damocles_client::{
     bulk::{ScatterError, fleet::Fleet, gather::Gathered},
+    bus::Denial,
     call::CallError,
     caller,
+    nats::Connection,
     system::System,
     worker_client::{OrderError, Via, WorkerClient, signed},
 };
@@ -66,8 +67,8 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 impl Orders {
     /// Over this connection; a command may take so long.
-    pub(crate) fn new(client: Client, prefix: Prefix, timeout: Duration) -> Self {
-        let system = System { bus: Arc::new(client), prefix, via: Via::Worker, timeout };
+    pub(crate) fn new(connection: Connection, prefix: Prefix, timeout: Duration) -> Self {
+        let system = System { bus: Arc::new(connection), prefix, via: Via::Worker, timeout };
         Orders { system, by: caller::named("manager").ok() }
     }
 
@@ -119,7 +120,8 @@ impl Orders {
         let expected = reports.map(|reports| Fleet::of(reports.workers, &selection).expected);
         let gathered = self.system.order_all(verb, &request, expected).await;
         let gathered = gathered.map_err(|error| match error {
-            ScatterError::Denied(_) | ScatterError::Failed { .. } => ErrorKind::internal(error),
+            ScatterError::Denied(denial) => denied(denial, "the workers"),
+            ScatterError::Failed { .. } => ErrorKind::internal(error),
             ScatterError::NotSentInTime => ErrorKind::OutcomeUnknown { detail: error.to_string() },
         })?;
         Ok(reply(&request, gathered))
@@ -146,6 +148,18 @@ fn reply(request: &CommandRequest, gathered: Gathered) -> FleetReply {
     }
 }
 
+/// The refusal where NATS does not let this manager ask somebody.
+pub(super) fn denied(denial: Denial, whom: &str) -> ErrorKind {
+    match denial {
+        Denial::Publish(subject) => ErrorKind::NotPermitted { subject },
+        // It was asked, and its answer is not heard.
+        Denial::Subscribe(subject) => {
+            let detail = format!("{whom}: NATS lets the manager's login not subscribe {subject}");
+            ErrorKind::OutcomeUnknown { detail }
+        }
+    }
+}
+
 // A refusal is the worker's own; for the rest the manager has words.
 fn refusal(worker: &WorkerName, error: OrderError) -> ErrorKind {
     let name = || worker.to_string();
@@ -162,6 +176,9 @@ fn refusal(worker: &WorkerName, error: OrderError) -> ErrorKind {
         OrderError::NotSent(error) => refusal(worker, *error),
         OrderError::Unknown { .. } | OrderError::Failed(CallError::TimedOut { .. }) => {
             ErrorKind::OutcomeUnknown { detail: format!("worker {worker}: {error}") }
+        }
+        OrderError::Failed(CallError::Denied(denial)) => {
+            denied(denial, &format!("worker {worker}"))
         }
         OrderError::Failed(error) => ErrorKind::internal(format!("worker {worker}: {error}")),
     }

@@ -11,10 +11,12 @@ use std::collections::BTreeMap;
 
 use damocles_client::{
     bulk::{Reports, ScatterError, fleet::Fleet},
+    bus::Denial,
     worker_client::{Via, signed},
 };
 use damocles_terminal::{
     CliError, Exit, ReplyOutput, confirm, listed, note, selectors::usage, table::LookArgs,
+    unanswered::NOT_HEARD,
     verbs::OrderArgs,
 };
 use shared_msgs::{
@@ -144,7 +146,8 @@ impl BulkOrder {
         }
         let gathered = session.system.order_all(self.verb, &request, expected).await;
         let gathered = gathered.map_err(|error| match error {
-            ScatterError::Denied(_) => CliError::new(Exit::Refused, error),
+            ScatterError::Denied(denial @ Denial::Publish(_)) => denial.into(),
+            ScatterError::Denied(denial) => CliError::from(denial).hint(NOT_HEARD),
             ScatterError::Failed { .. } => CliError::new(Exit::Failed, error),
             ScatterError::NotSentInTime => CliError::new(Exit::NoAnswer, error),
         })?;

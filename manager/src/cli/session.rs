@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use damocles_client::{
-    bus::Bus,
     call::{CallError, call, read},
     connect::{Link, NatsSettings},
+    nats::Connection,
     system::{self, System},
     worker_client::{Via, WorkerClient},
 };
@@ -28,21 +28,21 @@ pub struct Target {
 
 /// A connection for commands.
 pub(super) struct Session {
-    pub(super) client: async_nats::Client,
+    pub(super) connection: Connection,
     pub(super) settings: NatsSettings,
     pub(super) system: System,
 }
 
 impl Session {
     pub(super) async fn connect(settings: NatsSettings) -> Result<Session, CliError> {
-        let connection = settings.connect_once(CLIENT_NAME).await?;
-        Ok(Session::over(connection.client.clone(), Arc::new(connection), settings))
+        Ok(Session::over(settings.connect_once(CLIENT_NAME).await?, settings))
     }
 
-    fn over(client: async_nats::Client, bus: Arc<dyn Bus>, settings: NatsSettings) -> Session {
+    fn over(connection: Connection, settings: NatsSettings) -> Session {
         let (prefix, timeout) = (settings.prefix.clone(), settings.timeout);
+        let bus = Arc::new(connection.clone());
         let system = System { bus, prefix, via: Via::Worker, timeout };
-        Session { client, settings, system }
+        Session { connection, settings, system }
     }
 
     /// The same, which asks somebody else for what workers are to do.
@@ -55,8 +55,8 @@ impl Session {
     pub(super) async fn connect_to_stay(
         settings: NatsSettings,
     ) -> Result<(Session, watch::Receiver<Link>), CliError> {
-        let (client, link) = connect_to_stay(&settings, CLIENT_NAME).await?;
-        Ok((Session::over(client.clone(), Arc::new(client), settings), link))
+        let (connection, link) = connect_to_stay(&settings, CLIENT_NAME).await?;
+        Ok((Session::over(connection, settings), link))
     }
 
     /// Somebody who commands the worker of that name or Dest.

@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use async_nats::Client;
 use damocles_client::{
     bus::{Bus, Stored},
     call::asked_again,
     history::{History, Query, Read},
+    nats::Connection,
 };
 use shared_msgs::{
     codec::decode,
@@ -22,12 +22,12 @@ use crate::{CliError, Exit, note};
 /// Says that what is followed is not known so far, if so: a name that was typed wrongly is never
 /// heard of.
 pub(super) async fn note_unknown(
-    client: &Client,
+    connection: &Connection,
     prefix: &Prefix,
     query: &Query,
     patience: Duration,
 ) {
-    match check(client, prefix, query, patience).await {
+    match check(connection, prefix, query, patience).await {
         Err(error) if error.exit == Exit::NotFound => {
             note(&format!("{}; this waits for the first one", error.message))
         }
@@ -38,7 +38,7 @@ pub(super) async fn note_unknown(
 /// An error if the worker, its thread or the sector that was asked for is in no event that is kept,
 /// nor in any worker's last state.
 pub(super) async fn check(
-    client: &Client,
+    connection: &Connection,
     prefix: &Prefix,
     query: &Query,
     patience: Duration,
@@ -48,7 +48,7 @@ pub(super) async fn check(
         return Ok(());
     }
     let of = worker.as_ref().filter(|_| sector.is_none());
-    let states = states(client, prefix, of, patience).await?;
+    let states = states(connection, prefix, of, patience).await?;
     let of_worker = worker.as_ref().map(|worker| {
         let known = states.contains_key(worker);
         let what = format!("no such worker: {worker} never reported, and no event of it is kept");
@@ -70,7 +70,7 @@ pub(super) async fn check(
         (known, Query { sector: Some(sector.clone()), ..Query::default() }, what)
     });
     for (known, query, what) in [of_worker, of_thread, of_sector].into_iter().flatten() {
-        if !known && !recorded(client, prefix, query, patience).await? {
+        if !known && !recorded(connection, prefix, query, patience).await? {
             return Err(CliError::new(Exit::NotFound, what)
                 .hint("`damocles-manager util worker list` shows the workers there are"));
         }
@@ -80,12 +80,12 @@ pub(super) async fn check(
 
 // The threads of these workers as they were reported last.
 async fn states(
-    client: &Client,
+    connection: &Connection,
     prefix: &Prefix,
     of: Option<&WorkerName>,
     patience: Duration,
 ) -> Result<BTreeMap<WorkerName, Vec<ThreadSnapshot>>, CliError> {
-    let asked = asked_again(client, patience, || async { client.stored(prefix, of).await });
+    let asked = asked_again(connection, patience, || async { connection.stored(prefix, of).await });
     let stored = asked.await.unwrap_or_else(|| Err("JetStream does not answer".into()));
     let stored = stored.map_err(|why| {
         let unknown = "whether there is such a worker, thread or sector is unknown";
@@ -99,12 +99,12 @@ async fn states(
 
 // Whether such an event is kept, of whatever time.
 async fn recorded(
-    client: &Client,
+    connection: &Connection,
     prefix: &Prefix,
     query: Query,
     patience: Duration,
 ) -> Result<bool, CliError> {
-    let history = History::open(client, prefix, query, patience).await;
+    let history = History::open(connection, prefix, query, patience).await;
     let mut history = history.map_err(unreadable)?;
     while let Some(read) = history.next().await.map_err(unreadable)? {
         // What cannot be read may be one.

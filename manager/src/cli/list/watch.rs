@@ -1,6 +1,7 @@
 //! `util worker list --watch`: the managers are asked again whenever a worker reports, and once a
 //! second for what no message tells: silence, and leases that have run out.
 
+use async_nats::Subscriber;
 use damocles_client::connect::{Link, NatsSettings};
 use damocles_terminal::{
     CliError, Exit, Output, jsonl,
@@ -9,7 +10,10 @@ use damocles_terminal::{
 };
 use futures::{FutureExt, StreamExt};
 use shared_msgs::api::WorkerView;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{Line, ListArgs, Listing, list, shown};
 use crate::cli::session::Session;
@@ -19,13 +23,25 @@ pub(in crate::cli) async fn run(settings: NatsSettings, args: &ListArgs) -> Resu
 }
 
 async fn watch(settings: NatsSettings, args: &ListArgs, frames: Frames) -> Result<(), CliError> {
-    let (session, mut link) = Session::connect_to_stay(settings).await?;
-    let subject = session.settings.prefix.state_of_all();
-    let mut states = session
-        .client
-        .subscribe(subject)
-        .await
-        .map_err(|error| CliError::new(Exit::Failed, error))?;
+    let (session, link) = Session::connect_to_stay(settings).await?;
+    let Session { connection, settings, .. } = &session;
+    let subject = settings.prefix.state_of_all();
+    let unsubscribed = connection.unsubscribed(&*subject);
+    let states = connection.client.subscribe(subject).await;
+    let states = states.map_err(|error| CliError::new(Exit::Failed, error))?;
+    tokio::select! {
+        ended = follow(&session, states, link, args, frames) => ended,
+        denial = unsubscribed => Err(denial.into()),
+    }
+}
+
+async fn follow(
+    session: &Session,
+    mut states: Subscriber,
+    mut link: watch::Receiver<Link>,
+    args: &ListArgs,
+    frames: Frames,
+) -> Result<(), CliError> {
     let mut frame = Frame::default();
     loop {
         if !matches!(*link.borrow_and_update(), Link::Up(_)) {
@@ -40,7 +56,7 @@ async fn watch(settings: NatsSettings, args: &ListArgs, frames: Frames) -> Resul
         }
         let began = Instant::now();
         let asked = tokio::select! {
-            asked = list(&session, args) => asked,
+            asked = list(session, args) => asked,
             _ = link.changed() => continue,
         };
         match asked {
@@ -51,6 +67,8 @@ async fn watch(settings: NatsSettings, args: &ListArgs, frames: Frames) -> Resul
                     notes,
                 }
             }
+            // It would be refused for ever.
+            Err(error) if error.exit == Exit::Refused => return Err(error),
             Err(error) => {
                 frame.notes = vec![format!("{}; this is what was known before", error.message)]
             }

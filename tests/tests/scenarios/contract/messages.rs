@@ -146,7 +146,7 @@ fn outcomes() -> [Outcome; 10] {
     }
 }
 
-fn refusals() -> [ErrorKind; 24] {
+fn refusals() -> [ErrorKind; 25] {
     let sector = || "s-t010000-3".to_owned();
     every! {
         ErrorKind::ThreadNotFound { .. } => ErrorKind::ThreadNotFound { index: 9, threads: 3 },
@@ -177,6 +177,7 @@ fn refusals() -> [ErrorKind; 24] {
         ErrorKind::OutcomeUnknown { .. } => {
             ErrorKind::OutcomeUnknown { detail: "worker w1: no answer".into() }
         },
+        ErrorKind::NotPermitted { .. } => ErrorKind::NotPermitted { subject: "damocles.v1.cmd.w1.pause".into() },
         ErrorKind::WorkerReports { .. } => {
             ErrorKind::WorkerReports { worker: "w1".into(), last_ping_ms: 900 }
         },
