@@ -33,6 +33,8 @@ pub enum Effect {
     NotYet,
     /// The bus has replaced what it was for.
     Replaced,
+    /// For the reason that is given, in a sentence.
+    Because(&'static str),
 }
 
 /// A key without effect: its path, without the positions in arrays.
@@ -99,6 +101,7 @@ impl fmt::Display for Ignored {
             Effect::Replaced => {
                 write!(f, "`{}` has no effect: the bus has replaced it, see [nats]", self.key)
             }
+            Effect::Because(why) => write!(f, "`{}` has no effect: {why}", self.key),
         }
     }
 }

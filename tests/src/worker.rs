@@ -129,7 +129,12 @@ impl WorkerConfig {
 
     /// Finds no sector to seal, and waits for an hour before it asks again.
     pub fn idle(self) -> WorkerConfig {
-        self.sealing("allowed_miners", "[4242]").sealing("seal_interval", "'1h'")
+        self.sealing("allowed_miners", "[4242]").rarely_asking()
+    }
+
+    /// Waits for an hour between two questions for work, and before a retry.
+    pub fn rarely_asking(self) -> WorkerConfig {
+        self.sealing("seal_interval", "'1h'").sealing("recover_interval", "'1h'")
     }
 
     fn to_toml(&self, directory: &Path) -> String {

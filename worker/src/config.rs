@@ -1,11 +1,18 @@
 //! The worker's configuration: damocles's keys, and a `[nats]` section.
 //!
 //! - [`sealing`]: how a thread seals; [`hot`]: the file in its location that is read again before
-//!   each job; [`effective`]: every value, with where it comes from
+//!   each job; [`effective`]: every value, with where it comes from; [`size`]: sizes in every
+//!   spelling
+//!
+//! A file of a damocles-worker of any release loads unchanged: the tests have one of each shape in
+//! `config/damocles/`. What is in it and cannot have an effect is named in a warning.
 
+#[cfg(test)]
+mod damocles_tests;
 mod effective;
 pub mod hot;
 pub(crate) mod sealing;
+mod size;
 #[cfg(test)]
 mod wrong_tests;
 
@@ -22,27 +29,30 @@ use shared_msgs::{plan::Plan, sector_manager::SectorSize};
 
 pub(crate) use self::effective::Effective;
 pub use self::sealing::Sealing;
-use self::{
-    hot::HotConfig,
-    sealing::{Options, bytes_of},
-};
-use crate::processor::{
-    settings::{ProcessorsConfig, ProcessorsSection},
-    task::{Task, VerifySeal, VerifySnap},
-    tasks::{is_builtin, tasks_of},
+use self::{hot::HotConfig, sealing::Options, size::bytes_of};
+use crate::{
+    processor::{
+        settings::{ProcessorsConfig, ProcessorsSection},
+        task::{Task, VerifySeal, VerifySnap},
+        tasks::{is_builtin, tasks_of},
+    },
+    store::place::state_directory,
 };
 
 // What damocles users may have in their files, and has no effect here.
 const WITHOUT_EFFECT: &[WithoutEffect] = &[
-    ("worker.scan_persist_stores", Effect::NotYet),
     ("worker.rpc_server", Effect::Replaced),
-    ("sealing.request_task_max_retries", Effect::NotYet),
-    ("sealing_thread.sealing.request_task_max_retries", Effect::NotYet),
-    ("sector_manager", Effect::Replaced),
+    ("sector_manager.rpc_client.addr", Effect::Because(RELAY)),
+    ("sector_manager.rpc_client.headers", Effect::Because(RELAY)),
+    ("sector_manager.piece_token", Effect::NotYet),
+    ("attached_selection.enable_space_weighted", Effect::Because(SELECTION)),
     ("metrics.enable", Effect::NotYet),
     ("metrics.http_listen", Effect::NotYet),
 ];
+const RELAY: &str = "the worker asks over the bus; whom a sector manager is asked for it by, is `damocles-manager daemon --sector-manager`";
+const SELECTION: &str = "nor has it in damocles since v0.4.0";
 
+const NO_LOCATION: &str = "`sealing_thread.location` is missing: name the directory of the thread; only one with plan = \"wdpost\" needs none";
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A worker's configuration, checked.
@@ -56,8 +66,11 @@ pub struct Config {
     pub grace: Duration,
     /// The sealing threads, in order; their position is their index.
     pub threads: Vec<ThreadConfig>,
-    /// The stores for finished sectors, in order.
+    /// The stores for finished sectors, in order, but for those that are found.
     pub attached: Vec<AttachedConfig>,
+    /// Patterns of directories that are stores for finished sectors if they say so themselves, see
+    /// [`crate::store::sector_store`].
+    pub scan_persist_stores: Vec<String>,
     /// Where pieces are looked for, and brought to; absolute.
     pub local_pieces_dirs: Vec<PathBuf>,
     /// Files with tree-d of a sector of zeros, by sector size in bytes.
@@ -73,6 +86,8 @@ pub struct Config {
 pub struct ThreadConfig {
     /// The directory of its store and of its sector's files, as the configuration spells it.
     pub location: PathBuf,
+    /// The configuration names none: it is one of the state directory.
+    pub in_state_directory: bool,
     /// What it does and how, as its own file has it at the moment.
     pub hot: HotConfig,
     /// How it does it, if its own file does not say otherwise.
@@ -80,7 +95,7 @@ pub struct ThreadConfig {
 }
 
 /// One store for finished sectors, `[[attached]]`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AttachedConfig {
     /// The name that the sector manager knows it by; its canonical path if absent.
     pub name: Option<String>,
@@ -98,17 +113,29 @@ struct File {
     worker: WorkerSection,
     sealing: Sealing,
     sealing_thread: Vec<ThreadSection>,
+    #[serde(alias = "Attached")]
     attached: Vec<AttachedConfig>,
+    // As stores were attached before there could be several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_store: Option<AttachedConfig>,
     processors: ProcessorsSection,
     // What the command line and the environment say is shown with it.
     #[serde(skip_serializing)]
     nats: NatsOptions,
-    // Nothing of it has an effect.
-    metrics: Metrics,
+    // Nothing of these has an effect.
+    sector_manager: SectorManager,
+    attached_selection: Nothing,
+    metrics: Nothing,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Metrics {}
+#[serde(default)]
+struct SectorManager {
+    rpc_client: Nothing,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Nothing {}
 
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
@@ -118,12 +145,17 @@ struct WorkerSection {
     ping_interval: Duration,
     #[serde(with = "humantime_serde")]
     grace: Duration,
+    // As it was written before there could be several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_pieces_dir: Option<PathBuf>,
     local_pieces_dirs: Vec<PathBuf>,
+    #[serde(alias = "ScanPersistStores")]
+    scan_persist_stores: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct ThreadSection {
-    location: PathBuf,
+    location: Option<PathBuf>,
     #[serde(default)]
     plan: Plan,
     #[serde(default)]
@@ -136,7 +168,9 @@ impl Default for WorkerSection {
             name: None,
             ping_interval: Duration::from_secs(10),
             grace: Duration::from_secs(10),
+            local_pieces_dir: None,
             local_pieces_dirs: vec![],
+            scan_persist_stores: vec![],
         }
     }
 }
@@ -151,7 +185,10 @@ impl Config {
     }
 
     fn read(document: &Document) -> Result<(Config, Vec<String>), ConfigError> {
-        let (file, warnings) = document.read::<File>(WITHOUT_EFFECT)?;
+        let (file, mut warnings) = document.read::<File>(WITHOUT_EFFECT)?;
+        let overruled =
+            overruled(&file).into_iter().map(|said| format!("{}: {said}", document.path()));
+        warnings.extend(overruled);
         let config = Config::check(file, document).map_err(|fault| document.refuse(fault))?;
         Ok((config, warnings))
     }
@@ -165,18 +202,32 @@ impl Config {
         let common = document.table(&KeyPath::of(&["sealing"]));
         let mut threads = Vec::with_capacity(file.sealing_thread.len());
         for (index, section) in file.sealing_thread.into_iter().enumerate() {
-            let own = KeyPath::of(&["sealing_thread"]).index(index).key("sealing");
+            let at = KeyPath::of(&["sealing_thread"]).index(index);
+            let own = at.clone().key("sealing");
             let options = Options { common: common.clone(), own: document.table(&own) };
-            threads.push(check_thread(index, section, options).map_err(|fault| fault.within(own))?);
+            let in_state_directory = section.location.is_none();
+            if in_state_directory && section.plan != Plan::Wdpost {
+                return Err(Fault::at(at, NO_LOCATION));
+            }
+            let location = section.location.unwrap_or_else(|| own_place(document.path(), index));
+            let sealing = check_sealing(index, &location, &options);
+            let sealing = sealing.map_err(|fault| fault.within(own))?;
+            let hot = HotConfig { plan: section.plan, options, has_file: true };
+            threads.push(ThreadConfig { location, in_state_directory, sealing, hot });
+        }
+        let mut local_pieces_dirs = file.worker.local_pieces_dirs;
+        if local_pieces_dirs.is_empty() {
+            local_pieces_dirs.extend(file.worker.local_pieces_dir);
         }
         Ok(Config {
-            local_pieces_dirs: absolute(file.worker.local_pieces_dirs)?,
+            local_pieces_dirs: absolute(local_pieces_dirs)?,
             static_tree_d: static_tree_d(&file.processors)?,
             name: file.worker.name,
             ping_interval: file.worker.ping_interval,
             grace: file.worker.grace,
             threads,
-            attached: file.attached,
+            attached: file.remote_store.into_iter().chain(file.attached).collect(),
+            scan_persist_stores: file.worker.scan_persist_stores,
             processors: ProcessorsConfig::check(file.processors)?,
             nats: file.nats,
         })
@@ -196,6 +247,31 @@ impl Config {
         );
         Err(Fault::at(KeyPath::root(), lacking))
     }
+}
+
+// Old keys that do nothing beside the new ones, as in damocles.
+fn overruled(file: &File) -> Vec<String> {
+    let WorkerSection { local_pieces_dir, local_pieces_dirs, .. } = &file.worker;
+    let dirs = local_pieces_dir.is_some() && !local_pieces_dirs.is_empty();
+    let pairs = [
+        (dirs, "worker.local_pieces_dir", "worker.local_pieces_dirs"),
+        (
+            file.processors.is_limit_overruled(),
+            "processors.limit",
+            "processors.limitation.concurrent",
+        ),
+    ];
+    let said = |(_, old, new)| format!("`{old}` has no effect beside `{new}`");
+    pairs.into_iter().filter(|(overruled, ..)| *overruled).map(said).collect()
+}
+
+// Where a thread keeps what it is doing if no location is named: two workers of one file are the
+// same worker, which is noticed.
+fn own_place(file: &str, thread: usize) -> PathBuf {
+    let file = Path::new(file);
+    let file = file.canonicalize().or_else(|_| std::path::absolute(file)).unwrap_or_default();
+    let file = file.strip_prefix("/").unwrap_or(&file);
+    state_directory().join("threads").join(file).join(thread.to_string())
 }
 
 fn absolute(directories: Vec<PathBuf>) -> Result<Vec<PathBuf>, Fault> {
@@ -220,12 +296,7 @@ fn tasks_of_thread(thread: &ThreadConfig) -> Vec<&'static str> {
 }
 
 // Faults are counted from the thread's own options on.
-fn check_thread(
-    index: usize,
-    section: ThreadSection,
-    options: Options,
-) -> Result<ThreadConfig, Fault> {
-    let ThreadSection { location, plan, .. } = section;
+fn check_sealing(index: usize, location: &Path, options: &Options) -> Result<Sealing, Fault> {
     let sealing = options.sealing()?;
     // In its own file it is a way to have a thread take nothing new; here it can only be a slip.
     if sealing.disable_cc && !sealing.enable_deals {
@@ -235,7 +306,7 @@ fn check_thread(
         );
         return Err(Fault::at(KeyPath::of(&["disable_cc"]), slip));
     }
-    Ok(ThreadConfig { location, sealing, hot: HotConfig { plan, options, has_file: true } })
+    Ok(sealing)
 }
 
 fn static_tree_d(section: &ProcessorsSection) -> Result<HashMap<u64, PathBuf>, Fault> {
@@ -277,41 +348,6 @@ mod tests {
         assert_eq!(config.threads[1].sealing.max_retries, 3);
         assert_eq!(config.threads[0].sealing.recover_interval, Duration::from_secs(2));
         assert_eq!(config.threads[0].sealing.seal_interval, Duration::from_secs(30));
-    }
-
-    #[test]
-    fn a_damocles_file_loads_with_warnings_for_what_has_no_effect() {
-        let text = "
-            [worker]
-            name = 'w'
-            rpc_server.port = 17890
-            [sector_manager]
-            rpc_client.addr = '/ip4/127.0.0.1/tcp/1789'
-            [sealing]
-            enable_deals = true
-            request_task_max_retries = 3
-            [[sealing_thread]]
-            location = './a'
-            [[attached]]
-            location = './remote'
-            [processors.static_tree_d]
-            32GiB = './Cargo.toml'
-            [processors.limitation.concurrent]
-            pc1 = 2
-            [[processors.c2]]
-            bin = './c2'
-            cgroup.cpuset = '1-2'
-            [[processors.unseal]]
-            bin = './unseal'
-        ";
-        let (config, warnings) = check(text).unwrap();
-        assert_eq!(config.processors.stages.len(), 2);
-        for key in ["worker.rpc_server", "sector_manager", "sealing.request_task_max_retries"] {
-            assert!(
-                warnings.iter().any(|warning| warning.contains(&format!("`{key}`"))),
-                "{key}: {warnings:?}"
-            );
-        }
     }
 
     #[test]

@@ -22,7 +22,7 @@
 //! `bus::nats_outage` and `processors::deaths`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -50,6 +50,7 @@ use crate::{
         database::{Outgoing, Store, StoreError},
         location::Location,
         place::Places,
+        sector_store::{self, SectorStore},
     },
     worker::{Parts, ThreadParts},
 };
@@ -85,29 +86,28 @@ pub enum StartError {
     )]
     NoWritableStore,
     /// Two attached stores are one.
-    #[error(
-        "attached #{first} ({first_path}) and #{second} ({second_path}) are the same directory: remove one of them"
-    )]
+    #[error("the attached stores {first} and {second} are the same directory: remove one of them")]
     SameStore {
-        /// Position of the first.
-        first: usize,
         /// As the configuration spells it.
-        first_path: String,
-        /// Position of the second.
-        second: usize,
+        first: String,
         /// As the configuration spells it.
-        second_path: String,
+        second: String,
     },
     /// A name must tell where a sector is.
-    #[error("attached #{first} and #{second} have the same name {name:?}: give each its own")]
+    #[error(
+        "the attached stores {first} and {second} have the same name {name:?}: give each its own"
+    )]
     SameStoreName {
-        /// Position of the first.
-        first: usize,
-        /// Position of the second.
-        second: usize,
+        /// As the configuration spells it.
+        first: String,
+        /// As the configuration spells it.
+        second: String,
         /// The name that both of them have.
         name: String,
     },
+    /// Stores cannot be looked for.
+    #[error("{0}")]
+    Scan(io::Error),
     /// A directory cannot be made.
     #[error("cannot initialise {path}: {error}")]
     Initialise {
@@ -242,32 +242,43 @@ impl Connected {
     }
 }
 
-/// What an attached store is called.
+/// An attached store, with what it is called.
 pub(crate) struct NamedStore {
+    /// Its directory, as the configuration spells it.
+    pub(crate) location: PathBuf,
+    /// Nothing is written to it.
+    pub(crate) readonly: bool,
     name: String,
     earlier_name: Option<String>,
+    meta: BTreeMap<String, String>,
 }
 
-/// Names the attached stores. Refuses those that are one directory or have one name, and if there
-/// is none that finished sectors can go to. Makes nothing.
+/// Finds and names the attached stores. Refuses those that are one directory or have one name, and
+/// if there is none that finished sectors can go to. Makes nothing.
 pub(crate) fn name_stores(config: &Config) -> Result<Vec<NamedStore>, StartError> {
-    let mut stores: Vec<NamedStore> = Vec::with_capacity(config.attached.len());
-    let mut seen: HashMap<PathBuf, usize> = HashMap::new();
-    for (second, store) in config.attached.iter().enumerate() {
+    let configured = config.attached.iter().cloned().map(|store| {
+        let AttachedConfig { name, location, readonly } = store;
+        SectorStore { location, name, readonly, meta: BTreeMap::new() }
+    });
+    let found = sector_store::scan(&config.scan_persist_stores).map_err(StartError::Scan)?;
+    let mut stores: Vec<NamedStore> = vec![];
+    let mut seen: HashMap<PathBuf, String> = HashMap::new();
+    for store in configured.chain(found) {
         let spelled = store.location.display().to_string();
         let at = Location::at(&store.location)
             .map_err(|error| StartError::Initialise { path: spelled.clone(), error })?;
         let canonical = at.canonical().unwrap_or_else(|_| at.path().to_owned());
-        if let Some(first) = seen.insert(canonical.clone(), second) {
-            let first_path = config.attached[first].location.display().to_string();
-            return Err(StartError::SameStore { first, first_path, second, second_path: spelled });
+        if let Some(first) = seen.insert(canonical.clone(), spelled.clone()) {
+            return Err(StartError::SameStore { first, second: spelled });
         }
-        let name = store.name.clone().unwrap_or_else(|| canonical.display().to_string());
-        if let Some(first) = stores.iter().position(|earlier| earlier.name == name) {
-            return Err(StartError::SameStoreName { first, second, name });
+        let SectorStore { location, name: given, readonly, meta } = store;
+        let name = given.clone().unwrap_or_else(|| canonical.display().to_string());
+        if let Some(first) = stores.iter().find(|earlier| earlier.name == name) {
+            let first = first.location.display().to_string();
+            return Err(StartError::SameStoreName { first, second: spelled, name });
         }
-        let earlier_name = (store.name.is_none() && name != spelled).then_some(spelled);
-        stores.push(NamedStore { name, earlier_name });
+        let earlier_name = (given.is_none() && name != spelled).then_some(spelled);
+        stores.push(NamedStore { location, readonly, name, earlier_name, meta });
     }
     if stores.is_empty() {
         return Err(StartError::NoStore);
@@ -276,7 +287,7 @@ pub(crate) fn name_stores(config: &Config) -> Result<Vec<NamedStore>, StartError
     let plan = |thread: &ThreadConfig| {
         thread.hot.read(&thread.location).map_or(thread.hot.plan, |(plan, _)| plan)
     };
-    if config.attached.iter().all(|store| store.readonly)
+    if stores.iter().all(|store| store.readonly)
         && config.threads.iter().any(|thread| plan(thread).persists())
     {
         return Err(StartError::NoWritableStore);
@@ -285,19 +296,19 @@ pub(crate) fn name_stores(config: &Config) -> Result<Vec<NamedStore>, StartError
 }
 
 fn attach(config: &Config, places: &Places) -> Result<Vec<AttachedStore>, StartError> {
-    let attach = |(store, named): (&AttachedConfig, NamedStore)| {
-        let refused =
-            |error| StartError::Initialise { path: store.location.display().to_string(), error };
-        let NamedStore { name, earlier_name } = named;
-        let attached = AttachedStore::attach(name, &store.location, store.readonly, places)
-            .map_err(refused)?;
+    let attach = |named: NamedStore| {
+        let NamedStore { location, readonly, name, earlier_name, meta } = named;
+        let attached =
+            AttachedStore::attach(name, &location, readonly, places).map_err(|error| {
+                StartError::Initialise { path: location.display().to_string(), error }
+            })?;
         if let Err(error) = attached.path.canonicalize() {
             // Whoever needs it waits for it.
             warn!(path = %attached.path.display(), %error, "an attached store is not there");
         }
-        Ok(AttachedStore { earlier_name, ..attached })
+        Ok(AttachedStore { earlier_name, meta, ..attached })
     };
-    config.attached.iter().zip(name_stores(config)?).map(attach).collect()
+    name_stores(config)?.into_iter().map(attach).collect()
 }
 
 /// The threads' locations. Refuses those that are one directory. Makes nothing.

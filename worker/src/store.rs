@@ -13,6 +13,7 @@
 //!  <location>/data/<kind>/<sector>  location.rs  the sector's files while it is worked on
 //!  <location>/data/aside/…          aside.rs     files of sectors that are not this thread's any more
 //!  <attached>/{sealed,cache}/…      attached.rs  the sector's files for good
+//!  <attached>/sectorstore.json      sector_store.rs  what a store says of itself
 //!                                     transfer.rs  copies into them that are whole or not there
 //!  <either>/damocles.json           place.rs     which directory this is: its disk may not be mounted
 //! ```
@@ -33,4 +34,5 @@ pub mod own;
 pub(crate) mod place;
 pub mod record;
 pub(crate) mod results;
+pub(crate) mod sector_store;
 pub(crate) mod transfer;

@@ -58,7 +58,12 @@ pub(super) fn sections<T: DeserializeOwned>() -> Vec<Section> {
             }
         };
         let on = |key: &&str| path.iter().cloned().chain([(*key).to_owned()]).collect::<Vec<_>>();
-        paths.extend(keys.iter().rev().map(on));
+        // One that may be written in capitals too is named in small letters.
+        let has_twin = |key: &str| {
+            let small = key.to_ascii_lowercase();
+            small != *key && keys.contains(&small.as_str())
+        };
+        paths.extend(keys.iter().rev().filter(|key| !has_twin(key)).map(on));
     }
     sections
 }

@@ -46,6 +46,7 @@ impl Ground {
         };
         ThreadConfig {
             location: self.locations[index].path().to_owned(),
+            in_state_directory: false,
             hot: HotConfig::fixed(plan),
             sealing,
         }

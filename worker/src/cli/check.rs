@@ -13,7 +13,7 @@ use damocles_terminal::{CliError, ReplyOutput, checks::Checks, counted};
 use shared_msgs::{codec::decode, lease::Lease, name::WorkerName};
 
 use crate::{
-    config::{AttachedConfig, Config, ThreadConfig, hot},
+    config::{Config, ThreadConfig, hot},
     daemon::{locate, name_stores},
     processor::{placement, processes::Process, program, settings::Settings},
     store::{
@@ -77,12 +77,19 @@ fn disks(checks: &mut Checks, config: &Config) {
         }
         Err(error) => checks.failed("sealing threads", error, None),
     }
-    if let Err(error) = name_stores(config) {
-        checks.failed("attached stores", error, None);
+    // Those that are configured are looked at even if they cannot be used together.
+    let mut stores: Vec<_> =
+        config.attached.iter().map(|store| (store.location.clone(), store.readonly)).collect();
+    match name_stores(config) {
+        Ok(named) => {
+            let found = named.into_iter().skip(stores.len());
+            stores.extend(found.map(|store| (store.location, store.readonly)));
+        }
+        Err(error) => checks.failed("attached stores", error, None),
     }
-    for (index, store) in config.attached.iter().enumerate() {
-        let check = format!("attached #{index} {}", store.location.display());
-        checks.looked(check, attached(store, &places));
+    for (index, (location, readonly)) in stores.iter().enumerate() {
+        let check = format!("attached #{index} {}", location.display());
+        checks.looked(check, attached(location, *readonly, &places));
     }
     for directory in &config.local_pieces_dirs {
         let check = format!("local_pieces_dirs {}", directory.display());
@@ -133,12 +140,12 @@ fn own_file(checks: &mut Checks, check: &str, thread: &ThreadConfig) {
     }
 }
 
-fn attached(store: &AttachedConfig, places: &Places) -> Result<String, String> {
-    let path = std::path::absolute(&store.location).map_err(|error| error.to_string())?;
-    if !store.readonly || places.remembered(&path).is_some() {
+fn attached(location: &Path, readonly: bool, places: &Places) -> Result<String, String> {
+    let path = std::path::absolute(location).map_err(|error| error.to_string())?;
+    if !readonly || places.remembered(&path).is_some() {
         places.look(&path).map_err(|error| error.to_string())?;
     }
-    if !store.readonly {
+    if !readonly {
         return writable(&path).map(Into::into);
     }
     match path.read_dir() {

@@ -54,8 +54,10 @@ pub(super) fn find(
     let section = config.as_ref().map_or_else(NatsOptions::default, |config| config.nats.clone());
     let settings = NatsSettings::new(nats, &section)?;
     let worker = name(named, config.as_ref().and_then(|config| config.name.as_deref()), &settings)?;
-    let first = config.iter().find_map(|config| Some(config.threads.first()?.location.clone()));
-    let first_location = first.filter(|_| named.is_none());
+    let first = config.iter().find_map(|config| config.threads.first());
+    // The state directory may be another one for this program than for the worker.
+    let first = first.filter(|thread| named.is_none() && !thread.in_state_directory);
+    let first_location = first.map(|thread| thread.location.clone());
     Ok(Target { settings, worker, first_location })
 }
 

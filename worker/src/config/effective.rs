@@ -26,6 +26,7 @@ impl Effective {
         let mut own_files = vec![];
         for (thread, section) in config.threads.into_iter().zip(&mut file.sealing_thread) {
             section.sealing = thread.sealing;
+            section.location = Some(thread.location.clone());
             own_files.push(match thread.hot.load(&thread.location) {
                 Ok(own) => {
                     (section.plan, section.sealing) = (own.plan, own.sealing);

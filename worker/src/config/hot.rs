@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use damocles_daemon::config::{ConfigError, Document, Effect, KeyPath, WithoutEffect};
+use damocles_daemon::config::{ConfigError, Document, KeyPath};
 use serde::Deserialize;
 use shared_msgs::plan::Plan;
 
@@ -11,8 +11,6 @@ use super::sealing::{Options, Sealing};
 
 /// In the location of the thread that it is for.
 pub const FILE_NAME: &str = "config.toml";
-
-const WITHOUT_EFFECT: &[WithoutEffect] = &[("sealing.request_task_max_retries", Effect::NotYet)];
 
 /// What the worker's configuration file says of a thread; the thread's own file stands in for parts
 /// of it.
@@ -65,8 +63,7 @@ impl HotConfig {
             }
             read => read?,
         };
-        let (file, warnings) = document.read::<File>(WITHOUT_EFFECT)?;
-        warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
+        let (file, _) = document.read::<File>(&[])?;
         let at = KeyPath::of(&["sealing"]);
         let mut options = self.options.clone();
         options.own.extend(document.table(&at));

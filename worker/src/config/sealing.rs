@@ -13,11 +13,13 @@ use shared_msgs::{
 };
 use toml::Table;
 
-/// A sector size, written as `32GiB`.
+use super::size::bytes_of;
+
+/// A sector size, written as `32GiB` or as any other size that is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllowedSize(pub SectorSize);
 
-/// So many bytes, written as `8GiB`.
+/// So many bytes, written as `8GiB`, or as their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DealSpace {
     written: String,
@@ -28,10 +30,7 @@ pub struct DealSpace {
 impl<'de> Deserialize<'de> for AllowedSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wanted = "a sector size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB";
-        let size = |text: &str| {
-            let named = text.parse().ok();
-            named.or_else(|| SectorSize::of_bytes(bytes_of(text)?)).map(AllowedSize)
-        };
+        let size = |text: &str| bytes_of(text).and_then(SectorSize::of_bytes).map(AllowedSize);
         deserializer.deserialize_str(Written { wanted, read: size })
     }
 }
@@ -56,7 +55,7 @@ impl Serialize for DealSpace {
     }
 }
 
-// A value that is written as a text of a certain form.
+// A value that is written as a text of a certain form, or as a number.
 struct Written<F> {
     wanted: &'static str,
     read: F,
@@ -71,6 +70,11 @@ impl<T, F: FnOnce(&str) -> Option<T>> Visitor<'_> for Written<F> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
         (self.read)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self.wanted))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        let read = (self.read)(&number.to_string());
+        read.ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self.wanted))
     }
 }
 
@@ -108,12 +112,15 @@ pub struct Sealing {
     pub min_deal_space: Option<DealSpace>,
     /// Retries of a stage after temporary failures.
     pub max_retries: u32,
-    /// Time between two questions for a job while there is none.
+    /// Time before a thread that has asked for a job in vain begins anew, see
+    /// [`Sealing::before_question`].
     #[serde(with = "humantime_serde")]
     pub seal_interval: Duration,
-    /// Time before a retry.
+    /// Time before a retry, and between two questions for work.
     #[serde(with = "humantime_serde")]
     pub recover_interval: Duration,
+    /// So many questions for a job, `recover_interval` apart, follow one that was in vain.
+    pub request_task_max_retries: u32,
     /// Time between two questions for what became of a message on chain.
     #[serde(with = "humantime_serde")]
     pub rpc_polling_interval: Duration,
@@ -135,6 +142,7 @@ impl Default for Sealing {
             max_retries: 5,
             seal_interval: Duration::from_secs(30),
             recover_interval: Duration::from_secs(60),
+            request_task_max_retries: 3,
             rpc_polling_interval: Duration::from_secs(180),
             ignore_proof_check: false,
             verify_after_pc2: false,
@@ -146,6 +154,17 @@ impl Sealing {
     /// Whether a plan that seals new sectors finds none to seal: neither with deals nor without.
     pub fn leaves_nothing(&self, plan: Plan) -> bool {
         matches!(plan, Plan::Sealer | Plan::Niporep) && self.disable_cc && !self.enable_deals
+    }
+
+    /// How long to wait before a thread asks for a job again, after so many questions in a row that
+    /// were in vain. A window PoSt cannot wait: its time is short.
+    pub fn before_question(&self, plan: Plan, in_vain: u32) -> Duration {
+        let round = self.request_task_max_retries.saturating_add(1);
+        if plan == Plan::Wdpost || !in_vain.is_multiple_of(round) {
+            self.recover_interval
+        } else {
+            self.seal_interval
+        }
     }
 
     /// Which sectors a plan asks for: new ones as it can seal them, known ones however they were
@@ -182,20 +201,6 @@ impl Sealing {
     }
 }
 
-/// Bytes of a size like `32GiB`.
-pub(super) fn bytes_of(text: &str) -> Option<u64> {
-    let digits = text.find(|character: char| !character.is_ascii_digit())?;
-    let unit: u64 = match &text[digits..] {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(unit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +234,33 @@ mod tests {
             sealing("enable_deals = true\nmax_deals = 3\nmin_deal_space = '8GiB'").unwrap().deals();
         assert_eq!((spec.max_deals, spec.min_used_space), (Some(3), Some(8 << 30)));
         assert!(sealing("min_deal_space = '8 apples'").unwrap_err().contains("a size such as"));
+    }
+
+    #[test]
+    fn sizes_are_read_in_every_spelling_and_as_numbers() {
+        for written in
+            ["'32GiB'", "'32 GiB'", "'32gib'", "'0.03125TiB'", "'34359738368'", "34359738368"]
+        {
+            let sealing =
+                sealing(&format!("allowed_sizes = [{written}]\nmin_deal_space = {written}"));
+            let sealing = sealing.expect(written);
+            assert_eq!(sealing.allowed_sizes, Some(vec![AllowedSize(SectorSize::S32GiB)]));
+            assert_eq!(sealing.deals().min_used_space, Some(32 << 30), "{written}");
+        }
+        let refused = sealing("allowed_sizes = ['32GB']").unwrap_err();
+        assert!(refused.contains("\"32GB\"; it takes a sector size"), "{refused}");
+    }
+
+    #[test]
+    fn questions_for_work_are_paced_as_in_damocles() {
+        let paced = sealing("seal_interval = '30s'\nrecover_interval = '7s'").unwrap();
+        let waits = |plan| (1..=9).map(|n| paced.before_question(plan, n).as_secs()).collect();
+        let sealer: Vec<_> = waits(Plan::Sealer);
+        assert_eq!(sealer, [7, 7, 7, 30, 7, 7, 7, 30, 7]);
+        let wdpost: Vec<_> = waits(Plan::Wdpost);
+        assert_eq!(wdpost, [7; 9]);
+        let never = sealing("request_task_max_retries = 0\nrecover_interval = '7s'").unwrap();
+        assert_eq!(never.before_question(Plan::Snapup, 1).as_secs(), 30);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Placement {
             placement.prefer_node(node, name);
         }
         if let Some(cpus) = &settings.cgroup.cpuset {
-            placement.confine(cpus, name);
+            placement.confine(cpus, &group_name(settings, name));
         }
         placement
     }
@@ -95,6 +95,14 @@ impl Placement {
     }
 }
 
+// One name of a directory, unique as the processor's own is.
+fn group_name(settings: &Settings, name: &str) -> String {
+    match settings.cgroup.group_name.as_deref() {
+        Some(group) if !group.is_empty() => format!("{}-{name}", group.replace('/', "-")),
+        _ => name.to_owned(),
+    }
+}
+
 /// What the settings ask for that this host does not have: a processor runs without it.
 pub(crate) fn doubts(settings: &Settings) -> Vec<String> {
     let node = settings.numa_preferred.map(|node| has_node(node).and_then(|()| has_numactl()));
@@ -143,6 +151,14 @@ fn is_installed(program: &str) -> bool {
 mod tests {
     use super::*;
     use crate::processor::settings::MAX_CPUS;
+
+    #[test]
+    fn a_group_that_is_named_is_called_so_and_stays_one_processors() {
+        let mut settings = Settings::of("x".into());
+        assert_eq!(group_name(&settings, "pc1-0"), "pc1-0");
+        settings.cgroup.group_name = Some("sealing/../heavy".into());
+        assert_eq!(group_name(&settings, "pc1-0"), "sealing-..-heavy-pc1-0");
+    }
 
     #[test]
     fn without_a_control_group_taskset_does_it() {

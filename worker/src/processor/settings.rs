@@ -25,6 +25,9 @@ const DAEMONS: &str = "sealing_daemons";
 pub struct ProcessorsSection {
     #[serde(flatten)]
     stages: BTreeMap<String, Vec<Settings>>,
+    // As `limitation.concurrent` was called before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<BTreeMap<String, usize>>,
     limitation: Limitation,
     ext_locks: BTreeMap<String, usize>,
     sealing_daemons: Vec<Settings>,
@@ -34,7 +37,10 @@ pub struct ProcessorsSection {
 
 // A stage is a key like any other.
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    STAGES.into_iter().chain(["limitation", "ext_locks", DAEMONS, "static_tree_d"]).collect()
+    STAGES
+        .into_iter()
+        .chain(["limit", "limitation", "ext_locks", DAEMONS, "static_tree_d"])
+        .collect()
 });
 
 impl<'de> Deserialize<'de> for ProcessorsSection {
@@ -52,6 +58,7 @@ impl<'de> Deserialize<'de> for ProcessorsSection {
                 let mut section = ProcessorsSection::default();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
+                        "limit" => section.limit = Some(map.next_value()?),
                         "limitation" => section.limitation = map.next_value()?,
                         "ext_locks" => section.ext_locks = map.next_value()?,
                         DAEMONS => section.sealing_daemons = map.next_value()?,
@@ -67,6 +74,14 @@ impl<'de> Deserialize<'de> for ProcessorsSection {
         }
 
         deserializer.deserialize_struct("processors", &KEYS, Keys)
+    }
+}
+
+impl ProcessorsSection {
+    /// Whether `limit` is there and does nothing: as in damocles `limitation.concurrent` counts as a
+    /// whole.
+    pub fn is_limit_overruled(&self) -> bool {
+        self.limit.is_some() && self.limitation.concurrent.is_some()
     }
 }
 
@@ -123,6 +138,8 @@ pub struct Settings {
 /// `cgroup.*` of a processor.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CgroupSettings {
+    /// What its group is called; after the stage and its position if absent.
+    pub group_name: Option<String>,
     /// The processors that it may run on, as the kernel lists them: `0-3,7`.
     pub cpuset: Option<String>,
 }
@@ -167,7 +184,8 @@ impl<'de> Deserialize<'de> for Locks {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Limitation {
-    concurrent: BTreeMap<String, usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrent: Option<BTreeMap<String, usize>>,
     staggered: BTreeMap<String, Interval>,
 }
 
@@ -209,17 +227,19 @@ fn five_seconds() -> Duration {
 impl ProcessorsConfig {
     /// Checks the section.
     pub fn check(section: ProcessorsSection) -> Result<Self, Fault> {
-        let ProcessorsSection { stages, limitation, ext_locks, sealing_daemons, .. } = section;
+        let ProcessorsSection { stages, limit, limitation, ext_locks, sealing_daemons, .. } =
+            section;
+        let concurrent = match (limitation.concurrent, limit) {
+            (Some(concurrent), _) => checked_counts("limitation.concurrent", concurrent)?,
+            (None, limit) => checked_counts("limit", limit.unwrap_or_default())?,
+        };
+        for stage in limitation.staggered.keys() {
+            limited_stage("limitation.staggered", stage)?;
+        }
         let staggered =
             limitation.staggered.into_iter().map(|(stage, interval)| (stage, interval.0)).collect();
-        let config = ProcessorsConfig {
-            stages,
-            concurrent: limitation.concurrent,
-            staggered,
-            ext_locks,
-            daemons: sealing_daemons,
-        };
-        config.check_limits()?;
+        let config =
+            ProcessorsConfig { stages, concurrent, staggered, ext_locks, daemons: sealing_daemons };
         for (stage, processors) in &config.stages {
             for (index, settings) in processors.iter().enumerate() {
                 config
@@ -231,27 +251,6 @@ impl ProcessorsConfig {
             check_daemon(settings).map_err(|slip| refused(DAEMONS, index, slip))?;
         }
         Ok(config)
-    }
-
-    fn check_limits(&self) -> Result<(), Fault> {
-        let key = |kind: &str, stage: &str| {
-            (
-                KeyPath::of(&["processors", "limitation", kind, stage]),
-                format!("processors.limitation.{kind}.{stage}"),
-            )
-        };
-        for (stage, count) in &self.concurrent {
-            let (at, key) = key("concurrent", stage);
-            known_stage(stage, &at, &key)?;
-            if *count == 0 {
-                return Err(Fault::at(at, format!("{key} must be at least 1")));
-            }
-        }
-        for stage in self.staggered.keys() {
-            let (at, key) = key("staggered", stage);
-            known_stage(stage, &at, &key)?;
-        }
-        Ok(())
     }
 
     fn check_processor(&self, stage: &str, settings: &Settings) -> Result<(), Slip> {
@@ -308,12 +307,29 @@ fn check_placement(settings: &Settings) -> Result<(), Slip> {
     })
 }
 
-fn known_stage(stage: &str, at: &KeyPath, key: &str) -> Result<(), Fault> {
+fn checked_counts(
+    table: &str,
+    counts: BTreeMap<String, usize>,
+) -> Result<BTreeMap<String, usize>, Fault> {
+    for (stage, count) in &counts {
+        let (at, key) = limited_stage(table, stage)?;
+        if *count == 0 {
+            return Err(Fault::at(at, format!("{key} must be at least 1")));
+        }
+    }
+    Ok(counts)
+}
+
+// Where a stage stands in a table of limits, and what to call that.
+fn limited_stage(table: &str, stage: &str) -> Result<(KeyPath, String), Fault> {
+    let key = format!("processors.{table}.{stage}");
+    let keys: Vec<_> = key.split('.').collect();
+    let at = KeyPath::of(&keys);
     if STAGES.contains(&stage) {
-        return Ok(());
+        return Ok((at, key));
     }
     let sentence = format!("{key}: {stage} is no stage; the stages are {}", STAGES.join(", "));
-    Err(Fault::at(at.clone(), sentence))
+    Err(Fault::at(at, sentence))
 }
 
 fn refused(kind: &str, index: usize, (key, sentence): Slip) -> Fault {
@@ -377,6 +393,20 @@ mod tests {
                 (2, Duration::from_secs(300))
             );
         }
+    }
+
+    #[test]
+    fn limit_is_the_old_name_of_a_limitation_and_gives_way_to_the_new_one() {
+        let limits = |text: &str| check(text).unwrap().concurrent.into_iter().collect::<Vec<_>>();
+        assert_eq!(limits("limit = { pc1 = 3, c2 = 1 }"), [("c2".into(), 1), ("pc1".into(), 3)]);
+        let both = "limit = { pc1 = 3, c2 = 1 }\nlimitation.concurrent = { pc1 = 4 }";
+        assert_eq!(limits(both), [("pc1".into(), 4)]);
+        let beside = "limit.c2 = 1\nlimitation.staggered.pc1 = '5min'";
+        assert_eq!(limits(beside), [("c2".into(), 1)]);
+        assert!(
+            check("limit.pc3 = 1").unwrap_err().contains("processors.limit.pc3: pc3 is no stage")
+        );
+        assert!(check("limit.c2 = 0").unwrap_err().contains("processors.limit.c2 must be"));
     }
 
     #[test]

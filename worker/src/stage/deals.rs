@@ -23,6 +23,6 @@ pub(super) async fn acquire(run: &StageRun<'_>) -> Result<Done, Failure> {
         if !deals.is_empty() || !run.sealing.disable_cc {
             return run.done(PlanEvent::AcquireDeals, |sector| sector.deals = Some(deals));
         }
-        run.activity.wait("deals", tokio::time::sleep(run.sealing.seal_interval)).await;
+        run.activity.wait("deals", tokio::time::sleep(run.sealing.recover_interval)).await;
     }
 }

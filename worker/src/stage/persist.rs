@@ -168,7 +168,8 @@ fn transfer_to(
         return Err(io::Error::new(io::ErrorKind::NotFound, missing));
     }
     routes.push(route(local.replica.clone(), target.replica));
-    let info = TransferStoreInfo { name: store.name.clone(), meta: None };
+    let meta = Some(store.meta.clone()).filter(|meta| !meta.is_empty());
+    let info = TransferStoreInfo { name: store.name.clone(), meta };
     Ok(Transfer { stores: [(store.name.clone(), info)].into(), routes })
 }
 
@@ -259,6 +260,19 @@ mod tests {
         store.remove(SECTOR, Kind::Sealed).unwrap();
         store.remove(SECTOR, Kind::Sealed).unwrap();
         assert!(!store.path.join("sealed/s-t010000-2").exists());
+    }
+
+    #[test]
+    fn whoever_transfers_gets_what_the_store_says_of_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, local) = sealed_sector(directory.path());
+        let told = |store: &AttachedStore| {
+            let transfer = transfer_to(store, SECTOR, Kind::Sealed, &local).unwrap();
+            serde_json::to_value(&transfer.stores).unwrap()["remote"]["meta"].clone()
+        };
+        assert_eq!(told(&store), serde_json::json!(null));
+        store.meta = [("zone".to_owned(), "b".to_owned())].into();
+        assert_eq!(told(&store), serde_json::json!({"zone": "b"}));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Decisions 004, 044 in `docs/decisions`.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -39,6 +40,8 @@ pub(crate) struct AttachedStore {
     pub readonly: bool,
     /// What its marker says, if it has one.
     pub id: Option<Id>,
+    /// Free-form facts, for whoever transfers files there.
+    pub meta: BTreeMap<String, String>,
 }
 
 /// A replica, with the directory of what proving it needs.
@@ -88,7 +91,8 @@ impl AttachedStore {
                 places.remembered(&path)
             }),
         };
-        let store = AttachedStore { name, earlier_name: None, path, readonly, id };
+        let meta = BTreeMap::new();
+        let store = AttachedStore { name, earlier_name: None, path, readonly, id, meta };
         if !readonly && store.has_its_marker().is_ok() {
             AttachedStore::make_directories(&store.path)?;
         }
@@ -215,6 +219,7 @@ mod tests {
             path: "/mnt/remote".into(),
             readonly: false,
             id: None,
+            meta: BTreeMap::new(),
         };
         let meant = |access| resolve(std::slice::from_ref(&store), access);
         assert_eq!(
@@ -247,6 +252,7 @@ mod tests {
             path: path.into(),
             readonly: false,
             id: None,
+            meta: BTreeMap::new(),
         };
         let stores = [
             store("/mnt/a", Some("./a"), "/mnt/a"),

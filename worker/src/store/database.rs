@@ -106,6 +106,14 @@ pub enum StoreError {
         /// A file of the sector.
         beside: String,
     },
+    /// damocles's worker keeps in it what it is doing.
+    #[error(
+        "{path} belongs to a damocles-worker, whose meta/ is in it: give this thread a location of its own; or let that worker finish its sector here, stop it, and move meta/ and data/ away"
+    )]
+    Damocles {
+        /// The location.
+        path: String,
+    },
     /// The location is not the one that it was.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -120,7 +128,8 @@ impl StoreError {
             StoreError::Place(PlaceError::Other { .. }) | StoreError::InUse(_) => false,
             StoreError::NewerFormat { .. }
             | StoreError::Damaged { .. }
-            | StoreError::Missing { .. } => false,
+            | StoreError::Missing { .. }
+            | StoreError::Damocles { .. } => false,
         }
     }
 }

@@ -31,6 +31,9 @@ pub(super) const DATA_DIRS: [&str; 11] = [
     "unseal-cache",
 ];
 
+// Where damocles's worker keeps its records, in a RocksDB.
+const OF_DAMOCLES: &str = "meta";
+
 /// Directories that belong to a location's owner; a thread's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location(PathBuf);
@@ -94,6 +97,7 @@ impl Location {
     /// Makes what is missing, and opens the thread's store, unless the location is not the one that
     /// it was, or its store is not there any more. Blocks.
     pub fn open(&self, store: &Store, places: &Places) -> Result<(), StoreError> {
+        self.refuse_damocles()?;
         places.admit(&self.0)?;
         self.make(store)
     }
@@ -101,6 +105,7 @@ impl Location {
     /// Makes what is missing, and opens the thread's store, unless that is not there any more.
     /// Blocks.
     pub fn make(&self, store: &Store) -> Result<(), StoreError> {
+        self.refuse_damocles()?;
         let is_there = self.has_store(store)?;
         self.make_directories()?;
         if is_there { store.open() } else { store.make() }
@@ -109,9 +114,24 @@ impl Location {
     /// Looks whether the location can be used, and reads what its thread is doing. Makes nothing.
     /// Blocks.
     pub fn look(&self, places: &Places) -> Result<Look, StoreError> {
+        self.refuse_damocles()?;
         places.look(&self.0)?;
         let store = Store::file(&self.store_file(), Arc::default());
         if self.has_store(&store)? { store.look() } else { Ok(Look::None) }
+    }
+
+    // Two workers must not work in one location; what that one is doing cannot be told from here.
+    fn refuse_damocles(&self) -> Result<(), StoreError> {
+        let has_entries = match fs::read_dir(self.0.join(OF_DAMOCLES)) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) => {
+                !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+        };
+        if has_entries {
+            return Err(StoreError::Damocles { path: self.0.display().to_string() });
+        }
+        Ok(())
     }
 
     // Whether there is a store; one that is not there any more is an error.
@@ -253,6 +273,26 @@ mod tests {
         assert_eq!(plain.canonical().unwrap(), link.canonical().unwrap(), "before it is made");
         fs::create_dir(directory.path().join("a")).unwrap();
         assert_eq!(plain.canonical().unwrap(), link.canonical().unwrap());
+    }
+
+    #[test]
+    fn a_location_of_damocles_is_refused_with_the_way_out_and_nothing_is_made_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let meta = directory.path().join("meta");
+        fs::create_dir(&meta).unwrap();
+        fs::write(meta.join("CURRENT"), "MANIFEST-000004\n").unwrap();
+        fs::create_dir_all(directory.path().join("data/sealed")).unwrap();
+        let location = Location::at(directory.path()).unwrap();
+        let store = Store::file(&location.store_file(), Default::default());
+        let looked = location.look(&Places::default()).map(drop);
+        for refused in [opened(directory.path()).map(drop), location.make(&store), looked] {
+            let Err(error @ StoreError::Damocles { .. }) = refused else { panic!("{refused:?}") };
+            assert!(error.to_string().contains("give this thread a location of its own"));
+            assert!(!error.may_pass());
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+        fs::remove_dir_all(&meta).unwrap();
+        drop(opened(directory.path()).unwrap());
     }
 
     fn opened(directory: &Path) -> Result<Store, StoreError> {

@@ -86,6 +86,8 @@ pub struct Owner {
     /// A question for a job was cut off: its answer may be a job, so the same question is asked
     /// again.
     question_open: bool,
+    /// How many questions for a job were in vain, one after another.
+    in_vain: u32,
     /// A pause that stops a running processor, until it has.
     now_pause: Option<NowPause>,
     mailbox: mpsc::Receiver<Message>,
@@ -184,6 +186,7 @@ impl Owner {
             record,
             held: HeldUp::default(),
             question_open: false,
+            in_vain: 0,
             now_pause: None,
             mailbox,
             mailbox_sender,
@@ -357,9 +360,14 @@ impl Owner {
         match outcome {
             Ok(Some(Yield::Noted(sector))) => self.note(*sector).await,
             Ok(Some(Yield::Moved(moved))) => {
+                self.in_vain = 0;
                 self.write_down(Unwritten::moved(&self.record, *moved)).await
             }
-            Ok(None) => self.hold_off("sector", self.config.sealing.seal_interval),
+            Ok(None) => {
+                self.in_vain = self.in_vain.saturating_add(1);
+                let wait = self.config.sealing.before_question(self.record.plan, self.in_vain);
+                self.hold_off("sector", wait);
+            }
             // What the processor died of is the pause; unless that was withdrawn, and the stage
             // begins anew.
             Err(_) if stopped_now => self.pause_between_waits().await,

@@ -26,13 +26,7 @@ async fn three_workers(bed: &mut Testbed) -> (e2e::manager::Manager, Vec<Worker>
     let configs = [
         ("seal-1", WorkerConfig::new("seal-1").threads(2)),
         ("seal-2", WorkerConfig::new("seal-2").idle()),
-        (
-            "unseal-1",
-            WorkerConfig::new("unseal-1")
-                .threads(2)
-                .plan("unseal")
-                .sealing("seal_interval", "'1h'"),
-        ),
+        ("unseal-1", WorkerConfig::new("unseal-1").threads(2).plan("unseal").rarely_asking()),
     ];
     let mut workers = vec![];
     for (name, config) in configs {

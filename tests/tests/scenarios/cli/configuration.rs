@@ -31,12 +31,12 @@ async fn a_directory_that_is_attached_twice_is_refused_and_both_entries_are_name
         refused(&bed, &format!("{thread}[[attached]]\nname = 'one'\nlocation = 'x/../remote'\n"))
             .await;
     assert!(
-        said.contains("attached #0 (x/../remote) and #1 (./remote) are the same directory"),
+        said.contains("the attached stores x/../remote and ./remote are the same directory"),
         "{said}"
     );
     let said =
         refused(&bed, &format!("{thread}[[attached]]\nname = 'x'\nlocation = './b'\n[[attached]]\nname = 'x'\nlocation = './c'\n")).await;
-    assert!(said.contains("attached #0 and #1 have the same name \"x\""), "{said}");
+    assert!(said.contains("the attached stores ./b and ./c have the same name \"x\""), "{said}");
 }
 
 #[tokio::test]

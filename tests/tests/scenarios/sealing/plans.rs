@@ -262,7 +262,7 @@ async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another
     let taken = bed.states.until_thread("w1", 1, "it cannot do the job", failed).await.sector_id;
     worker.kill9().await;
     let text = format!(
-        "worker.name = 'w2'\nworker.ping_interval = '1s'\nsealing.seal_interval = '50ms'\n\
+        "worker.name = 'w2'\nworker.ping_interval = '1s'\nsealing.recover_interval = '50ms'\nsealing.seal_interval = '50ms'\n\
          [[sealing_thread]]\nlocation = './wdpost'\nplan = 'wdpost'\n[[attached]]\nname = 'remote'\nlocation = {:?}",
         shared_store.display().to_string()
     );

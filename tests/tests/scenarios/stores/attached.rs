@@ -101,7 +101,7 @@ async fn a_worker_that_only_reads_may_have_only_such_stores_and_makes_nothing_in
     let mut worker = bed.prepare_worker("reader", &WorkerConfig::new("w1"));
     let text = |plan: &str| {
         format!(
-            "worker.name = 'w1'\nsealing.seal_interval = '50ms'\nsealing.rpc_polling_interval = '50ms'\n\
+            "worker.name = 'w1'\nsealing.recover_interval = '50ms'\nsealing.rpc_polling_interval = '50ms'\n\
              [[sealing_thread]]\nlocation = './a'\nplan = '{plan}'\n[[sealing_thread]]\nlocation = './b'\nplan = 'unseal'\n\
              [[attached]]\nlocation = {:?}\nreadonly = true\n[[attached]]\nlocation = './away'\nreadonly = true\n",
             store.to_str().unwrap()
@@ -203,5 +203,54 @@ async fn what_a_killed_run_has_brought_to_a_store_is_still_its_jobs() {
     assert!(worker.persisted().contains(&1), "the whole replica, of which no record speaks yet");
     worker.start();
     bed.requests.until_finalized(sector(1)).await;
+    assert!(worker.terminate().await.success());
+}
+
+#[tokio::test]
+async fn stores_that_say_what_they_are_are_found_and_used() {
+    let mut bed = Testbed::start().await;
+    let [full, free] = ["mnt/full", "mnt/free"].map(|name| bed.scratch.directory(name));
+    fs::write(full.join("sectorstore.json"), r#"{"Name": "full", "ReadOnly": true}"#).unwrap();
+    fs::write(free.join("sectorstore.json"), r#"{"ID": "free", "Name": ""}"#).unwrap();
+    bed.scratch.directory("mnt/other");
+    let pattern = bed.scratch.path().join("mnt/*").display().to_string();
+    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1"));
+    worker.write_config(&format!(
+        "worker.name = 'w1'\nworker.ScanPersistStores = [{pattern:?}]\nsealing.recover_interval = '50ms'\n\
+         sealing.rpc_polling_interval = '50ms'\n[[sealing_thread]]\nlocation = './a'\n"
+    ));
+    worker.start();
+    let _manager = bed.mock_manager().await;
+    let persisted = bed
+        .requests
+        .until("of the sector", |request: &SubmitPersisted| request.sector == sector(1))
+        .await;
+    assert_eq!(persisted.store, "free");
+    assert!(free.join("sealed/s-t010000-1").is_file());
+    assert_eq!(fs::read_dir(&full).unwrap().count(), 1, "nothing is made in a read-only store");
+    assert!(worker.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_thread_that_only_proves_needs_no_location_and_is_taken_up_again() {
+    let mut bed = Testbed::start().await;
+    let store = bed.scratch.directory("store");
+    let mut worker = bed.prepare_worker("prover", &WorkerConfig::new("w1"));
+    worker.write_config(&format!(
+        "worker.name = 'w1'\n[[sealing_thread]]\nplan = 'wdpost'\n[[sealing_thread]]\nplan = 'wdpost'\n\
+         [[attached]]\nlocation = {:?}\nreadonly = true\n",
+        store.to_str().unwrap()
+    ));
+    worker.start();
+    let snapshot = bed.states.until("w1", "it runs", |w| w.summary.threads == 2).await;
+    let location = snapshot.threads[1].location.clone();
+    assert!(location.contains("prover/state/threads/") && location.ends_with("worker.toml/1"));
+    assert!(std::path::Path::new(&location).join("store.redb").is_file());
+    bed.bus.pause("w1", 1).await.unwrap();
+    assert!(worker.terminate().await.success());
+    worker.start();
+    let pid = worker.pid();
+    let taken_up = bed.states.until("w1", "it runs again", |w| w.pid == pid).await;
+    assert!(is_paused(&taken_up.threads[1], PausedBy::Operator), "it was paused before");
     assert!(worker.terminate().await.success());
 }

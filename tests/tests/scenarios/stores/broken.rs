@@ -75,6 +75,27 @@ fn is_empty(directory: &Path) -> bool {
 }
 
 #[tokio::test]
+async fn a_location_of_damocles_is_never_joined_and_the_other_threads_work() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let mut worker = bed.prepare_worker("worker", &WorkerConfig::new("w1").threads(2));
+    let meta = worker.location(0).join("meta");
+    fs::create_dir_all(&meta).unwrap();
+    fs::write(meta.join("CURRENT"), "MANIFEST-000004\n").unwrap();
+    worker.start();
+    let foreign = |thread: &ThreadSnapshot| is_unusable(thread, "belongs to a damocles-worker");
+    bed.states
+        .until("w1", "the other one works", |w| foreign(&w.threads[0]) && is_stuck(&w.threads[1]))
+        .await;
+    assert_eq!(fs::read_dir(worker.location(0)).unwrap().count(), 1, "nothing is made in it");
+    refused(bed.bus.resume("w1", 0, None).await);
+    fs::remove_dir_all(&meta).unwrap();
+    bed.bus.resume("w1", 0, None).await.unwrap();
+    bed.states.until_thread("w1", 0, "it works", is_stuck).await;
+    assert!(worker.terminate().await.success());
+}
+
+#[tokio::test]
 async fn a_broken_store_stops_its_thread_and_no_other_until_it_is_mended() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
