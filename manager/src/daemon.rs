@@ -126,10 +126,14 @@ async fn serve(
         .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
         .await
         .map_err(closed)?;
-    let answering =
-        responder::serve(client, requests, stop.clone(), async |subject: &str, body| {
-            api.handle(last_token(subject), body).await
-        });
+    let takes_long = |subject: &str| Api::takes_long(last_token(subject));
+    let answering = responder::serve(
+        client,
+        requests,
+        stop.clone(),
+        takes_long,
+        async |subject: &str, body| api.handle(last_token(subject), body).await,
+    );
     let answering = until_stop("answers the tools", answering, &stop);
     let Some((offer, served)) = offer else {
         info!(%prefix, "ready");
@@ -143,12 +147,22 @@ async fn serve(
     let mock = Mock::new(client.clone(), prefix.clone(), offer, files);
     let offering = async {
         tokio::join!(
-            responder::serve(client, of_workers, stop.clone(), async |subject: &str, body| {
-                mock.handle_worker(subject, body).await
-            }),
-            responder::serve(client, of_operators, stop.clone(), async |subject: &str, body| {
-                mock.handle_operator(last_token(subject), body).await
-            }),
+            responder::serve(
+                client,
+                of_workers,
+                stop.clone(),
+                |_| false,
+                async |subject: &str, body| { mock.handle_worker(subject, body).await }
+            ),
+            responder::serve(
+                client,
+                of_operators,
+                stop.clone(),
+                |_| false,
+                async |subject: &str, body| {
+                    mock.handle_operator(last_token(subject), body).await
+                }
+            ),
         );
     };
     let offering = until_stop("answers for the sector manager", offering, &stop);

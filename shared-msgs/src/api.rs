@@ -2,10 +2,13 @@
 //! what they give on: [`verb::INFO`], [`verb::DRAIN`] and each [`crate::command::Verb`], a
 //! [`crate::command::CommandRequest`] with its `worker`, or a selector for all of them.
 
+use std::mem::discriminant;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    command::BulkReply,
+    codec::Texts,
+    command::{BulkReply, Outcome},
     error::ErrorBody,
     id::Id,
     lease::Lease,
@@ -153,11 +156,89 @@ pub struct FleetReply {
     /// Workers that have not answered: their outcome is unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// Workers in whose name somebody else answered too.
+    /// Answers that were not believed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conflicts: Vec<String>,
+    pub conflicts: Vec<Conflict>,
+    /// What is counted only, because the answer would have been larger than NATS carries.
+    #[serde(default, skip_serializing_if = "Unlisted::is_empty")]
+    pub unlisted: Unlisted,
     /// All workers that are known, and fit, have answered.
     pub complete: bool,
+}
+
+/// What the lists of a [`FleetReply`] lack.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unlisted {
+    /// So many workers that answered.
+    pub workers: u64,
+    /// How the threads of these fared.
+    pub threads: Vec<Fared>,
+    /// So many workers that did nothing.
+    pub refused: u64,
+    /// So many workers that have not answered.
+    pub missing: u64,
+    /// So many answers that were not believed.
+    pub conflicts: u64,
+}
+
+/// Threads that fared alike.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fared {
+    /// So many of them.
+    pub count: u64,
+    /// What one of them did; the others' has the same kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Why the command did nothing to one of them; the others' has the same kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
+}
+
+impl Unlisted {
+    /// Whether everything is listed.
+    pub fn is_empty(&self) -> bool {
+        *self == Unlisted::default()
+    }
+
+    /// Counts a worker's answer.
+    pub fn count(&mut self, reply: &BulkReply) {
+        self.workers += 1;
+        for thread in &reply.threads {
+            let kinds = |outcome: &Option<Outcome>, error: &Option<ErrorBody>| {
+                let error = error.as_ref().map(|error| discriminant(&error.kind));
+                (outcome.as_ref().map(discriminant), error)
+            };
+            let kind = kinds(&thread.outcome, &thread.error);
+            match self.threads.iter_mut().find(|like| kinds(&like.outcome, &like.error) == kind) {
+                Some(like) => like.count += 1,
+                None => self.threads.push(Fared {
+                    count: 1,
+                    outcome: thread.outcome.clone(),
+                    error: thread.error.clone(),
+                }),
+            }
+        }
+    }
+}
+
+impl Texts for FleetReply {
+    fn texts(&mut self) -> Vec<&mut String> {
+        let threads = self.workers.iter_mut().flat_map(BulkReply::texts);
+        let refused = self.refused.iter_mut().flat_map(|refusal| refusal.error.texts());
+        let unlisted = self.unlisted.threads.iter_mut().filter_map(|like| like.error.as_mut());
+        threads.chain(refused).chain(unlisted.flat_map(ErrorBody::texts)).collect()
+    }
+}
+
+/// A process that answered in the name of a worker and does not own it, or has told two things.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The worker, as the user wrote it.
+    pub worker: String,
+    /// The process.
+    pub instance_id: Id,
 }
 
 /// A worker that did nothing.

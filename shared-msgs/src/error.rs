@@ -150,6 +150,9 @@ pub enum ErrorKind {
         #[serde(default)]
         detail: String,
     },
+    /// The manager has as many commands in hand as it takes: nothing was done.
+    #[error("the manager has too many commands in hand: nothing was done; repeat it")]
+    Busy,
     /// NATS does not let the manager publish what it was asked for: nothing was done.
     #[error("no permission: NATS lets the manager's login not publish on {subject}")]
     NotPermitted {
@@ -283,7 +286,7 @@ impl ErrorKind {
             ErrorKind::RevisionMismatch { .. } | ErrorKind::NotSelected => 412,
             ErrorKind::NotPermitted { .. } => 403,
             ErrorKind::TooLate { .. } => 408,
-            ErrorKind::NotDelivered { .. } => 503,
+            ErrorKind::NotDelivered { .. } | ErrorKind::Busy => 503,
             ErrorKind::OutcomeUnknown { .. } => 504,
             ErrorKind::LeaseUnconfirmed | ErrorKind::ThreadUnusable { .. } => 503,
             ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } | ErrorKind::Other => 500,
@@ -363,6 +366,7 @@ mod tests {
             (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
             (ErrorKind::NotDelivered { worker: text(), last_ping_ms: None }, "not_delivered"),
             (ErrorKind::OutcomeUnknown { detail: text() }, "outcome_unknown"),
+            (ErrorKind::Busy, "busy"),
             (ErrorKind::NotPermitted { subject: text() }, "not_permitted"),
             (ErrorKind::WorkerReports { worker: text(), last_ping_ms: 1 }, "worker_reports"),
             (ErrorKind::SectorNotFound { sector: text() }, "sector_not_found"),

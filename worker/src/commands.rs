@@ -21,6 +21,7 @@ pub mod serve;
 
 use std::{sync::Arc, time::Duration};
 
+use damocles_client::server_clock::ServerClock;
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use shared_msgs::{
@@ -61,6 +62,8 @@ pub struct Commands {
     pub store: Arc<OwnStore>,
     /// Whether commands may be carried out.
     pub lease: watch::Receiver<LeaseState>,
+    /// The server's clock, by which a command says until when it is waited for.
+    pub server_clock: watch::Receiver<Option<ServerClock>>,
 }
 
 /// An answer as it is sent.
@@ -133,7 +136,7 @@ impl Commands {
                 .threads
                 .get(index as usize)
                 .ok_or(ErrorKind::ThreadNotFound { index, threads })?;
-            let epoch = self.confirmed().await?;
+            let epoch = self.confirmed(&request).await?;
             return tell(thread, verb, request, None, epoch)
                 .await
                 .and_then(|reply| form.write(&reply));
@@ -148,7 +151,7 @@ impl Commands {
         request: CommandRequest,
         selection: Selection,
     ) -> Result<BulkReply, ErrorKind> {
-        let epoch = self.confirmed().await?;
+        let epoch = self.confirmed(&request).await?;
         let fits = |thread: &ThreadHandle| {
             let shown = thread.view.borrow().snapshot();
             selection.fits(&shown).then_some(shown.index)
@@ -186,12 +189,13 @@ impl Commands {
     // The epoch under which a command is heard, once that is confirmed. One that was held up while
     // another process held the lease is for nobody any more, even if it comes back. The owner
     // of each thread looks again when it acts.
-    async fn confirmed(&self) -> Result<Option<u64>, ErrorKind> {
+    async fn confirmed(&self, request: &CommandRequest) -> Result<Option<u64>, ErrorKind> {
+        let patience = patience(request.until_ms, *self.server_clock.borrow(), Instant::now());
         let mut lease = self.lease.clone();
         let heard_under = *lease.borrow();
         let same = |lease: &LeaseState| lease.is_holder() && lease.epoch() == heard_under.epoch();
         let settled = timeout(
-            CONFIRMATION,
+            patience,
             lease.wait_for(|lease| !same(lease) || lease.may_act(Instant::now())),
         )
         .await;
@@ -200,6 +204,16 @@ impl Commands {
             _ => Err(ErrorKind::LeaseUnconfirmed),
         }
     }
+}
+
+// How long a command waits for the lease to be confirmed: whoever gave it has to hear that it was
+// not, before he gives the command up.
+fn patience(until_ms: Option<i64>, clock: Option<ServerClock>, now: Instant) -> Duration {
+    let left = until_ms.zip(clock).map(|(until_ms, clock)| {
+        let left_ms = until_ms.saturating_sub(clock.at_most(now));
+        Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+    });
+    left.map_or(CONFIRMATION, |left| CONFIRMATION.min(left / 2))
 }
 
 /// How an answer is written: as the request was, and no larger than a message may be.
@@ -307,4 +321,20 @@ async fn ended(thread: &ThreadHandle) -> Option<String> {
     let ended = view.wait_for(|view| view.ended.is_some()).await.ok()?;
     let why = &ended.ended.as_ref()?.why;
     Some(format!("thread #{}: {why}", ended.index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_comes_while_somebody_waits_for_it() {
+        let now = Instant::now();
+        let clock = Some(ServerClock::new(now, now, 10_000));
+        let waits = |until_ms, clock| patience(until_ms, clock, now).as_millis();
+        assert_eq!(waits(Some(10_800), clock), 400);
+        assert_eq!(waits(Some(15_000), clock), 1_000);
+        assert_eq!(waits(Some(9_000), clock), 0, "nobody waits any more");
+        assert_eq!((waits(None, clock), waits(Some(10_800), None)), (1_000, 1_000));
+    }
 }

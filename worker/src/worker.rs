@@ -245,17 +245,22 @@ impl<B: Bus> Ready<B> {
                 self.store_patience,
             ),
         );
+        let server_clock = self.keeps_clock.subscribe();
         let keeping = tasks.spawn("keeps the lease", {
             let (bus, me, link, state) = (bus.clone(), self.me, link.clone(), self.keeps_lease);
-            let clock = self.keeps_clock.subscribe();
+            let clock = server_clock.clone();
             async move { hold(&*bus, me, link, clock, state, async { drop(released.await) }).await }
         });
         tasks.spawn("reads the server's clock", {
             let (bus, link, clock) = (bus.clone(), link.clone(), self.keeps_clock);
             async move { server_clock::keep(&*bus, link, clock).await }
         });
-        let commands =
-            Commands { worker: worker.clone(), store: own_store.clone(), lease: lease.clone() };
+        let commands = Commands {
+            worker: worker.clone(),
+            store: own_store.clone(),
+            lease: lease.clone(),
+            server_clock,
+        };
         let server = Server { commands: Arc::new(commands), tasks: tasks.clone(), serving };
         tasks.spawn("serves commands", {
             let (bus, link) = (bus.clone(), link.clone());

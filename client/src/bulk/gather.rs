@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msgs::{
-    api::{FleetReply, WorkerRefusal},
+    api::{Conflict, FleetReply, Unlisted, WorkerRefusal},
     command::BulkReply,
     error::{ErrorBody, ErrorKind},
     id::Id,
@@ -61,6 +61,8 @@ pub struct Gathered {
     pub unreadable: usize,
     /// Processes that answered in the name of a worker and do not own it, or told two things.
     pub conflicts: Vec<(WorkerName, Id)>,
+    /// What a manager has counted only, because its answer would have been too large.
+    pub unlisted: Unlisted,
     /// Nobody else was to answer.
     pub complete: bool,
 }
@@ -85,8 +87,11 @@ impl Gathered {
             conflicts: reply
                 .conflicts
                 .iter()
-                .filter_map(|name| Some((parsed(name)?, Id::NIL)))
+                .filter_map(|Conflict { worker, instance_id }| {
+                    Some((parsed(worker)?, *instance_id))
+                })
                 .collect(),
+            unlisted: reply.unlisted,
             complete: reply.complete,
         }
     }
@@ -226,6 +231,7 @@ impl Gather {
             missing,
             unreadable: self.unreadable,
             conflicts: self.conflicts.into_iter().collect(),
+            unlisted: Unlisted::default(),
             complete,
         }
     }

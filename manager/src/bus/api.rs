@@ -60,6 +60,11 @@ impl Api {
         Api { connection, prefix, registry, bucket_trouble, orders }
     }
 
+    /// Whether an answer to this verb waits for workers.
+    pub(crate) fn takes_long(verb: &str) -> bool {
+        orders::names().any(|name| name == verb)
+    }
+
     pub(crate) async fn handle(&self, verb: &str, payload: Bytes) -> Result<Vec<u8>, ErrorKind> {
         match verb {
             verb::LIST => {

@@ -13,6 +13,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_nats::Client;
 use damocles_client::{
     bulk::{ScatterError, fleet::Fleet, gather::Gathered},
     bus::Denial,
@@ -22,9 +23,11 @@ use damocles_client::{
     system::System,
     worker_client::{OrderError, Via, WorkerClient, signed},
 };
+use damocles_daemon::answering::room;
 use serde::Serialize;
 use shared_msgs::{
-    api::{FleetReply, InfoRequest, WorkerRefusal, verb},
+    api::{Conflict, FleetReply, InfoRequest, WorkerRefusal, verb},
+    codec::Texts,
     command::{BulkReply, CommandReply, CommandRequest, Verb},
     error::ErrorKind,
     name::WorkerName,
@@ -33,22 +36,33 @@ use shared_msgs::{
     subject::Prefix,
 };
 
-use super::responder::answer;
+use super::{fleet, responder::answer_within};
 
 /// Gives commands on.
 pub(crate) struct Orders {
+    client: Client,
     system: System,
     // Of this manager, for whoever does not say who he is.
     by: Option<String>,
 }
 
 /// What came of a command, as whoever carried it out says.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(untagged)]
 enum Told {
     One(CommandReply),
     Some(BulkReply),
     All(FleetReply),
+}
+
+impl Texts for Told {
+    fn texts(&mut self) -> Vec<&mut String> {
+        match self {
+            Told::One(reply) => reply.texts(),
+            Told::Some(reply) => reply.texts(),
+            Told::All(reply) => reply.texts(),
+        }
+    }
 }
 
 /// The verbs that are given on, with what a worker is asked.
@@ -68,8 +82,9 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 impl Orders {
     /// Over this connection; a command may take so long.
     pub(crate) fn new(connection: Connection, prefix: Prefix, timeout: Duration) -> Self {
+        let client = connection.client.clone();
         let system = System { bus: Arc::new(connection), prefix, via: Via::Worker, timeout };
-        Orders { system, by: caller::named("manager").ok() }
+        Orders { client, system, by: caller::named("manager").ok() }
     }
 
     /// The answer to a request; `None` if its verb is none that is given on.
@@ -78,11 +93,17 @@ impl Orders {
         verb: &str,
         payload: &[u8],
     ) -> Option<Result<Vec<u8>, ErrorKind>> {
+        let room = room(&self.client);
         if verb == verb::INFO {
-            return Some(answer(payload, async |request, _| self.info(request).await).await);
+            let info = async |request, _| self.info(request).await;
+            return Some(answer_within(room, payload, info).await);
         }
         let verb = given_on(verb)?;
-        Some(answer(payload, async |request, _| self.order(verb, request).await).await)
+        let order = async |request, encoding| match self.order(verb, request).await? {
+            Told::All(reply) => Ok(Told::All(fleet::within(room, reply, encoding)?)),
+            told => Ok(told),
+        };
+        Some(answer_within(room, payload, order).await)
     }
 
     async fn info(&self, request: InfoRequest) -> Result<WorkerSnapshot, ErrorKind> {
@@ -134,7 +155,8 @@ impl Orders {
 }
 
 fn reply(request: &CommandRequest, gathered: Gathered) -> FleetReply {
-    let Gathered { replies, refused, unnamed, missing, conflicts, complete, .. } = gathered;
+    let Gathered { replies, refused, unnamed, missing, conflicts, unlisted, complete, .. } =
+        gathered;
     let named = refused.into_iter().map(|(worker, error)| (Some(worker.to_string()), error));
     let refused = named.chain(unnamed.into_iter().map(|error| (None, error)));
     FleetReply {
@@ -143,7 +165,11 @@ fn reply(request: &CommandRequest, gathered: Gathered) -> FleetReply {
         workers: replies,
         refused: refused.map(|(worker, error)| WorkerRefusal { worker, error }).collect(),
         missing: missing.iter().map(WorkerName::to_string).collect(),
-        conflicts: conflicts.iter().map(|(worker, _)| worker.to_string()).collect(),
+        conflicts: conflicts
+            .into_iter()
+            .map(|(worker, instance_id)| Conflict { worker: worker.to_string(), instance_id })
+            .collect(),
+        unlisted,
         complete,
     }
 }

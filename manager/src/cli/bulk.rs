@@ -16,8 +16,7 @@ use damocles_client::{
 };
 use damocles_terminal::{
     CliError, Exit, ReplyOutput, confirm, listed, note, selectors::usage, table::LookArgs,
-    unanswered::NOT_HEARD,
-    verbs::OrderArgs,
+    unanswered::NOT_HEARD, verbs::OrderArgs,
 };
 use shared_msgs::{
     command::{BulkReply, CommandRequest, Verb},
@@ -42,6 +41,8 @@ pub(super) struct BulkOrder {
     pub(super) selector: Selector,
     /// Whether the threads are cordoned to get empty.
     pub(super) drains: bool,
+    /// Whether somebody waits for what each worker was told.
+    pub(super) waits: bool,
     pub(super) force: bool,
     pub(super) output: ReplyOutput,
     pub(super) look: LookArgs,
@@ -65,6 +66,7 @@ impl BulkOrder {
             request,
             selector,
             drains: false,
+            waits: false,
             force,
             output,
             look: many.look,
@@ -82,7 +84,10 @@ impl BulkOrder {
                 return preview.finish(self.output, self.look);
             }
         }
-        self.give(session, self.request.dry_run, expected).await?.finish(self.output, self.look)
+        let report = self.give(session, self.request.dry_run, expected).await?;
+        let known = if self.waits { report.names_all() } else { Ok(()) };
+        let replies = report.finish(self.output, self.look)?;
+        known.map(|()| replies)
     }
 
     // The workers that are to answer, if that is known.

@@ -54,7 +54,9 @@ pub(super) async fn drain(settings: NatsSettings, args: DrainArgs) -> Result<(),
     let dry_run = order.dry_run;
     if let Some(bulk) = BulkOrder::new(Verb::Cordon, &many, CommandRequest::default(), &order)? {
         let session = Session::connect(settings).await?.via(order.via);
-        let replies = BulkOrder { drains: true, ..bulk }.run(&session).await?;
+        let replies = BulkOrder { drains: true, waits: !dry_run && !wait.detach, ..bulk }
+            .run(&session)
+            .await?;
         return match dry_run {
             true => Ok(()),
             false => wait.until_empty(cordoned(&session, replies)?).await,

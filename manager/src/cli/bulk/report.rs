@@ -13,6 +13,7 @@ use damocles_terminal::{
 };
 use serde::Serialize;
 use shared_msgs::{
+    api::{Conflict, Fared, Unlisted},
     command::{BulkReply, CommandRequest, ThreadResult, Verb},
     error::ErrorBody,
     id::Id,
@@ -63,12 +64,6 @@ struct Refusal<'a> {
 }
 
 #[derive(Serialize)]
-struct Conflict<'a> {
-    worker: &'a str,
-    instance_id: Id,
-}
-
-#[derive(Serialize)]
 struct Document<'a> {
     dry_run: bool,
     request_id: Option<Id>,
@@ -78,7 +73,10 @@ struct Document<'a> {
     missing: Vec<&'a str>,
     /// Answers that were not believed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    conflicts: Vec<Conflict<'a>>,
+    conflicts: Vec<Conflict>,
+    /// What a manager has counted only.
+    #[serde(skip_serializing_if = "Unlisted::is_empty")]
+    unlisted: &'a Unlisted,
     summary: &'a Summary,
 }
 
@@ -91,29 +89,41 @@ struct Line<'a> {
 
 impl Summary {
     fn of(verb: Verb, gathered: &Gathered) -> Summary {
+        let unlisted = &gathered.unlisted;
         let mut summary = Summary {
-            refused: gathered.refused.len() + gathered.unnamed.len(),
-            missing: gathered.missing.len(),
+            refused: gathered.refused.len() + gathered.unnamed.len() + size(unlisted.refused),
+            missing: gathered.missing.len() + size(unlisted.missing),
             ..Summary::default()
         };
         let (mut workers, mut changing) = (BTreeSet::new(), BTreeSet::new());
         for reply in &gathered.replies {
             for thread in &reply.threads {
                 workers.insert(&reply.worker);
-                summary.threads += 1;
-                match fate(verb, thread) {
-                    Fate::Changed(how) => {
-                        changing.insert(&reply.worker);
-                        *summary.changed.entry(how).or_default() += 1;
-                    }
-                    Fate::Unchanged => summary.unchanged += 1,
-                    Fate::Skipped => summary.skipped += 1,
-                    Fate::Failed => summary.failed += 1,
+                if let Fate::Changed(_) = summary.count(1, fate(verb, thread)) {
+                    changing.insert(&reply.worker);
                 }
             }
         }
-        (summary.workers, summary.changing_workers) = (workers.len(), changing.len());
+        for Fared { count, outcome, error } in unlisted.threads.clone() {
+            let alike = ThreadResult { outcome, error, ..ThreadResult::default() };
+            summary.count(size(count), fate(verb, &alike));
+        }
+        // Some of those may not change.
+        let more = size(unlisted.workers);
+        (summary.workers, summary.changing_workers) = (workers.len() + more, changing.len() + more);
         summary
+    }
+
+    fn count(&mut self, threads: usize, fate: Fate) -> Fate {
+        self.threads += threads;
+        let counter = match fate {
+            Fate::Changed(how) => self.changed.entry(how).or_default(),
+            Fate::Unchanged => &mut self.unchanged,
+            Fate::Skipped => &mut self.skipped,
+            Fate::Failed => &mut self.failed,
+        };
+        *counter += threads;
+        fate
     }
 
     /// How many threads change.
@@ -162,6 +172,10 @@ impl Summary {
     }
 }
 
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
 impl Report {
     /// What came of this request.
     pub(super) fn new(verb: Verb, request: &CommandRequest, gathered: Gathered) -> Report {
@@ -193,7 +207,8 @@ impl Report {
     /// An error unless every worker has said what it does: whoever is silent now may give up later
     /// what nobody was asked about.
     pub(super) fn knows_all(&self) -> Result<(), CliError> {
-        if self.gathered.complete && self.summary.refused == 0 {
+        let Gathered { complete, unlisted, .. } = &self.gathered;
+        if *complete && unlisted.is_empty() && self.summary.refused == 0 {
             return Ok(());
         }
         let message = format!("{}; what would be lost is not known of all workers", self.said());
@@ -227,10 +242,11 @@ impl Report {
                     .conflicts
                     .iter()
                     .map(|(worker, instance)| Conflict {
-                        worker: worker.as_str(),
+                        worker: worker.to_string(),
                         instance_id: *instance,
                     })
                     .collect(),
+                unlisted: &self.gathered.unlisted,
                 summary: &self.summary,
             })?
             .into(),
@@ -285,19 +301,15 @@ impl Report {
     /// The whole in a sentence.
     fn said(&self) -> String {
         let dry_run = if self.dry_run { "dry run, nothing was done: " } else { "" };
-        let missing = match (self.gathered.missing.as_slice(), self.dry_run) {
-            ([], _) => String::new(),
-            (missing, true) => format!(
-                "; {} did not answer: {}",
-                counted(missing.len(), "worker"),
-                listed(missing)
-            ),
-            (missing, false) => {
-                format!(
-                    "; {} did not answer, their outcome is unknown: {}",
-                    counted(missing.len(), "worker"),
-                    listed(missing)
-                )
+        let unknown = if self.dry_run { "" } else { ", their outcome is unknown" };
+        let named = match self.gathered.missing.as_slice() {
+            [] => String::new(),
+            missing => format!(": {}", listed(missing)),
+        };
+        let missing = match self.summary.missing {
+            0 => String::new(),
+            missing => {
+                format!("; {} did not answer{unknown}{named}", counted(missing, "worker"))
             }
         };
         format!("{dry_run}{}{missing}", self.summary.text(self.dry_run))
@@ -313,12 +325,33 @@ impl Report {
         if self.gathered.unreadable > 0 {
             notes.push(format!("{} cannot be read", counted(self.gathered.unreadable, "answer")));
         }
+        let Unlisted { workers, refused, missing, conflicts, .. } = self.gathered.unlisted;
+        if !self.gathered.unlisted.is_empty() {
+            let unlisted = counted(size(workers + refused + missing + conflicts), "worker");
+            notes.push(format!(
+                "the answer of {unlisted} is counted and not listed: together they are larger than NATS carries; select fewer workers, or raise max_payload in the nats-server's configuration"
+            ));
+        }
         notes
+    }
+
+    /// An error if there are threads that only a manager knows by name.
+    pub(super) fn names_all(&self) -> Result<(), CliError> {
+        if self.gathered.unlisted.workers == 0 {
+            return Ok(());
+        }
+        let unlisted = counted(size(self.gathered.unlisted.workers), "worker");
+        let message = format!(
+            "the threads of {unlisted} are cordoned, and not waited for: the manager's answer has no room for them"
+        );
+        Err(CliError::new(Exit::NotYet, message).hint("drain fewer workers at once"))
     }
 
     fn exit(&self) -> Option<Exit> {
         let Summary { failed, refused, missing, .. } = &self.summary;
-        match (failed + refused + self.gathered.conflicts.len(), *missing) {
+        let Gathered { conflicts, unlisted, .. } = &self.gathered;
+        let conflicts = conflicts.len() + size(unlisted.conflicts);
+        match (failed + refused + conflicts, *missing) {
             (0, 0) if self.summary.threads == 0 => Some(Exit::NotFound),
             (0, 0) => None,
             (0, _) => Some(Exit::NoAnswer),
@@ -361,6 +394,7 @@ mod tests {
             missing: vec![],
             unreadable: 0,
             conflicts: vec![],
+            unlisted: Unlisted::default(),
             complete: true,
         }
     }
@@ -528,6 +562,36 @@ w2      0      s-t010000-2  would resume C1Done -> TreeDBuilt
             serde_json::from_str(&report.shown(ReplyOutput::Json).unwrap().text(&Look::default()))
                 .unwrap();
         assert_eq!(document["conflicts"], json!([{"worker": "w1", "instance_id": liar}]));
+    }
+
+    #[test]
+    fn what_a_manager_has_counted_only_counts_and_is_said() {
+        let alike = |count: u64, more: Value| {
+            let mut alike = json!({"count": count});
+            alike.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(alike).unwrap()
+        };
+        let not_paused =
+            json!({"error": {"kind": "not_paused", "status": "running", "message": "no"}});
+        let unlisted = Unlisted {
+            workers: 7,
+            threads: vec![alike(8, json!({"outcome": {"kind": "resumed"}})), alike(2, not_paused)],
+            missing: 1,
+            ..Unlisted::default()
+        };
+        let report = report(Gathered { unlisted, ..sample() });
+        assert_eq!(
+            report.said(),
+            "13 threads on 9 workers: 10 resumed, 3 unchanged; 1 worker did not answer, their outcome is unknown"
+        );
+        assert_eq!(report.exit(), Some(Exit::NoAnswer));
+        assert!(
+            report.notes()[0].starts_with("the answer of 8 workers is counted"),
+            "{:?}",
+            report.notes()
+        );
+        assert_eq!(report.names_all().unwrap_err().exit, Exit::NotYet);
+        assert!(report.knows_all().is_err(), "what they would lose is not known");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::process::{Command, Stdio};
 
+use damocles_client::call::CallError;
 use e2e::{binaries, cli, state_watch::is_stuck, testbed::Testbed, worker::WorkerConfig};
+use shared_msgs::error::ErrorKind;
 
 #[tokio::test]
 async fn a_thread_or_a_worker_that_does_not_exist_is_exit_3() {
@@ -125,4 +127,24 @@ async fn a_reader_that_has_gone_away_is_no_error() {
         let output = cli::finish(command, b"").await.expect(0);
         assert_eq!(output.stderr, "");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_is_heard_by_whoever_has_little_time_too() {
+    let users = |rights: &str| {
+        format!(
+            "no_auth_user: all\nauthorization: {{users: [{{user: all, password: all{rights}}}]}}"
+        )
+    };
+    let mut bed = Testbed::start_configured(&users("")).await;
+    let config = WorkerConfig::new("w1").idle().nats("lease_ttl", "'1s'");
+    let _worker = bed.worker(&config);
+    bed.states.until("w1", "it waits", |snapshot| snapshot.summary.waiting == 1).await;
+    // From now on it cannot renew its lease.
+    let rights = ", permissions: {publish: {deny: [\"$KV.DAMOCLES_LEASE.>\"]}}";
+    bed.nats.reload(&users(rights)).await;
+    let unconfirmed = |error: &CallError| matches!(error, CallError::Refused(body) if body.kind == ErrorKind::LeaseUnconfirmed);
+    while !bed.bus.pause("w1", 0).await.is_err_and(|error| unconfirmed(&error)) {}
+    let output = bed.util_worker(&["--timeout", "600ms", "pause", "w1", "0"]).await.expect(5);
+    assert!(output.stderr.contains("cannot confirm"), "{}", output.stderr);
 }

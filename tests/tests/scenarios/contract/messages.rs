@@ -14,8 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use shared_msgs::{
     api::{
-        FleetReply, InfoRequest, ListWorkersReply, ListWorkersRequest, RemoveReply, RemoveRequest,
-        WorkerRefusal, WorkerReport, WorkerView,
+        Conflict, Fared, FleetReply, InfoRequest, ListWorkersReply, ListWorkersRequest,
+        RemoveReply, RemoveRequest, Unlisted, WorkerRefusal, WorkerReport, WorkerView,
     },
     codec::{Encoding, decode},
     command::{BulkReply, CommandReply, CommandRequest, Outcome, ThreadResult, Verb},
@@ -146,7 +146,7 @@ fn outcomes() -> [Outcome; 10] {
     }
 }
 
-fn refusals() -> [ErrorKind; 25] {
+fn refusals() -> [ErrorKind; 26] {
     let sector = || "s-t010000-3".to_owned();
     every! {
         ErrorKind::ThreadNotFound { .. } => ErrorKind::ThreadNotFound { index: 9, threads: 3 },
@@ -177,6 +177,7 @@ fn refusals() -> [ErrorKind; 25] {
         ErrorKind::OutcomeUnknown { .. } => {
             ErrorKind::OutcomeUnknown { detail: "worker w1: no answer".into() }
         },
+        ErrorKind::Busy => ErrorKind::Busy,
         ErrorKind::NotPermitted { .. } => ErrorKind::NotPermitted { subject: "damocles.v1.cmd.w1.pause".into() },
         ErrorKind::WorkerReports { .. } => {
             ErrorKind::WorkerReports { worker: "w1".into(), last_ping_ms: 900 }
@@ -398,7 +399,17 @@ fn what_workers_and_managers_say_is_as_it_was() {
             error: ErrorKind::LeaseUnconfirmed.into(),
         }],
         missing: vec!["w3".into()],
-        conflicts: vec!["w1".into()],
+        conflicts: vec![Conflict { worker: "w1".into(), instance_id: ID }],
+        unlisted: Unlisted {
+            workers: 2,
+            threads: vec![
+                Fared { count: 2, outcome: Some(Outcome::Paused), error: None },
+                Fared { count: 1, outcome: None, error: Some(ErrorKind::NotSelected.into()) },
+            ],
+            refused: 3,
+            missing: 4,
+            conflicts: 5,
+        },
         complete: false,
     });
     samples.add(RemoveRequest { worker: "w1".into() });

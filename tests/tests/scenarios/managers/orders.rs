@@ -1,8 +1,13 @@
 //! Any manager gives commands on: the worker's answer comes back as it is, and a repeat acts once.
 #![expect(clippy::unwrap_used, reason = "a helper says what went wrong by failing the test")]
 
+use std::collections::BTreeSet;
+
+use async_nats::jetstream;
 use e2e::{
+    bus::name,
     event_log::{EventLog, assert_exactly_once, of_request},
+    played_commands::bulk,
     testbed::Testbed,
     worker::{Worker, WorkerConfig},
 };
@@ -146,4 +151,96 @@ async fn a_manager_that_dies_in_between_costs_no_command() {
     assert_eq!(answer["outcome"]["kind"], "paused", "{answer}");
     let events = log.until_kind(EventKind::Command(Verb::Pause), 1).await;
     assert_eq!(of_request(&events, id).len(), 1);
+}
+
+#[tokio::test]
+async fn commands_in_hand_hold_up_nothing_that_is_asked() {
+    // More than a manager has places for.
+    const COMMANDS: usize = 100;
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager_with(&["--timeout", "600s"]).await;
+    let mut worker = idle_worker(&mut bed, "w1").await;
+    let mut given_on = bed.bus.client.subscribe(bed.bus.command("w1", "pause")).await.unwrap();
+    let inbox = bed.bus.client.new_inbox();
+    let mut answers = bed.bus.client.subscribe(inbox.clone()).await.unwrap();
+    worker.process().freeze();
+    let request = json!({"worker": "w1", "index": 0}).to_string();
+    for _ in 0..COMMANDS {
+        let (api, request) = (bed.bus.prefix.api("pause"), request.clone().into());
+        bed.bus.client.publish_with_reply(api, inbox.clone(), request).await.unwrap();
+    }
+    let mut in_hand = BTreeSet::new();
+    while in_hand.len() < 64 {
+        let given: Value = serde_json::from_slice(&given_on.next().await.unwrap().payload).unwrap();
+        in_hand.insert(given["request_id"].to_string());
+    }
+    let listed = ask(&bed, "list", json!({})).await;
+    assert_eq!(listed["workers"][0]["name"], "w1", "{listed}");
+    worker.process().thaw();
+    for _ in 0..COMMANDS {
+        let answer: Value = serde_json::from_slice(&answers.next().await.unwrap().payload).unwrap();
+        assert!(answer["outcome"].is_object(), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn who_answered_in_anothers_name_is_told_by_its_process() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let _worker = idle_worker(&mut bed, "w1").await;
+    let liar = Id::generate();
+    let mut requests = bed.bus.client.subscribe(bed.bus.prefix.command_of_all("*")).await.unwrap();
+    bed.bus.client.flush().await.unwrap();
+    let lying = async {
+        let inbox = requests.next().await.unwrap().reply.unwrap();
+        let mut answer = bulk("w1", json!([]));
+        answer["instance_id"] = json!(liar);
+        bed.bus.client.publish(inbox, answer.to_string().into()).await.unwrap();
+        bed.bus.client.flush().await.unwrap();
+    };
+    let args = ["cordon", "--all", "--via", "manager", "-o", "json"];
+    let (output, ()) = tokio::join!(bed.util_worker(&args), lying);
+    let conflicts = &output.expect(1).json()["conflicts"];
+    assert_eq!(*conflicts, json!([{"worker": "w1", "instance_id": liar}]));
+}
+
+#[tokio::test]
+async fn what_came_of_a_command_is_told_however_many_have_answered() {
+    const WORKERS: usize = 300;
+    let bed = Testbed::start_configured("max_payload: 8192").await;
+    let _manager = bed.mock_manager().await;
+    let names: Vec<_> = (0..WORKERS).map(|number| format!("w{number:04}")).collect();
+    for worker in &names {
+        let state = json!({"instance_id": Id::NIL, "seq": 1, "ping_interval_ms": 60_000});
+        let subject = bed.bus.prefix.state(&name(worker));
+        let stored = jetstream::new(bed.bus.client.clone());
+        stored.publish(subject, state.to_string().into()).await.unwrap().await.unwrap();
+    }
+    let mut requests = bed.bus.client.subscribe(bed.bus.prefix.command_of_all("*")).await.unwrap();
+    bed.bus.client.flush().await.unwrap();
+    let client = bed.bus.client.clone();
+    let answering = tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            for worker in &names {
+                let error = json!({"kind": "internal", "detail": "x", "message": "x"});
+                let result = match worker == "w0299" {
+                    true => json!({"index": 0, "error": error}),
+                    false => json!({"index": 0, "outcome": {"kind": "cordoned"}}),
+                };
+                let answer = bulk(worker, json!([result])).to_string();
+                client.publish(request.reply.clone().unwrap(), answer.into()).await.unwrap();
+            }
+        }
+    });
+    let all = ["--all", "--via", "manager", "-o", "json"];
+    let output = bed.util_worker(&[&["cordon"][..], &all].concat()).await.expect(1);
+    let document = output.json();
+    assert_eq!(document["complete"], true, "{document}");
+    let summary = &document["summary"];
+    assert_eq!((&summary["changed"]["cordoned"], &summary["failed"]), (&json!(299), &json!(1)));
+    let listed = document["workers"].as_array().unwrap();
+    assert!(listed.iter().any(|worker| worker["worker"] == "w0299"), "{document}");
+    assert_eq!(document["unlisted"]["workers"], json!(WORKERS - listed.len()));
+    assert!(output.stderr.contains("counted and not listed"), "{}", output.stderr);
+    answering.abort();
 }
