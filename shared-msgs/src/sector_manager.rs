@@ -311,6 +311,20 @@ pub struct DealInfo {
     pub is_builtin_market: bool,
 }
 
+impl DealInfo {
+    /// Whether there are bytes of a client: else the piece is filler.
+    pub fn has_data(&self) -> bool {
+        if self.is_builtin_market { self.deal_id != 0 } else { self.allocation_id != 0 }
+    }
+}
+
+impl SectorPiece {
+    /// Whether there are bytes of a client in it: else it is filler, zeros.
+    pub fn has_data(&self) -> bool {
+        self.deal_info.as_ref().is_some_and(DealInfo::has_data)
+    }
+}
+
 /// Asks for the ticket that the replica is made with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AssignTicket {

@@ -76,6 +76,7 @@ impl FakeSectorManager {
                 "submit_pre_commit" | "submit_proof" => json!({"res": "accepted"}),
                 "poll_pre_commit_state" | "poll_proof_state" => json!({"state": "landed"}),
                 "submit_persisted" => json!(true),
+                "store_reserve_space" => json!({"name": body["candidates"][0], "path": ""}),
                 // damocles writes an empty text where there is no reason.
                 "report_state" => json!({"id": body["sector"], "abort_reason": ""}),
                 "allocate_wdpost_job" => json!([]),

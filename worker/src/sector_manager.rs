@@ -9,6 +9,7 @@ use serde::Deserialize;
 use shared_msgs::{
     codec::{Encoding, decode},
     error::{ErrorBody, ErrorKind},
+    plan::State,
     sector_manager::{SectorManagerReply, WorkerRequest},
 };
 use tracing::debug;
@@ -89,6 +90,13 @@ pub(crate) fn read_answer<Q: WorkerRequest>(answer: &[u8]) -> Result<Q::Reply, F
     Err(match kind {
         // It was removed, or given to another worker.
         ErrorKind::JobNotFound { .. } => Failure::lost(format!("sector manager: {message}")),
+        // How it ended is said of this very sector.
+        ErrorKind::SectorEnded { ref state, .. } if state == State::Aborted.name() => {
+            Failure::abort(named)
+        }
+        ErrorKind::SectorEnded { ref state, .. } if state == State::Finished.name() => {
+            Failure::lost(named)
+        }
         ErrorKind::SectorNotFound { .. } => {
             Failure::permanent(format!("sector manager: {message}"))
         }
@@ -120,6 +128,13 @@ mod tests {
             Level::Permanent
         );
         assert_eq!(level(&refusal(ErrorKind::JobNotFound { job: "x".into() })), Level::Lost);
+        let ended = |state: &str| {
+            let (sector, state) = ("s-t01-1".into(), state.into());
+            level(&refusal(ErrorKind::SectorEnded { sector, state }))
+        };
+        assert_eq!(ended("Aborted"), Level::Abort);
+        assert_eq!(ended("Finished"), Level::Lost);
+        assert_eq!(ended("on holiday"), Level::Permanent);
         assert_eq!(level(&refusal(ErrorKind::internal("x"))), Level::Temporary);
         assert_eq!(level(b"garbage"), Level::Temporary);
         assert_eq!(level(b"{}"), Level::Temporary);

@@ -149,7 +149,7 @@ mod tests {
                 && sector.seed.is_none()
         );
         assert!(!sector.c1_done && sector.proof.is_none());
-        assert!(sector.pre_commit_sent, "the next pre-commit replaces the one that was handed in");
+        assert!(sector.pre_commit_sent, "what the sector manager was told stays true");
         assert!(missing_for(&record, "Persisted").contains(&"persisted files".to_owned()));
     }
 

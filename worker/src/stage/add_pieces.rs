@@ -96,7 +96,7 @@ fn layout(deals: &[SectorPiece], sector_size: u64) -> Result<Vec<Slot<'_>>, Stri
         }
         // Nothing is to be filled before the first one: zero is a multiple of everything.
         fill(&mut slots, &mut offset, aligned);
-        let deal = piece.deal_info.is_some().then_some(piece);
+        let deal = piece.has_data().then_some(piece);
         slots.push(Slot { size, deal, commitment: Some(commitment) });
         offset += size;
     }
@@ -189,7 +189,7 @@ mod tests {
     fn deal(size: u64) -> SectorPiece {
         SectorPiece {
             piece: WirePiece { size, piece_cid: piece_cid(&[1; 32]) },
-            deal_info: Some(DealInfo::default()),
+            deal_info: Some(DealInfo { allocation_id: 1, ..DealInfo::default() }),
             url: None,
         }
     }

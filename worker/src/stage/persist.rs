@@ -9,7 +9,7 @@ use std::{
 
 use shared_msgs::{
     plan::{Plan, PlanEvent},
-    sector_manager::{SectorId, SubmitPersisted},
+    sector_manager::{SectorId, StoreReserveSpace, SubmitPersisted},
 };
 use tracing::warn;
 
@@ -30,8 +30,9 @@ pub(super) async fn copy_files(run: &StageRun<'_>) -> Result<Done, Failure> {
         Kind::Update if run.upgrade()?.source.is_none() => vec![Kind::Sealed, Kind::Update],
         kind => vec![kind],
     };
-    let mut refused = vec![];
-    for store in candidates(run)? {
+    let (mut left, mut refused) = (candidates(run)?, vec![]);
+    while let Some(store) = next_store(run, &left, &refused).await? {
+        left.retain(|other| other.name != store.name);
         if let Err(error) = usable(run, &store, &kinds).await? {
             refused.push(error);
             continue;
@@ -54,6 +55,41 @@ pub(super) async fn copy_files(run: &StageRun<'_>) -> Result<Done, Failure> {
         }
     }
     Err(Failure::temporary(format!("no attached store can be used: {}", refused.join("; "))))
+}
+
+// The store to try: the one that was begun with, else the one that the sector manager has room in,
+// by its own weights and reservations.
+async fn next_store(
+    run: &StageRun<'_>,
+    left: &[AttachedStore],
+    refused: &[String],
+) -> Result<Option<AttachedStore>, Failure> {
+    let Some(first) = left.first() else { return Ok(None) };
+    if is_begun(run, first) {
+        return Ok(Some(first.clone()));
+    }
+    let candidates: Vec<String> = left.iter().map(|store| store.name.clone()).collect();
+    let request = StoreReserveSpace {
+        request_id: run.request_id,
+        sector: run.id(),
+        size: reservation(run.sector_size()),
+        candidates: candidates.clone(),
+    };
+    let reserved = run.ask(&request).await?;
+    let named = reserved.as_ref().and_then(|store| AttachedStore::named(left, &store.name));
+    match named {
+        Some(store) => Ok(Some(store.clone())),
+        None if refused.is_empty() => Err(Failure::temporary(format!(
+            "the sector manager has room in none of the stores {}",
+            candidates.join(", ")
+        ))),
+        None => Ok(None),
+    }
+}
+
+// Bytes that a sector takes with its trees, as damocles reserves them.
+fn reservation(sector_size: u64) -> u64 {
+    if sector_size < 32 << 30 { 2 * sector_size } else { sector_size + sector_size / 50 }
 }
 
 // Whether what the store has of the sector is this job's: a rebuild replaces the sector by itself.

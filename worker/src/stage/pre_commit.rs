@@ -18,11 +18,14 @@ pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
         comm_d: *field(&run.sector.comm_d, "commD")?,
         ticket: *field(&run.sector.ticket, "ticket")?,
     };
-    let reset = run.sector.pre_commit_sent;
+    // Anything but what was handed in before is refused, unless the chain has refused that.
+    let reset = run.sector.pre_commit_failed;
     let request =
         SubmitPreCommit { request_id: run.request_id, sector: run.sector.allocated, info, reset };
     accepted("pre-commit", run.ask(&request).await?)?;
-    run.done(PlanEvent::SubmitPc, |sector| sector.pre_commit_sent = true)
+    run.done(PlanEvent::SubmitPc, |sector| {
+        (sector.pre_commit_sent, sector.pre_commit_failed) = (true, false);
+    })
 }
 
 pub(super) async fn wait_landed(run: &StageRun<'_>) -> Result<Done, Failure> {
@@ -30,7 +33,9 @@ pub(super) async fn wait_landed(run: &StageRun<'_>) -> Result<Done, Failure> {
         let reply = run.ask(&PollPreCommitState { sector: run.id() }).await?;
         match on_chain("pre-commit", reply)? {
             OnChain::Landed => return run.done(PlanEvent::CheckPc, |_| {}),
-            OnChain::Resubmit => return run.done(PlanEvent::ReSubmitPc, |_| {}),
+            OnChain::Resubmit => {
+                return run.done(PlanEvent::ReSubmitPc, |sector| sector.pre_commit_failed = true);
+            }
             OnChain::PollAgain => run.poll_later("pre-commit to land").await,
         }
     }

@@ -18,10 +18,13 @@ pub(super) async fn submit(run: &StageRun<'_>) -> Result<Done, Failure> {
         request_id: run.request_id,
         sector: run.id(),
         proof,
-        reset: run.sector.proof_sent,
+        // Anything but what was handed in before is refused, unless the chain has refused that.
+        reset: run.sector.proof_failed,
     };
     accepted("proof", run.ask(&request).await?)?;
-    run.done(PlanEvent::SubmitProof, |sector| sector.proof_sent = true)
+    run.done(PlanEvent::SubmitProof, |sector| {
+        (sector.proof_sent, sector.proof_failed) = (true, false);
+    })
 }
 
 pub(super) async fn wait_landed(run: &StageRun<'_>) -> Result<Done, Failure> {
@@ -29,7 +32,9 @@ pub(super) async fn wait_landed(run: &StageRun<'_>) -> Result<Done, Failure> {
         let reply = run.ask(&PollProofState { sector: run.id() }).await?;
         match on_chain("proof", reply)? {
             OnChain::Landed => return run.done(PlanEvent::Finish, |_| {}),
-            OnChain::Resubmit => return run.done(PlanEvent::ReSubmitProof, |_| {}),
+            OnChain::Resubmit => {
+                return run.done(PlanEvent::ReSubmitProof, |sector| sector.proof_failed = true);
+            }
             OnChain::PollAgain => run.poll_later("proof to land").await,
         }
     }

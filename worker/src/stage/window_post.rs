@@ -15,9 +15,9 @@ use crate::{
     },
 };
 
-// Sectors of a 32 GiB partition (Filecoin actors, `WindowPoStPartitionSectors`), the largest there
-// is.
-const MAX_SECTORS: usize = 2349;
+// A job holds several partitions, at most as many as one message on chain: the sectors of a 32 GiB
+// partition (Filecoin actors, `WindowPoStPartitionSectors`), of which one message has 10.
+const MAX_SECTORS: usize = 2349 * 10;
 
 /// A window-PoSt job, and what its stages work with.
 pub(crate) struct WdpostRun<'a> {
@@ -36,7 +36,7 @@ pub(crate) async fn generate(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
     let (count, job) = (input.sectors.len(), &wdpost.job.id);
     if count == 0 || count > MAX_SECTORS {
         return Err(Failure::permanent(format!(
-            "job {job} has {count} sectors: a partition has 1 to {MAX_SECTORS}"
+            "job {job} has {count} sectors: one has 1 to {MAX_SECTORS}"
         )));
     }
     let resolve =
@@ -77,17 +77,14 @@ pub(crate) async fn submit(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
     let WdpostRun { wdpost, request_id, shared, activity } = *run;
     let output =
         wdpost.output.clone().ok_or_else(|| Failure::critical("the job's record has no proofs"))?;
-    let error = match output.faults.as_slice() {
-        [] => String::new(),
-        faults => format!("sectors whose files are missing: {faults:?}"),
-    };
     let worker = Some(shared.worker.clone());
     let request = WdpostFinish {
         request_id,
         job: wdpost.job.id.clone(),
         worker,
         output: Some(output),
-        error,
+        // Faults are a success: the sectors are named, and the proof holds without them.
+        error: String::new(),
     };
     sector_manager::ask(&shared.sector_manager, activity, &request).await?;
     Ok(wdpost.clone())

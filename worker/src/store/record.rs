@@ -141,8 +141,11 @@ pub struct Sector {
     pub pc1_done: bool,
     /// The replica's commitment, from PC2 on.
     pub comm_r: Option<Commitment>,
-    /// Set once a pre-commit was handed in: the next one replaces it.
+    /// Set once a pre-commit was handed in.
     pub pre_commit_sent: bool,
+    /// The chain refused the last pre-commit: the next one replaces it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pre_commit_failed: bool,
     /// The name of the attached store that has the files.
     pub persisted: Option<String>,
     /// Once the chain has it, before C1.
@@ -151,8 +154,11 @@ pub struct Sector {
     pub c1_done: bool,
     /// Once it is made, as it is handed in.
     pub proof: Option<Base64Bytes>,
-    /// Set once a proof was handed in: the next one replaces it.
+    /// Set once a proof was handed in.
     pub proof_sent: bool,
+    /// The chain refused the last proof: the next one replaces it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proof_failed: bool,
     /// Why the sector is given up.
     pub abort_reason: Option<String>,
     /// The name of the attached store that its files are being brought to: there was none of its
@@ -390,11 +396,13 @@ impl Sector {
             pc1_done: false,
             comm_r: None,
             pre_commit_sent: false,
+            pre_commit_failed: false,
             persisted: None,
             seed: None,
             c1_done: false,
             proof: None,
             proof_sent: false,
+            proof_failed: false,
             abort_reason: None,
             persisting: None,
             removing: false,

@@ -18,7 +18,7 @@
 //! | the process starts | [`restart`] |
 //! | a stage begins, goes on, or was cut off by the worker's stop | [`run`], [`stop`] |
 //! | a step yielded the next state, or a note | [`move_on`], [`note`] |
-//! | a step failed, or the sector manager ended the job | [`fail()`] |
+//! | a step failed, or the sector manager ended the job | [`of_step()`], [`fail()`] |
 //! | a command was decided ([`decide`]) | [`apply`] |
 //! | the thread's own file names another plan | [`change_plan`] |
 //!
@@ -144,6 +144,20 @@ pub(crate) fn apply(record: &mut Record, act: Act, reason: Option<&str>, now_ms:
         }
     }
     changed(record, &before)
+}
+
+/// What the failure of a step is for the job. A window-PoSt job that cannot be proven here is given
+/// back at once, for another worker to try: its deadline is near.
+pub(crate) fn of_step(record: &Record, failure: Failure, max_retries: u32) -> Failure {
+    let is_final = match failure.level {
+        Level::Temporary => record.retry >= max_retries,
+        Level::Permanent => true,
+        Level::Abort | Level::Lost | Level::Critical => false,
+    };
+    match is_final && record.plan == Plan::Wdpost && record.job_name().is_some() {
+        true => Failure { level: Level::Abort, ..failure },
+        false => failure,
+    }
 }
 
 /// What a failure does to the record. Returns the failure as it is now: a temporary one whose

@@ -5,10 +5,11 @@ use shared_msgs::{
     command::{CommandRequest, Outcome, Verb},
     error::ErrorKind,
     plan::{Plan, Stage},
-    sector_manager::{AllocatedSector, SealVersion, SectorId, SectorSize},
+    sector_manager::{AllocatedSector, SealVersion, SectorId, SectorSize, WdpostInput, WdpostJob},
 };
 
 use super::*;
+use crate::store::record::Wdpost;
 
 fn decide_pause(
     record: &Record,
@@ -267,6 +268,27 @@ fn temporary_failures_become_permanent_when_the_retries_are_used_up() {
     assert_eq!(fail(&mut record, Failure::temporary("x"), 2, 9).level, Level::Permanent);
     assert_eq!(record.last_err.as_deref(), Some("permanent: x"));
     assert_eq!(record.control, paused_by(PausedBy::Error, 9));
+}
+
+#[test]
+fn a_window_post_job_that_cannot_be_proven_here_is_given_back() {
+    let input = WdpostInput { sectors: vec![], miner_id: 1, proof_type: "x".into(), seed: [0; 32] };
+    let job = WdpostJob { id: "j1".into(), input };
+    let wdpost = Wdpost { job, output: None, abort_reason: None };
+    let job = Some(Job::Wdpost(wdpost.into()));
+    let record = Record { job, ..Record::new(Plan::Wdpost) };
+    let level = |record: &Record, failure| of_step(record, failure, 2).level;
+    assert_eq!(level(&record, Failure::permanent("x")), Level::Abort);
+    assert_eq!(level(&record, Failure::temporary("x")), Level::Temporary);
+    let tried = Record { retry: 2, ..record.clone() };
+    assert_eq!(level(&tried, Failure::temporary("x")), Level::Abort);
+    for failure in [Failure::critical("x"), Failure::lost("x")] {
+        assert_eq!(level(&record, failure.clone()), failure.level);
+    }
+    let without = Record { job: None, ..record };
+    assert_eq!(level(&without, Failure::permanent("x")), Level::Permanent);
+    let sealer = self::record(State::Pc1Done);
+    assert_eq!(level(&sealer, Failure::permanent("x")), Level::Permanent);
 }
 
 #[test]

@@ -371,7 +371,10 @@ impl Owner {
             // What the processor died of is the pause; unless that was withdrawn, and the stage
             // begins anew.
             Err(_) if stopped_now => self.pause_between_waits().await,
-            Err(failure) => self.fail(failure).await,
+            Err(failure) => {
+                let max_retries = self.config.sealing.max_retries;
+                self.fail(control::of_step(&self.record, failure, max_retries)).await;
+            }
         }
         self.end_now_pause().await;
         if stopping { Flow::Stop } else { Flow::GoOn }

@@ -242,7 +242,8 @@ async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another
     assert_eq!(finished.error, "");
     let job = wdpost_job(&bed, &finished.job, "finished").await;
     assert_eq!(job["worker"], "w1");
-    let proofs: Vec<_> = finished.output.unwrap().proofs.into_iter().map(|proof| proof.0).collect();
+    let output = finished.output.clone().unwrap();
+    let proofs: Vec<_> = output.proofs.into_iter().map(|proof| proof.0).collect();
     for (comm_r, valid) in [(pre_commit.info.comm_r, true), ([7; 32], false)] {
         let sectors = [(proven.number, comm_r)];
         let claim = json!({"proof_type": job["proof_type"], "seed": job["seed"], "miner": MINER, "sectors": sectors, "proofs": proofs});
@@ -251,15 +252,17 @@ async fn a_window_proof_verifies_and_a_job_whose_worker_died_is_given_to_another
 
     // The job's worker dies over it; another one with the same store takes it.
     worker.terminate().await;
-    worker.configure(&of_plans(&["wdpost"]));
+    let gate = bed.gate("never");
+    let held = ["--hold", gate.path().to_str().unwrap()];
+    worker.configure(&of_plans(&["wdpost"]).fixture("window_post", &held, ""));
     let shared_store = worker.attached();
-    let without = bed.scratch.directory("without-parameters");
-    worker.use_parameters(without);
     worker.start();
     sealer(&bed, &queue).await;
-    let failed =
-        |thread: &ThreadSnapshot| thread.plan == "wdpost" && is_paused(thread, PausedBy::Error);
-    let taken = bed.states.until_thread("w1", 1, "it cannot do the job", failed).await.sector_id;
+    let proves = |thread: &ThreadSnapshot| {
+        thread.sector_id.as_ref().is_some_and(|job| *job != finished.job)
+            && matches!(thread.status, ThreadStatus::Running { .. })
+    };
+    let taken = bed.states.until_thread("w1", 1, "it is at the job", proves).await.sector_id;
     worker.kill9().await;
     let text = format!(
         "worker.name = 'w2'\nworker.ping_interval = '1s'\nsealing.recover_interval = '50ms'\nsealing.seal_interval = '50ms'\n\
