@@ -7,7 +7,8 @@
 //! ```
 //! [`bucket`] is where the workers' last snapshots are kept, [`bucket_watch`] whether they still
 //! are; [`streams`] makes what is missing, the stream of events included; [`stillness`] says when
-//! nothing is stored; [`orders`] gives commands on, and [`fleet`] tells of all in one answer; [`connection`] does something at every connection;
+//! nothing is stored; [`orders`] gives commands on, and [`fleet`] tells of all in one answer; [`kv`] keeps what a sector
+//! manager knows; [`connection`] does something at every connection;
 //! [`responder`] is what every answering side has in common.
 //!
 //! What always holds:
@@ -34,6 +35,7 @@ pub(crate) mod bucket_watch;
 pub(crate) mod connection;
 mod fleet;
 pub(crate) mod ingest;
+pub(crate) mod kv;
 pub(crate) mod leases;
 pub(crate) mod orders;
 pub(crate) mod responder;

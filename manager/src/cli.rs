@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use damocles_client::connect::NatsOptions;
 use damocles_terminal::{CliError, Given, logging::LogArgs};
 
+use crate::daemon::SectorManager;
+
 mod bulk;
 pub(crate) mod config;
 mod cordon;
@@ -62,10 +64,14 @@ pub enum Command {
     #[command(
         after_help = "Any number of managers can run: each sees every worker, and any of them answers.
 
-Example:
-  damocles-manager daemon -s nats://127.0.0.1:4222"
+With --sector-manager the workers get their sectors from a damocles sector manager that already runs, and report to it; any
+number of managers can do that for the same one. It needs JetStream.
+
+Examples:
+  damocles-manager daemon -s nats://127.0.0.1:4222
+  damocles-manager daemon --sector-manager http://10.0.0.1:1789"
     )]
-    Daemon,
+    Daemon(daemon::DaemonArgs),
     /// Run a manager and a mock sector manager, which hands out sectors of no real chain
     #[command(
         after_help = "Any number of them can run; they never hand out a sector number twice. It needs JetStream, and keeps all
@@ -119,7 +125,7 @@ Examples:
 impl Cli {
     /// Whether it runs until it is told to stop.
     pub fn is_daemon(&self) -> bool {
-        matches!(self.command, Command::Daemon | Command::Mock(_))
+        matches!(self.command, Command::Daemon(_) | Command::Mock(_))
     }
 }
 
@@ -127,8 +133,11 @@ impl Cli {
 pub async fn run(cli: Cli, given: Vec<Given>) -> Result<(), CliError> {
     let settings = || crate::config::settings(&cli.nats, cli.config.as_deref());
     match cli.command {
-        Command::Daemon => daemon::run(&settings()?, None).await,
-        Command::Mock(args) => daemon::run(&settings()?, Some(args.into())).await,
+        Command::Daemon(args) => {
+            let (settings, file) = crate::config::of_daemon(&cli.nats, cli.config.as_deref())?;
+            daemon::run(&settings, daemon::sector_manager(args, file)).await
+        }
+        Command::Mock(args) => daemon::run(&settings()?, SectorManager::Mock(args.into())).await,
         Command::Check(args) => config::check(&cli.nats, cli.config.as_deref(), &args).await,
         Command::Config(config::ConfigCommand::Show(args)) => {
             config::show(&cli.nats, cli.config.as_deref(), given, &args)

@@ -1,11 +1,12 @@
-//! The manager's configuration file: how to reach NATS, and nothing else, for the manager has no
-//! state.
+//! The manager's configuration file: how to reach NATS, and the sector manager that it answers for;
+//! nothing else, for the manager has no state.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use damocles_client::connect::{NatsOptions, NatsSettings};
 use damocles_daemon::config::{ConfigError, Document};
 use damocles_terminal::{CliError, Exit};
+use damocles_wire::address::Address;
 use serde::Deserialize;
 use tracing::warn;
 
@@ -13,6 +14,34 @@ use tracing::warn;
 #[serde(default)]
 struct Config {
     nats: NatsOptions,
+    sector_manager: SectorManagerOptions,
+}
+
+/// The damocles sector manager that workers are answered by.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub(crate) struct SectorManagerOptions {
+    /// Where it is; nobody is answered by one if absent.
+    pub(crate) address: Option<Address>,
+    /// See [`RelayTo::adopt_after`](crate::relay::RelayTo::adopt_after).
+    #[serde(with = "humantime_serde")]
+    pub(crate) adopt_after: Duration,
+}
+
+impl Default for SectorManagerOptions {
+    fn default() -> Self {
+        SectorManagerOptions { address: None, adopt_after: Duration::from_secs(600) }
+    }
+}
+
+/// What a daemon works with: how to reach NATS, and the sector manager of the file.
+pub(crate) fn of_daemon(
+    options: &NatsOptions,
+    file: Option<&Path>,
+) -> Result<(NatsSettings, SectorManagerOptions), CliError> {
+    let read = Read::file(file).map_err(|error| CliError::new(Exit::Failed, error))?;
+    read.warnings.iter().for_each(|warning| warn!("{warning}"));
+    Ok((NatsSettings::new(options, &read.nats)?, read.sector_manager))
 }
 
 /// How to reach NATS: what the command line and the environment say, else the file.
@@ -20,15 +49,15 @@ pub(crate) fn settings(
     options: &NatsOptions,
     file: Option<&Path>,
 ) -> Result<NatsSettings, CliError> {
-    let read = Read::file(file).map_err(|error| CliError::new(Exit::Failed, error))?;
-    read.warnings.iter().for_each(|warning| warn!("{warning}"));
-    Ok(NatsSettings::new(options, &read.nats)?)
+    of_daemon(options, file).map(|(nats, _)| nats)
 }
 
 /// A file that was read, or what holds without any.
 pub(crate) struct Read {
     /// What it says of NATS.
     pub(crate) nats: NatsOptions,
+    /// What it says of the sector manager.
+    pub(crate) sector_manager: SectorManagerOptions,
     /// What to warn about beside it.
     pub(crate) warnings: Vec<String>,
     /// Where that stands.
@@ -38,8 +67,8 @@ pub(crate) struct Read {
 impl Read {
     pub(crate) fn file(file: Option<&Path>) -> Result<Read, ConfigError> {
         let document = file.map_or_else(|| Ok(Document::empty(Path::new(""))), Document::load)?;
-        let (Config { nats }, warnings) = document.read(&[])?;
-        Ok(Read { nats, warnings, document })
+        let (Config { nats, sector_manager }, warnings) = document.read(&[])?;
+        Ok(Read { nats, sector_manager, warnings, document })
     }
 }
 

@@ -6,7 +6,7 @@
 //!   (waits for NATS)                (or: no JetStream)
 //! ```
 //! It hears the workers' states before it loads what is stored of them, so that none is missed
-//! between the two. With an [`Offer`] a mock sector manager answers over the same connection.
+//! between the two. Who answers for the sector manager, a mock or a relay, does over the same connection.
 //!
 //! What always holds:
 //! - Nothing is answered before the registry has what is stored, or there is no JetStream to load it
@@ -36,21 +36,47 @@ use crate::{
         stillness, streams,
     },
     mock::{Mock, Offer, PiecesOffer, http, pieces::PieceFiles},
+    relay::{self, Relay, RelayTo},
 };
 
 const SERVICE_NAME: &str = "damocles-manager";
 // For the connection to drain.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Runs a manager until `shutdown`; with an offer, a mock sector manager beside.
+/// Who answers for the sector manager, beside the manager itself.
+#[derive(Clone, Debug)]
+pub(crate) enum SectorManager {
+    /// Another one does, or another program.
+    Elsewhere,
+    /// A mock, which offers this.
+    Mock(Offer),
+    /// A damocles sector manager that already runs.
+    Relay(RelayTo),
+}
+
+// The same with what it needs taken.
+enum Answering {
+    Elsewhere,
+    Mock(Offer, Option<ServedPieces>),
+    Relay(RelayTo),
+}
+
+/// Runs a manager until `shutdown`, and beside it what answers for the sector manager.
 pub(crate) async fn run(
     settings: &NatsSettings,
-    offer: Option<Offer>,
+    sector_manager: SectorManager,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), CliError> {
-    let served = match offer.as_ref().and_then(|offer| offer.pieces.as_ref()) {
-        Some(pieces) => Some(offer_pieces(pieces).await?),
-        None => None,
+    let answering = match sector_manager {
+        SectorManager::Elsewhere => Answering::Elsewhere,
+        SectorManager::Relay(to) => Answering::Relay(to),
+        SectorManager::Mock(offer) => {
+            let served = match &offer.pieces {
+                Some(pieces) => Some(offer_pieces(pieces).await?),
+                None => None,
+            };
+            Answering::Mock(offer, served)
+        }
     };
     let (connection, link) = settings.connect_daemon("damocles-manager").await?;
     let client = connection.client.clone();
@@ -74,7 +100,7 @@ pub(crate) async fn run(
         }
     };
     let api = Api::new(connection, prefix.clone(), registry.clone(), trouble, settings.timeout);
-    let serving = serve(&client, prefix, api, offer.zip(Some(served)), loaded, shutdown);
+    let serving = serve(&client, prefix, api, answering, loaded, shutdown);
     tokio::select! {
         served = serving => served?,
         ended = following => return Err(CliError::new(Exit::Failed, ended)),
@@ -108,7 +134,7 @@ async fn serve(
     client: &Client,
     prefix: &Prefix,
     api: Api,
-    offer: Option<(Offer, Option<ServedPieces>)>,
+    sector_manager: Answering,
     mut loaded: watch::Receiver<bool>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), CliError> {
@@ -130,53 +156,98 @@ async fn serve(
     let answering = responder::serve(
         client,
         requests,
+        responder::PLACES,
         stop.clone(),
         takes_long,
         async |subject: &str, body| api.handle(last_token(subject), body).await,
     );
     let answering = until_stop("answers the tools", answering, &stop);
-    let Some((offer, served)) = offer else {
-        info!(%prefix, "ready");
-        return answering.await;
+    let beside = async {
+        match sector_manager {
+            Answering::Elsewhere => {
+                info!(%prefix, "ready");
+                Ok(())
+            }
+            Answering::Mock(offer, served) => mock(client, prefix, offer, served, &stop).await,
+            Answering::Relay(to) => relayed(client, prefix, to, &stop).await,
+        }
     };
+    tokio::try_join!(answering, beside)?;
+    Ok(())
+}
+
+async fn mock(
+    client: &Client,
+    prefix: &Prefix,
+    offer: Offer,
+    served: Option<ServedPieces>,
+    stop: &Shared<impl Future<Output = ()>>,
+) -> Result<(), CliError> {
     let queued = |subject| client.queue_subscribe(subject, SECTOR_MANAGER_QUEUE.into());
     let of_workers = queued(prefix.sector_manager_of_all()).await.map_err(closed)?;
     let of_operators = queued(prefix.sectors("*")).await.map_err(closed)?;
+    client.flush().await.map_err(closed)?;
     info!(%prefix, miners = ?offer.miners, "ready, with a mock sector manager");
     let files = served.as_ref().map(|(_, files)| files.clone());
     let mock = Mock::new(client.clone(), prefix.clone(), offer, files);
+    let places = responder::PLACES;
     let offering = async {
+        let workers = async |subject: &str, body| mock.handle_worker(subject, body).await;
+        let operators =
+            async |subject: &str, body| mock.handle_operator(last_token(subject), body).await;
         tokio::join!(
-            responder::serve(
-                client,
-                of_workers,
-                stop.clone(),
-                |_| false,
-                async |subject: &str, body| { mock.handle_worker(subject, body).await }
-            ),
-            responder::serve(
-                client,
-                of_operators,
-                stop.clone(),
-                |_| false,
-                async |subject: &str, body| {
-                    mock.handle_operator(last_token(subject), body).await
-                }
-            ),
+            responder::serve(client, of_workers, places, stop.clone(), |_| false, workers),
+            responder::serve(client, of_operators, places, stop.clone(), |_| false, operators),
         );
     };
-    let offering = until_stop("answers for the sector manager", offering, &stop);
+    let offering = until_stop("answers for the sector manager", offering, stop);
     let serving_pieces = async {
         if let Some((listener, files)) = served {
             // So that the first one who asks need not wait for it.
             let serving = async {
                 drop(tokio::join!(http::serve(listener, files.clone(), stop.clone()), files.scan()))
             };
-            until_stop("serves pieces", serving, &stop).await?;
+            until_stop("serves pieces", serving, stop).await?;
         }
         Ok(())
     };
-    tokio::try_join!(answering, offering, serving_pieces)?;
+    tokio::try_join!(offering, serving_pieces)?;
+    Ok(())
+}
+
+async fn relayed(
+    client: &Client,
+    prefix: &Prefix,
+    to: RelayTo,
+    stop: &Shared<impl Future<Output = ()>>,
+) -> Result<(), CliError> {
+    let address = to.address.clone();
+    let relay = Relay::new(client.clone(), prefix.clone(), to)
+        .map_err(|error| CliError::new(Exit::Failed, error))?;
+    tokio::select! {
+        reached = relay.reached() => reached.map_err(|error| CliError::new(Exit::Failed, error))?,
+        () = stop.clone() => return Ok(()),
+    }
+    let subject = prefix.sector_manager_of_all();
+    let requests =
+        client.queue_subscribe(subject, SECTOR_MANAGER_QUEUE.into()).await.map_err(closed)?;
+    client.flush().await.map_err(closed)?;
+    info!(%prefix, sector_manager = %address, "ready, with a relay");
+    let answering = responder::serve(
+        client,
+        requests,
+        relay::PLACES,
+        stop.clone(),
+        |_| false,
+        async |subject: &str, body| relay.handle_worker(subject, body).await,
+    );
+    let known = async {
+        tokio::select! {
+            known = relay.stay_known() => known.map_err(closed),
+            () = stop.clone() => Ok(()),
+        }
+    };
+    tokio::try_join!(until_stop("answers for the sector manager", answering, stop), known)?;
     Ok(())
 }
 

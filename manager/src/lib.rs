@@ -3,7 +3,7 @@
 //!
 //! - [`registry`]: the read model; pure
 //! - [`bus`]: how the registry is fed and asked over NATS
-//! - [`mock`]: the mock sector manager
+//! - [`mock`]: the mock sector manager; [`relay`]: a damocles sector manager that already runs
 //! - [`daemon`]: the order of start and stop
 //! - [`cli`]: the command-line tool, one file a verb; [`config`]: its configuration file
 
@@ -13,3 +13,4 @@ pub(crate) mod config;
 pub(crate) mod daemon;
 pub(crate) mod mock;
 pub mod registry;
+pub(crate) mod relay;

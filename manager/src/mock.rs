@@ -9,7 +9,7 @@
 //!  jobs on finished sectors ──▶ [`jobs`] hands out, [`job`] says what becomes of them; [`wdpost`] has its own
 //!  an operator's wishes ──▶ [`operator`]
 //! ```
-//! All of its state is in JetStream ([`kv`]), so any number of them can run, stop and answer for
+//! All of its state is in JetStream ([`kv`](crate::bus::kv)), so any number of them can run, stop and answer for
 //! each other.
 //!
 //! What always holds:
@@ -38,7 +38,6 @@ pub(crate) mod deals;
 pub(crate) mod http;
 pub(crate) mod job;
 pub(crate) mod jobs;
-pub(crate) mod kv;
 pub(crate) mod methods;
 pub(crate) mod operator;
 pub(crate) mod pieces;

@@ -8,6 +8,7 @@
 //!  <p>.v1.api.<verb>                   CLI -> a manager     request-reply, queue group "mgr"
 //!  <p>.v1.sector_manager.<w>.<method>  worker -> a manager  request-reply, queue group "sector_manager"
 //!  <p>.v1.sectors.<method>             CLI -> a manager     the same queue group
+//!  <p>.v1.relay.<id>                   relay -> relay       whether that one still runs
 //! ```
 //! `<w>` is a worker's name as one token, see [`crate::name`].
 //!
@@ -17,7 +18,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{event::EventKind, name::WorkerName};
+use crate::{event::EventKind, id::Id, name::WorkerName};
 
 /// The queue group of the managers' `api.*` subscriptions: one of them answers a request.
 pub const API_QUEUE: &str = "mgr";
@@ -170,6 +171,21 @@ impl Prefix {
     /// The bucket with the sectors that the mock sector manager allocated for a miner.
     pub fn sectors_bucket(&self, miner: u64) -> String {
         format!("{}_SECTORS_{miner}", self.upper())
+    }
+
+    /// Where a relay to a sector manager answers for as long as it runs, to other relays.
+    pub fn relay(&self, relay: Id) -> String {
+        format!("{}.v1.relay.{relay}", self.0)
+    }
+
+    /// The bucket with what relays to a sector manager were asked, and what came of it.
+    pub fn relay_calls_bucket(&self) -> String {
+        format!("{}_RELAY_CALLS", self.upper())
+    }
+
+    /// The bucket with the sectors that relays have given out.
+    pub fn relay_sectors_bucket(&self) -> String {
+        format!("{}_RELAY_SECTORS", self.upper())
     }
 
     /// The bucket in which mock sector managers agree on the miner of each request.

@@ -118,6 +118,26 @@ impl Bus {
         Ok(reply.result)
     }
 
+    /// Asks the sector manager as a worker, which asks again after silence.
+    pub async fn ask_sector_manager_again<R: WorkerRequest>(
+        &self,
+        worker: &str,
+        request: &R,
+    ) -> Result<R::Reply, CallError> {
+        let subject = self.prefix.sector_manager(&name(worker), R::METHOD);
+        let asking = async {
+            loop {
+                let (client, within) = (&self.client, ANSWER_TIME);
+                let asked = call::call(client, &subject, Encoding::Msgpack, request, within).await;
+                match asked.map(|reply: SectorManagerReply<R::Reply>| reply.result) {
+                    Err(CallError::TimedOut { .. }) => {}
+                    answered => return answered,
+                }
+            }
+        };
+        within_deadline(&subject, asking).await
+    }
+
     /// Asks the sector manager as an operator.
     pub async fn ask_sectors<R: OperatorRequest>(
         &self,
@@ -264,7 +284,7 @@ pub fn name(worker: &str) -> WorkerName {
     worker.parse().unwrap()
 }
 
-async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(DEADLINE, future)
         .await
         .unwrap_or_else(|_| panic!("no answer on {what} within {DEADLINE:?}"))

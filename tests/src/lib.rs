@@ -37,6 +37,7 @@ pub mod children;
 pub mod cli;
 pub mod contract;
 pub mod credentials;
+pub mod damocles;
 pub mod event_log;
 pub mod fake_sector_manager;
 pub mod gate;

@@ -9,7 +9,7 @@ use shared_msgs::command::verb;
 
 use crate::{binaries, bus::Bus, process::Process, testbed::MINER};
 
-/// A manager with the mock sector manager; its process may run or not.
+/// A manager, with the mock sector manager or a relay to one; its process may run or not.
 #[derive(Debug)]
 pub struct Manager {
     nats_url: String,
@@ -21,6 +21,12 @@ pub struct Manager {
 impl Manager {
     /// Starts `damocles-manager mock` for miner 10000 and 2 KiB sectors, with further options.
     pub fn start_mock(nats_url: String, log_file: PathBuf, options: &[&str]) -> Manager {
+        let mock = ["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"];
+        Manager::start(nats_url, log_file, &[&mock, options].concat())
+    }
+
+    /// Starts `damocles-manager` with these arguments.
+    pub fn start(nats_url: String, log_file: PathBuf, options: &[&str]) -> Manager {
         let options: Vec<_> = options.iter().map(|option| option.to_string()).collect();
         let process = run(&nats_url, &log_file, &options);
         Manager { nats_url, log_file, options, process }
@@ -34,6 +40,11 @@ impl Manager {
     /// Waits until it has begun to answer, beside others.
     pub async fn ready(&self) {
         self.process.log().line_with(&["ready, with a mock sector manager"]).await;
+    }
+
+    /// Waits until it has begun to answer for a sector manager.
+    pub async fn relays(&self) {
+        self.process.log().line_with(&["ready, with a relay"]).await;
     }
 
     /// The process, to be killed, frozen or waited for.
@@ -59,9 +70,6 @@ impl Manager {
 
 fn run(nats_url: &str, log_file: &std::path::Path, options: &[String]) -> Process {
     let mut command = Command::new(binaries::manager());
-    command
-        .args(["mock", "--miner", &MINER.to_string(), "--sector-size", "2KiB"])
-        .args(options)
-        .env("NATS_URL", nats_url);
+    command.args(options).env("NATS_URL", nats_url);
     Process::spawn("damocles-manager", command, log_file)
 }

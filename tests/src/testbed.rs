@@ -14,6 +14,7 @@ use crate::{
     binaries,
     bus::Bus,
     cli::{self, CliOutput},
+    damocles::sector_manager::SectorManager,
     fake_sector_manager::FakeSectorManager,
     gate::Gate,
     manager::Manager,
@@ -117,6 +118,18 @@ impl Testbed {
             self.scratch.path().join(format!("{name}.log")),
             options,
         )
+    }
+
+    /// Starts a manager that relays to this sector manager, and waits until it answers; `name` is
+    /// for its log. A number whose answer was lost is found again after a second.
+    pub async fn relay(&self, name: &str, to: &SectorManager) -> Manager {
+        let (log, file) = (format!("{name}.log"), self.scratch.path().join(format!("{name}.toml")));
+        std::fs::write(&file, "[sector_manager]\nadopt_after = '1s'").unwrap();
+        let (file, url) = (file.display().to_string(), to.url());
+        let options = ["daemon", "-c", &file, "--sector-manager", &url];
+        let manager = Manager::start(self.nats.url(), self.scratch.path().join(log), &options);
+        manager.relays().await;
+        manager
     }
 
     /// Starts a mock manager; `name` is for its log.

@@ -1,5 +1,10 @@
 //! What was recorded from a damocles sector manager 0.13.1, and from a worker that speaks to it, goes
 //! through our types both ways.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper says what went wrong by failing the test"
+)]
 
 use std::{fs, path::Path};
 
@@ -13,7 +18,8 @@ struct Exchange {
 }
 
 fn recorded(method: &str) -> Vec<Exchange> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/damocles/manager");
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/damocles/manager");
     let text = fs::read_to_string(directory.join(format!("{method}.jsonl"))).unwrap();
     let exchange = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap();

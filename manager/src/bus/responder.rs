@@ -16,8 +16,8 @@ use shared_msgs::{
 };
 use tracing::{debug, warn};
 
-// Requests in hand at once; the others wait in the subscription.
-const MAX_IN_HAND: usize = 64;
+/// Requests in hand at once, of those that are answered soon; the others wait in the subscription.
+pub(crate) const PLACES: usize = 64;
 // The same of those that may take long, and how many more of them wait here: in the subscription
 // they would hold up those behind them.
 const MAX_LONG_IN_HAND: usize = 64;
@@ -26,16 +26,19 @@ const MAX_LONG_WAITING: usize = 4096;
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Answers requests until `stop`; then leaves the queue group and finishes what is in hand, within
-/// a grace period. `handle` gets the subject and the body. Those that may take long, by their
-/// subject, have places of their own: nothing else is held up by them.
-pub(crate) async fn serve<H>(
+/// a grace period. At most so many are in hand at once. `handle` gets the subject and the body; a
+/// refusal of nothing is silence. Those that may take long, by their subject, have places of their
+/// own: nothing else is held up by them.
+pub(crate) async fn serve<H, R>(
     client: &Client,
     mut requests: Subscriber,
+    places: usize,
     stop: impl Future<Output = ()>,
     takes_long: impl Fn(&str) -> bool,
     handle: H,
 ) where
-    H: AsyncFn(&str, Bytes) -> Result<Vec<u8>, ErrorKind>,
+    H: AsyncFn(&str, Bytes) -> Result<Vec<u8>, R>,
+    R: Into<Option<ErrorKind>>,
 {
     let mut stop = std::pin::pin!(stop);
     let mut hands = Hands::default();
@@ -43,7 +46,7 @@ pub(crate) async fn serve<H>(
     loop {
         tokio::select! {
             () = &mut stop => break,
-            request = requests.next(), if hands.quick.len() < MAX_IN_HAND => match request {
+            request = requests.next(), if hands.quick.len() < places => match request {
                 Some(request) => hands.take(request, &takes_long, serve_one),
                 None => return,
             },
@@ -121,9 +124,10 @@ impl<F: Future<Output = ()>> Hands<F> {
     }
 }
 
-async fn serve_one<H>(client: &Client, request: Message, busy: bool, handle: &H)
+async fn serve_one<H, R>(client: &Client, request: Message, busy: bool, handle: &H)
 where
-    H: AsyncFn(&str, Bytes) -> Result<Vec<u8>, ErrorKind>,
+    H: AsyncFn(&str, Bytes) -> Result<Vec<u8>, R>,
+    R: Into<Option<ErrorKind>>,
 {
     let Some(inbox) = answering::inbox(&request) else { return };
     let Message { subject, payload, .. } = request;
@@ -135,7 +139,14 @@ where
     };
     let handled = match busy {
         true => Err(ErrorKind::Busy),
-        false => answering::answered(handle(&subject, payload)).await.flatten(),
+        false => match answering::answered(handle(&subject, payload)).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(refusal)) => match refusal.into() {
+                Some(kind) => Err(kind),
+                None => return,
+            },
+            Err(panicked) => Err(panicked),
+        },
     };
     let (body, refusal) = match handled.and_then(fits) {
         Ok(body) => (body, None),

@@ -45,7 +45,7 @@ pub(super) fn show(
     args: &ShowArgs,
 ) -> Result<(), CliError> {
     let read = Read::file(file).map_err(|error| CliError::new(Exit::Failed, error))?;
-    let Read { nats, warnings, document } = read;
+    let Read { nats, warnings, document, .. } = read;
     warnings.iter().for_each(|warning| note(warning));
     let all = settings::nats(options, given, &nats, |key| document.origin(key))?;
     settings::print(&all, args.output.output, args.look)

@@ -5,10 +5,25 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 use damocles_client::connect::NatsSettings;
 use damocles_terminal::{CliError, Stop, sector_size};
+use damocles_wire::address::Address;
 use shared_msgs::sector_manager::SectorSize;
 use tracing::info;
 
-use crate::mock::{JOB_EXPIRATION, Offer, PiecesOffer};
+use crate::{
+    config::SectorManagerOptions,
+    daemon::SectorManager,
+    mock::{JOB_EXPIRATION, Offer, PiecesOffer},
+    relay::RelayTo,
+};
+
+/// Who answers the workers' questions.
+#[derive(Args, Debug)]
+pub struct DaemonArgs {
+    /// Answer the workers by the damocles sector manager that runs there, as a URL or a multiaddr:
+    /// http://10.0.0.1:1789 or /ip4/10.0.0.1/tcp/1789 [file: sector_manager.address]
+    #[arg(long, env = "DAMOCLES_SECTOR_MANAGER", value_name = "ADDRESS")]
+    pub sector_manager: Option<Address>,
+}
 
 /// What the mock sector manager offers.
 #[derive(Args, Debug)]
@@ -76,11 +91,23 @@ impl From<MockArgs> for Offer {
     }
 }
 
-pub(crate) async fn run(settings: &NatsSettings, offer: Option<Offer>) -> Result<(), CliError> {
+/// The sector manager that the command line names, or else the file.
+pub(crate) fn sector_manager(args: DaemonArgs, file: SectorManagerOptions) -> SectorManager {
+    let SectorManagerOptions { address, adopt_after } = file;
+    match args.sector_manager.or(address) {
+        Some(address) => SectorManager::Relay(RelayTo { address, adopt_after }),
+        None => SectorManager::Elsewhere,
+    }
+}
+
+pub(crate) async fn run(
+    settings: &NatsSettings,
+    sector_manager: SectorManager,
+) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
     let shutdown = async move {
         let signal = stop.asked().await;
         info!(signal, "stopping");
     };
-    crate::daemon::run(settings, offer, shutdown).await
+    crate::daemon::run(settings, sector_manager, shutdown).await
 }

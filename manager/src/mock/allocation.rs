@@ -22,10 +22,10 @@ use tracing::info;
 
 use super::{
     Mock, Offer,
-    kv::{Bucket, Created, Stored},
     record::SectorRecord,
     records::{self, Decision},
 };
+use crate::bus::kv::{Bucket, Created, Stored};
 
 impl Offer {
     // Which miner gets the sector: of those that will do, the same one for a request in whatever

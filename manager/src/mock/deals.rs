@@ -19,10 +19,10 @@ use tracing::info;
 use super::{
     Mock,
     commp::{MIN_PIECE_SIZE, zero_commitment},
-    kv::{Bucket, Created, MAX_TRIES, contended},
     pieces::Piece,
     record::SectorRecord,
 };
+use crate::bus::kv::{Bucket, Created, MAX_TRIES, contended};
 
 // So that an answer fits into a message.
 const MAX_DEALS: usize = 256;

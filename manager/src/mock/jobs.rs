@@ -18,10 +18,10 @@ use super::{
     allocation::allows,
     chain,
     job::{Job, Work},
-    kv::{Bucket, Created, MAX_TRIES, Stored, contended},
     record::{SectorRecord, Upgrade},
     records::key,
 };
+use crate::bus::kv::{Bucket, Created, MAX_TRIES, Stored, contended};
 
 const MAX_STORE_BYTES: usize = 1024;
 

@@ -13,7 +13,8 @@ use shared_msgs::{
 };
 use tracing::{debug, info};
 
-use super::{Mock, chain, jobs::check_store, kv::failed, record::SectorRecord};
+use super::{Mock, chain, jobs::check_store, record::SectorRecord};
+use crate::bus::kv::failed;
 use crate::bus::responder::answer;
 
 // For JetStream to answer all of it, and for a look at the files.

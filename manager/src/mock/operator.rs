@@ -13,11 +13,11 @@ use tracing::info;
 use super::{
     Mock,
     job::{Job, Status, Work},
-    kv::Stored,
     record::SectorRecord,
     wdpost::WdpostRecord,
 };
 use crate::bus::api::max_page_bytes;
+use crate::bus::kv::Stored;
 
 // The page's own fields.
 const PAGE_FRAME_BYTES: usize = 512;

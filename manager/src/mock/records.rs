@@ -11,11 +11,8 @@ use shared_msgs::{
     sector_manager::{SealProofType, SectorId},
 };
 
-use super::{
-    Mock,
-    kv::{Bucket, Created, MAX_TRIES, Stored, contended},
-    record::SectorRecord,
-};
+use super::{Mock, record::SectorRecord};
+use crate::bus::kv::{Bucket, Created, MAX_TRIES, Stored, contended};
 
 // What both buckets of allocations keep of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

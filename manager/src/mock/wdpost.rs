@@ -28,10 +28,10 @@ use tracing::info;
 use super::{
     Mock,
     allocation::allows,
-    kv::{Bucket, Created, MAX_TRIES, Stored, contended},
     record::{MAX_TEXT_BYTES, SectorRecord},
 };
 use crate::bus::api::max_page_bytes;
+use crate::bus::kv::{Bucket, Created, MAX_TRIES, Stored, contended};
 
 // So that a job fits into an entry and a message.
 const MAX_SECTORS: usize = 1_500;

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod connect;
 mod contract;
+mod damocles;
 mod events;
 mod lease;
 mod managers;

@@ -1,5 +1,7 @@
-//! The mock's buckets: made where they are missing, read whole, changed by compare-and-set. What
-//! stands in them is all that any mock manager knows.
+//! Buckets of a manager that answers for a sector manager: made where they are missing, read whole,
+//! changed by compare-and-set. What stands in them is all that any of them knows.
+
+use std::time::Duration;
 
 use async_nats::{
     Client,
@@ -48,7 +50,7 @@ pub(crate) enum Created<T> {
 
 /// A fault of JetStream, or of what stands in it.
 pub(crate) fn failed(error: impl std::fmt::Display) -> ErrorKind {
-    ErrorKind::internal(format!("the mock sector manager keeps its sectors in JetStream: {error}"))
+    ErrorKind::internal(format!("what a sector manager knows is kept in JetStream: {error}"))
 }
 
 /// Somebody else always came before.
@@ -57,16 +59,26 @@ pub(crate) fn contended() -> ErrorKind {
 }
 
 impl Bucket {
-    /// Opens it, and makes it where it is missing.
+    /// Opens it, and makes it where it is missing; what it holds then stays.
     pub(crate) async fn open(client: &Client, name: String) -> Result<Bucket, ErrorKind> {
+        Bucket::open_for(client, name, Duration::ZERO).await
+    }
+
+    /// Opens it, and makes it where it is missing, so that it keeps what it holds for so long.
+    pub(crate) async fn open_for(
+        client: &Client,
+        name: String,
+        max_age: Duration,
+    ) -> Result<Bucket, ErrorKind> {
         let jetstream = jetstream::new(client.clone());
         let store = match jetstream.get_key_value(&name).await {
             Ok(store) => store,
             Err(_) => {
                 let config = Config {
                     bucket: name,
-                    description: "mock sector manager".into(),
+                    description: "what a sector manager knows".into(),
                     history: 1,
+                    max_age,
                     ..Config::default()
                 };
                 let without = |error| {
@@ -175,9 +187,19 @@ impl Bucket {
         value: &T,
         revision: u64,
     ) -> Result<bool, ErrorKind> {
+        self.replace_at(key, value, revision).await.map(|replaced| replaced.is_some())
+    }
+
+    /// Writes a key if it is still in this revision; its new one if it was.
+    pub(crate) async fn replace_at<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        revision: u64,
+    ) -> Result<Option<u64>, ErrorKind> {
         match self.store.update(key, encoded(value)?, revision).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(failed(error)),
         }
     }

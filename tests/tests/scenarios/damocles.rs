@@ -1,0 +1,4 @@
+//! Programs of damocles that already run, and ours beside them.
+
+mod plans;
+mod relay;
