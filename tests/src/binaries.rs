@@ -30,6 +30,8 @@ built! {
     fixture_processor = "fixture-processor",
     /// The screen of `src/bin/fixture-screen.rs`.
     fixture_screen = "fixture-screen",
+    /// The external processor of `src/bin/vc-processor.rs`.
+    vc_processor = "vc-processor",
     /// The verifier of `src/bin/verify-window-post.rs`.
     verify_window_post = "verify-window-post",
     /// The helper of [`crate::watchdog`].

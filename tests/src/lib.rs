@@ -18,7 +18,8 @@
 //! - [`contract`]: what others rely on, as files
 //! - [`simulation`]: whole systems in memory, by seed
 //! - [`tmpfs`]: a disk that can be full; [`outputs`]: what a log cannot be written to
-//! - [`children`]: the processes that a worker starts
+//! - [`children`]: the processes that a worker starts; [`damocles_tasks`]: what damocles's own
+//!   processors are given
 //! - [`process`], [`log`], [`watchdog`], [`scratch`], [`binaries`]: children that never outlive a
 //!   test, their output, a directory that stays when the test fails, and where the programs are
 //!
@@ -38,6 +39,7 @@ pub mod cli;
 pub mod contract;
 pub mod credentials;
 pub mod damocles;
+pub mod damocles_tasks;
 pub mod event_log;
 pub mod fake_sector_manager;
 pub mod gate;

@@ -24,7 +24,8 @@ use std::{
 
 use damocles_client::connect::NatsOptions;
 use damocles_daemon::config::{ConfigError, Document, Effect, Fault, KeyPath, WithoutEffect};
-use serde::{Deserialize, Serialize};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize, Serializer};
 use shared_msgs::{plan::Plan, sector_manager::SectorSize};
 
 pub(crate) use self::effective::Effective;
@@ -44,7 +45,6 @@ const WITHOUT_EFFECT: &[WithoutEffect] = &[
     ("worker.rpc_server", Effect::Replaced),
     ("sector_manager.rpc_client.addr", Effect::Because(RELAY)),
     ("sector_manager.rpc_client.headers", Effect::Because(RELAY)),
-    ("sector_manager.piece_token", Effect::NotYet),
     ("attached_selection.enable_space_weighted", Effect::Because(SELECTION)),
     ("metrics.enable", Effect::NotYet),
     ("metrics.http_listen", Effect::NotYet),
@@ -132,6 +132,13 @@ struct File {
 #[serde(default)]
 struct SectorManager {
     rpc_client: Nothing,
+    #[serde(serialize_with = "hidden")]
+    piece_token: Option<SecretString>,
+}
+
+// That there is one is shown, and nothing else.
+fn hidden<S: Serializer>(secret: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|_| "(hidden)").serialize(to)
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -228,7 +235,10 @@ impl Config {
             threads,
             attached: file.remote_store.into_iter().chain(file.attached).collect(),
             scan_persist_stores: file.worker.scan_persist_stores,
-            processors: ProcessorsConfig::check(file.processors)?,
+            processors: ProcessorsConfig {
+                piece_token: file.sector_manager.piece_token,
+                ..ProcessorsConfig::check(file.processors)?
+            },
             nats: file.nats,
         })
     }

@@ -216,6 +216,7 @@ impl Connected {
             attached,
             local_pieces_dirs: config.local_pieces_dirs,
             static_tree_d: config.static_tree_d,
+            piece_token: config.processors.piece_token,
         });
         let threads = threads.into_iter().zip(config.threads).map(|(place, config)| {
             let Place { location, store, opened } = place;

@@ -39,6 +39,7 @@ pub(crate) mod window_post;
 
 use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
 
+use secrecy::SecretString;
 use shared_msgs::{
     id::Id,
     plan::{Plan, PlanEvent, Stage, State},
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub local_pieces_dirs: Vec<PathBuf>,
     /// Files with tree-d of a sector of zeros, by sector size in bytes.
     pub static_tree_d: HashMap<u64, PathBuf>,
+    /// What is shown to piece servers that a sector manager redirects to.
+    pub piece_token: Option<SecretString>,
 }
 
 /// One stage's work on one sector.

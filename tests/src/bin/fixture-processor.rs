@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,8 +94,10 @@ enum Misdeed {
     DieWhenReady,
     /// Ends when it gets a task
     Die,
-    /// Prints a line that is no answer
+    /// Prints a half of its answer
     Garbage,
+    /// Prints a line that is no answer, and then its answer
+    Stray,
     /// Prints a line of 50 MB that is no answer
     LongLine,
     /// Answers, and answers again
@@ -164,11 +167,21 @@ fn answer_all(args: &Args, ids: &mpsc::Receiver<Value>) -> io::Result<()> {
             }
         };
         let mut stdout = io::stdout().lock();
-        let misdeeds =
-            [Misdeed::Die, Misdeed::Garbage, Misdeed::LongLine, Misdeed::Twice, Misdeed::UnknownId];
+        let misdeeds = [
+            Misdeed::Die,
+            Misdeed::Garbage,
+            Misdeed::Stray,
+            Misdeed::LongLine,
+            Misdeed::Twice,
+            Misdeed::UnknownId,
+        ];
         match args.misdeed(&misdeeds)? {
             Some(Misdeed::Die) => die(),
-            Some(Misdeed::Garbage) => writeln!(stdout, "no answer at all")?,
+            Some(Misdeed::Garbage) => {
+                let answer = answer.to_string();
+                writeln!(stdout, "{}", &answer[..answer.len() / 2])?
+            }
+            Some(Misdeed::Stray) => writeln!(stdout, "half of it is done\n{answer}")?,
             Some(Misdeed::LongLine) => writeln!(stdout, "{}", "x".repeat(LONG_LINE_BYTES))?,
             Some(Misdeed::Twice) => writeln!(stdout, "{answer}\n{answer}")?,
             Some(Misdeed::UnknownId) => writeln!(
@@ -208,7 +221,7 @@ impl Stage {
             Stage::SnapVanilla => json!([proof]),
             Stage::SnapProve => json!(proof),
             Stage::SnapDecode | Stage::Unseal => json!(0),
-            Stage::WindowPost => json!({"proofs": [proof], "faults": []}),
+            Stage::WindowPost => json!({"proofs": [BASE64.encode(proof)], "faults": []}),
         }
     }
 }

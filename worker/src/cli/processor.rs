@@ -3,12 +3,15 @@
 use clap::{Args, builder::PossibleValuesParser};
 use damocles_terminal::{CliError, Exit};
 
-use crate::processor::tasks::{STAGES, is_builtin, serve};
+use crate::processor::{
+    placement::follow_variables,
+    tasks::{SERVED, is_builtin, serve},
+};
 
 #[derive(Args, Debug)]
 pub struct ProcessorArgs {
     /// The stage
-    #[arg(value_parser = PossibleValuesParser::new(STAGES))]
+    #[arg(value_parser = PossibleValuesParser::new(SERVED))]
     pub stage: String,
 }
 
@@ -21,5 +24,6 @@ pub(crate) async fn run(args: &ProcessorArgs) -> Result<(), CliError> {
         return Err(CliError::new(Exit::Usage, message)
             .hint("name a program that can with bin in [[processors.…]]"));
     }
+    follow_variables(stage);
     serve(stage).await
 }

@@ -53,7 +53,7 @@ fn each_loads_and_only_what_can_have_no_effect_is_warned_of() {
             ],
         ),
         ("locks", &[addr]),
-        ("deals", &[addr, "sector_manager.rpc_client.headers", "sector_manager.piece_token"]),
+        ("deals", &[addr, "sector_manager.rpc_client.headers"]),
         ("window-post", &[addr]),
         ("found-stores", &[addr]),
         ("processors", &[addr]),

@@ -130,6 +130,8 @@ const WHOLE: &str = "
     grace = '10s'
     local_pieces_dirs = ['.']
     scan_persist_stores = ['./mnt/*']
+    [sector_manager]
+    piece_token = 'x'
     [sealing]
     allowed_miners = [10000]
     allowed_sizes = ['2KiB']

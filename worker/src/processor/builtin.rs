@@ -20,15 +20,15 @@ use sealing_proofs::{
     replica::{self, Files, Identity},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use shared_msgs::sector_manager::Commitment;
+use shared_msgs::sector_manager::{Base64Bytes, Commitment};
 
 use super::{
-    descriptors, piece_reader,
+    descriptors, piece_reader, piece_server,
     task::{
         AddPieces, C1, C2, C2Output, CommD, Opaque, Pc1, Pc2, Pc2Output, PieceCommitment,
-        PieceInfo, Replica, SnapCommitments, SnapDecode, SnapEncode, SnapEncodeOutput, SnapFiles,
-        SnapProve, SnapVanilla, SynthProof, TreeD, Unseal, VerifySeal, VerifySnap, WindowPost,
-        WindowPostOutput,
+        PieceInfo, PostReplica, Replica, SnapCommitments, SnapDecode, SnapEncode, SnapEncodeOutput,
+        SnapFiles, SnapProve, SnapVanilla, SynthProof, TreeD, Unseal, VerifySeal, VerifySnap,
+        WindowPost, WindowPostOutput, WinningPost, WinningPostOutput,
     },
 };
 use crate::{
@@ -65,6 +65,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// Writes the pieces into a fresh unsealed file.
 pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
     let proof: RegisteredSealProof = proof_named(&task.seal_proof_type)?;
+    let token = task.piece_token.clone().or_else(piece_server::token_of_environment);
     let path = &task.staged_filepath;
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
     let mut staged = opened.map_err(|error| at(path, error))?;
@@ -72,7 +73,7 @@ pub fn add_pieces(task: AddPieces) -> Result<Vec<PieceInfo>> {
     let mut infos = Vec::with_capacity(task.pieces.len());
     for piece in &task.pieces {
         let size = UnpaddedBytesAmount(piece.piece_size);
-        let mut source = piece_reader::open(piece)
+        let mut source = piece_reader::open(piece, token.as_ref())
             .map_err(|error| Error { message: error.to_string(), temporary: true })?;
         let added = replica::add_piece(proof, &mut *source, &mut staged, size, &lengths);
         let info = added.map_err(|error| words(error).near(path))?;
@@ -243,7 +244,28 @@ pub(crate) fn window_post(task: WindowPost) -> Result<WindowPostOutput> {
     if !verify_window_post(&task.proof_type, &task.seed, task.miner_id, &public, &proofs)? {
         return Err(permanent("the window-PoSt proof does not verify"));
     }
-    Ok(WindowPostOutput { proofs, faults })
+    Ok(WindowPostOutput { proofs: proofs.into_iter().map(Base64Bytes).collect(), faults })
+}
+
+/// Proves that the miner may make a block, and checks the proof.
+pub(crate) fn winning_post(task: WinningPost) -> Result<WinningPostOutput> {
+    let proof_type: RegisteredPoStProof = proof_named(&task.proof_type)?;
+    let mut private = BTreeMap::new();
+    let mut public = BTreeMap::new();
+    for PostReplica { sector_id, comm_r, cache_dir, sealed_file } in task.replicas {
+        let id = SectorId::from(sector_id);
+        public.insert(id, PublicReplicaInfo::new(proof_type, comm_r));
+        private.insert(id, PrivateReplicaInfo::new(proof_type, comm_r, cache_dir, sealed_file));
+    }
+    let prover = super::task::prover_id(task.miner_id);
+    let proofs = post::generate_winning_post(&task.seed, &private, prover).map_err(words)?;
+    for (_, proof) in &proofs {
+        if !post::verify_winning_post(&task.seed, proof, &public, prover).map_err(words)? {
+            return Err(permanent("the winning-PoSt proof does not verify"));
+        }
+    }
+    let proofs = proofs.into_iter().map(|(_, proof)| Base64Bytes(proof)).collect();
+    Ok(WinningPostOutput { proofs })
 }
 
 /// Whether the proofs are those of these sectors, given by their numbers and commitments.

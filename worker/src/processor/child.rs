@@ -20,6 +20,7 @@ use std::{
 use damocles_client::backoff::Backoff;
 use futures::StreamExt;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     io::AsyncRead,
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 use super::{
     groups::{Groups, MARK, SAY_AGAIN, Started},
     lines::BoundedLines,
+    piece_server::PIECE_TOKEN,
     placement::Placement,
     processes::Process,
     settings::Settings,
@@ -53,6 +55,7 @@ pub(crate) struct Program {
     args: Vec<String>,
     settings: Settings,
     placement: Placement,
+    piece_token: Option<SecretString>,
     groups: Arc<Groups>,
 }
 
@@ -99,7 +102,7 @@ impl Ended {
 }
 
 impl Program {
-    /// The program of a `[[processors.…]]`; `own` is the worker's own one, with its arguments, for
+    /// The program of a `[[processors.…]]`; `own` is the worker's own one, and the arguments for
     /// settings that name none. `name` is unique in this worker.
     pub(crate) fn new(
         settings: &Settings,
@@ -107,18 +110,22 @@ impl Program {
         own: (String, Vec<String>),
         groups: &Arc<Groups>,
     ) -> Self {
-        let (bin, args) = match &settings.bin {
-            Some(bin) => (bin.display().to_string(), vec![]),
-            None => own,
-        };
-        let args = settings.args.clone().unwrap_or(args);
+        let (own_bin, own_args) = own;
+        let bin = settings.bin.as_ref().map_or(own_bin, |bin| bin.display().to_string());
         Program {
             bin,
-            args,
+            args: settings.args.clone().unwrap_or(own_args),
             settings: settings.clone(),
-            placement: Placement::prepare(settings, name),
+            placement: Placement::prepare(settings.numa_preferred, &settings.cgroup, name),
+            piece_token: None,
             groups: groups.clone(),
         }
+    }
+
+    /// Gives it the token for pieces, unless its settings name one.
+    pub(crate) fn with_piece_token(mut self, token: Option<&SecretString>) -> Self {
+        self.piece_token = token.filter(|_| !self.settings.envs.contains_key(PIECE_TOKEN)).cloned();
+        self
     }
 
     /// Its path, for messages.
@@ -140,6 +147,9 @@ impl Program {
         }
         let mark = self.groups.mark();
         command.args(words).envs(&self.placement.envs).envs(&self.settings.envs).env(MARK, &mark);
+        if let Some(token) = &self.piece_token {
+            command.env(PIECE_TOKEN, token.expose_secret());
+        }
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,5 +1,5 @@
 //! Programs that a worker keeps running beside it: `[[processors.sealing_daemons]]`. They speak no
-//! protocol.
+//! protocol, and need say nothing; damocles's say that they are ready.
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! One file by HTTP. A download that is cut off goes on from where it was (RFC 9110, section 14), as
+//! One file by HTTP. From a sector manager's `/piecestore/` it may be elsewhere: then the second
+//! request shows the token for pieces, as damocles's market wants it, and nobody else gets it. A download that is cut off goes on from where it was (RFC 9110, section 14), as
 //! long as the server says that the file is the same; what could be of another file is never put
 //! behind what is there.
 //!
@@ -18,28 +19,49 @@ use std::{
 };
 
 use damocles_client::backoff::Backoff;
+use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 use ureq::{
-    Agent, Body,
+    Agent, Body, RequestBuilder,
     http::{Response, StatusCode, header},
+    typestate::WithoutBody,
 };
+use url::Url;
 
 use crate::failure::NOT_DOWNLOADED;
 
 // A minute and a half in all.
 const ASK_AGAIN: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 const MOST_CUTS: u32 = 8;
+// Where a damocles-manager answers for pieces, and what the market behind it wants to know.
+const PIECE_STORE: &str = "/piecestore/";
+const NAMESPACE: &str = "X-VENUS-API-NAMESPACE";
+const MARKET: &str = "v1.IMarket";
 
 /// A file's bytes. A read that fails has nothing behind it.
 pub(super) struct Download {
-    agent: Agent,
-    url: String,
+    source: Source,
     body: Box<dyn Read + Send>,
     version: Option<Version>,
     read: u64,
     /// In a row, without a byte between them.
     cuts: u32,
     backoff: Backoff,
+}
+
+/// Where a file is.
+pub(super) struct Source {
+    agent: Agent,
+    url: String,
+    /// For whoever a sector manager redirects to.
+    token: Option<SecretString>,
+}
+
+/// The rest of a file that was read in part.
+#[derive(Clone, Copy)]
+struct Rest<'a> {
+    from: u64,
+    validator: &'a str,
 }
 
 /// What tells a file from the one that stood in its place before.
@@ -53,15 +75,14 @@ struct Version {
 
 impl Download {
     /// Asks for a file. The server's answer is there when this returns.
-    pub(super) fn start(agent: Agent, url: &str) -> io::Result<Download> {
-        let response = whole_as_it_is(agent.get(url)).call().map_err(failed)?;
+    pub(super) fn start(source: Source) -> io::Result<Download> {
+        let response = source.ask(None).map_err(failed)?;
         let length = response.body().content_length();
         let version = validator(&response)
             .zip(length)
             .map(|(validator, length)| Version { validator: validator.to_owned(), length });
         Ok(Download {
-            agent,
-            url: url.to_owned(),
+            source,
             body: Box::new(response.into_body().into_reader()),
             version,
             read: 0,
@@ -83,12 +104,10 @@ impl Download {
                 return Err(why);
             }
             self.cuts += 1;
-            warn!(url = self.url, read = self.read, of = version.length, error = %why, "a download was cut off and goes on");
+            warn!(url = self.source.url, read = self.read, of = version.length, error = %why, "a download was cut off and goes on");
             sleep(self.backoff.pause());
-            let request = whole_as_it_is(self.agent.get(&self.url))
-                .header(header::RANGE, format!("bytes={}-", self.read))
-                .header(header::IF_RANGE, &version.validator);
-            match request.call() {
+            let rest = Rest { from: self.read, validator: &version.validator };
+            match self.source.ask(Some(rest)) {
                 Ok(response) => {
                     if !version.is_rest(&response, self.read) {
                         let changed = format!(
@@ -109,6 +128,35 @@ impl Download {
                 }
             }
         }
+    }
+}
+
+impl Source {
+    pub(super) fn new(agent: Agent, url: &str, token: Option<SecretString>) -> Source {
+        Source { agent, url: url.to_owned(), token }
+    }
+
+    fn ask(&self, rest: Option<Rest<'_>>) -> Result<Response<Body>, ureq::Error> {
+        let store = Url::parse(&self.url).ok().filter(|url| url.path().starts_with(PIECE_STORE));
+        let Some((token, store)) = self.token.as_ref().zip(store) else {
+            return self.request(&self.url, rest).call();
+        };
+        let first = self.request(&self.url, rest).config().max_redirects(0).build().call()?;
+        let elsewhere = text(&first, header::LOCATION).filter(|_| first.status().is_redirection());
+        let Some(elsewhere) = elsewhere else { return Ok(first) };
+        let elsewhere = store.join(elsewhere);
+        let elsewhere = elsewhere.map_err(|error| ureq::Error::BadUri(error.to_string()))?;
+        self.request(elsewhere.as_str(), rest)
+            .header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()))
+            .header(NAMESPACE, MARKET)
+            .call()
+    }
+
+    fn request(&self, url: &str, rest: Option<Rest<'_>>) -> RequestBuilder<WithoutBody> {
+        // Compressed bytes have other positions.
+        let request = self.agent.get(url).header(header::ACCEPT_ENCODING, "identity");
+        let Some(Rest { from, validator }) = rest else { return request };
+        request.header(header::RANGE, format!("bytes={from}-")).header(header::IF_RANGE, validator)
     }
 }
 
@@ -144,11 +192,6 @@ impl Version {
 
 fn failed(error: impl fmt::Display) -> io::Error {
     io::Error::other(format!("{NOT_DOWNLOADED}: {error}"))
-}
-
-// Compressed bytes have other positions.
-fn whole_as_it_is<T>(request: ureq::RequestBuilder<T>) -> ureq::RequestBuilder<T> {
-    request.header(header::ACCEPT_ENCODING, "identity")
 }
 
 // What differs if a single byte of the file does (RFC 9110, section 8.8). A date does if the file
@@ -198,17 +241,51 @@ mod tests {
             if !answer.is_empty() {
                 write!(client, "HTTP/1.1 {answer}").unwrap();
             }
-            let asked = head.iter().filter(|line| line.to_lowercase().contains("range:"));
-            asked.map(|line| line.to_lowercase()).collect::<Vec<_>>().join(", ")
+            let told = ["range:", "authorization:", "x-venus"];
+            let asked = head
+                .iter()
+                .map(|line| line.to_lowercase())
+                .filter(|line| told.iter().any(|name| line.contains(name)));
+            asked.collect::<Vec<_>>().join(", ")
         };
         (url, std::thread::spawn(move || answers.into_iter().map(serve).collect()))
     }
 
     fn download(url: &str) -> (Vec<u8>, io::Result<usize>) {
-        let agent = Agent::config_builder().build().into();
         let mut bytes = vec![];
-        let result = Download::start(agent, url).unwrap().read_to_end(&mut bytes);
+        let result = Download::start(source(url, None)).unwrap().read_to_end(&mut bytes);
         (bytes, result)
+    }
+
+    fn source(url: &str, token: Option<&str>) -> Source {
+        let agent = Agent::config_builder().build().into();
+        Source::new(agent, url, token.map(SecretString::from))
+    }
+
+    #[test]
+    fn only_whoever_a_sector_manager_redirects_to_gets_the_token_and_after_a_cut_again() {
+        let (market, asked_market) = server(&[
+            FIRST,
+            "206 Partial Content\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\r\n456789",
+            "200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ]);
+        let redirect = format!("302 Found\r\nLocation: {market}\r\nContent-Length: 0\r\n\r\n");
+        let here = "200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let (manager, asked_manager) = server(&[&redirect, &redirect, here, &redirect]);
+        let piece = manager.replace("/file", "/piecestore/baga");
+        let read = |url: &str| {
+            let mut bytes = vec![];
+            Download::start(source(url, Some("hunter2"))).unwrap().read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        assert_eq!(read(&piece), b"0123456789");
+        assert_eq!(read(&piece), b"ok", "it needs no redirect");
+        assert_eq!(read(&manager), b"ok", "it is no sector manager's");
+        let shown = "authorization: bearer hunter2, x-venus-api-namespace: v1.imarket";
+        let range = "range: bytes=4-, if-range: \"a\"";
+        let asked_market = asked_market.join().unwrap();
+        assert_eq!(asked_market, [shown.to_owned(), format!("{range}, {shown}"), String::new()]);
+        assert_eq!(asked_manager.join().unwrap(), ["", range, "", ""]);
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! It has died when its process has ended, whoever holds its pipes. What it has in hand fails, and
 //! the next one starts, only when nothing of its process group lives any more.
 //!
-//! A line that is no answer is the answer to something that it has in hand, but nobody knows to
-//! what. So it gets nothing more, answers what it can, and when nothing else is left the request is
+//! A stray line, as a log's, is logged and its tasks go on. What could have been an answer is one to
+//! something that it has in hand, but nobody knows to what. So it gets nothing more, answers what it can, and when nothing else is left the request is
 //! failed and the process started anew: a retry must not run beside what may still write the same
 //! files.
 //!
@@ -21,6 +21,7 @@ use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use damocles_client::backoff::Backoff;
 use futures::{FutureExt, StreamExt};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use shared_msgs::{duration::human, text::cut_text};
 use tokio::{
@@ -49,6 +50,8 @@ pub(super) const RESTART: Backoff = Backoff::new(Duration::from_millis(200), LAS
 /// How long what a process printed before its end is read; the pipe's end comes sooner unless
 /// somebody else holds it.
 const LAST_LINES: Duration = Duration::from_millis(300);
+// Of a line in the log.
+const SHOWN_BYTES: usize = 200;
 
 /// What came of a task.
 pub(super) type Answer = Result<Box<RawValue>, Failure>;
@@ -207,7 +210,12 @@ impl Owner {
             match line {
                 Ok(line) if line.trim() == expected => return true,
                 Ok(line) => {
-                    info!(stage = self.stage, pid, "before it was ready: {}", cut_text(&line, 200))
+                    info!(
+                        stage = self.stage,
+                        pid,
+                        "before it was ready: {}",
+                        cut_text(&line, SHOWN_BYTES)
+                    )
                 }
                 Err(error) => {
                     info!(stage = self.stage, pid, %error, "before it was ready: a line that is not shown")
@@ -318,18 +326,26 @@ impl Owner {
     // Returns whether it was an answer.
     fn take_line(&self, line: Line, pid: u32, in_hand: &mut InHand) -> bool {
         let stage = &self.stage;
-        let read = line.map_err(|error| (error.to_string(), String::new())).and_then(|line| {
+        let read = line.map_err(|error| (error.to_string(), None)).and_then(|line| {
             serde_json::from_str::<Response<Box<RawValue>>>(&line)
-                .map_err(|error| (error.to_string(), cut_text(&line, 200)))
+                .map_err(|error| (error.to_string(), Some(line)))
         });
         let response = match read {
             Ok(response) => response,
+            Err((error, line)) if line.as_deref().is_some_and(is_stray) => {
+                let line = line.map(|line| cut_text(&line, SHOWN_BYTES));
+                info!(
+                    stage,
+                    pid, error, line, "processor printed a line that is no answer, and goes on"
+                );
+                return false;
+            }
             Err((error, line)) => {
                 warn!(
                     stage,
                     pid,
                     error,
-                    line,
+                    line = line.map(|line| cut_text(&line, SHOWN_BYTES)),
                     in_hand = in_hand.answers.len(),
                     "processor printed a line that is no answer"
                 );
@@ -350,6 +366,21 @@ impl Owner {
         // A thread that was told to stop waiting no longer listens.
         answer.send(response.into_result(stage)).ok();
         true
+    }
+}
+
+// Whether a line was never meant as an answer: it is no object, or a whole one without the number
+// of a task. Half an object may be half an answer.
+fn is_stray(line: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(rename = "id")]
+        _id: u64,
+    }
+    let is_whole = serde_json::from_str::<IgnoredAny>(line).is_ok();
+    match serde_json::from_str::<Answer>(line) {
+        Ok(_) => false,
+        Err(_) => is_whole || !line.contains('{'),
     }
 }
 

@@ -2,15 +2,21 @@
 
 use std::io::{self, Read};
 
+use secrecy::SecretString;
+
 use super::{
-    download::Download,
+    download::{Download, Source},
     piece_server::{agent, named, open_file},
     task::{Piece, PieceFile},
 };
 
-/// The piece's bytes, filled up to its size. Data that is shorter than its deal, or longer than
+/// The piece's bytes, filled up to its size; the token is for servers that a sector manager redirects
+/// to. Data that is shorter than its deal, or longer than
 /// its piece, is an error at its end.
-pub(crate) fn open(piece: &Piece) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn open(
+    piece: &Piece,
+    token: Option<&SecretString>,
+) -> io::Result<Box<dyn Read + Send>> {
     if piece.payload_size > piece.piece_size {
         let small = format!(
             "a piece of {} bytes cannot hold {} bytes of data",
@@ -21,15 +27,15 @@ pub(crate) fn open(piece: &Piece) -> io::Result<Box<dyn Read + Send>> {
     let (source, name): (Box<dyn Read + Send>, String) = match &piece.piece_file {
         PieceFile::Pledge => return Ok(Box::new(io::repeat(0).take(piece.piece_size))),
         PieceFile::Local(path) => (Box::new(open_file(path)?), path.display().to_string()),
-        PieceFile::Url(url) => (fetch(url, piece.piece_size)?, url.clone()),
+        PieceFile::Url(url) => (fetch(url, piece.piece_size, token)?, url.clone()),
     };
     let data =
         Bounded { source, name, read: 0, at_least: piece.payload_size, at_most: piece.piece_size };
     Ok(Box::new(data.chain(io::repeat(0)).take(piece.piece_size)))
 }
 
-fn fetch(url: &str, size: u64) -> io::Result<Box<dyn Read + Send>> {
-    let download = Download::start(agent(size), url);
+fn fetch(url: &str, size: u64, token: Option<&SecretString>) -> io::Result<Box<dyn Read + Send>> {
+    let download = Download::start(Source::new(agent(size), url, token.cloned()));
     Ok(Box::new(download.map_err(|error| named(url, error))?))
 }
 
@@ -81,7 +87,7 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let piece = Piece { piece_file: PieceFile::Local(path), payload_size, piece_size: 127 };
         let mut all = vec![];
-        open(&piece)?.read_to_end(&mut all)?;
+        open(&piece, None)?.read_to_end(&mut all)?;
         Ok(all)
     }
 
@@ -121,6 +127,6 @@ mod tests {
             payload_size: 1,
             piece_size: 127,
         };
-        assert!(open(&piece).err().unwrap().to_string().contains("/nowhere/baga"));
+        assert!(open(&piece, None).err().unwrap().to_string().contains("/nowhere/baga"));
     }
 }

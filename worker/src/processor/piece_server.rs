@@ -2,12 +2,24 @@
 
 use std::{fmt, fs::File, io, path::Path, time::Duration};
 
+#[cfg(feature = "builtin-proofs")]
+use secrecy::SecretString;
+
 // A server may need long for a whole piece, but not for its first byte.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 // Slower than this, a transfer hangs.
 const MIN_BYTES_PER_SECOND: u64 = 1 << 20;
 const LEAST_TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Names the token that piece servers want of whoever a sector manager redirects to them.
+pub(crate) const PIECE_TOKEN: &str = "PIECE_FETCHER_TOKEN";
+
+/// The token that this process was given.
+#[cfg(feature = "builtin-proofs")]
+pub(super) fn token_of_environment() -> Option<SecretString> {
+    std::env::var(PIECE_TOKEN).ok().filter(|token| !token.is_empty()).map(SecretString::from)
+}
 
 /// Sends a file's bytes to a server with PUT, as damocles does.
 pub(crate) fn upload(path: &Path, url: &str) -> io::Result<()> {

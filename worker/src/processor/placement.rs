@@ -11,18 +11,23 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use tracing::{info, warn};
 
 use super::{
     cgroup::Cgroup,
-    settings::{Settings, parse_cpus},
+    settings::{CgroupSettings, Settings, parse_cpus},
 };
 
-/// Where processors built with damocles's `vc-processors` look for their node.
+/// Where processors built with damocles's `vc-processors` look for their node, and for their group
+/// and its CPUs.
 const NUMA_VARIABLE: &str = "VENUS_WORKER_NUMA_PREFERRED";
+const GROUP_VARIABLE: &str = "VC_CG_NAME";
+const CPUS_VARIABLE: &str = "VC_CG_CPUSET";
 const NODES: &str = "/sys/devices/system/node";
 
 /// Where one child process runs, over all its restarts.
@@ -36,14 +41,15 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// Prepares what the settings ask for. `name` is unique in this worker.
-    pub(crate) fn prepare(settings: &Settings, name: &str) -> Self {
+    /// Prepares memory of a node, and what the settings of its group ask for. `name` is unique in this
+    /// process.
+    pub(crate) fn prepare(node: Option<u32>, cgroup: &CgroupSettings, name: &str) -> Self {
         let mut placement = Placement::default();
-        if let Some(node) = settings.numa_preferred {
+        if let Some(node) = node {
             placement.prefer_node(node, name);
         }
-        if let Some(cpus) = &settings.cgroup.cpuset {
-            placement.confine(cpus, &group_name(settings, name));
+        if let Some(cpus) = &cgroup.cpuset {
+            placement.confine(cpus, &group_name(cgroup, name));
         }
         placement
     }
@@ -95,9 +101,40 @@ impl Placement {
     }
 }
 
+/// Puts this process where whoever has started it says by these variables, as a damocles-worker
+/// does: its processors place themselves. Where only a program can do that, this one is begun anew
+/// by it.
+pub(crate) fn follow_variables(name: &str) {
+    let said = |variable: &str| env::var(variable).ok().filter(|said| !said.is_empty());
+    let node = said(NUMA_VARIABLE).and_then(|node| {
+        let number = node.parse();
+        number.inspect_err(|error| warn!(node, %error, "{NUMA_VARIABLE} is no number")).ok()
+    });
+    let cgroup = CgroupSettings { group_name: said(GROUP_VARIABLE), cpuset: said(CPUS_VARIABLE) };
+    let Placement { wrappers, cgroup, .. } = Placement::prepare(node, &cgroup, name);
+    if let Some(cgroup) = cgroup {
+        if let Err(error) = cgroup.add(std::process::id()) {
+            warn!(%error, "runs outside of its control group");
+        }
+        // It is left when this process ends, and removed by the next one that makes a group.
+        std::mem::forget(cgroup);
+    }
+    let [wrapper, options @ ..] = wrappers.as_slice() else { return };
+    let begun_anew = env::current_exe().map(|own| {
+        let mut command = Command::new(wrapper);
+        command.args(options).arg(own).args(env::args_os().skip(1));
+        for variable in [NUMA_VARIABLE, GROUP_VARIABLE, CPUS_VARIABLE] {
+            command.env_remove(variable);
+        }
+        command.exec()
+    });
+    let (Ok(error) | Err(error)) = begun_anew;
+    warn!(wrapper, %error, "runs without it");
+}
+
 // One name of a directory, unique as the processor's own is.
-fn group_name(settings: &Settings, name: &str) -> String {
-    match settings.cgroup.group_name.as_deref() {
+fn group_name(cgroup: &CgroupSettings, name: &str) -> String {
+    match cgroup.group_name.as_deref() {
         Some(group) if !group.is_empty() => format!("{}-{name}", group.replace('/', "-")),
         _ => name.to_owned(),
     }
@@ -154,10 +191,10 @@ mod tests {
 
     #[test]
     fn a_group_that_is_named_is_called_so_and_stays_one_processors() {
-        let mut settings = Settings::of("x".into());
-        assert_eq!(group_name(&settings, "pc1-0"), "pc1-0");
-        settings.cgroup.group_name = Some("sealing/../heavy".into());
-        assert_eq!(group_name(&settings, "pc1-0"), "sealing-..-heavy-pc1-0");
+        let mut cgroup = CgroupSettings::default();
+        assert_eq!(group_name(&cgroup, "pc1-0"), "pc1-0");
+        cgroup.group_name = Some("sealing/../heavy".into());
+        assert_eq!(group_name(&cgroup, "pc1-0"), "sealing-..-heavy-pc1-0");
     }
 
     #[test]

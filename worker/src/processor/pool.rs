@@ -32,7 +32,7 @@ use super::{
     external::{Ask, Incarnation, Owner, Place, SharedDesk},
     groups::Groups,
     settings::ProcessorsConfig,
-    task::Task,
+    task::{AddPieces, Task},
 };
 use crate::{
     activity::{Activity, Processor},
@@ -65,9 +65,11 @@ impl Pool {
             Arc::new(watch::Sender::new(Desk::new(places.collect(), config.ext_locks.clone())));
         for (index, (stage, n, settings)) in all().enumerate() {
             let own = (own_bin.to_owned(), vec!["processor".to_owned(), stage.clone()]);
+            let token = config.piece_token.as_ref().filter(|_| *stage == AddPieces::STAGE);
+            let program = Program::new(settings, &format!("{stage}-{n}"), own, groups);
             let owner = Owner {
                 stage: stage.clone(),
-                program: Program::new(settings, &format!("{stage}-{n}"), own, groups),
+                program: program.with_piece_token(token),
                 stable_wait: settings.stable_wait,
                 auto_restart: settings.auto_restart,
                 place: Place { desk: desk.clone(), index },

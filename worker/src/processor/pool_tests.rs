@@ -96,7 +96,7 @@ async fn whatever_a_processor_does_instead_of_answering_only_its_request_fails()
     for (does, words) in [
         ("exit 3", "has ended (exit status: 3)"),
         ("kill -9 $$", "has ended (signal 9)"),
-        ("echo garbage; sleep 60", "no answer"),
+        ("echo '{\"id\":0,\"output\"'; sleep 60", "no answer"),
         ("echo '{\"id\":0,\"output\":'; sleep 60", "no answer"),
         ("printf '\\377\\n'; sleep 60", "no answer"),
         ("head -c 50000000 /dev/zero; echo; sleep 60", "no answer"),
@@ -114,9 +114,26 @@ async fn whatever_a_processor_does_instead_of_answering_only_its_request_fails()
         bench.stopped().await;
     }
     bench(&processor(&ready_then("exit"), "")).fails_once_then_works("has ended").await;
-    bench(&processor(&ready_then("echo garbage; sleep 60"), ""))
+    bench(&processor(&ready_then("echo '{garbage'; sleep 60"), ""))
         .fails_once_then_works("no answer")
         .await;
+}
+
+#[tokio::test]
+async fn a_stray_line_is_only_logged() {
+    let lines = [
+        "echo 50 % done",
+        "echo",
+        r#"echo '{"level":"info","id":"x"}'"#,
+        r#"echo '["id",0]'"#,
+        "echo synth_proof processor ready",
+    ];
+    for stray in lines {
+        let answers = format!("read line; {stray}; echo '{{\"id\":0,\"output\":true}}'; read line");
+        let bench = bench(&processor(&format!("{READY}; {answers}"), ""));
+        assert_eq!(bench.run().await, Ok(true), "{stray}");
+        bench.stopped().await;
+    }
 }
 
 /// One that a processor has started, which holds its pipes and goes on when it is asked to end.
@@ -131,7 +148,7 @@ impl Bench {
 
 #[tokio::test]
 async fn a_request_fails_and_the_next_one_starts_only_when_nothing_of_the_processor_lives() {
-    for does in ["exit 3", "kill -9 $$", "echo garbage; sleep 60", "exec 0<&-; read line"] {
+    for does in ["exit 3", "kill -9 $$", "echo '{garbage'; sleep 60", "exec 0<&-; read line"] {
         let bench = bench(&processor(
             &format!("{HELPER}; {READY}; read line; {does}"),
             "auto_restart = false",
@@ -184,7 +201,7 @@ async fn what_a_processor_says_too_much_changes_nothing() {
 #[tokio::test]
 async fn a_lost_answer_does_not_cost_the_others_theirs() {
     let script = at_first(&format!(
-        "{READY}; read a; read b; read c; echo oops; {}",
+        "{READY}; read a; read b; read c; echo '{{oops'; {}",
         r#"echo '{"id":2,"output":true}'; echo '{"id":0,"output":true}'; sleep 60"#
     ));
     let bench = bench(&processor(&script, ""));

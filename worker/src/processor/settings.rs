@@ -9,6 +9,7 @@ use std::{
 };
 
 use damocles_daemon::config::{Fault, KeyPath};
+use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -98,6 +99,8 @@ pub struct ProcessorsConfig {
     pub ext_locks: BTreeMap<String, usize>,
     /// Programs to keep running.
     pub daemons: Vec<Settings>,
+    /// What is shown to piece servers that a sector manager redirects to.
+    pub piece_token: Option<SecretString>,
 }
 
 /// One `[[processors.<stage>]]`, or one of the `[[processors.sealing_daemons]]`.
@@ -105,8 +108,7 @@ pub struct ProcessorsConfig {
 pub struct Settings {
     /// The program; the worker's own if absent.
     pub bin: Option<PathBuf>,
-    /// Its arguments; `processor <stage>` for the worker's own program if absent, none for another
-    /// one.
+    /// Its arguments; `processor <stage>` if absent, none for one of the daemons.
     pub args: Option<Vec<String>>,
     /// Environment variables for it.
     #[serde(default)]
@@ -238,8 +240,14 @@ impl ProcessorsConfig {
         }
         let staggered =
             limitation.staggered.into_iter().map(|(stage, interval)| (stage, interval.0)).collect();
-        let config =
-            ProcessorsConfig { stages, concurrent, staggered, ext_locks, daemons: sealing_daemons };
+        let config = ProcessorsConfig {
+            stages,
+            concurrent,
+            staggered,
+            ext_locks,
+            daemons: sealing_daemons,
+            piece_token: None,
+        };
         for (stage, processors) in &config.stages {
             for (index, settings) in processors.iter().enumerate() {
                 config

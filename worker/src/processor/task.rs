@@ -4,9 +4,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use shared_msgs::sector_manager::Commitment;
+use shared_msgs::sector_manager::{Base64Bytes, Commitment};
 
 use crate::failure::Failure;
 
@@ -33,6 +34,10 @@ pub struct AddPieces {
     pub pieces: Vec<Piece>,
     /// The unsealed file, which grows to the sector's size.
     pub staged_filepath: PathBuf,
+    /// What is shown to piece servers that a sector manager redirects to. A processor gets it in its
+    /// environment.
+    #[serde(skip)]
+    pub piece_token: Option<SecretString>,
 }
 
 /// One piece to write.
@@ -425,11 +430,32 @@ pub struct PostReplica {
     pub sealed_file: PathBuf,
 }
 
+/// Proves to the chain that the miner may make a block: a damocles-manager with `--ext-prover` asks
+/// for it, no plan does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WinningPost {
+    /// The miner's actor id.
+    pub miner_id: u64,
+    /// The winning-PoSt proof type's name.
+    pub proof_type: String,
+    /// The sectors that the chain has chosen.
+    pub replicas: Vec<PostReplica>,
+    /// Randomness of the chain that the proof answers.
+    pub seed: [u8; 32],
+}
+
+/// The proofs of a winning PoSt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WinningPostOutput {
+    /// Their bytes.
+    pub proofs: Vec<Base64Bytes>,
+}
+
 /// Proofs, and the sectors that have none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowPostOutput {
     /// One for each partition.
-    pub proofs: Vec<Vec<u8>>,
+    pub proofs: Vec<Base64Bytes>,
     /// Numbers of the sectors that cannot be proven.
     pub faults: Vec<u64>,
 }

@@ -118,6 +118,29 @@ fn upgrades_unsealing_and_window_post_have_the_field_names_of_vc_processors() {
 }
 
 #[test]
+fn proofs_of_spacetime_are_answered_in_base64_as_in_every_release() {
+    let proofs = vec![Base64Bytes(vec![1, 2, 3])];
+    let window = WindowPostOutput { proofs: proofs.clone(), faults: vec![7] };
+    assert_eq!(written(&window), json!({"proofs": ["AQID"], "faults": [7]}));
+    assert_eq!(written(WinningPostOutput { proofs }), json!({"proofs": ["AQID"]}));
+    let read: WindowPostOutput = serde_json::from_value(written(&window)).unwrap();
+    assert_eq!(read, window);
+}
+
+#[test]
+fn a_token_is_no_part_of_a_task() {
+    let task = AddPieces {
+        seal_proof_type: "x".into(),
+        pieces: vec![],
+        staged_filepath: "/s".into(),
+        piece_token: Some("hunter2".into()),
+    };
+    assert!(!format!("{task:?}").contains("hunter2"));
+    let expected = json!({"seal_proof_type": "x", "pieces": [], "staged_filepath": "/s"});
+    assert_eq!(written(task), expected);
+}
+
+#[test]
 fn a_transfer_has_the_field_names_of_vc_processors() {
     let end = |store_name: Option<&str>, uri: &str| TransferItem {
         store_name: store_name.map(Into::into),

@@ -12,7 +12,7 @@ use super::{
         AddPieces, C1, C2, C2Output, CommD, Opaque, Pc1, Pc2, Pc2Output, PieceCommitment,
         PieceInfo, SnapDecode, SnapEncode, SnapEncodeOutput, SnapProve, SnapVanilla, SynthProof,
         Task, Transfer, TransferRoute, TreeD, Unseal, VerifySeal, VerifySnap, WindowPost,
-        WindowPostOutput,
+        WindowPostOutput, WinningPost, WinningPostOutput,
     },
 };
 use crate::{
@@ -20,12 +20,19 @@ use crate::{
     store::transfer::{copy_directory, copy_file},
 };
 
+// Those that plans have, and those that nobody here asks for.
 macro_rules! tasks {
-    ($($task:ident $name:literal -> $output:ty, by $by:ident $run:ident;)*) => {
+    (
+        plans { $($task:ident $name:literal -> $output:ty, by $by:ident $run:ident;)* }
+        nobody { $($served:ident $called:literal -> $yields:ty, by $how:ident $does:ident;)* }
+    ) => {
         /// What tasks are called. `comm_d`, `c1`, `snap_vanilla`, `snap_decode`, `piece_commitment`
         /// and those that verify are ours: damocles runs them inside the worker, which a build
         /// without proofs cannot.
         pub const STAGES: [&str; [$($name),*].len()] = [$($name),*];
+
+        /// What the worker's program serves as a processor: these, and what no plan of a worker has.
+        pub const SERVED: [&str; [$($name,)* $($called),*].len()] = [$($name,)* $($called),*];
 
         $(impl Task for $task {
             const STAGE: &'static str = $name;
@@ -36,10 +43,20 @@ macro_rules! tasks {
             }
         })*
 
+        $(impl Task for $served {
+            const STAGE: &'static str = $called;
+            type Output = $yields;
+
+            fn run_builtin(self) -> Result<Self::Output, Failure> {
+                $how!(self, $does)
+            }
+        })*
+
         /// Whether this build of the worker can run the tasks of a stage itself.
         pub(crate) fn is_builtin(stage: &str) -> bool {
             match stage {
                 $($name => $by!(),)*
+                $($called => $how!(),)*
                 _ => false,
             }
         }
@@ -48,6 +65,7 @@ macro_rules! tasks {
         pub(crate) async fn serve(stage: &str) -> Result<(), CliError> {
             match stage {
                 $($name => own::serve::<$task>().await,)*
+                $($called => own::serve::<$served>().await,)*
                 _ => Err(CliError::new(Exit::Usage, format!("{stage} is no stage"))),
             }
         }
@@ -89,24 +107,29 @@ macro_rules! worker {
 }
 
 tasks! {
-    AddPieces "add_pieces" -> Vec<PieceInfo>, by proofs add_pieces;
-    TreeD "tree_d" -> Opaque, by proofs tree_d;
-    CommD "comm_d" -> Commitment, by proofs comm_d;
-    Pc1 "pc1" -> Opaque, by proofs pc1;
-    Pc2 "pc2" -> Pc2Output, by proofs pc2;
-    SynthProof "synth_proof" -> bool, by proofs synth_proof;
-    C1 "c1" -> Opaque, by proofs c1;
-    C2 "c2" -> C2Output, by proofs c2;
-    VerifySeal "verify_seal" -> bool, by proofs verify_seal;
-    SnapEncode "snap_encode" -> SnapEncodeOutput, by proofs snap_encode;
-    SnapVanilla "snap_vanilla" -> Vec<Vec<u8>>, by proofs snap_vanilla;
-    SnapProve "snap_prove" -> Vec<u8>, by proofs snap_prove;
-    VerifySnap "verify_snap" -> bool, by proofs verify_snap;
-    SnapDecode "snap_decode" -> u64, by proofs snap_decode;
-    Unseal "unseal" -> u64, by proofs unseal;
-    PieceCommitment "piece_commitment" -> Commitment, by proofs piece_commitment;
-    Transfer "transfer" -> bool, by worker transfer;
-    WindowPost "window_post" -> WindowPostOutput, by proofs window_post;
+    plans {
+        AddPieces "add_pieces" -> Vec<PieceInfo>, by proofs add_pieces;
+        TreeD "tree_d" -> Opaque, by proofs tree_d;
+        CommD "comm_d" -> Commitment, by proofs comm_d;
+        Pc1 "pc1" -> Opaque, by proofs pc1;
+        Pc2 "pc2" -> Pc2Output, by proofs pc2;
+        SynthProof "synth_proof" -> bool, by proofs synth_proof;
+        C1 "c1" -> Opaque, by proofs c1;
+        C2 "c2" -> C2Output, by proofs c2;
+        VerifySeal "verify_seal" -> bool, by proofs verify_seal;
+        SnapEncode "snap_encode" -> SnapEncodeOutput, by proofs snap_encode;
+        SnapVanilla "snap_vanilla" -> Vec<Vec<u8>>, by proofs snap_vanilla;
+        SnapProve "snap_prove" -> Vec<u8>, by proofs snap_prove;
+        VerifySnap "verify_snap" -> bool, by proofs verify_snap;
+        SnapDecode "snap_decode" -> u64, by proofs snap_decode;
+        Unseal "unseal" -> u64, by proofs unseal;
+        PieceCommitment "piece_commitment" -> Commitment, by proofs piece_commitment;
+        Transfer "transfer" -> bool, by worker transfer;
+        WindowPost "window_post" -> WindowPostOutput, by proofs window_post;
+    }
+    nobody {
+        WinningPost "winning_post" -> WinningPostOutput, by proofs winning_post;
+    }
 }
 
 /// The tasks that a stage may run; none for one that talks to the sector manager only.

@@ -44,7 +44,12 @@ pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {
         });
     }
     let sources: Vec<_> = pieces.iter().map(|piece| piece.piece_file.clone()).collect();
-    let task = AddPieces { seal_proof_type: run.proof_name(), pieces, staged_filepath: path };
+    let task = AddPieces {
+        seal_proof_type: run.proof_name(),
+        pieces,
+        staged_filepath: path,
+        piece_token: run.shared.piece_token.clone(),
+    };
     let written = run.compute(task).await?;
     check_commitments(&slots, &sources, &written)?;
     let pieces = written
@@ -145,8 +150,7 @@ impl StageRun<'_> {
     // Where a deal's bytes are: in a directory of ours, or where the sector manager says.
     async fn piece_of(&self, deal: &SectorPiece, slot: &Slot<'_>) -> Result<Piece, Failure> {
         let cid = deal.piece.piece_cid.clone();
-        let candidates: Vec<PathBuf> =
-            self.shared.local_pieces_dirs.iter().map(|directory| directory.join(&cid)).collect();
+        let candidates = local_files(&self.shared.local_pieces_dirs, &cid);
         let local = on_disk(move || Ok(candidates.into_iter().find(|path| path.is_file()))).await?;
         let piece_file = match (local, &deal.url) {
             (Some(path), _) => PieceFile::Local(path),
@@ -174,6 +178,15 @@ impl StageRun<'_> {
         let payload_size = deal.deal_info.as_ref().map_or(0, |info| info.payload_size);
         Ok(Piece { piece_file, payload_size, piece_size: unpadded(slot.size) })
     }
+}
+
+// A piece is called by its CID; the market writes it as a CAR file.
+fn local_files(directories: &[PathBuf], cid: &str) -> Vec<PathBuf> {
+    let names = [cid.to_owned(), format!("{cid}.car")];
+    directories
+        .iter()
+        .flat_map(|directory| names.each_ref().map(|name| directory.join(name)))
+        .collect()
 }
 
 fn is_http(url: &str) -> bool {
@@ -226,6 +239,12 @@ mod tests {
         let mut piece = deal(1024);
         piece.piece.piece_cid = "../../etc/passwd".into();
         assert!(layout(&[piece], 2048).is_err());
+    }
+
+    #[test]
+    fn a_piece_in_a_directory_of_ours_may_be_called_a_car_file() {
+        let names = local_files(&["/a".into(), "/b".into()], "baga");
+        assert_eq!(names, ["/a/baga", "/a/baga.car", "/b/baga", "/b/baga.car"].map(PathBuf::from));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! WindowPoSt: proves that the sectors of a partition are still there, and hands the proof in.
 
 use shared_msgs::id::Id;
-use shared_msgs::sector_manager::{Base64Bytes, WdpostFinish, WdpostOutput};
+use shared_msgs::sector_manager::{WdpostFinish, WdpostOutput};
 
 use super::{Shared, on_disk};
 use crate::{
@@ -65,10 +65,7 @@ pub(crate) async fn generate(run: &WdpostRun<'_>) -> Result<Wdpost, Failure> {
         seed: input.seed,
     };
     let output = shared.processors.run(task, activity).await?;
-    let output = WdpostOutput {
-        proofs: output.proofs.into_iter().map(Base64Bytes).collect(),
-        faults: output.faults,
-    };
+    let output = WdpostOutput { proofs: output.proofs, faults: output.faults };
     Ok(Wdpost { output: Some(output), ..wdpost.clone() })
 }
 

@@ -117,6 +117,7 @@ fn one_sector(number: u64) -> (Duration, Duration) {
         seal_proof_type: proof(),
         pieces: vec![piece],
         staged_filepath: path("unsealed"),
+        piece_token: None,
     })
     .unwrap();
     builtin::tree_d(TreeD {

@@ -1,12 +1,15 @@
 //! External processors work; what one does wrong harms nobody but its own request.
 
 use std::{
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
 
 use e2e::{
     children::{cpus_of, ended, field, kill9, process, processor_pid, ready},
+    damocles_tasks::{PostReplica, WinningPost, start},
     state_watch::{is_in_c2, is_paused, waits_for},
     testbed::{Testbed, sector},
     worker::WorkerConfig,
@@ -15,6 +18,7 @@ use shared_msgs::{
     command::Outcome,
     snapshot::{PausedBy, ThreadSnapshot},
 };
+use vc_processors::core::Processor;
 
 const OWN_STAGES: [&str; 6] = ["add_pieces", "tree_d", "comm_d", "pc1", "pc2", "c1"];
 
@@ -37,6 +41,97 @@ async fn the_workers_own_program_seals_a_sector_as_its_processors() {
     worker.configure(&WorkerConfig::new("w1").fixture_c2(&[]));
     worker.start();
     bed.requests.until_finalized(sector(3)).await;
+}
+
+#[tokio::test]
+async fn a_damocles_manager_finds_a_processor_for_winning_posts() {
+    let bed = Testbed::start().await;
+    let (own, missing) = (e2e::binaries::worker().to_owned(), bed.scratch.path().join("missing"));
+    let task = WinningPost {
+        miner_id: 10000,
+        proof_type: "StackedDrgWinning2KiBV1".into(),
+        replicas: vec![PostReplica {
+            sector_id: 2,
+            comm_r: [1; 32],
+            cache_dir: missing.clone(),
+            sealed_file: missing.join("sealed"),
+        }],
+        seed: [0; 32],
+    };
+    // As it starts one: with the name of the stage, and it waits for the ready line.
+    let refused = tokio::task::spawn_blocking(move || {
+        let args = vec!["processor".into(), "winning_post".into()];
+        let processor = start::<WinningPost>(own, args).unwrap();
+        processor.process(task).unwrap_err().to_string()
+    });
+    let refused = refused.await.unwrap();
+    assert!(refused.contains(missing.to_str().unwrap()), "{refused}");
+}
+
+#[tokio::test]
+async fn a_program_without_arguments_is_told_its_stage() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let script = bed.scratch.path().join("prover");
+    let program = e2e::binaries::worker().display().to_string();
+    std::fs::write(&script, format!("#!/bin/sh\necho \"$*\" > $0.args\nexec {program} \"$@\"\n"))
+        .unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let config = WorkerConfig::new("w1").processor("pc1", &format!("bin = {script:?}"));
+    let _worker = bed.worker(&config);
+    bed.states.until_stuck("w1").await;
+    let args = std::fs::read_to_string(script.with_extension("args")).unwrap();
+    assert_eq!(args.trim(), "processor pc1");
+}
+
+#[tokio::test]
+async fn the_token_for_pieces_reaches_whoever_adds_them_and_nobody_else_and_no_log() {
+    let bed = Testbed::start().await;
+    let (adds, builds) = (bed.scratch.path().join("adds"), bed.scratch.path().join("builds"));
+    let prints = |stage: &str, file: &Path| {
+        let script = format!(
+            "echo \"token: $PIECE_FETCHER_TOKEN\" > {}.new; mv {0}.new {0}; echo '{stage} processor ready'; exec cat",
+            file.display()
+        );
+        format!("bin = 'sh'\nargs = ['-c', {script:?}]")
+    };
+    let config = WorkerConfig::new("w1")
+        .idle()
+        .raw("[sector_manager]\npiece_token = 'hunter2'")
+        .processor("add_pieces", &prints("add_pieces", &adds))
+        .processor("tree_d", &prints("tree_d", &builds));
+    let mut worker = bed.worker(&config);
+    ready(&mut worker, "add_pieces").await;
+    ready(&mut worker, "tree_d").await;
+    assert_eq!(std::fs::read_to_string(adds).unwrap(), "token: hunter2\n");
+    assert_eq!(std::fs::read_to_string(builds).unwrap(), "token: \n");
+    assert!(worker.terminate().await.success());
+    assert!(!worker.log().to_end().await.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_processor_places_itself_where_a_damocles_worker_says_by_its_variables() {
+    let mut command = Command::new(e2e::binaries::worker());
+    command
+        .args(["processor", "transfer"])
+        .envs([("VC_CG_NAME", "sealing"), ("VC_CG_CPUSET", "0")])
+        .env("VENUS_WORKER_NUMA_PREFERRED", "4711")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let placed = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert_eq!(ready, "transfer processor ready\n");
+        let cpus = cpus_of(child.id());
+        drop(child.stdin.take());
+        let output = child.wait_with_output().unwrap();
+        (cpus, String::from_utf8(output.stderr).unwrap())
+    });
+    let (cpus, log) = placed.await.unwrap();
+    assert!(cpus == "0" || log.contains("cgroup.cpuset has no effect"), "{cpus} {log}");
+    assert!(log.contains("numa_preferred has no effect: this host has no NUMA node 4711"), "{log}");
 }
 
 #[tokio::test]
@@ -74,13 +169,17 @@ async fn a_request_that_its_processor_spoils_is_retried() {
 async fn what_a_processor_answers_too_much_is_only_logged() {
     let mut bed = Testbed::start().await;
     let _manager = bed.mock_manager().await;
-    for misdeed in ["twice", "unknown-id"] {
+    for (misdeed, words) in [
+        ("twice", "was not asked"),
+        ("unknown-id", "was not asked"),
+        ("stray", "half of it is done"),
+    ] {
         let mut worker = bed.prepare_worker(
             misdeed,
             &WorkerConfig::new(misdeed).fixture_c2(&["--misbehave", misdeed]),
         );
         worker.start();
-        worker.log().line_with(&["was not asked", "stage=\"c2\""]).await;
+        worker.log().line_with(&[words, "stage=\"c2\""]).await;
         let first = bed.allocated().await;
         bed.requests.until_finalized(sector(first)).await;
         let snapshot = bed.bus.list(misdeed).await;
@@ -229,13 +328,15 @@ async fn a_processor_runs_on_the_cpus_of_its_cpuset() {
 #[tokio::test]
 async fn sealing_daemons_are_kept_running_and_end_with_the_worker() {
     let bed = Testbed::start().await;
-    let config = WorkerConfig::new("w1")
-        .idle()
-        .processor("sealing_daemons", "bin = 'sh'\nargs = ['-c', 'echo hello; exec cat']");
+    let config = WorkerConfig::new("w1").idle().processor(
+        "sealing_daemons",
+        "bin = 'sh'\nargs = ['-c', 'echo hello; echo EMPTY processor ready; exec cat']",
+    );
     let mut worker = bed.worker(&config);
     let runs = worker.log().line_with(&["daemon runs", "daemon=\"sh\""]).await;
     let first: u32 = field(&runs, "pid").parse().unwrap();
     worker.log().line_with(&["hello", &format!("pid={first}")]).await;
+    worker.log().line_with(&["EMPTY processor ready", &format!("pid={first}")]).await;
     kill9(first);
     worker.log().line_with(&["daemon has ended", &format!("pid={first}"), "signal 9"]).await;
     let log = worker.log().clone();

@@ -14,7 +14,7 @@ use std::{
 use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::put};
 use damocles_worker::processor::tasks::STAGES;
 use e2e::{
-    binaries, parameters,
+    binaries, damocles_tasks, parameters,
     state_watch::{is_in_c2, is_paused, is_stuck, waits_for},
     testbed::{MINER, Testbed, sector},
     worker::{Worker, WorkerConfig},
@@ -196,6 +196,45 @@ async fn external_processors_alone_do_all_of_an_upgrade_an_unsealing_and_a_rebui
     let with_fixtures = of_plans(&["snapup", "unseal", "rebuild"]);
     let own = STAGES.into_iter().filter(|stage| !["c2", "snap_prove"].contains(stage));
     gets_a_deal(own.fold(with_fixtures, |config, stage| config.processor(stage, ""))).await;
+}
+
+// Processors of damocles's own crate, each of which has ours do the work: both ways of each stage.
+fn by_damocles(config: WorkerConfig) -> WorkerConfig {
+    let of_plans = damocles_tasks::STAGES.iter().filter(|stage| **stage != "winning_post");
+    of_plans.fold(config.sealing("ignore_proof_check", "true"), |config, stage| {
+        let by = |program: &Path| program.display().to_string();
+        let args = match *stage {
+            "c2" | "snap_prove" => json!([stage, by(binaries::fixture_processor()), stage]),
+            _ => json!([stage, by(binaries::worker()), "processor", stage]),
+        };
+        config.processor(stage, &format!("bin = {:?}\nargs = {args}", by(binaries::vc_processor())))
+    })
+}
+
+#[tokio::test]
+async fn processors_of_damocles_crate_do_every_stage_and_ours_answer_to_them() {
+    let threads = ["snapup", "unseal", "rebuild"]
+        .map(|plan| format!("[[sealing_thread]]\nlocation = './{plan}'\nplan = '{plan}'"));
+    let config = WorkerConfig::new("w1").raw(&threads.join("\n"));
+    gets_a_deal(by_damocles(config)).await;
+}
+
+#[tokio::test]
+async fn a_window_proof_by_a_processor_of_damocles_crate_is_handed_in() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let config = WorkerConfig::new("w1")
+        .raw("[[sealing_thread]]\nlocation = './wdpost'\nplan = 'wdpost'")
+        .parameters(parameters::window_post().await);
+    let _worker = bed.worker(&by_damocles(config));
+    let proven = bed.requests.until("", |_: &SubmitPreCommit| true).await.sector.id;
+    bed.requests.until_finalized(proven).await;
+    bed.bus.pause("w1", 0).await.unwrap();
+    sealer(&bed, &["proving", "simulate-wdpost", "--miner", "10000", &proven.to_string()]).await;
+    let finished = bed.requests.until("", |_: &WdpostFinish| true).await;
+    let output = finished.output.unwrap();
+    assert_eq!((finished.error.as_str(), output.faults, output.proofs.len()), ("", vec![], 1));
+    assert_eq!(output.proofs[0].0.len(), 192, "one Groth16 proof");
 }
 
 async fn gets_a_deal(config: WorkerConfig) {
