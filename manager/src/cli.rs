@@ -177,7 +177,6 @@ mod tests {
             "util sealer sectors rebuild t010000-2",
             "util sealer sectors unseal s-t010000-2 --dest /tmp/x",
             "util sealer sectors unseal s-t010000-2 --piece ../x",
-            "util sealer proving simulate-wdpost",
             "util worker wdpost reset",
             "util worker wdpost remove j --all",
             "mock --miner 10000 --http-listen 127.0.0.1:80",

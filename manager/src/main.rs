@@ -7,10 +7,11 @@ use damocles_terminal::{Logging, Tool};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let (cli, given): (Cli, _) = match (Tool { features: &[], local: &["decode"] }).parse() {
-        Ok(read) => read,
-        Err(exit) => return exit,
-    };
+    let (cli, given): (Cli, _) =
+        match (Tool { features: &[], local: &["decode"], short_s: &[] }).parse() {
+            Ok(read) => read,
+            Err(exit) => return exit,
+        };
     // The link's state is logged by us.
     let log = if cli.is_daemon() { "info,async_nats=off" } else { "warn,async_nats=off" };
     // One thread carries thousands of workers: a snapshot takes 16 µs.

@@ -204,6 +204,20 @@ pub struct AbortSector {
     pub unexplained: bool,
 }
 
+/// Takes back that a sector was, or is to be, given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreSector {
+    /// Which one, as `{miner, number}`.
+    pub sector: SectorId,
+}
+
+/// Takes a sector that is being sealed as finished.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinalizeSector {
+    /// Which one, as `{miner, number}`.
+    pub sector: SectorId,
+}
+
 /// Queues a window-PoSt job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SimulateWdpost {
@@ -318,6 +332,8 @@ methods! {
     RebuildSector = "rebuild_sector" -> ();
     UnsealPiece = "unseal_piece" -> UnsealQueued;
     AbortSector = "abort_sector" -> ();
+    RestoreSector = "restore_sector" -> ();
+    FinalizeSector = "finalize_sector" -> ();
     SimulateWdpost = "simulate_wdpost" -> WdpostQueued;
     ListWdpostJobs = "list_wdpost_jobs" -> WdpostPage;
     ResetWdpostJobs = "reset_wdpost_jobs" -> Vec<String>;

@@ -1,7 +1,7 @@
 //! A tool's command line, with the environment behind it. The help of a command has its own options
 //! and examples; what all commands have in common stands in topics of `help`.
 
-use std::{env, process::ExitCode};
+use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches, error::ErrorKind};
 use damocles_client::connect::NatsOptions;
@@ -22,6 +22,8 @@ pub struct Tool<'a> {
     pub features: &'a [&'a str],
     /// The commands that never reach NATS.
     pub local: &'a [&'a str],
+    /// The commands in which `-s` is another option than `--server`, and which.
+    pub short_s: &'a [(&'a [&'a str], &'a str)],
 }
 
 impl Tool<'_> {
@@ -30,7 +32,7 @@ impl Tool<'_> {
     /// wrongly, and help that was asked for, is said; then the process's exit code is returned.
     pub fn parse<C: CommandFactory + FromArgMatches>(self) -> Result<(C, Vec<Given>), ExitCode> {
         let mut command = without_empty_variables(self.arranged(C::command()));
-        let words: Vec<_> = env::args_os().collect();
+        let words = self.spelt_out(env::args_os().collect());
         let matches = match value_apart(&command, &words) {
             Some(wrong) => Err(command.error(ErrorKind::NoEquals, wrong)),
             None => command.try_get_matches_from_mut(words),
@@ -49,6 +51,30 @@ impl Tool<'_> {
             }
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
         })
+    }
+
+    // With `-s` as the option that it is in the command that is given.
+    fn spelt_out(self, mut words: Vec<OsString>) -> Vec<OsString> {
+        for (command, option) in self.short_s {
+            // Behind the last word of the command, if all of them are there in their order.
+            let behind = command.iter().try_fold(0, |from, name| {
+                let found = words[from..].iter().position(|word| word == name)?;
+                Some(from + found + 1)
+            });
+            let Some(behind) = behind else { continue };
+            for word in words[behind..].iter_mut().take_while(|word| *word != "--") {
+                if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("-s")) {
+                    let value = value.strip_prefix('=').unwrap_or(value);
+                    let stands_apart = value.is_empty();
+                    *word = if stands_apart {
+                        (*option).into()
+                    } else {
+                        format!("{option}={value}").into()
+                    };
+                }
+            }
+        }
+        words
     }
 
     /// The command line with all that its help says.
@@ -211,7 +237,7 @@ mod tests {
     }
 
     fn said(words: &[&str]) -> String {
-        let tool = Tool { features: &["a", "b"], local: &["read"] };
+        let tool = Tool { features: &["a", "b"], local: &["read"], short_s: &[] };
         let words = std::iter::once("tool").chain(words.iter().copied());
         let ended = tool.arranged(Cli::command()).try_get_matches_from(words);
         ended.unwrap_err().render().to_string()
@@ -231,6 +257,25 @@ mod tests {
         assert_eq!(said(&["nats"]), topic);
         assert!(said(&["help", "log"]).contains("RUST_LOG"));
         assert!(!said(&["--help"]).contains("states"));
+    }
+
+    #[test]
+    fn a_short_s_is_a_server_but_where_it_is_said_to_be_something_else() {
+        let tool = Tool { features: &[], local: &[], short_s: &[(&["w", "resume"], "--state")] };
+        let spelt = |line: &str| {
+            let words = tool.spelt_out(line.split(' ').map(OsString::from).collect());
+            words.join(" ".as_ref()).into_string().unwrap()
+        };
+        for (line, expected) in [
+            ("t w resume -s PC1Done", "t w resume --state PC1Done"),
+            ("t w -s a resume -sPC1Done -i 0", "t w -s a resume --state=PC1Done -i 0"),
+            ("t w resume -s=PC1Done", "t w resume --state=PC1Done"),
+            ("t w resume --server a -- -s", "t w resume --server a -- -s"),
+            ("t w pause -s a", "t w pause -s a"),
+            ("t resume w -s a", "t resume w -s a"),
+        ] {
+            assert_eq!(spelt(line), expected);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::{env, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use damocles_client::connect::NatsOptions;
-use damocles_terminal::{CliError, Given, logging::LogArgs, selectors::usage};
+use damocles_terminal::{CliError, Given, logging::LogArgs, note, selectors::usage};
 use shared_msgs::command;
 
 /// Seals Filecoin sectors, and is operated over NATS
@@ -90,6 +90,10 @@ pub struct WorkerArgs {
     /// The worker's name [default: the one in the configuration, else this machine's address]
     #[arg(long, global = true)]
     pub name: Option<String>,
+    /// The address of a damocles-worker's socket: accepted, and not needed, for workers are reached
+    /// over NATS
+    #[arg(short = 'H', long, env = "DAMOCLES_WORKER_HOST", global = true, hide = true)]
+    pub host: Option<String>,
     /// What is to be done with that worker's threads.
     #[command(subcommand)]
     pub command: WorkerCommand,
@@ -232,6 +236,11 @@ pub async fn run(cli: Cli, given: Vec<Given>) -> Result<(), CliError> {
         Command::Processor(args) => processor::run(&args).await,
         Command::Generator(args) => generator::run(&args.kind).await,
         Command::Worker(args) => {
+            if args.host.is_some() {
+                note(
+                    "-H, --host and DAMOCLES_WORKER_HOST are not needed: workers are reached over NATS, by their names",
+                );
+            }
             let target = target::find(nats, config.as_deref(), args.name.as_deref())?;
             match args.command {
                 WorkerCommand::List(args) => list::run(target, &args).await,

@@ -11,7 +11,10 @@ use damocles_worker::{
 use tokio::runtime::Builder;
 
 const TOOL: Tool<'static> =
-    Tool { features: FEATURES, local: &["store", "processor", "generator"] };
+    Tool { features: FEATURES, local: &["store", "processor", "generator"], short_s: SHORT_S };
+// As damocles-worker has it; anywhere else -s is a server.
+const SHORT_S: &[(&[&str], &str)] =
+    &[(&["worker", "resume"], "--state"), (&["generator", "tree-d"], "--sector-size")];
 
 fn main() -> ExitCode {
     failpoint::setup();

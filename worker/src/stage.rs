@@ -33,7 +33,7 @@ mod snap;
 mod submission;
 mod synthetic;
 mod ticket;
-mod tree_d;
+pub(crate) mod tree_d;
 mod unseal;
 pub(crate) mod window_post;
 

@@ -4,7 +4,17 @@ use clap::{Args, Subcommand};
 use damocles_terminal::{CliError, Exit, ReplyOutput, note, print_done};
 use shared_msgs::{id::Id, sector_manager::SectorId, sectors::SimulateWdpost};
 
-use super::session::Session;
+use super::{sectors::actor, session::Session};
+
+/// Of which miner, and what.
+#[derive(Args, Debug)]
+pub struct ProvingArgs {
+    /// The miner: its actor id, 10000, or t010000
+    #[arg(long, value_name = "ACTOR_ID", global = true, value_parser = actor)]
+    pub miner: Option<u64>,
+    #[command(subcommand)]
+    pub command: ProvingCommand,
+}
 
 #[derive(Subcommand, Debug)]
 pub enum ProvingCommand {
@@ -23,9 +33,15 @@ Examples:
 
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
-    /// The miner's actor id, e.g. 10000 for t010000
-    #[arg(long, value_name = "ACTOR_ID")]
-    pub miner: u64,
+    /// The deadline, as damocles-manager wants it: here there are none
+    #[arg(long, value_name = "N", hide = true)]
+    pub ddl_idx: Option<u64>,
+    /// The partition of it
+    #[arg(long, value_name = "N", hide = true)]
+    pub partition_idx: Option<u64>,
+    /// Its faulty sectors too
+    #[arg(long, hide = true)]
+    pub include_faulty: bool,
     /// The sectors, e.g. s-t010000-2 [default: all that can be proven]
     #[arg(value_name = "SECTOR")]
     pub sectors: Vec<SectorId>,
@@ -34,8 +50,18 @@ pub struct SimulateArgs {
     pub output: ReplyOutput,
 }
 
-pub(super) async fn run(session: &Session, command: ProvingCommand) -> Result<(), CliError> {
-    let ProvingCommand::SimulateWdpost(SimulateArgs { miner, sectors, output }) = command;
+pub(super) async fn run(session: &Session, args: ProvingArgs) -> Result<(), CliError> {
+    let ProvingArgs { miner, command } = args;
+    let ProvingCommand::SimulateWdpost(simulated) = command;
+    let SimulateArgs { sectors, output, ddl_idx, partition_idx, .. } = simulated;
+    let Some(miner) = miner else {
+        return Err(CliError::new(Exit::Usage, "--miner is missing: say whose sectors to prove"));
+    };
+    if ddl_idx.or(partition_idx).is_some() {
+        note(
+            "the mock sector manager has no deadlines and partitions: sectors are chosen by name, or all of them",
+        );
+    }
     if let Some(other) = sectors.iter().find(|sector| sector.miner != miner) {
         return Err(CliError::new(Exit::Usage, format!("{other} is no sector of miner t0{miner}")));
     }

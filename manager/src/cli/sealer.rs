@@ -13,8 +13,7 @@ pub enum SealerCommand {
     #[command(subcommand)]
     Sectors(sectors::SectorsCommand),
     /// Proofs of sectors that are sealed
-    #[command(subcommand)]
-    Proving(proving::ProvingCommand),
+    Proving(proving::ProvingArgs),
 }
 
 pub(crate) async fn run(settings: NatsSettings, command: SealerCommand) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use damocles_client::caller::caller;
 use damocles_terminal::{
-    CliError, Output, ReplyOutput, json, jsonl, print_done,
+    CliError, Exit, Output, ReplyOutput, json, jsonl, print, print_done, printable,
     table::{LookArgs, Row, Table, show},
     verbs::ByArgs,
 };
@@ -63,10 +63,88 @@ Example:
   damocles-manager util sealer sectors abort s-t010000-2 --reason 'bad disk'"
     )]
     Abort(AbortArgs),
+    /// Show one sector
+    #[command(after_help = "Example:\n  damocles-manager util sealer sectors state 10000 2")]
+    State(SectorArgs),
+    /// Take back that a sector was, or is to be, given up
+    #[command(
+        after_help = "It is known again as it was; deals that came free meanwhile are not its any more. A worker that has removed its files does
+not seal on.
+
+Example:
+  damocles-manager util sealer sectors restore 10000 2"
+    )]
+    Restore(RestoreArgs),
+    /// Take a sector that is being sealed as finished
+    #[command(
+        after_help = "For a sector whose worker is gone after the proof has landed. Its files are not looked at.
+
+Example:
+  damocles-manager util sealer sectors finalize 10000 2"
+    )]
+    Finalize(SectorArgs),
+}
+
+/// What to take back.
+#[derive(Args, Debug)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub sector: SectorArgs,
+    /// As damocles-manager has it; not needed here
+    #[arg(long, hide = true)]
+    pub force: bool,
+}
+
+/// Which sectors to list; all of them if nothing is said.
+#[derive(Args, Debug, Default)]
+pub struct OnlyArgs {
+    /// Only those of this miner: 10000, or t010000
+    #[arg(long, value_name = "ACTOR_ID", value_parser = actor)]
+    pub miner: Option<u64>,
+    /// Only those that are being sealed; with =false, none of them. Several kinds add up
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sealing: Option<bool>,
+    /// Only those that are being upgraded
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub snapup: Option<bool>,
+    /// Only those that are being rebuilt
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rebuild: Option<bool>,
+    /// Only those that a piece is taken out of
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub unseal: Option<bool>,
+    /// Only those that nothing is done with: finished, or given up
+    #[arg(long)]
+    pub offline: bool,
+}
+
+impl OnlyArgs {
+    fn fits(&self, sector: &SectorView) -> bool {
+        let id = sector.id.parse::<SectorId>();
+        let is_open = |job: &&JobView| matches!(job.status, JobStatus::Ready | JobStatus::Running);
+        let open: Vec<_> =
+            sector.jobs.iter().filter(is_open).map(|job| job.plan.as_str()).collect();
+        let is_sealed = sector.finalized || sector.state == "Aborted";
+        let kinds = [
+            (self.sealing, !is_sealed),
+            (self.snapup, open.contains(&"snapup")),
+            (self.rebuild, open.contains(&"rebuild")),
+            (self.unseal, open.contains(&"unseal")),
+        ];
+        let of = |wanted: bool| kinds.iter().filter(move |(said, _)| *said == Some(wanted));
+        let is_one_of = |wanted| of(wanted).any(|(_, is)| *is);
+        let is_idle = is_sealed && open.is_empty();
+        self.miner.is_none_or(|miner| id.is_ok_and(|id| id.miner == miner))
+            && (of(true).count() == 0 || is_one_of(true))
+            && (is_one_of(true) || !is_one_of(false))
+            && (!self.offline || is_idle)
+    }
 }
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
+    #[command(flatten)]
+    pub only: OnlyArgs,
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -74,11 +152,53 @@ pub struct ListArgs {
     pub look: LookArgs,
 }
 
+/// One sector: its name, or its miner and its number.
+#[derive(Args, Debug)]
+pub struct OneSector {
+    /// The sector, e.g. s-t010000-2; or its miner and its number, 10000 2
+    #[arg(value_name = "SECTOR", num_args = 1..=2, required = true, value_parser = word)]
+    words: Vec<Word>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Word {
+    Sector(SectorId),
+    Number(u64),
+}
+
+impl OneSector {
+    fn id(&self) -> Result<SectorId, CliError> {
+        match self.words[..] {
+            [Word::Sector(sector)] => Ok(sector),
+            [Word::Number(miner), Word::Number(number)] => Ok(SectorId { miner, number }),
+            _ => Err(CliError::new(
+                Exit::Usage,
+                "a sector is given as s-t010000-2, or as its miner and its number: 10000 2",
+            )),
+        }
+    }
+}
+
+fn word(text: &str) -> Result<Word, String> {
+    match (text.parse(), actor(text)) {
+        (Ok(sector), _) => Ok(Word::Sector(sector)),
+        (_, Ok(number)) => Ok(Word::Number(number)),
+        (Err(error), _) => Err(error.to_string()),
+    }
+}
+
+/// A miner's actor id, or its ID address.
+pub(super) fn actor(text: &str) -> Result<u64, String> {
+    let id = text.strip_prefix("t0").or_else(|| text.strip_prefix("f0")).unwrap_or(text);
+    let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
+    let id = id.parse().ok().filter(|_| is_number);
+    id.ok_or_else(|| "a miner is given as its actor id, 10000, or as t010000".to_owned())
+}
+
 #[derive(Args, Debug)]
 pub struct SectorArgs {
-    /// The sector, e.g. s-t010000-2
-    #[arg(value_name = "SECTOR")]
-    pub sector: SectorId,
+    #[command(flatten)]
+    pub sector: OneSector,
     /// How to print what was done
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ReplyOutput,
@@ -104,6 +224,9 @@ pub struct AbortArgs {
     /// Why, for the log of the worker and for the list
     #[arg(long)]
     pub reason: Option<String>,
+    /// As damocles-manager wants it; not needed here
+    #[arg(long, hide = true)]
+    pub really_do_it: bool,
     #[command(flatten)]
     pub by: ByArgs,
 }
@@ -128,34 +251,71 @@ pub(super) async fn run(session: &Session, command: SectorsCommand) -> Result<()
     match command {
         SectorsCommand::List(args) => list(session, &args).await,
         SectorsCommand::Rebuild(args) => {
-            session.ask_sectors(&RebuildSector { sector: args.sector }).await?;
-            done(&args, None, "rebuild queued".into())
+            let sector = args.sector.id()?;
+            session.ask_sectors(&RebuildSector { sector }).await?;
+            done(sector, &args, None, "rebuild queued".into())
         }
         SectorsCommand::Unseal(UnsealArgs { sector: args, piece, dest }) => {
-            let request = UnsealPiece { sector: args.sector, piece_cid: piece, dest };
+            let sector = args.sector.id()?;
+            let request = UnsealPiece { sector, piece_cid: piece, dest };
             let UnsealQueued { piece_cid } = session.ask_sectors(&request).await?;
             let sentence = format!("unsealing of {piece_cid} queued");
-            done(&args, Some(piece_cid), sentence)
+            done(sector, &args, Some(piece_cid), sentence)
         }
-        SectorsCommand::Abort(AbortArgs { sector: args, reason, by }) => {
+        SectorsCommand::Abort(AbortArgs { sector: args, reason, by, really_do_it: _ }) => {
+            let sector = args.sector.id()?;
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let request = AbortSector {
-                sector: args.sector,
+                sector,
                 reason: format!("by {}{why}", by.by.unwrap_or_else(caller)),
                 unexplained: reason.is_none(),
             };
             session.ask_sectors(&request).await?;
-            done(&args, None, "to be given up; its worker is told when it reports".into())
+            done(sector, &args, None, "to be given up; its worker is told when it reports".into())
+        }
+        SectorsCommand::State(args) => state(session, &args).await,
+        SectorsCommand::Restore(RestoreArgs { sector: args, force: _ }) => {
+            let sector = args.sector.id()?;
+            session.ask_sectors(&RestoreSector { sector }).await?;
+            done(sector, &args, None, "is not given up any more".into())
+        }
+        SectorsCommand::Finalize(args) => {
+            let sector = args.sector.id()?;
+            session.ask_sectors(&FinalizeSector { sector }).await?;
+            done(sector, &args, None, "finished".into())
         }
     }
 }
 
-fn done(args: &SectorArgs, piece_cid: Option<String>, what: String) -> Result<(), CliError> {
-    let done = Done { sector: args.sector.to_string(), piece_cid };
-    print_done(&done, &format!("{}: {what}", args.sector), args.output)
+fn done(
+    sector: SectorId,
+    args: &SectorArgs,
+    piece_cid: Option<String>,
+    what: String,
+) -> Result<(), CliError> {
+    let done = Done { sector: sector.to_string(), piece_cid };
+    print_done(&done, &format!("{sector}: {what}"), args.output)
 }
 
-async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
+// One sector, a line for each thing that is known of it.
+async fn state(session: &Session, args: &SectorArgs) -> Result<(), CliError> {
+    let id = args.sector.id()?.to_string();
+    let Some(sector) = all(session).await?.into_iter().find(|sector| sector.id == id) else {
+        return Err(CliError::new(Exit::NotFound, format!("there is no sector {id}")));
+    };
+    let names = COLUMNS.iter().chain(&WIDE_COLUMNS);
+    let lines: String = names
+        .zip(wide_row(&sector))
+        .map(|(name, value)| format!("{name}: {}\n", printable(&value)))
+        .collect();
+    match args.output {
+        ReplyOutput::Plain => print(&lines),
+        ReplyOutput::Json => print(&json(&sector)?),
+        ReplyOutput::Jsonl => print(&jsonl(&[sector])?),
+    }
+}
+
+async fn all(session: &Session) -> Result<Vec<SectorView>, CliError> {
     let mut sectors: Vec<SectorView> = Vec::new();
     let mut after = None;
     loop {
@@ -163,9 +323,14 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
         sectors.extend(page.sectors);
         after = next_page(&after, page.next)?;
         if after.is_none() {
-            break;
+            return Ok(sectors);
         }
     }
+}
+
+async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
+    let mut sectors = all(session).await?;
+    sectors.retain(|sector| args.only.fits(sector));
     let table = |more: &[&'static str], row: fn(&SectorView) -> Vec<String>| {
         let fails = |sector: &SectorView| sector.jobs.iter().any(|job| job.error.is_some());
         let rows = sectors.iter().map(|sector| Row::new(row(sector)).failing(fails(sector)));
@@ -221,9 +386,77 @@ fn job(job: &JobView) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use serde_json::json;
 
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        only: OnlyArgs,
+    }
+
+    #[derive(Parser)]
+    struct Named {
+        #[command(flatten)]
+        sector: OneSector,
+    }
+
+    #[test]
+    fn a_sector_is_named_in_one_word_or_by_its_miner_and_its_number() {
+        let id = |line: &str| {
+            let words = ["x"].into_iter().chain(line.split(' '));
+            Named::try_parse_from(words).ok()?.sector.id().ok()
+        };
+        let sector = Some(SectorId { miner: 10000, number: 2 });
+        for line in ["s-t010000-2", "10000 2", "t010000 2", "f010000 2"] {
+            assert_eq!(id(line), sector, "{line}");
+        }
+        for line in ["10000", "s-t010000-2 2", "10000 s-t010000-2", "t010000-2", "x 2", "1 2 3"] {
+            assert_eq!(id(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn filters_choose_by_what_is_done_with_a_sector() {
+        let sector = |number: u32, finalized: bool, job: Option<(&str, &str)>| {
+            let jobs: Vec<_> = job
+                .into_iter()
+                .map(|(plan, status)| json!({"plan": plan, "status": status}))
+                .collect();
+            view(
+                json!({"id": format!("s-t010000-{number}"), "proof_type": 5, "plan": "sealer", "state": "x", "finalized": finalized, "jobs": jobs}),
+            )
+        };
+        let sectors = [
+            sector(1, false, None),
+            sector(2, true, Some(("rebuild", "running"))),
+            sector(3, true, Some(("unseal", "finished"))),
+            view(
+                json!({"id": "s-t010001-4", "proof_type": 5, "plan": "sealer", "state": "Aborted"}),
+            ),
+        ];
+        let fitting = |line: &str| {
+            let words = ["x"].into_iter().chain(line.split_whitespace());
+            let only = Line::try_parse_from(words).unwrap().only;
+            let fits = sectors.iter().filter(|sector| only.fits(sector));
+            fits.map(|sector| &sector.id[9..]).collect::<Vec<_>>().join("")
+        };
+        for (line, expected) in [
+            ("", "1234"),
+            ("--rebuild --sealing=false", "2"),
+            ("--sealing", "1"),
+            ("--sealing --rebuild", "12"),
+            ("--sealing=false", "234"),
+            ("--unseal", ""),
+            ("--offline", "34"),
+            ("--offline --miner t010000", "3"),
+            ("--miner 10001", "4"),
+        ] {
+            assert_eq!(fitting(line).replace('-', ""), expected, "{line}");
+        }
+    }
 
     fn view(json: serde_json::Value) -> SectorView {
         serde_json::from_value(json).unwrap()

@@ -17,6 +17,8 @@ use super::session::{Session, next_page};
 const COLUMNS: [&str; 8] =
     ["Job", "Miner", "Sectors", "State", "Worker", "Age", "Elapsed", "Result"];
 
+const WIDE_COLUMNS: [&str; 2] = ["Proof", "Seed"];
+
 /// What to do with the window-PoSt jobs.
 #[derive(Subcommand, Debug)]
 pub enum WdpostCommand {
@@ -38,10 +40,31 @@ pub enum WdpostCommand {
       019a5e0e-6d9c-7cc3-98a7-0c2e6d7e5c11
   damocles-manager util worker wdpost remove --all")]
     Remove(JobsArgs),
+    /// Forget all jobs, as damocles-manager does it
+    #[command(
+        after_help = "Example:\n  damocles-manager util worker wdpost remove-all --really-do-it"
+    )]
+    RemoveAll(RemoveAllArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct RemoveAllArgs {
+    /// Nothing is forgotten without it
+    #[arg(long, required = true)]
+    pub really_do_it: bool,
+    /// How to print what was done
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ReplyOutput,
 }
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
+    /// Those that have ended too, as they are here anyhow
+    #[arg(long, hide = true)]
+    pub all: bool,
+    /// With the proof type and the randomness of each; -o wide too
+    #[arg(long)]
+    pub detail: bool,
     /// How to print them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -86,6 +109,11 @@ pub(super) async fn run(session: &Session, command: WdpostCommand) -> Result<(),
             let jobs = session.ask_sectors(&RemoveWdpostJobs { jobs: args.chosen() }).await?;
             args.print(&jobs, "removed")
         }
+        WdpostCommand::RemoveAll(RemoveAllArgs { output, .. }) => {
+            let args = JobsArgs { jobs: vec![], all: true, output };
+            let jobs = session.ask_sectors(&RemoveWdpostJobs { jobs: args.chosen() }).await?;
+            args.print(&jobs, "removed")
+        }
     }
 }
 
@@ -101,13 +129,26 @@ async fn list(session: &Session, args: &ListArgs) -> Result<(), CliError> {
             break;
         }
     }
-    let rows = || jobs.iter().map(|job| Row::new(row(job)).failing(job.error.is_some())).collect();
+    let is_wide = args.detail || args.output == Output::Wide;
+    let more: &[&str] = if is_wide { &WIDE_COLUMNS } else { &[] };
+    let columns = [&COLUMNS[..], more].concat();
+    let row = |job: &WdpostJobView| {
+        let mut row = row(job);
+        row.extend([job.proof_type.clone(), hex(&job.seed)]);
+        row.truncate(columns.len());
+        Row::new(row).failing(job.error.is_some())
+    };
+    let rows = || jobs.iter().map(row).collect();
     let shown = match args.output {
         Output::Json => json(&jobs)?.into(),
         Output::Jsonl => jsonl(&jobs)?.into(),
-        Output::Plain | Output::Table | Output::Wide => Table::new(&COLUMNS, rows()).into(),
+        Output::Plain | Output::Table | Output::Wide => Table::new(&columns, rows()).into(),
     };
     show(&shown, args.look)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn row(job: &WdpostJobView) -> Vec<String> {

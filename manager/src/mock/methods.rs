@@ -159,6 +159,12 @@ impl Mock {
             AbortSector::METHOD => {
                 list(payload, async |r: AbortSector, _| self.abort_sector(&r).await).await
             }
+            RestoreSector::METHOD => {
+                list(payload, async |r: RestoreSector, _| self.restore_sector(&r).await).await
+            }
+            FinalizeSector::METHOD => {
+                list(payload, async |r: FinalizeSector, _| self.finalize_sector(&r).await).await
+            }
             SimulateWdpost::METHOD => {
                 list(payload, async |r: SimulateWdpost, _| self.simulate_wdpost(&r).await).await
             }

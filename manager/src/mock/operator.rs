@@ -76,6 +76,20 @@ impl Mock {
         Ok(())
     }
 
+    /// Takes back that a sector was given up.
+    pub(super) async fn restore_sector(&self, request: &RestoreSector) -> Result<(), ErrorKind> {
+        self.update_sector(request.sector, |record| record.restore()).await?;
+        info!(sector = %request.sector, "not given up any more");
+        Ok(())
+    }
+
+    /// Takes a sector as finished.
+    pub(super) async fn finalize_sector(&self, request: &FinalizeSector) -> Result<(), ErrorKind> {
+        self.update_sector(request.sector, |record| record.finalize()).await?;
+        info!(sector = %request.sector, "finished by an operator");
+        Ok(())
+    }
+
     /// A page of the window-PoSt jobs.
     pub(super) async fn list_wdpost(
         &self,

@@ -272,6 +272,27 @@ impl SectorRecord {
         Ok(())
     }
 
+    /// It was not given up, nor is to be.
+    pub(crate) fn restore(&mut self) -> Result<(), ErrorKind> {
+        let given_up = self.aborted.take().or(self.abort_requested.take());
+        if given_up.is_some() {
+            return Ok(());
+        }
+        let (sector, state) = (self.id, self.shown_state());
+        Err(ErrorKind::bad_request(format!("{sector} was not given up: it is in {state}")))
+    }
+
+    /// It is finished, whatever its worker says.
+    pub(crate) fn finalize(&mut self) -> Result<(), ErrorKind> {
+        if self.finalized || self.aborted.is_some() {
+            let (sector, state) = (self.id.to_string(), self.shown_state().to_owned());
+            return Err(ErrorKind::SectorEnded { sector, state });
+        }
+        self.abort_requested = None;
+        self.finish();
+        Ok(())
+    }
+
     /// Queues a job, in place of an ended one of its kind.
     pub(crate) fn queue(&mut self, work: Work) -> Result<(), ErrorKind> {
         let sector = self.id.to_string();

@@ -273,6 +273,30 @@ fn an_abort_is_told_with_the_next_report() {
 }
 
 #[test]
+fn what_was_or_is_to_be_given_up_is_taken_back() {
+    let mut record = new();
+    assert!(record.restore().unwrap_err().to_string().contains("was not given up"));
+    record.abort(&because("bad disk")).unwrap();
+    record.restore().unwrap();
+    assert_eq!(record.to_be_given_up(), None);
+    record.give_up("bad disk");
+    record.restore().unwrap();
+    assert_eq!(record.shown_state(), "Allocated");
+}
+
+#[test]
+fn an_operator_finishes_a_sector_once_and_none_that_was_given_up() {
+    let mut record = new();
+    record.abort(&because("bad disk")).unwrap();
+    record.finalize().unwrap();
+    assert_eq!((record.shown_state(), record.to_be_given_up()), ("Finished", None));
+    assert!(matches!(record.finalize(), Err(ErrorKind::SectorEnded { .. })));
+    let mut record = new();
+    record.give_up("bad disk");
+    assert!(matches!(record.finalize(), Err(ErrorKind::SectorEnded { .. })));
+}
+
+#[test]
 fn a_repeated_abort_without_a_reason_keeps_the_first_one() {
     let mut sealing = new();
     let mut rebuilt = finished();

@@ -6,6 +6,8 @@ mod groth_params;
 mod parents_cache;
 #[cfg(feature = "builtin-proofs")]
 mod progress;
+#[cfg(feature = "builtin-proofs")]
+mod tree_d;
 
 use std::path::PathBuf;
 
@@ -42,6 +44,25 @@ Examples:
       damocles-worker daemon -c worker.toml"
     )]
     ParentsCache(ParentsCacheArgs),
+    /// Make tree-d of a sector of zeros, for processors.static_tree_d
+    #[command(
+        after_help = "Sectors without deals have it in common, and TreeD takes it as it is. It has twice the sector's size: 64 GiB for 32GiB.
+
+Example:
+  damocles-worker generator tree-d --sector-size 32GiB --path /mnt/nvme/tree-d-32GiB"
+    )]
+    TreeD(TreeDArgs),
+}
+
+/// Which tree, and where to.
+#[derive(Args, Debug)]
+pub struct TreeDArgs {
+    /// The sectors' size; -s too
+    #[arg(long, value_parser = sector_size(), ignore_case = true)]
+    pub sector_size: SectorSize,
+    /// The directory for sc-02-data-tree-d.dat
+    #[arg(short, long, value_name = "DIR")]
+    pub path: PathBuf,
 }
 
 /// Which parents cache, and where to.
@@ -101,6 +122,7 @@ pub(crate) async fn run(command: &GeneratorCommand) -> Result<(), CliError> {
     match command {
         GeneratorCommand::GrothParams(args) => groth_params::run(args).await,
         GeneratorCommand::ParentsCache(args) => parents_cache::run(args).await,
+        GeneratorCommand::TreeD(args) => tree_d::run(args).await,
     }
 }
 

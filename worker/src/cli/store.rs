@@ -41,7 +41,14 @@ Examples:
 #[derive(clap::Args, Debug)]
 pub struct LocationArgs {
     /// The directories; made if they are missing
-    #[arg(short, long = "location", value_name = "DIR", num_args = 1.., required = true)]
+    #[arg(
+        short,
+        long = "location",
+        alias = "loc",
+        value_name = "DIR",
+        num_args = 1..,
+        required = true
+    )]
     pub locations: Vec<PathBuf>,
     /// Take directories that were used elsewhere as new ones: where a disk takes the place of
     /// another one

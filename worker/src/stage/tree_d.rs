@@ -22,7 +22,7 @@ use crate::{
 };
 
 // The proofs library's name for it.
-pub(super) const TREE_FILE: &str = "sc-02-data-tree-d.dat";
+pub(crate) const TREE_FILE: &str = "sc-02-data-tree-d.dat";
 const NODE_BYTES: u64 = 32;
 
 pub(super) async fn run(run: &StageRun<'_>) -> Result<Done, Failure> {

@@ -7,10 +7,13 @@ use std::{
 };
 
 use e2e::{
+    binaries, cli,
     log::Log,
     parameters::{command, copy_of_window_post, make},
     process::Process,
     scratch::Scratch,
+    testbed::{Testbed, sector},
+    worker::WorkerConfig,
 };
 
 const WINDOW_POST: &[&str] = &["--sector-size", "2KiB", "--for", "window-post"];
@@ -132,4 +135,53 @@ async fn an_interrupted_generator_leaves_nothing_half_made() {
     assert!(log.to_end().await.contains("error: interrupted\nhint: nothing half-made is left"));
     // What took only a moment is whole, and needs not be made again.
     assert_eq!(files(&directory).into_keys().collect::<Vec<_>>(), ["srs"]);
+}
+
+#[tokio::test]
+async fn tree_d_of_zeros_is_the_one_that_a_sector_without_deals_has_and_is_used_for_it() {
+    let mut bed = Testbed::start().await;
+    let directory = bed.scratch.path().join("tree-d");
+    let path = directory.to_str().unwrap();
+    let make = async || {
+        let args = ["generator", "tree-d", "-s", "2kib", "-p", path];
+        cli::run(binaries::worker(), &args, "", b"").await.expect(0)
+    };
+    let made = make().await;
+    assert!(made.stdout.is_empty() && made.stderr.contains("2KiB tree-d: made in"), "{made:?}");
+    let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["sc-02-data-tree-d.dat"]);
+    let tree = directory.join("sc-02-data-tree-d.dat");
+    let before = fs::metadata(&tree).unwrap();
+    assert_eq!(before.len(), 2 * 2048 - 32, "all nodes of 64 leaves");
+    assert!(make().await.stderr.contains("already there"));
+    assert_eq!(fs::metadata(&tree).unwrap().modified().unwrap(), before.modified().unwrap());
+
+    let _manager = bed.mock_manager().await;
+    let config = WorkerConfig::new("w1").fixture_c2(&[]);
+    let with_tree = format!("[processors.static_tree_d]\n'2 KiB' = {:?}", tree.to_str().unwrap());
+    let _worker = bed.worker(&config.raw(&with_tree));
+    bed.requests.until_finalized(sector(1)).await;
+}
+
+#[tokio::test]
+async fn old_options_of_the_worker_s_tools_are_understood() {
+    let mut bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let worker = bed.worker(&WorkerConfig::new("w1"));
+    bed.states.until_stuck("w1").await;
+    let config = worker.config_file().display().to_string();
+    let run = async |args: &[&str]| {
+        let args = [&["worker", "-c", &config], args].concat();
+        cli::run(binaries::worker(), &args, &bed.nats.url(), b"").await
+    };
+    let listed = run(&["-H", "127.0.0.1:17890", "list"]).await.expect(0);
+    assert!(listed.stdout.starts_with("#0: ") && listed.stderr.contains("reached over NATS"));
+    // In resume it is the state.
+    let refused = run(&["resume", "-s", "TreeDbuilt", "--index", "0"]).await;
+    assert!(refused.stderr.contains("TreeDBuilt"), "{}", refused.stderr);
+    run(&["resume", "-s", "TreeDBuilt", "--index", "0"]).await.expect(0);
+    let made = bed.scratch.path().join("made").display().to_string();
+    let args = ["store", "sealing-init", "--loc", &made];
+    cli::run(binaries::worker(), &args, "", b"").await.expect(0);
+    assert!(Path::new(&made).join("store.redb").is_file());
 }

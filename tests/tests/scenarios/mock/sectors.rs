@@ -299,3 +299,45 @@ async fn stores_are_known_by_the_names_that_workers_told() {
     };
     assert!(matches!(refused(worker.try_ask(&odd).await), ErrorKind::BadRequest { .. }));
 }
+
+#[tokio::test]
+async fn operators_of_damocles_find_their_commands_and_their_forms() {
+    let bed = Testbed::start().await;
+    let _manager = bed.mock_manager().await;
+    let worker = PlayedWorker::new(&bed.bus, "w1");
+    for _ in 0..2 {
+        worker.allocate().await;
+    }
+    let sealer = async |line: &str| {
+        let args: Vec<_> = line.split(' ').collect();
+        bed.util_sealer(&args).await
+    };
+    let shown = sealer("sectors state 10000 1").await.expect(0).stdout;
+    assert!(
+        shown.contains("Sector: s-t010000-1\n") && shown.contains("State: Allocated\n"),
+        "{shown}"
+    );
+    sealer("sectors state 10000 9").await.expect(3);
+    sealer("sectors abort --really-do-it t010000 1").await.expect(0);
+    sealer("sectors restore 10000 1").await.expect(0);
+    sealer("sectors restore 10000 1").await.expect(5);
+    sealer("sectors finalize 10000 1").await.expect(0);
+    let listed = sealer("sectors list --sealing --miner 10000 -o jsonl").await.expect(0).stdout;
+    assert!(listed.lines().count() == 1 && listed.contains("s-t010000-2"), "{listed}");
+    let offline = sealer("sectors list --offline").await.expect(0).stdout;
+    assert!(offline.contains("s-t010000-1") && !offline.contains("s-t010000-2"), "{offline}");
+    sealer("sectors rebuild 10000 1").await.expect(0);
+    let listed = sealer("sectors list --rebuild --sealing=false").await.expect(0).stdout;
+    assert!(listed.contains("s-t010000-1") && !listed.contains("s-t010000-2"), "{listed}");
+
+    sealer("proving simulate-wdpost").await.expect(2);
+    let simulate = "proving --miner t010000 simulate-wdpost --ddl-idx 3 --partition-idx 0";
+    let said = sealer(simulate).await;
+    assert!(said.stderr.contains("no deadlines and partitions"), "{}", said.stderr);
+    let wdpost = async |line: &str| {
+        let args: Vec<_> = line.split(' ').collect();
+        bed.util_worker(&args).await
+    };
+    wdpost("wdpost list --all --detail").await.expect(0);
+    wdpost("wdpost remove-all").await.expect(2);
+}

@@ -3,9 +3,9 @@
 use shared_msgs::{
     sector_manager::{Base64Bytes, SectorId, WdpostOutput},
     sectors::{
-        AbortSector, DealView, JobStatus, JobView, ListSectors, ListWdpostJobs, RebuildSector,
-        RemoveWdpostJobs, ResetWdpostJobs, SectorPage, SectorView, SimulateWdpost, UnsealPiece,
-        UnsealQueued, WdpostJobView, WdpostPage, WdpostQueued,
+        AbortSector, DealView, FinalizeSector, JobStatus, JobView, ListSectors, ListWdpostJobs,
+        RebuildSector, RemoveWdpostJobs, ResetWdpostJobs, RestoreSector, SectorPage, SectorView,
+        SimulateWdpost, UnsealPiece, UnsealQueued, WdpostJobView, WdpostPage, WdpostQueued,
     },
 };
 
@@ -84,6 +84,8 @@ fn what_operators_ask_of_sectors_is_as_it_was() {
     );
     samples
         .method(AbortSector { sector: SECTOR, reason: "bad disk".into(), unexplained: true }, ());
+    samples.method(RestoreSector { sector: SECTOR }, ());
+    samples.method(FinalizeSector { sector: SECTOR }, ());
     samples.method(
         SimulateWdpost { id: ID, miner: 10000, sectors: vec![1, 2] },
         WdpostQueued { job: "j1".into(), sectors: 2, left_out: 1 },
