@@ -11,7 +11,7 @@
 //! in no error and in no log: the client never gets a URL with one in it.
 //!
 //! - [`options`]: what can be said; [`context`]: what a context of the `nats` client says
-//! - [`servers`]: URLs; [`login`]: who one is, read anew at each login; [`tls`]: its files
+//! - [`wrong`]: what of it cannot work; [`servers`]: URLs; [`login`]: who one is, read anew at each login; [`tls`]: its files
 //! - [`error`]: why there is no connection; [`link`]: the state of a daemon's, and its log
 //!
 //! Scenarios: `tests/tests/scenarios/connect`.
@@ -26,6 +26,7 @@ mod options;
 mod servers;
 mod shown;
 mod tls;
+mod wrong;
 
 use std::{
     path::PathBuf,
@@ -56,7 +57,6 @@ pub use self::{
 };
 use crate::{backoff::Backoff, denials::Denials, nats::Connection};
 
-const MIN_STORE_PATIENCE: Duration = Duration::from_secs(1);
 // With several servers, one that accepts connections and says nothing has its part of the time-out,
 // but no less than this.
 const SHORTEST_CONNECT: Duration = Duration::from_millis(500);
@@ -136,15 +136,12 @@ impl NatsSettings {
                     ));
                 }
             };
-        let lease_ttl = first(&way, |layer| &layer.lease_ttl).unwrap_or(lease::DEFAULT_TTL);
-        if lease_ttl < lease::MIN_TTL {
-            return Err(ConnectError::Settings("nats.lease_ttl must be at least 1s".into()));
+        if let Some((_, why)) = way.iter().flat_map(|layer| layer.wrong_times()).next() {
+            return Err(ConnectError::Settings(why));
         }
+        let lease_ttl = first(&way, |layer| &layer.lease_ttl).unwrap_or(lease::DEFAULT_TTL);
         let store_patience =
             first(&way, |layer| &layer.store_patience).unwrap_or(DEFAULT_STORE_PATIENCE);
-        if store_patience < MIN_STORE_PATIENCE {
-            return Err(ConnectError::Settings("nats.store_patience must be at least 1s".into()));
-        }
         Ok(NatsSettings {
             servers: servers.addresses,
             login,

@@ -4,8 +4,8 @@
 use std::{path::Path, time::Duration};
 
 use damocles_client::connect::{NatsOptions, NatsSettings};
-use damocles_daemon::config::{ConfigError, Document};
-use damocles_terminal::{CliError, Exit};
+use damocles_daemon::config::{ConfigError, Document, Fault, KeyPath};
+use damocles_terminal::CliError;
 use damocles_wire::address::Address;
 use serde::Deserialize;
 use tracing::warn;
@@ -39,7 +39,7 @@ pub(crate) fn of_daemon(
     options: &NatsOptions,
     file: Option<&Path>,
 ) -> Result<(NatsSettings, SectorManagerOptions), CliError> {
-    let read = Read::file(file).map_err(|error| CliError::new(Exit::Failed, error))?;
+    let read = Read::file(file)?;
     read.warnings.iter().for_each(|warning| warn!("{warning}"));
     Ok((NatsSettings::new(options, &read.nats)?, read.sector_manager))
 }
@@ -64,10 +64,17 @@ pub(crate) struct Read {
     pub(crate) document: Document,
 }
 
+fn check(config: Config) -> Result<Config, Vec<Fault>> {
+    let wrong = config.nats.wrong().into_iter();
+    let faults: Vec<_> =
+        wrong.map(|(key, why)| Fault::at(KeyPath::of(&["nats", key]), why)).collect();
+    if faults.is_empty() { Ok(config) } else { Err(faults) }
+}
+
 impl Read {
     pub(crate) fn file(file: Option<&Path>) -> Result<Read, ConfigError> {
         let document = file.map_or_else(|| Ok(Document::empty(Path::new(""))), Document::load)?;
-        let (Config { nats, sector_manager }, warnings) = document.read(&[])?;
+        let (Config { nats, sector_manager }, warnings) = document.read_checked(&[], check)?;
         Ok(Read { nats, sector_manager, warnings, document })
     }
 }
@@ -94,5 +101,21 @@ mod tests {
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         let error = parse("[nats]\nservers = 'x'", "m.toml").err().unwrap();
         assert!(error.contains("`nats.servers`; did you mean `nats.server`?"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_its_line() {
+        let text = "[nats]\nlease_ttl = '1ms'\nserver = ' , '\nsrever = 'x'";
+        let document = Document::parse(text, "m.toml").unwrap();
+        let error = document.read_checked(&[], check).err().unwrap();
+        let said = [
+            "2, column 13: `nats.lease_ttl` is 1ms; it takes a duration of at least 1s",
+            "3, column 10: no NATS server is named: write --server nats://host:4222",
+            "4, column 1: unknown key `nats.srever`; did you mean `nats.server`?",
+        ];
+        assert_eq!(
+            error.lines(),
+            said.map(|said| format!("configuration file m.toml, line {said}"))
+        );
     }
 }

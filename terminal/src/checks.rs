@@ -2,6 +2,7 @@
 
 mod nats;
 
+use damocles_daemon::config::ConfigError;
 use serde::Serialize;
 
 use crate::{CliError, Exit, ReplyOutput, counted, json, jsonl, print, printable};
@@ -53,6 +54,11 @@ impl Checks {
             Ok(says) => self.fine(check, says),
             Err(why) => self.failed(check, why, None),
         }
+    }
+
+    /// A configuration file cannot be used: a check for each mistake.
+    pub fn mistakes(&mut self, check: &str, error: &ConfigError) {
+        error.lines().into_iter().for_each(|line| self.failed(check, line, None));
     }
 
     fn add(

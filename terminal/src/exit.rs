@@ -11,7 +11,10 @@ use damocles_client::{
     call::CallError,
     connect::{ConnectError, NatsFile},
 };
-use damocles_daemon::log::{Format, Log, json_line};
+use damocles_daemon::{
+    config::ConfigError,
+    log::{Format, Log, json_line},
+};
 use shared_msgs::{error::ErrorKind, text::printable};
 use tokio::runtime::Builder;
 
@@ -42,6 +45,8 @@ pub struct CliError {
     pub exit: Exit,
     /// What happened, in words for an operator.
     pub message: String,
+    /// What else is wrong, a line each.
+    pub also: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
 }
@@ -49,12 +54,20 @@ pub struct CliError {
 impl CliError {
     /// A failure without advice.
     pub fn new(exit: Exit, message: impl ToString) -> Self {
-        CliError { exit, message: message.to_string(), hint: None }
+        CliError { exit, message: message.to_string(), also: vec![], hint: None }
     }
 
     /// Adds what to do next.
     pub fn hint(self, hint: impl ToString) -> Self {
         CliError { hint: Some(hint.to_string()), ..self }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let mut lines = error.lines().into_iter();
+        let first = lines.next().unwrap_or_default();
+        CliError { also: lines.collect(), ..CliError::new(Exit::Failed, first) }
     }
 }
 
@@ -202,11 +215,16 @@ pub fn finish(result: Result<(), CliError>, format: Format, stderr: &mut impl Wr
     let Err(error) = result else { return ExitCode::SUCCESS };
     let said = match format {
         Format::Text => {
+            let errors = std::iter::once(&error.message).chain(&error.also);
+            let errors = errors.map(|line| format!("error: {}\n", printable(line)));
             let hint = error.hint.iter().map(|hint| format!("hint: {}\n", printable(hint)));
-            let said = format!("error: {}\n", printable(&error.message));
-            std::iter::once(said).chain(hint).collect()
+            errors.chain(hint).collect::<String>()
         }
-        Format::Json => json_line(&error.message, error.hint.as_deref(), module_path!()),
+        Format::Json => {
+            let also = error.also.iter().map(|line| json_line(line, None, module_path!()));
+            let first = json_line(&error.message, error.hint.as_deref(), module_path!());
+            std::iter::once(first).chain(also).collect()
+        }
     };
     // Nobody is left to tell when stderr is gone too.
     stderr.write_all(said.as_bytes()).unwrap_or_default();

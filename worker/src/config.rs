@@ -18,6 +18,7 @@ mod wrong_tests;
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,7 +27,7 @@ use damocles_client::connect::NatsOptions;
 use damocles_daemon::config::{ConfigError, Document, Effect, Fault, KeyPath, WithoutEffect};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
-use shared_msgs::{plan::Plan, sector_manager::SectorSize};
+use shared_msgs::{duration::human, plan::Plan, sector_manager::SectorSize};
 
 pub(crate) use self::effective::Effective;
 pub use self::sealing::Sealing;
@@ -192,55 +193,64 @@ impl Config {
     }
 
     fn read(document: &Document) -> Result<(Config, Vec<String>), ConfigError> {
-        let (file, mut warnings) = document.read::<File>(WITHOUT_EFFECT)?;
-        let overruled =
-            overruled(&file).into_iter().map(|said| format!("{}: {said}", document.path()));
-        warnings.extend(overruled);
-        let config = Config::check(file, document).map_err(|fault| document.refuse(fault))?;
+        let mut overruled = vec![];
+        let (config, mut warnings) = document.read_checked(WITHOUT_EFFECT, |file| {
+            overruled = self::overruled(&file);
+            Config::check(file, document)
+        })?;
+        warnings.extend(overruled.iter().map(|said| format!("{}: {said}", document.path())));
         Ok((config, warnings))
     }
 
-    fn check(file: File, document: &Document) -> Result<Config, Fault> {
-        let worker = KeyPath::of(&["worker"]);
-        if file.worker.ping_interval < MIN_PING_INTERVAL {
-            let least = "worker.ping_interval must be at least 100ms";
-            return Err(Fault::at(worker.key("ping_interval"), least));
-        }
+    fn check(file: File, document: &Document) -> Result<Config, Vec<Fault>> {
+        let mut faults = check_worker(&file);
+        let wrong = file.nats.wrong().into_iter();
+        faults.extend(wrong.map(|(key, why)| Fault::at(KeyPath::of(&["nats", key]), why)));
+        faults.extend(twice(&file));
         let common = document.table(&KeyPath::of(&["sealing"]));
         let mut threads = Vec::with_capacity(file.sealing_thread.len());
         for (index, section) in file.sealing_thread.into_iter().enumerate() {
             let at = KeyPath::of(&["sealing_thread"]).index(index);
-            let own = at.clone().key("sealing");
-            let options = Options { common: common.clone(), own: document.table(&own) };
+            let options =
+                Options { common: common.clone(), own: document.table(&options_of(index)) };
             let in_state_directory = section.location.is_none();
             if in_state_directory && section.plan != Plan::Wdpost {
-                return Err(Fault::at(at, NO_LOCATION));
+                let location = at.clone().key("location");
+                faults.push(Fault::at(at, NO_LOCATION).resting_on([location]));
             }
             let location = section.location.unwrap_or_else(|| own_place(document.path(), index));
-            let sealing = check_sealing(index, &location, &options);
-            let sealing = sealing.map_err(|fault| fault.within(own))?;
-            let hot = HotConfig { plan: section.plan, options, has_file: true };
-            threads.push(ThreadConfig { location, in_state_directory, sealing, hot });
+            match check_sealing(index, &location, &options) {
+                Ok(sealing) => {
+                    let hot = HotConfig { plan: section.plan, options, has_file: true };
+                    threads.push(ThreadConfig { location, in_state_directory, sealing, hot });
+                }
+                Err(fault) => faults.push(fault),
+            }
         }
         let mut local_pieces_dirs = file.worker.local_pieces_dirs;
         if local_pieces_dirs.is_empty() {
             local_pieces_dirs.extend(file.worker.local_pieces_dir);
         }
-        Ok(Config {
-            local_pieces_dirs: absolute(local_pieces_dirs)?,
-            static_tree_d: static_tree_d(&file.processors)?,
-            name: file.worker.name,
-            ping_interval: file.worker.ping_interval,
-            grace: file.worker.grace,
-            threads,
-            attached: file.remote_store.into_iter().chain(file.attached).collect(),
-            scan_persist_stores: file.worker.scan_persist_stores,
-            processors: ProcessorsConfig {
-                piece_token: file.sector_manager.piece_token,
-                ..ProcessorsConfig::check(file.processors)?
-            },
-            nats: file.nats,
-        })
+        let local_pieces_dirs = absolute(local_pieces_dirs, &mut faults);
+        let static_tree_d = static_tree_d(&file.processors, &mut faults);
+        match ProcessorsConfig::check(file.processors) {
+            Ok(processors) if faults.is_empty() => Ok(Config {
+                local_pieces_dirs,
+                static_tree_d,
+                name: file.worker.name,
+                ping_interval: file.worker.ping_interval,
+                grace: file.worker.grace,
+                threads,
+                attached: file.remote_store.into_iter().chain(file.attached).collect(),
+                scan_persist_stores: file.worker.scan_persist_stores,
+                processors: ProcessorsConfig {
+                    piece_token: file.sector_manager.piece_token,
+                    ..processors
+                },
+                nats: file.nats,
+            }),
+            checked => Err(checked.err().into_iter().flatten().chain(faults).collect()),
+        }
     }
 
     // What this build cannot do itself needs a processor.
@@ -284,16 +294,73 @@ fn own_place(file: &str, thread: usize) -> PathBuf {
     state_directory().join("threads").join(file).join(thread.to_string())
 }
 
-fn absolute(directories: Vec<PathBuf>) -> Result<Vec<PathBuf>, Fault> {
+fn check_worker(file: &File) -> Vec<Fault> {
+    let at = |key| KeyPath::of(&["worker", key]);
+    let WorkerSection { name, ping_interval, .. } = &file.worker;
+    let too_often = (*ping_interval < MIN_PING_INTERVAL).then(|| {
+        let least = format!("a duration of at least {}", human(MIN_PING_INTERVAL));
+        Fault::takes(at("ping_interval"), human(*ping_interval), &least)
+    });
+    let prefix = file.nats.prefix.clone().unwrap_or_default();
+    let no_name = name.as_deref().and_then(|name| prefix.worker_named(name).err());
+    let no_name = no_name.map(|error| Fault::at(at("name"), format!("`worker.name`: {error}")));
+    too_often.into_iter().chain(no_name).collect()
+}
+
+// Each thread works in a directory of its own, and a store's name says where a sector is. What is one
+// directory by its disk only, is seen at the start.
+fn twice(file: &File) -> Vec<Fault> {
+    let mut faults = vec![];
+    let locations = file.sealing_thread.iter().map(|thread| thread.location.as_ref());
+    for (first, second, location) in repeated(locations) {
+        let Some(location) = location else { continue };
+        let at = KeyPath::of(&["sealing_thread"]).index(second).key("location");
+        let location = location.display();
+        let same = format!(
+            "sealing_thread #{first} ({location}) and #{second} ({location}) are the same location: give each its own"
+        );
+        faults.push(Fault::at(at, same));
+    }
+    let attached = |index| KeyPath::of(&["attached"]).index(index);
+    for (first, second, location) in repeated(file.attached.iter().map(|store| &store.location)) {
+        let location = location.display();
+        let same = format!(
+            "attached #{first} ({location}) and #{second} ({location}) are the same directory: remove one of them"
+        );
+        faults.push(Fault::at(attached(second).key("location"), same));
+    }
+    let names = file.attached.iter().map(|store| store.name.as_ref());
+    for (first, second, name) in repeated(names) {
+        let Some(name) = name else { continue };
+        let same = format!(
+            "attached #{first} and #{second} have the same name {name:?}: give each its own"
+        );
+        faults.push(Fault::at(attached(second).key("name"), same));
+    }
+    faults
+}
+
+// Whatever is there before: its first position, and the second.
+fn repeated<T: Eq + Hash + Copy>(all: impl Iterator<Item = T>) -> Vec<(usize, usize, T)> {
+    let mut seen = HashMap::new();
+    let again = all.enumerate().filter_map(|(position, one)| {
+        let first = *seen.entry(one).or_insert(position);
+        (first != position).then_some((first, position, one))
+    });
+    again.collect()
+}
+
+fn absolute(directories: Vec<PathBuf>, faults: &mut Vec<Fault>) -> Vec<PathBuf> {
     let at = |index| KeyPath::of(&["worker", "local_pieces_dirs"]).index(index);
     let absolute = |(index, path): (usize, PathBuf)| {
-        std::path::absolute(&path).map_err(|error| {
+        let absolute = std::path::absolute(&path).map_err(|error| {
             let sentence =
                 format!("worker.local_pieces_dirs: {:?}: {error}", path.display().to_string());
-            Fault::at(at(index), sentence)
-        })
+            faults.push(Fault::at(at(index), sentence));
+        });
+        absolute.ok()
     };
-    directories.into_iter().enumerate().map(absolute).collect()
+    directories.into_iter().enumerate().filter_map(absolute).collect()
 }
 
 fn tasks_of_thread(thread: &ThreadConfig) -> Vec<&'static str> {
@@ -305,21 +372,29 @@ fn tasks_of_thread(thread: &ThreadConfig) -> Vec<&'static str> {
     tasks
 }
 
-// Faults are counted from the thread's own options on.
+fn options_of(index: usize) -> KeyPath {
+    KeyPath::of(&["sealing_thread"]).index(index).key("sealing")
+}
+
 fn check_sealing(index: usize, location: &Path, options: &Options) -> Result<Sealing, Fault> {
-    let sealing = options.sealing()?;
+    let own = options_of(index);
+    let sealing = options.sealing().map_err(|fault| {
+        let is_own = fault.path().keys().next().is_some_and(|key| options.own.contains_key(key));
+        fault.within(if is_own { own.clone() } else { KeyPath::of(&["sealing"]) })
+    })?;
     // In its own file it is a way to have a thread take nothing new; here it can only be a slip.
     if sealing.disable_cc && !sealing.enable_deals {
         let slip = format!(
             "sealing_thread #{index} ({}): sealing.disable_cc without sealing.enable_deals leaves nothing to seal: set enable_deals = true",
             location.display()
         );
-        return Err(Fault::at(KeyPath::of(&["disable_cc"]), slip));
+        let deals = [own.clone(), KeyPath::of(&["sealing"])].map(|of| of.key("enable_deals"));
+        return Err(Fault::at(own.key("disable_cc"), slip).resting_on(deals));
     }
     Ok(sealing)
 }
 
-fn static_tree_d(section: &ProcessorsSection) -> Result<HashMap<u64, PathBuf>, Fault> {
+fn static_tree_d(section: &ProcessorsSection, faults: &mut Vec<Fault>) -> HashMap<u64, PathBuf> {
     let checked = section.static_tree_d.iter().map(|(size, path)| {
         let refused = |error: String| {
             let at = KeyPath::of(&["processors", "static_tree_d", size]);
@@ -334,7 +409,9 @@ fn static_tree_d(section: &ProcessorsSection) -> Result<HashMap<u64, PathBuf>, F
         let path = path.canonicalize().map_err(|error| refused(error.to_string()))?;
         Ok((bytes, path))
     });
-    checked.collect()
+    let (read, wrong): (Vec<_>, Vec<_>) = checked.partition(Result::is_ok);
+    faults.extend(wrong.into_iter().filter_map(Result::err));
+    read.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -53,6 +53,15 @@ impl Way {
         named.into_iter().filter(|(_, is_named)| *is_named).map(|(way, _)| way).collect()
     }
 
+    fn key(self) -> &'static str {
+        match self {
+            Way::User => "user",
+            Way::Token => "token",
+            Way::Nkey => "nkey",
+            Way::Creds => "creds",
+        }
+    }
+
     fn options(self) -> &'static str {
         match self {
             Way::User => "--user with --password or --password-file (NATS_USER, NATS_PASSWORD, …)",
@@ -60,6 +69,28 @@ impl Way {
             Way::Nkey => "--nkey (NATS_NKEY)",
             Way::Creds => "--creds (NATS_CREDS)",
         }
+    }
+}
+
+fn two_logins(one: Way, other: Way) -> String {
+    format!(
+        "two logins are given, {} and {}: leave one out; an empty variable counts as none",
+        one.options(),
+        other.options()
+    )
+}
+
+const TWO_PASSWORDS: &str =
+    "two passwords are given, --password (NATS_PASSWORD) and --password-file: leave one out";
+
+/// Why a layer of options says twice who one is, and the key of the second.
+pub(super) fn one_of_two(options: &NatsOptions) -> Option<(&'static str, String)> {
+    match Way::named(options)[..] {
+        [one, other, ..] => Some((other.key(), two_logins(one, other))),
+        _ if options.password.is_some() && options.password_file.is_some() => {
+            Some(("password_file", TWO_PASSWORDS.to_owned()))
+        }
+        _ => None,
     }
 }
 
@@ -76,13 +107,7 @@ impl Login {
         let way = match ways.as_deref() {
             None | Some([]) => return Ok(None),
             Some([way]) => way,
-            Some([one, other, ..]) => {
-                return Err(ConnectError::Settings(format!(
-                    "two logins are given, {} and {}: leave one out; an empty variable counts as none",
-                    one.options(),
-                    other.options()
-                )));
-            }
+            Some([one, other, ..]) => return Err(ConnectError::Settings(two_logins(*one, *other))),
         };
         Ok(match way {
             Way::User => Some(user(layers)?),
@@ -174,16 +199,11 @@ pub(super) fn first<T: Clone>(
 }
 
 fn user(layers: &[&NatsOptions]) -> Result<Login, ConnectError> {
-    let password = layers.iter().find_map(|layer| {
-        match (&layer.password, &layer.password_file) {
-        (Some(_), Some(_)) => Some(Err(ConnectError::Settings(
-            "two passwords are given, --password (NATS_PASSWORD) and --password-file: leave one out"
-                .into(),
-        ))),
+    let password = layers.iter().find_map(|layer| match (&layer.password, &layer.password_file) {
+        (Some(_), Some(_)) => Some(Err(ConnectError::Settings(TWO_PASSWORDS.into()))),
         (Some(password), None) => Some(Ok(Password::Given(password.clone()))),
         (None, Some(path)) => Some(Ok(Password::File(path.clone()))),
         (None, None) => None,
-    }
     });
     match (first(layers, |layer| &layer.user), password.transpose()?) {
         (Some(user), Some(password)) => Ok(Login::User(user, password)),

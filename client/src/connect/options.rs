@@ -16,7 +16,6 @@ pub(super) const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long JetStream may store nothing before it is said, where nothing else is configured.
 pub const DEFAULT_STORE_PATIENCE: Duration = Duration::from_secs(60);
-
 // In place of what nobody may read.
 const HIDDEN: &str = "(hidden)";
 

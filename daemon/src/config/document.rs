@@ -1,6 +1,9 @@
 //! A configuration file as it is written: its values, and where each of them stands.
 
-use std::{cell::RefCell, collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use serde::de::DeserializeOwned;
 use shared_msgs::keys::nearest;
@@ -10,14 +13,16 @@ use toml::{
 };
 
 use super::{
-    ConfigError, Ignored, WithoutEffect,
+    ConfigError, Ignored, Mistake, WithoutEffect,
     effective::Origin,
     fault::Fault,
     key::{KeyPath, Step},
-    reader::Reader,
+    reader::{Notes, Reader},
     shape::{self, Section},
 };
 
+// A file with more values of a wrong type is no configuration; so many are looked for.
+const MOST_READ: usize = 100;
 // So many tables that have a key are named.
 const MAX_NAMED: usize = 3;
 
@@ -107,41 +112,82 @@ impl Document {
     }
 
     /// Reads all of it, refuses keys that nobody knows, and returns what to warn about beside it.
-    /// An unknown key comes before any other error: a value may be missing because its key is
-    /// misspelt.
     pub fn read<T: DeserializeOwned>(
         &self,
         without_effect: &[WithoutEffect],
     ) -> Result<(T, Vec<String>), ConfigError> {
-        let unknown = RefCell::default();
-        let read = T::deserialize(Reader::new(&self.values, &KeyPath::root(), &unknown));
+        self.read_checked(without_effect, Ok)
+    }
+
+    /// Like [`Document::read`], and makes of what was read what a program works with. Whatever is
+    /// wrong is refused together: what is wrong of its type is passed over, so that the rest is
+    /// looked at too, and left out is what may only follow from something else.
+    pub fn read_checked<T: DeserializeOwned, C>(
+        &self,
+        without_effect: &[WithoutEffect],
+        check: impl FnOnce(T) -> Result<C, Vec<Fault>>,
+    ) -> Result<(C, Vec<String>), ConfigError> {
+        let mut notes = Notes::default();
+        let mut faults: Vec<Fault> = vec![];
+        let read = loop {
+            match T::deserialize(Reader::new(&self.values, &KeyPath::root(), &notes)) {
+                Ok(read) => break Some(read),
+                Err(fault) => {
+                    let at = fault.path();
+                    faults.push(fault);
+                    let goes_on = at != KeyPath::root() && faults.len() < MOST_READ;
+                    if !goes_on || !notes.passed_over.insert(at) {
+                        break None;
+                    }
+                }
+            }
+        };
         let mut warnings = vec![];
-        let mut refused: Vec<KeyPath> = vec![];
-        for path in unknown.into_inner() {
+        // Each was met again after everything that was passed over.
+        let mut seen = HashSet::new();
+        let unknown = notes.unknown.into_inner().into_iter();
+        for path in unknown.filter(|path| seen.insert(path.clone())) {
             let key = path.to_string();
             match without_effect.iter().find(|(known, _)| *known == key) {
                 Some((_, effect)) => {
                     let ignored = Ignored { key, effect: *effect };
                     warnings.push(format!("{}: {ignored}", self.path));
                 }
-                None => refused.push(path),
+                None => {
+                    let way_out = way_out::<T>(&path, without_effect);
+                    faults.push(Fault::unknown(path, way_out));
+                }
             }
         }
-        // The first one in the file.
-        if let Some(path) =
-            refused.into_iter().min_by_key(|path| self.places.get(path).map(|at| at.key))
-        {
-            let way_out = way_out::<T>(&path, without_effect);
-            return Err(self.refuse(Fault::unknown(path, way_out)));
+        match read.map(check) {
+            Some(Ok(checked)) if faults.is_empty() => return Ok((checked, warnings)),
+            Some(Err(more)) => faults.extend(more),
+            Some(Ok(_)) | None => {}
         }
-        read.map(|read| (read, warnings)).map_err(|fault| self.refuse(fault))
+        let follows = |fault: &Fault| faults.iter().any(|other| fault.follows_from(other));
+        let own: Vec<_> = faults.iter().filter(|fault| !follows(fault)).cloned().collect();
+        // Nothing follows from nothing.
+        Err(self.refuse_all(if own.is_empty() { faults } else { own }))
     }
 
     /// Says where in the file it is.
     pub fn refuse(&self, fault: Fault) -> ConfigError {
+        self.refuse_all(vec![fault])
+    }
+
+    /// Says where in the file each of them is, in its order.
+    pub fn refuse_all(&self, faults: Vec<Fault>) -> ConfigError {
+        let mistake = |fault| Mistake { place: self.place(&fault), fault };
+        let mut mistakes: Vec<_> = faults.into_iter().map(mistake).collect();
+        mistakes.sort_by_key(|mistake| mistake.place);
+        mistakes.dedup();
+        ConfigError::Invalid { path: self.path.clone(), mistakes }
+    }
+
+    fn place(&self, fault: &Fault) -> Option<Place> {
         let path = fault.path();
         let mut steps = path.steps();
-        let place = loop {
+        loop {
             let at = KeyPath::from(steps);
             match (self.places.get(&at), steps) {
                 (Some(places), _) if fault.is_of_key() => break Some(places.key),
@@ -149,14 +195,13 @@ impl Document {
                 (None, [above @ .., _]) => steps = above,
                 (None, []) => break None,
             }
-        };
-        ConfigError::Invalid { path: self.path.clone(), place, fault: Box::new(fault) }
+        }
     }
 }
 
 /// Reads a table that was put together of parts, each of which was read before.
 pub fn read_table<T: DeserializeOwned>(table: Table) -> Result<T, Fault> {
-    T::deserialize(Reader::new(&Value::Table(table), &KeyPath::root(), &RefCell::default()))
+    T::deserialize(Reader::new(&Value::Table(table), &KeyPath::root(), &Notes::default()))
 }
 
 // The values of a table, with the place of each noted.

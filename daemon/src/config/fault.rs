@@ -8,6 +8,9 @@ use shared_msgs::{keys::nearest, text::cut_text};
 
 use super::key::KeyPath;
 
+/// What the type of a path says of itself.
+pub(super) const PATH: &str = "path string";
+
 // Of a value that is shown.
 const MAX_SHOWN_BYTES: usize = 80;
 
@@ -16,6 +19,8 @@ const MAX_SHOWN_BYTES: usize = 80;
 pub struct Fault {
     at: Option<KeyPath>,
     wrong: Wrong,
+    // Where what it misses may be written.
+    rests_on: Vec<KeyPath>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +53,42 @@ enum Wanted {
 impl Fault {
     /// What is wrong there; the sentence names its key.
     pub fn at(at: KeyPath, sentence: impl Into<String>) -> Self {
-        Fault { at: Some(at), wrong: Wrong::Said(sentence.into()) }
+        Fault { at: Some(at), ..Fault::of(Wrong::Said(sentence.into())) }
+    }
+
+    /// A value there that is read and not allowed: what was found, and what is allowed.
+    pub fn takes(at: KeyPath, found: impl fmt::Display, wanted: &str) -> Self {
+        let sentence = format!("`{at}` is {found}; it takes {wanted}");
+        Fault::at(at, sentence)
+    }
+
+    /// Says that something is missed which would stand there: where one of these is wrong itself, or
+    /// may be misspelt, nothing is missed.
+    pub fn resting_on(self, rests_on: impl IntoIterator<Item = KeyPath>) -> Self {
+        Fault { rests_on: rests_on.into_iter().collect(), ..self }
+    }
+
+    fn of(wrong: Wrong) -> Self {
+        Fault { at: None, wrong, rests_on: vec![] }
+    }
+
+    /// Whether it may only follow from another one: from a value that was passed over, or from a key
+    /// that was to be another one.
+    pub(super) fn follows_from(&self, other: &Fault) -> bool {
+        let (own, cause) = (self.path(), other.path());
+        let missing = match &self.wrong {
+            Wrong::Missing { key } => Some(own.clone().key(key)),
+            _ => None,
+        };
+        let mut missed = self.rests_on.iter().chain(&missing);
+        match other.wrong {
+            Wrong::Unknown { .. } => missed.any(|missed| missed.above() == cause.above()),
+            Wrong::Missing { .. } | Wrong::Said(_) => false,
+            _ => {
+                let is_judged = matches!(self.wrong, Wrong::Said(_)) && own.is_related_to(&cause);
+                is_judged || missed.any(|missed| missed.is_related_to(&cause))
+            }
+        }
     }
 
     /// Where it is; the whole file if nobody knows.
@@ -63,29 +103,30 @@ impl Fault {
 
     /// Says where it is, counted from there on.
     pub fn within(mut self, above: KeyPath) -> Self {
-        self.at = Some(above.join(self.path()));
+        self.rests_on = self.rests_on.into_iter().map(|on| above.clone().join(on)).collect();
+        self.at = Some(above.join(self.at.unwrap_or_default()));
         self
     }
 
     pub(super) fn unknown(at: KeyPath, way_out: String) -> Self {
-        Fault { at: Some(at), wrong: Wrong::Unknown { way_out } }
+        Fault { at: Some(at), ..Fault::of(Wrong::Unknown { way_out }) }
     }
 
     /// A list of tables was found where one table is wanted.
     pub(super) fn wants_one_table() -> Self {
         let (found, opening, closing) = ("a list of tables", "[", "]");
-        Fault { at: None, wrong: Wrong::Brackets { found, opening, closing } }
+        Fault::of(Wrong::Brackets { found, opening, closing })
     }
 
     /// A table was found where a list of tables is wanted.
     pub(super) fn wants_tables() -> Self {
         let (found, opening, closing) = ("one table", "[[", "]]");
-        Fault { at: None, wrong: Wrong::Brackets { found, opening, closing } }
+        Fault::of(Wrong::Brackets { found, opening, closing })
     }
 
     /// One of its elements was found where a list is wanted.
     pub(super) fn wants_list_of(found: Unexpected<'_>) -> Self {
-        Fault { at: None, wrong: Wrong::NoList { found: found.into() } }
+        Fault::of(Wrong::NoList { found: found.into() })
     }
 
     /// Whether nothing deeper than the value itself is wrong: it is of another kind.
@@ -94,8 +135,7 @@ impl Fault {
     }
 
     pub(super) fn one_of(found: Unexpected<'_>, allowed: &'static [&'static str]) -> Self {
-        let wrong = Wrong::Value { found: found.into(), wanted: Wanted::OneOf(allowed) };
-        Fault { at: None, wrong }
+        Fault::of(Wrong::Value { found: found.into(), wanted: Wanted::OneOf(allowed) })
     }
 
     // The innermost value says it first.
@@ -107,11 +147,11 @@ impl Fault {
 
 impl Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Fault { at: None, wrong: Wrong::Type(message.to_string()) }
+        Fault::of(Wrong::Type(message.to_string()))
     }
 
     fn invalid_type(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
-        Fault { at: None, wrong: Wrong::Value { found: found.into(), wanted: wanted.into() } }
+        Fault::of(Wrong::Value { found: found.into(), wanted: wanted.into() })
     }
 
     fn invalid_value(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
@@ -123,7 +163,7 @@ impl Error for Fault {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Fault { at: None, wrong: Wrong::Missing { key: field.to_owned() } }
+        Fault::of(Wrong::Missing { key: field.to_owned() })
     }
 }
 
@@ -155,7 +195,7 @@ impl From<&dyn Expected> for Wanted {
             "a boolean" => return Wanted::Bool,
             // What is secret takes anything, so that nobody shows it, and refuses what is no text.
             "a string" | "any value" => "a text",
-            "path string" => "a path",
+            PATH => "a path",
             "a sequence" => "a list",
             "a map" => "a table",
             "a duration" => "a duration such as \"10s\", \"5m\" or \"1h 30m\"",

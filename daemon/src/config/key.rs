@@ -53,6 +53,16 @@ impl KeyPath {
         &self.0
     }
 
+    /// What it is a part of; the file is a part of nothing.
+    pub(super) fn above(&self) -> Option<&[Step]> {
+        self.0.split_last().map(|(_, above)| above)
+    }
+
+    /// Whether one leads to the other.
+    pub(super) fn is_related_to(&self, other: &KeyPath) -> bool {
+        self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
+    }
+
     /// The keys on the way.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|step| match step {

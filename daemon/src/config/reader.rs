@@ -1,36 +1,44 @@
 //! Reads a type from a value of a file: what is wrong with it has its place, and keys that the type
 //! does not know are collected.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::HashSet};
 
 use serde::{
     Deserializer,
     de::{
-        DeserializeSeed, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
-        value::StrDeserializer,
+        DeserializeSeed, Error, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+        Visitor, value::StrDeserializer,
     },
     forward_to_deserialize_any,
 };
 use toml::{Table, Value};
 
-use super::{fault::Fault, key::KeyPath};
+use super::{
+    fault::{Fault, PATH},
+    key::KeyPath,
+};
+
+/// What is noted while a file is read.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Keys that nobody knows.
+    pub(super) unknown: RefCell<Vec<KeyPath>>,
+    /// Values that are passed over as if they were not written: they are known to be wrong.
+    pub(super) passed_over: HashSet<KeyPath>,
+}
 
 /// A value, and where it stands.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     value: &'a Value,
     at: &'a KeyPath,
-    unknown: &'a RefCell<Vec<KeyPath>>,
+    notes: &'a Notes,
 }
 
 impl<'a> Reader<'a> {
-    /// Keys that nobody knows are added to `unknown`.
-    pub(super) fn new(
-        value: &'a Value,
-        at: &'a KeyPath,
-        unknown: &'a RefCell<Vec<KeyPath>>,
-    ) -> Self {
-        Reader { value, at, unknown }
+    /// Reads this value, which stands there.
+    pub(super) fn new(value: &'a Value, at: &'a KeyPath, notes: &'a Notes) -> Self {
+        Reader { value, at, notes }
     }
 
     fn located<T>(self, read: Result<T, Fault>) -> Result<T, Fault> {
@@ -81,7 +89,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Fault> {
         if let Value::Table(table) = self.value {
             let unknown = table.keys().filter(|key| !fields.contains(&key.as_str()));
-            self.unknown.borrow_mut().extend(unknown.map(|key| self.at.clone().key(key)));
+            self.notes.unknown.borrow_mut().extend(unknown.map(|key| self.at.clone().key(key)));
         }
         self.deserialize_map(visitor)
     }
@@ -103,8 +111,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
         // If it could be an entry of the list, only the brackets are wrong.
         let wanted = Fault::invalid_type(self.unexpected(), &visitor);
-        let (list, unknown) = ([self.value.clone()], RefCell::default());
-        let entry = Reader { unknown: &unknown, ..self };
+        let (list, notes) = ([self.value.clone()], Notes::default());
+        let entry = Reader { notes: &notes, ..self };
         let read = visitor.visit_seq(Elements { reader: entry, list: &list, position: 0 });
         let is_entry = match read {
             Ok(_) => true,
@@ -144,12 +152,21 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         })
     }
 
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        // An empty path would be the directory that a program happens to be started in.
+        let takes_path = (&visitor as &dyn Expected).to_string() == PATH;
+        if takes_path && self.value.as_str() == Some("") {
+            return self.located(Err(Fault::invalid_value(self.unexpected(), &visitor)));
+        }
+        self.deserialize_any(visitor)
+    }
+
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_unit()
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str bytes byte_buf unit
         unit_struct tuple tuple_struct identifier
     }
 }
@@ -167,9 +184,14 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Fault> {
-        let Some(value) = self.list.get(self.position) else { return Ok(None) };
-        let at = self.reader.at.clone().index(self.position);
-        self.position += 1;
+        let (value, at) = loop {
+            let Some(value) = self.list.get(self.position) else { return Ok(None) };
+            let at = self.reader.at.clone().index(self.position);
+            self.position += 1;
+            if !self.reader.notes.passed_over.contains(&at) {
+                break (value, at);
+            }
+        };
         let element = Reader { value, at: &at, ..self.reader };
         element.located(seed.deserialize(element)).map(Some)
     }
@@ -188,7 +210,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Fault> {
-        self.next = self.entries.next();
+        let Reader { at, notes, .. } = self.reader;
+        let passed_over = |key: &str| notes.passed_over.contains(&at.clone().key(key));
+        self.next = self.entries.find(|(key, _)| !passed_over(key));
         let Some((key, _)) = self.next else { return Ok(None) };
         let key: StrDeserializer<'_, Fault> = key.as_str().into_deserializer();
         seed.deserialize(key).map(Some)

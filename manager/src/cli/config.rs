@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use damocles_client::connect::{NatsOptions, NatsSettings};
 use damocles_terminal::{
-    CliError, Exit, Given, ReplyOutput, checks::Checks, note, settings, table::LookArgs,
+    CliError, Given, ReplyOutput, checks::Checks, note, settings, table::LookArgs,
 };
 
 use crate::config::Read;
@@ -44,8 +44,7 @@ pub(super) fn show(
     given: Vec<Given>,
     args: &ShowArgs,
 ) -> Result<(), CliError> {
-    let read = Read::file(file).map_err(|error| CliError::new(Exit::Failed, error))?;
-    let Read { nats, warnings, document, .. } = read;
+    let Read { nats, warnings, document, .. } = Read::file(file)?;
     warnings.iter().for_each(|warning| note(warning));
     let all = settings::nats(options, given, &nats, |key| document.origin(key))?;
     settings::print(&all, args.output.output, args.look)
@@ -62,7 +61,7 @@ pub(super) async fn check(
         None => "configuration".to_owned(),
     };
     match Read::file(file) {
-        Err(error) => checks.failed(check, error, None),
+        Err(error) => checks.mistakes(&check, &error),
         Ok(Read { nats, warnings, .. }) => {
             let none = "there is no file: options, environment and defaults count";
             checks.fine(check.as_str(), if file.is_some() { "can be read" } else { none });

@@ -38,7 +38,7 @@ pub(crate) async fn run(nats: &NatsOptions, file: &Path, args: &CheckArgs) -> Re
     let mut checks = Checks::default();
     let check = format!("configuration {}", file.display());
     match Config::load(file) {
-        Err(error) => checks.failed(check, error, None),
+        Err(error) => checks.mistakes(&check, &error),
         Ok((config, warnings)) => {
             let threads = counted(config.threads.len(), "sealing thread");
             let stores = counted(config.attached.len(), "attached store");

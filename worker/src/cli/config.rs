@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use damocles_client::connect::{NatsOptions, NatsSettings};
 use damocles_daemon::config::{Document, KeyPath, Origin, setting};
-use damocles_terminal::{CliError, Exit, Given, ReplyOutput, note, settings, table::LookArgs};
+use damocles_terminal::{CliError, Given, ReplyOutput, note, settings, table::LookArgs};
 
 use crate::config::Effective;
 
@@ -36,9 +36,8 @@ pub(crate) fn show(
     file: &Path,
     args: &ShowArgs,
 ) -> Result<(), CliError> {
-    let failed = |error| CliError::new(Exit::Failed, error);
-    let document = Document::load(file).map_err(failed)?;
-    let effective = Effective::of(&document).map_err(failed)?;
+    let document = Document::load(file)?;
+    let effective = Effective::of(&document)?;
     let Effective { settings: mut all, nats, warnings } = effective;
     warnings.iter().for_each(|warning| note(warning));
     let key = KeyPath::of(&["worker", "name"]);

@@ -25,8 +25,7 @@ impl From<StartError> for CliError {
 
 pub(crate) async fn run(nats: &NatsOptions, file: &Path) -> Result<(), CliError> {
     open_files::raise_limit();
-    let (config, warnings) =
-        Config::load(file).map_err(|error| CliError::new(Exit::Failed, error))?;
+    let (config, warnings) = Config::load(file)?;
     for warning in warnings {
         warn!("{warning}");
     }

@@ -48,8 +48,7 @@ pub(super) fn find(
     file: Option<&Path>,
     named: Option<&str>,
 ) -> Result<Target, CliError> {
-    let config =
-        file.map(Config::load).transpose().map_err(|error| CliError::new(Exit::Failed, error))?;
+    let config = file.map(Config::load).transpose()?;
     let config = config.map(|(config, _)| config);
     let section = config.as_ref().map_or_else(NatsOptions::default, |config| config.nats.clone());
     let settings = NatsSettings::new(nats, &section)?;

@@ -39,8 +39,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[sealing]\nmax_retries = [5]", "2, column 15: `sealing.max_retries` is a list; %", U32),
     ("[sealing]\nallowed_miners = ['t010000']", "2, column 19: `sealing.allowed_miners` is the text \"t010000\"; it takes a whole number, 0 or more", ""),
     ("[[sealing_thread]]\nlocation = 'a'\n\n[[sealing_thread]]\nlocation = 'b'\nsealing.max_retries = true", "6, column 23: `sealing_thread.sealing.max_retries` is true; %", U32),
-    ("[[processors.c2]]\nbin = 'x'\nconcurrent = 0", "3, column 14: processors.c2 #0: concurrent must be at least 1", ""),
-    ("[processors.limitation.concurrent]\npc1 = 0", "2, column 7: processors.limitation.concurrent.pc1 must be at least 1", ""),
+    ("[[processors.c2]]\nbin = 'x'\nconcurrent = 0", "3, column 14: `processors.c2.concurrent` is the number 0; it takes a whole number, 1 or more", ""),
+    ("[processors.limitation.concurrent]\npc1 = 0", "2, column 7: `processors.limitation.concurrent.pc1` is the number 0; it takes a whole number, 1 or more", ""),
     ("[[processors.c2]]\nbin = 'x'\nlocks = { gpu = '1' }", "3, column 17: `processors.c2.locks.gpu` is the text \"1\"; it takes a whole number, 0 or more; write it without quotes", ""),
     ("[[processors.c2]]\nbin = 'x'\nlocks = 'gpu'", "3, column 9: `processors.c2.locks` is the text \"gpu\"; it takes a list of names, or a table of how much of each, { gpu = 1 }", ""),
     // True or false.
@@ -50,7 +50,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[worker]\nping_interval = 10", "2, column 17: `worker.ping_interval` is the number 10; %", DURATION),
     ("[worker]\nping_interval = '10'", "2, column 17: `worker.ping_interval` is the text \"10\"; %", DURATION),
     ("[worker]\nping_interval = 1979-05-27", "2, column 17: `worker.ping_interval` is a date; %", DURATION),
-    ("[worker]\nping_interval = '1ms'", "2, column 17: worker.ping_interval must be at least 100ms", ""),
+    ("[worker]\nping_interval = '1ms'", "2, column 17: `worker.ping_interval` is 1ms; it takes a duration of at least 100ms", ""),
     ("[processors.limitation.staggered]\npc1 = 5", "2, column 7: `processors.limitation.staggered.pc1` is the number 5; %", DURATION),
     // Sizes, paths and names.
     ("[sealing]\nallowed_sizes = ['2KiB', '32GB']", "2, column 26: `sealing.allowed_sizes` is the text \"32GB\"; %", SIZE),
@@ -66,6 +66,23 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("[nats]\nencoding = 'JSON'", "2, column 12: `nats.encoding` is the text \"JSON\"; it takes one of json, msgpack; did you mean \"json\"?", ""),
     ("[nats]\nprefix = ''", "2, column 10: `nats.prefix`: \"\" is no subject prefix: use 1 to 32 lower-case letters, digits, '-' and '.', with no '.' at an end or beside another", ""),
     ("[[processors.c2]]\nbin = 'x'\ncgroup.cpuset = '3-1'", "3, column 17: processors.c2 #0: cgroup.cpuset \"3-1\": \"3-1\" ends before it begins; write it like \"0-3,7\"", ""),
+    // What is seen when all is read.
+    ("[worker]\nname = ''", "2, column 8: `worker.name`: a worker's name must not be empty", ""),
+    ("[nats]\nlease_ttl = '500ms'", "2, column 13: `nats.lease_ttl` is 500ms; it takes a duration of at least 1s", ""),
+    ("[nats]\nstore_patience = '0s'", "2, column 18: `nats.store_patience` is 0ms; it takes a duration of at least 1s", ""),
+    ("[nats]\nserver = 'nats://ho st:x'", "2, column 10: server \"nats://ho st:x\" is no NATS URL (NATS server URL is invalid: invalid domain character): write it as nats://host:4222", ""),
+    ("[nats]\ntoken = 'x'\nnkey = './w.nk'", "3, column 8: two logins are given, --token (NATS_TOKEN) and --nkey (NATS_NKEY): leave one out; an empty variable counts as none", ""),
+    ("[nats]\nuser = 'u'\npassword = 'x'\npassword_file = './p'", "4, column 17: two passwords are given, --password (NATS_PASSWORD) and --password-file: leave one out", ""),
+    ("[[sealing_thread]]\nlocation = './a'\n[[sealing_thread]]\nlocation = './a'", "4, column 12: sealing_thread #0 (./a) and #1 (./a) are the same location: give each its own", ""),
+    ("[[attached]]\nlocation = './a'\n[[attached]]\nlocation = './a'", "4, column 12: attached #0 (./a) and #1 (./a) are the same directory: remove one of them", ""),
+    ("[[attached]]\nname = 'x'\nlocation = './a'\n[[attached]]\nname = 'x'\nlocation = './b'", "5, column 8: attached #0 and #1 have the same name \"x\": give each its own", ""),
+    ("[[processors.sealing_daemons]]\nargs = []", "1, column 1: processors.sealing_daemons #0: bin is missing: name the program to keep running", ""),
+    // Several at once, each with its line; what only follows from another one is left out.
+    ("[worker]\nping_interval = '1ms'\nnmae = 'a'\n[nats]\nlease_ttl = '1ms'", "2, column 17: `worker.ping_interval` is 1ms; it takes a duration of at least 100ms; also, line 3, column 1: unknown key `worker.nmae`; did you mean `worker.name`?; also, line 5, column 13: `nats.lease_ttl` is 1ms; it takes a duration of at least 1s", ""),
+    ("[sealing]\nmax_retries = '5'\n[[sealing_thread]]\nlocation = './a'\n[[sealing_thread]]\nlocation = './b'\nsealing.max_retries = -1", "2, column 15: `sealing.max_retries` is the text \"5\"; %; write it without quotes; also, line 7, column 23: `sealing_thread.sealing.max_retries` is the number -1; %", U32),
+    ("[[sealing_thread]]\nlocation = './a'\nsealing.disable_cc = true\nsealing.enable_deal = true", "4, column 9: unknown key `sealing_thread.sealing.enable_deal`; did you mean `sealing_thread.sealing.enable_deals`?", ""),
+    ("[[processors.sealing_daemons]]\nbin = 7", "2, column 7: `processors.sealing_daemons.bin` is the number 7; it takes a path", ""),
+    ("[processors]\next_lock = { gpu = 1 }\n[[processors.c2]]\nbin = 'x'\nlocks = ['gpu']\nweight = 0", "2, column 1: unknown key `processors.ext_lock`; did you mean `processors.ext_locks`?; also, line 6, column 10: `processors.c2.weight` is the number 0; it takes a whole number, 1 or more", ""),
     // Keys in another section.
     ("[sealing]\nping_interval = '5s'", "2, column 1: unknown key `sealing.ping_interval`; `ping_interval` belongs into `[worker]`", ""),
     ("ping_interval = '5s'", "1, column 1: unknown key `ping_interval`; `ping_interval` belongs into `[worker]`", ""),
@@ -119,6 +136,26 @@ fn no_message_shows_what_may_be_a_secret() {
     ] {
         let said = refused(&format!("[nats]\n{text}"));
         assert!(!said.contains("hunter2") && !said.contains("42424242"), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_path_that_is_empty_is_refused_wherever_it_stands() {
+    for (text, key) in [
+        ("[[sealing_thread]]\nlocation = ''", "sealing_thread.location"),
+        ("[[attached]]\nlocation = ''", "attached.location"),
+        ("[worker]\nlocal_pieces_dirs = ['.', '']", "worker.local_pieces_dirs"),
+        ("[processors.static_tree_d]\n2KiB = ''", "processors.static_tree_d.2KiB"),
+        ("[[processors.c2]]\nbin = ''", "processors.c2.bin"),
+        ("[nats]\ntlsca = ''", "nats.tlsca"),
+        ("[nats]\npassword_file = ''", "nats.password_file"),
+    ] {
+        let said = refused(text);
+        assert!(said.starts_with("2, column "), "{said}");
+        assert!(
+            said.contains(&format!("`{key}` is ")) && said.ends_with("it takes a path"),
+            "{said}"
+        );
     }
 }
 

@@ -228,18 +228,19 @@ fn five_seconds() -> Duration {
 
 impl ProcessorsConfig {
     /// Checks the section.
-    pub fn check(section: ProcessorsSection) -> Result<Self, Fault> {
+    pub fn check(section: ProcessorsSection) -> Result<Self, Vec<Fault>> {
         let ProcessorsSection { stages, limit, limitation, ext_locks, sealing_daemons, .. } =
             section;
-        let concurrent = match (limitation.concurrent, limit) {
-            (Some(concurrent), _) => checked_counts("limitation.concurrent", concurrent)?,
-            (None, limit) => checked_counts("limit", limit.unwrap_or_default())?,
+        let (table, concurrent) = match (limitation.concurrent, limit) {
+            (Some(concurrent), _) => (&["limitation", "concurrent"][..], concurrent),
+            (None, limit) => (&["limit"][..], limit.unwrap_or_default()),
         };
-        for stage in limitation.staggered.keys() {
-            limited_stage("limitation.staggered", stage)?;
-        }
-        let staggered =
+        let staggered: BTreeMap<_, _> =
             limitation.staggered.into_iter().map(|(stage, interval)| (stage, interval.0)).collect();
+        let mut faults = no_stages(table, concurrent.keys());
+        faults.extend(no_stages(&["limitation", "staggered"], staggered.keys()));
+        let none = concurrent.iter().filter(|(_, count)| **count == 0);
+        faults.extend(none.map(|(stage, count)| at_least_one(limit_of(table, stage), *count)));
         let config = ProcessorsConfig {
             stages,
             concurrent,
@@ -248,101 +249,106 @@ impl ProcessorsConfig {
             daemons: sealing_daemons,
             piece_token: None,
         };
-        for (stage, processors) in &config.stages {
+        let stages = config.stages.iter().map(|(stage, of)| (stage.as_str(), of));
+        for (kind, processors) in stages.chain([(DAEMONS, &config.daemons)]) {
             for (index, settings) in processors.iter().enumerate() {
-                config
-                    .check_processor(stage, settings)
-                    .map_err(|slip| refused(stage, index, slip))?;
+                let entry = Entry { kind, index };
+                match kind {
+                    DAEMONS => faults.extend(check_daemon(entry, settings)),
+                    _ => faults.extend(config.check_processor(entry, settings)),
+                }
+                faults.extend(check_placement(entry, settings));
             }
         }
-        for (index, settings) in config.daemons.iter().enumerate() {
-            check_daemon(settings).map_err(|slip| refused(DAEMONS, index, slip))?;
-        }
-        Ok(config)
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
-    fn check_processor(&self, stage: &str, settings: &Settings) -> Result<(), Slip> {
+    fn check_processor(&self, entry: Entry<'_>, settings: &Settings) -> Vec<Fault> {
+        let mut faults = vec![];
         if settings.concurrent == Some(0) {
-            return Err((&["concurrent"], "concurrent must be at least 1".into()));
+            faults.push(at_least_one(entry.at(&["concurrent"]), 0));
         }
         if settings.weight == 0 {
-            return Err((&["weight"], "weight must be at least 1".into()));
+            faults.push(at_least_one(entry.at(&["weight"]), 0));
         }
-        if settings.bin.is_none() && !is_builtin(stage) {
+        if settings.bin.is_none() && !is_builtin(entry.kind) {
             let lacking =
                 "this worker was built without the proofs, so it needs bin, the program to run";
-            return Err((&[], lacking.into()));
+            faults.push(entry.lacks("bin", lacking));
         }
         for (name, count) in &settings.locks.0 {
-            match self.ext_locks.get(name) {
-                None => {
-                    let none = format!(
-                        "locks: there is no lock {name:?} in [processors.ext_locks]: add {name} = {count} there"
-                    );
-                    return Err((&["locks"], none));
-                }
-                Some(total) if count > total => {
-                    let few = format!(
-                        "locks: {count} of lock {name:?} are asked for, [processors.ext_locks] has {total}"
-                    );
-                    return Err((&["locks"], few));
-                }
-                Some(_) => {}
-            }
+            let wrong = match self.ext_locks.get(name) {
+                None => format!(
+                    "locks: there is no lock {name:?} in [processors.ext_locks]: add {name} = {count} there"
+                ),
+                Some(total) if count > total => format!(
+                    "locks: {count} of lock {name:?} are asked for, [processors.ext_locks] has {total}"
+                ),
+                Some(_) => continue,
+            };
+            let locks = KeyPath::of(&["processors", "ext_locks"]);
+            faults.push(entry.refuses(&["locks"], &wrong).resting_on([locks]));
         }
-        check_placement(settings)
+        faults
     }
 }
 
-// What is wrong with a processor: at which of its keys, and in a sentence.
-type Slip = (&'static [&'static str], String);
+// One of the processors of a stage, or of the daemons.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    kind: &'a str,
+    index: usize,
+}
 
-fn check_daemon(settings: &Settings) -> Result<(), Slip> {
+impl Entry<'_> {
+    fn at(self, keys: &[&str]) -> KeyPath {
+        KeyPath::of(&["processors", self.kind]).index(self.index).join(KeyPath::of(keys))
+    }
+
+    fn refuses(self, keys: &[&str], sentence: &str) -> Fault {
+        Fault::at(self.at(keys), format!("processors.{} #{}: {sentence}", self.kind, self.index))
+    }
+
+    fn lacks(self, key: &str, sentence: &str) -> Fault {
+        self.refuses(&[], sentence).resting_on([self.at(&[key])])
+    }
+}
+
+fn at_least_one(at: KeyPath, found: usize) -> Fault {
+    Fault::takes(at, format_args!("the number {found}"), "a whole number, 1 or more")
+}
+
+fn check_daemon(entry: Entry<'_>, settings: &Settings) -> Option<Fault> {
     if settings.bin.is_none() {
-        return Err((&[], "bin is missing: name the program to keep running".into()));
+        return Some(entry.lacks("bin", "bin is missing: name the program to keep running"));
     }
-    if settings.concurrent.is_some() || settings.weight != 1 || !settings.locks.0.is_empty() {
-        return Err((&[], "concurrent, weight and locks are for the processors of a stage".into()));
-    }
-    check_placement(settings)
+    let is_of_stage =
+        settings.concurrent.is_some() || settings.weight != 1 || !settings.locks.0.is_empty();
+    let wrong = "concurrent, weight and locks are for the processors of a stage";
+    is_of_stage.then(|| entry.refuses(&[], wrong))
 }
 
-fn check_placement(settings: &Settings) -> Result<(), Slip> {
-    let Some(cpus) = &settings.cgroup.cpuset else { return Ok(()) };
-    parse_cpus(cpus).map(drop).map_err(|error| {
-        let wrong = format!("cgroup.cpuset {cpus:?}: {error}; write it like \"0-3,7\"");
-        (&["cgroup", "cpuset"][..], wrong)
-    })
+// Where a stage stands in a table of limits.
+fn limit_of(table: &[&str], stage: &str) -> KeyPath {
+    KeyPath::of(&["processors"]).join(KeyPath::of(table)).key(stage)
 }
 
-fn checked_counts(
-    table: &str,
-    counts: BTreeMap<String, usize>,
-) -> Result<BTreeMap<String, usize>, Fault> {
-    for (stage, count) in &counts {
-        let (at, key) = limited_stage(table, stage)?;
-        if *count == 0 {
-            return Err(Fault::at(at, format!("{key} must be at least 1")));
-        }
-    }
-    Ok(counts)
+fn no_stages<'a>(table: &[&str], stages: impl Iterator<Item = &'a String>) -> Vec<Fault> {
+    let unknown = stages.filter(|stage| !STAGES.contains(&stage.as_str()));
+    let refused = |stage: &String| {
+        let at = limit_of(table, stage);
+        let known = STAGES.join(", ");
+        let sentence = format!("{at}: {stage} is no stage; the stages are {known}");
+        Fault::at(at, sentence)
+    };
+    unknown.map(refused).collect()
 }
 
-// Where a stage stands in a table of limits, and what to call that.
-fn limited_stage(table: &str, stage: &str) -> Result<(KeyPath, String), Fault> {
-    let key = format!("processors.{table}.{stage}");
-    let keys: Vec<_> = key.split('.').collect();
-    let at = KeyPath::of(&keys);
-    if STAGES.contains(&stage) {
-        return Ok((at, key));
-    }
-    let sentence = format!("{key}: {stage} is no stage; the stages are {}", STAGES.join(", "));
-    Err(Fault::at(at, sentence))
-}
-
-fn refused(kind: &str, index: usize, (key, sentence): Slip) -> Fault {
-    let at = KeyPath::of(&["processors", kind]).index(index).join(KeyPath::of(key));
-    Fault::at(at, format!("processors.{kind} #{index}: {sentence}"))
+fn check_placement(entry: Entry<'_>, settings: &Settings) -> Option<Fault> {
+    let cpus = settings.cgroup.cpuset.as_ref()?;
+    let error = parse_cpus(cpus).err()?;
+    let wrong = format!("cgroup.cpuset {cpus:?}: {error}; write it like \"0-3,7\"");
+    Some(entry.refuses(&["cgroup", "cpuset"], &wrong))
 }
 
 /// The CPUs of a list like `0-3,7`.
@@ -382,7 +388,7 @@ mod tests {
         let checked = Document::parse(text, "w.toml")
             .and_then(|file| file.read::<ProcessorsSection>(&[]))
             .map_err(|error| error.to_string())?;
-        ProcessorsConfig::check(checked.0).map_err(|fault| fault.to_string())
+        ProcessorsConfig::check(checked.0).map_err(|faults| faults[0].to_string())
     }
 
     #[test]
@@ -414,7 +420,8 @@ mod tests {
         assert!(
             check("limit.pc3 = 1").unwrap_err().contains("processors.limit.pc3: pc3 is no stage")
         );
-        assert!(check("limit.c2 = 0").unwrap_err().contains("processors.limit.c2 must be"));
+        let none = check("limit.c2 = 0").unwrap_err();
+        assert!(none.contains("processors.limit.c2") && none.contains("1 or more"), "{none}");
     }
 
     #[test]
@@ -437,7 +444,7 @@ mod tests {
         refused("[c2]\nbin = 'x'", &["[[c2]]"]);
         refused(
             "[[c2]]\nbin = 'x'\n[[c2]]\nbin = 'x'\nconcurrent = 0",
-            &["processors.c2 #1", "concurrent"],
+            &["`processors.c2.concurrent`", "1 or more"],
         );
         refused("[[c2]]\nbin = 'x'\nweight = 0", &["weight"]);
         refused("[[c2]]\nbin = 'x'\nlocks = ['gpu']", &["processors.c2 #0", "\"gpu\"", "gpu = 1"]);
@@ -447,7 +454,7 @@ mod tests {
         );
         refused("[[c2]]\nbin = 'x'\ncgroup.cpuset = '3-1'", &["cpuset", "3-1", "0-3,7"]);
         refused("limitation.concurrent.c3 = 1", &["limitation.concurrent.c3", "window_post"]);
-        refused("limitation.concurrent.c2 = 0", &["limitation.concurrent.c2", "at least 1"]);
+        refused("limitation.concurrent.c2 = 0", &["limitation.concurrent.c2", "1 or more"]);
         refused("limitation.staggered.c3 = '1m'", &["limitation.staggered.c3"]);
         refused("limitation.staggered.c2 = 'soon'", &["limitation.staggered.c2"]);
         refused("[[sealing_daemons]]\nargs = []", &["sealing_daemons #0", "bin"]);

@@ -36,7 +36,7 @@ async fn a_directory_that_is_attached_twice_is_refused_and_both_entries_are_name
     );
     let said =
         refused(&bed, &format!("{thread}[[attached]]\nname = 'x'\nlocation = './b'\n[[attached]]\nname = 'x'\nlocation = './c'\n")).await;
-    assert!(said.contains("the attached stores ./b and ./c have the same name \"x\""), "{said}");
+    assert!(said.contains("attached #0 and #1 have the same name \"x\""), "{said}");
 }
 
 #[tokio::test]

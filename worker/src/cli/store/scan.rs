@@ -119,7 +119,7 @@ fn locations(args: &ScanArgs, config: Option<&Path>) -> Result<Vec<Location>, Cl
         ));
     }
     let failed = |error: String| CliError::new(Exit::Failed, error);
-    let config = config.map(Config::load).transpose().map_err(|error| failed(error.to_string()))?;
+    let config = config.map(Config::load).transpose()?;
     let configured =
         config.into_iter().flat_map(|(config, _)| config.threads).map(|thread| thread.location);
     let mut locations: Vec<Location> = vec![];
