@@ -41,6 +41,8 @@ pub struct Order {
     pub sent: u64,
     /// What the client said came of it, each time that it was given.
     pub outcomes: Vec<Heard>,
+    /// How many of these it had said before it was sent: they came of what is read before.
+    pub said_unsent: usize,
 }
 
 /// What a client says came of an order.
@@ -146,7 +148,7 @@ impl History {
     pub fn ordered(&mut self, verb: Verb, request: CommandRequest) -> usize {
         let number = self.orders.len();
         self.order_of_id.extend(request.request_id.map(|id| (id, number)));
-        self.orders.push(Order { verb, request, sent: 0, outcomes: vec![] });
+        self.orders.push(Order { verb, request, sent: 0, outcomes: vec![], said_unsent: 0 });
         number
     }
 
@@ -179,6 +181,13 @@ impl History {
             let first = &order.request;
             self.violations.push(format!("o{number} was {first:?}, and then {request:?}"));
         }
+    }
+
+    /// A client says what came of an order.
+    pub fn heard(&mut self, order: usize, outcome: Heard) {
+        let order = &mut self.orders[order];
+        order.said_unsent += usize::from(order.sent == 0);
+        order.outcomes.push(outcome);
     }
 
     /// Counts that this has happened once more.

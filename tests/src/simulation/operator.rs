@@ -171,7 +171,7 @@ async fn give(world: &Arc<World>, order: usize, targets: &Targets, timeout: Dura
             Heard::Unknown => "an outcome was unknown",
         });
         world.say(|| format!("o{order}: {}", outcome.describe()));
-        world.history().orders[order].outcomes.push(outcome);
+        world.history().heard(order, outcome);
     }
 }
 
