@@ -425,7 +425,8 @@ impl Worker {
 // memory.
 fn report(name: &WorkerName, prefix: &Prefix, snapshot: &WorkerSnapshot) -> WorkerReport {
     let mut report = WorkerReport::new(snapshot, prefix.dest(name));
-    let why = report.history_stands_still.iter_mut().map(|standstill| &mut standstill.why);
+    let standstills = report.history_stands_still.iter_mut().chain(&mut report.unreachable);
+    let why = standstills.map(|standstill| &mut standstill.why);
     for text in [&mut report.version, &mut report.host].into_iter().chain(why) {
         *text = cut_text(text, MAX_TEXT_BYTES);
     }

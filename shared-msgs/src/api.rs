@@ -108,6 +108,9 @@ pub struct WorkerReport {
     /// For how long, and why, the worker's events have not been stored; absent while they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_stands_still: Option<Standstill>,
+    /// For how long, and why, what its sidecar speaks for has not answered; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<Standstill>,
     /// Counts over the threads that are left out here.
     #[serde(default)]
     pub summary: crate::snapshot::Summary,
@@ -127,6 +130,7 @@ impl WorkerReport {
             ping_interval_ms: snapshot.ping_interval_ms,
             status: snapshot.status,
             history_stands_still: snapshot.history_stands_still.clone(),
+            unreachable: snapshot.unreachable.clone(),
             summary: snapshot.summary,
         }
     }

@@ -116,12 +116,22 @@ pub enum ErrorKind {
     /// Another process may own the worker's name by now; the command was not carried out.
     #[error("the worker cannot confirm that it still owns its name: nothing was done")]
     LeaseUnconfirmed,
-    /// The thread's store cannot be used: nobody knows what the thread has in hand.
+    /// The thread's store cannot be used, or the worker behind a sidecar does not answer: nobody
+    /// knows what the thread has in hand.
     #[error("the thread cannot be used: {reason}")]
     ThreadUnusable {
         /// What is wrong, and what to do.
         #[serde(default)]
         reason: String,
+    },
+    /// It cannot be done here, and nothing like it was done instead.
+    #[error("{what} is not possible here: {why}")]
+    NotSupported {
+        /// What was asked for, e.g. `pause --now`.
+        what: String,
+        /// Why it is not possible, and what is.
+        #[serde(default)]
+        why: String,
     },
     /// The id belongs to another command.
     #[error("request_id {request_id} was used for another command: draw a new one")]
@@ -289,6 +299,7 @@ impl ErrorKind {
             ErrorKind::NotDelivered { .. } | ErrorKind::Busy => 503,
             ErrorKind::OutcomeUnknown { .. } => 504,
             ErrorKind::LeaseUnconfirmed | ErrorKind::ThreadUnusable { .. } => 503,
+            ErrorKind::NotSupported { .. } => 501,
             ErrorKind::Internal { .. } | ErrorKind::AnswerTooLarge { .. } | ErrorKind::Other => 500,
         }
     }
@@ -302,6 +313,7 @@ impl ErrorBody {
             | ErrorKind::Internal { detail }
             | ErrorKind::OutcomeUnknown { detail } => Some(detail),
             ErrorKind::ThreadUnusable { reason } => Some(reason),
+            ErrorKind::NotSupported { why, .. } => Some(why),
             _ => None,
         };
         [&mut self.message].into_iter().chain(detail)
@@ -362,6 +374,7 @@ mod tests {
             (ErrorKind::TooLate { late_ms: 1 }, "too_late"),
             (ErrorKind::LeaseUnconfirmed, "lease_unconfirmed"),
             (ErrorKind::ThreadUnusable { reason: text() }, "thread_unusable"),
+            (ErrorKind::NotSupported { what: text(), why: text() }, "not_supported"),
             (ErrorKind::RequestIdReused { request_id: Id::NIL }, "request_id_reused"),
             (ErrorKind::WorkerNotFound { worker: text() }, "worker_not_found"),
             (ErrorKind::NotDelivered { worker: text(), last_ping_ms: None }, "not_delivered"),

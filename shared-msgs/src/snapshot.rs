@@ -73,6 +73,9 @@ pub struct WorkerSnapshot {
     /// Events wait for too long: JetStream does not store them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_stands_still: Option<Standstill>,
+    /// What a sidecar speaks for does not answer it: what is said of the threads is from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<Standstill>,
     /// Counts over `threads`, for readers that do without them.
     #[serde(default)]
     pub summary: Summary,
@@ -224,6 +227,16 @@ pub enum ThreadStatus {
         #[serde(default)]
         by: PausedBy,
     },
+    /// Its worker does not answer, and what else is said of the thread is from before: only of a
+    /// worker behind a sidecar.
+    Unreachable {
+        /// Time since the worker answered last.
+        #[serde(default)]
+        elapsed_ms: u64,
+        /// What became of asking it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
     /// A status of a newer version.
     #[serde(other)]
     Other,
@@ -350,6 +363,7 @@ mod tests {
             ping_interval_ms: 10_000,
             status: WorkerStatus::Running,
             history_stands_still: None,
+            unreachable: None,
             summary: Summary::of(&threads),
             threads,
         }
@@ -407,6 +421,10 @@ mod tests {
             (
                 ThreadStatus::Paused { elapsed_ms: 5, by: PausedBy::Operator },
                 json!({"kind": "paused", "elapsed_ms": 5, "by": "operator"}),
+            ),
+            (
+                ThreadStatus::Unreachable { elapsed_ms: 5, why: "no answer".into() },
+                json!({"kind": "unreachable", "elapsed_ms": 5, "why": "no answer"}),
             ),
         ];
         for (status, expected) in all {

@@ -7,7 +7,7 @@ use shared_msgs::{
     command::{CommandReply, Outcome, ThreadResult, Verb},
     duration::human_secs,
     error::ErrorKind,
-    snapshot::{PausedBy, ThreadSnapshot, ThreadStatus},
+    snapshot::{PausedBy, Standstill, ThreadSnapshot, ThreadStatus},
 };
 
 /// What a command did to a thread, or would do, in a sentence: `#0 s-t010000-2: paused`.
@@ -186,6 +186,13 @@ pub fn result(verb: Verb, result: &ThreadResult, dry_run: bool) -> String {
     }
 }
 
+/// A worker that does not answer its sidecar.
+pub fn silent_behind_a_sidecar(worker: &str, silent: &Standstill) -> String {
+    let Standstill { elapsed_ms, why } = silent;
+    let elapsed = human_secs(Duration::from_millis(*elapsed_ms));
+    format!("the damocles-worker {worker} does not answer its sidecar since {elapsed}: {why}")
+}
+
 /// A status as a phrase: `running 5s, pause pending`. Its time grows by `since`, the age of the
 /// report.
 pub fn status(status: &ThreadStatus, since: Duration) -> String {
@@ -214,6 +221,12 @@ pub fn status(status: &ThreadStatus, since: Duration) -> String {
         }
         ThreadStatus::Paused { elapsed_ms, by: PausedBy::Other } => {
             format!("paused {}", time(elapsed_ms))
+        }
+        ThreadStatus::Unreachable { elapsed_ms, why } if why.is_empty() => {
+            format!("unreachable {}", time(elapsed_ms))
+        }
+        ThreadStatus::Unreachable { elapsed_ms, why } => {
+            format!("unreachable {}: {why}", time(elapsed_ms))
         }
         ThreadStatus::Other => "other".into(),
     }

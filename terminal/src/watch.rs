@@ -185,7 +185,8 @@ fn each_elapsed(snapshot: &mut WorkerSnapshot, change: impl Fn(&mut u64)) {
             ThreadStatus::Running { elapsed_ms, .. }
             | ThreadStatus::Waiting { elapsed_ms, .. }
             | ThreadStatus::PausePending { elapsed_ms, .. }
-            | ThreadStatus::Paused { elapsed_ms, .. } => change(elapsed_ms),
+            | ThreadStatus::Paused { elapsed_ms, .. }
+            | ThreadStatus::Unreachable { elapsed_ms, .. } => change(elapsed_ms),
             ThreadStatus::Idle | ThreadStatus::Other => {}
         }
     }

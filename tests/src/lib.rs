@@ -14,7 +14,8 @@
 //!   there is one
 //! - [`gate`]: holding an external processor until the test lets it go on; [`fake_sector_manager`]:
 //!   one that says what a test wants to hear; [`played_worker`]: a worker that only talks to the
-//!   mock sector manager; [`played_commands`]: one that only takes commands
+//!   mock sector manager; [`played_commands`]: one that only takes commands; [`played_damocles`]: a
+//!   damocles-worker as others have it, for sidecars
 //! - [`contract`]: what others rely on, as files
 //! - [`simulation`]: whole systems in memory, by seed
 //! - [`tmpfs`]: a disk that can be full; [`outputs`]: what a log cannot be written to
@@ -52,6 +53,7 @@ pub mod nats_server;
 pub mod outputs;
 pub mod parameters;
 pub mod played_commands;
+pub mod played_damocles;
 pub mod played_worker;
 pub mod process;
 pub mod proxy;

@@ -13,3 +13,4 @@
 pub mod address;
 pub mod json_rpc;
 pub mod sector_manager;
+pub mod worker;

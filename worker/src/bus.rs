@@ -15,7 +15,7 @@ use damocles_client::{bus as client, connect::Link};
 use shared_msgs::{codec::Encoding, name::WorkerName, subject::Prefix};
 use tokio::sync::watch;
 
-use crate::{server_clock::ServerTime, worker::Bus};
+use crate::{presence::Bus, server_clock::ServerTime};
 
 /// One worker's way to NATS.
 pub struct NatsBus {

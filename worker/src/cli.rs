@@ -11,6 +11,7 @@ pub(crate) mod list;
 pub(crate) mod pause;
 pub(crate) mod processor;
 pub(crate) mod resume;
+pub(crate) mod sidecar;
 pub(crate) mod store;
 mod target;
 mod threads;
@@ -54,6 +55,27 @@ pub enum Command {
         after_help = "Example:\n  damocles-worker daemon -c assets/damocles-worker.mock.toml"
     )]
     Daemon,
+    /// Speak on the bus for damocles-workers that run unmodified: list, watch, history, pause, resume
+    #[command(
+        after_help = "It lists the threads by the worker's own socket (rpc_server, port 17890) once a second. A pause is held until
+nothing can be lost by it, for damocles-worker throws away what a stage has done when it is paused, and in PC2 that
+destroys the sector; until then it is pending, and a resume takes it back. What the socket cannot do (pause --now, taking
+back a pause that was sent) is refused.
+
+A file for many, with -c:
+  state = '/var/lib/damocles-worker'   # where it keeps what it must not forget
+  [nats]
+  server = 'nats://10.0.0.1:4222'
+  [[sidecar]]
+  rpc = 'http://10.0.0.5:17890'
+  name = 'rack1-5'
+
+Examples:
+  damocles-worker sidecar --rpc http://127.0.0.1:17890
+  damocles-worker sidecar --rpc http://10.0.0.5:17890 --name rack1-5
+  damocles-worker sidecar -c sidecars.toml"
+    )]
+    Sidecar(sidecar::SidecarArgs),
     /// Look whether a worker could start with its configuration and do its work, and change nothing
     #[command(
         after_help = "Looks at the configuration, the locations with their stores, the attached stores, the programs of
@@ -227,6 +249,7 @@ pub async fn run(cli: Cli, given: Vec<Given>) -> Result<(), CliError> {
     };
     match command {
         Command::Daemon => daemon::run(nats, needed()?).await,
+        Command::Sidecar(args) => sidecar::run(nats, option.as_deref(), args).await,
         Command::Check(args) => check::run(nats, needed()?, &args).await,
         Command::Config(config::ConfigCommand::Show(args)) => {
             config::show(nats, given, needed()?, &args)

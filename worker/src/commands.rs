@@ -44,7 +44,7 @@ use crate::{
         own::OwnStore,
         results::{Asked, StoredBulk},
     },
-    thread::mailbox::{Command, Message, ThreadHandle},
+    thread::mailbox::{Command, Commanded},
 };
 
 // A command is a few hundred bytes.
@@ -137,7 +137,7 @@ impl Commands {
                 .get(index as usize)
                 .ok_or(ErrorKind::ThreadNotFound { index, threads })?;
             let epoch = self.confirmed(&request).await?;
-            return tell(thread, verb, request, None, epoch)
+            return tell(&**thread, verb, request, None, epoch)
                 .await
                 .and_then(|reply| form.write(&reply));
         }
@@ -152,8 +152,8 @@ impl Commands {
         selection: Selection,
     ) -> Result<BulkReply, ErrorKind> {
         let epoch = self.confirmed(&request).await?;
-        let fits = |thread: &ThreadHandle| {
-            let shown = thread.view.borrow().snapshot();
+        let fits = |thread: &Arc<dyn Commanded>| {
+            let shown = thread.snapshot();
             selection.fits(&shown).then_some(shown.index)
         };
         let fits_worker = selection.fits_worker(self.worker.name.as_str());
@@ -174,8 +174,8 @@ impl Commands {
         let selection = Arc::new(selection);
         let handles = threads.iter().filter_map(|index| self.worker.threads.get(*index as usize));
         let asking = handles.map(async |thread| {
-            let shown = thread.view.borrow().snapshot();
-            let told = tell(thread, verb, request.clone(), Some(selection.clone()), epoch).await;
+            let shown = thread.snapshot();
+            let told = tell(&**thread, verb, request.clone(), Some(selection.clone()), epoch).await;
             result(shown.index, shown.sector_id, told)
         });
         Ok(BulkReply {
@@ -290,7 +290,7 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ErrorKind> {
 }
 
 async fn tell(
-    thread: &ThreadHandle,
+    thread: &dyn Commanded,
     verb: Verb,
     request: CommandRequest,
     selection: Option<Arc<Selection>>,
@@ -298,7 +298,7 @@ async fn tell(
 ) -> Result<CommandReply, ErrorKind> {
     let (reply, answer) = oneshot::channel();
     let command = Command { verb, request, selection, epoch, reply };
-    if thread.mailbox.send(Message::Command(Box::new(command))).await.is_err() {
+    if !thread.give(command).await {
         let why = ended(thread).await.unwrap_or_else(|| "the worker is stopping".into());
         return Err(ErrorKind::internal(format!("{why}: nothing was done")));
     }
@@ -316,11 +316,9 @@ async fn tell(
 }
 
 // Why a thread that takes no commands has ended; `None` if it has stopped with the worker.
-async fn ended(thread: &ThreadHandle) -> Option<String> {
-    let mut view = thread.view.clone();
-    let ended = view.wait_for(|view| view.ended.is_some()).await.ok()?;
-    let why = &ended.ended.as_ref()?.why;
-    Some(format!("thread #{}: {why}", ended.index))
+async fn ended(thread: &dyn Commanded) -> Option<String> {
+    let why = thread.ended().await?;
+    Some(format!("thread #{}: {why}", thread.snapshot().index))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     net::{ToSocketAddrs, UdpSocket},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,13 +13,13 @@ use shared_msgs::{
     event::{Event, EventKind},
     id::Id,
     name::WorkerName,
-    snapshot::{Standstill, Summary, ThreadSnapshot, WorkerSnapshot, WorkerStatus},
+    snapshot::{Standstill, Summary, ThreadSnapshot, ThreadStatus, WorkerSnapshot, WorkerStatus},
     subject::Prefix,
 };
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock::Clock, lease::LeaseState, thread::mailbox::ThreadHandle};
+use crate::{clock::Clock, lease::LeaseState, thread::mailbox::Commanded};
 
 /// Everything a worker says about itself.
 pub struct Worker {
@@ -28,7 +28,9 @@ pub struct Worker {
     /// This run of the process.
     pub instance_id: Id,
     /// Its threads, by index.
-    pub threads: Vec<ThreadHandle>,
+    pub threads: Vec<Arc<dyn Commanded>>,
+    /// Version of the program that seals.
+    pub version: String,
     /// The machine's host name.
     pub host: String,
     /// The id in the marker of its first thread's location, if there is one.
@@ -50,13 +52,14 @@ impl Worker {
         prefix: Prefix,
         ping_interval: Duration,
         lease: watch::Receiver<LeaseState>,
-        threads: Vec<ThreadHandle>,
+        threads: Vec<Arc<dyn Commanded>>,
         clock: Clock,
     ) -> Self {
         Worker {
             name,
             instance_id: Id::generate(),
             threads,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             prefix,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             location_id: None,
@@ -117,13 +120,13 @@ impl Worker {
         // number has the later state.
         let seq = self.seq.fetch_add(1, Ordering::SeqCst);
         let threads: Vec<ThreadSnapshot> =
-            self.threads.iter().map(|thread| thread.view.borrow().snapshot()).collect();
+            self.threads.iter().map(|thread| thread.snapshot()).collect();
         WorkerSnapshot {
             name: self.name.to_string(),
             instance_id: self.instance_id,
             epoch: self.lease.borrow().epoch(),
             seq,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: self.version.clone(),
             dest: self.dest(),
             host: self.host.clone(),
             pid: std::process::id(),
@@ -133,9 +136,20 @@ impl Worker {
             ping_interval_ms: self.ping_interval.as_millis() as u64,
             status: *self.status.lock().unwrap_or_else(|poisoned| poisoned.into_inner()),
             history_stands_still: self.standstill(),
+            unreachable: threads.iter().find_map(unreachable),
             summary: Summary::of(&threads),
             threads,
         }
+    }
+}
+
+// One that does not answer answers for none of its threads.
+fn unreachable(thread: &ThreadSnapshot) -> Option<Standstill> {
+    match &thread.status {
+        ThreadStatus::Unreachable { elapsed_ms, why } => {
+            Some(Standstill { elapsed_ms: *elapsed_ms, why: why.clone() })
+        }
+        _ => None,
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! - [`cli`]: the command line; [`config`]: the configuration; [`daemon`]: start-up
 //! - [`bus`]: the edge to NATS
-//! - [`worker`]: the worker at work, whatever its bus, clock and stores are, and how it stops
+//! - [`worker`]: the worker at work, whatever its bus, clock and stores are, and how it stops;
+//!   [`sidecar`]: another program at work, beside which this one speaks for it
+//! - [`presence`]: what speaks and listens under a worker's name
 //! - [`identity`]: who the worker is, and its snapshots; [`lease`]: whether this process holds the
 //!   lease of its name
 //! - [`commands`]: requests in, answers out; [`snapshots`]: what is so now; [`events`]: what has
@@ -31,9 +33,11 @@ pub mod lease;
 pub(crate) mod link;
 pub(crate) mod open_files;
 pub mod plan;
+pub mod presence;
 pub mod processor;
 pub mod sector_manager;
 pub mod server_clock;
+pub mod sidecar;
 pub mod snapshots;
 pub(crate) mod stage;
 pub(crate) mod stillness;

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    let daemon = matches!(cli.command, Command::Daemon);
+    let daemon = matches!(cli.command, Command::Daemon | Command::Sidecar(_));
     // The proofs library is talkative, and the link's state is logged by us.
     let seals = daemon || matches!(cli.command, Command::Processor(_));
     let log = if seals {

@@ -16,6 +16,7 @@
 //!  <attached>/sectorstore.json      sector_store.rs  what a store says of itself
 //!                                     transfer.rs  copies into them that are whole or not there
 //!  <either>/damocles.json           place.rs     which directory this is: its disk may not be mounted
+//!  <state directory>/sidecar/…      mirror.rs    what a sidecar keeps of another program's threads
 //! ```
 //! What must outlive a loss of power is written by [`durable`]; [`files`] works on any files.
 
@@ -29,6 +30,7 @@ pub(crate) mod files;
 mod handle;
 mod invariants;
 pub mod location;
+pub(crate) mod mirror;
 pub mod outbox;
 pub mod own;
 pub(crate) mod place;

@@ -20,3 +20,5 @@ pub mod owner;
 pub mod report;
 pub(crate) mod verdict;
 pub mod view;
+
+pub use mailbox::ThreadHandle;

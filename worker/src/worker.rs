@@ -7,13 +7,9 @@
 //!    no commands any more -> threads end -> what works for them does -> last events and snapshot
 //!    -> the lease is given back -> the bus is left
 //! ```
-//! What it needs of the bus is the trait [`Bus`], put together from a small trait beside each of its
-//! users: [`Leases`], [`CommandSource`], [`Snapshots`], [`EventStream`], [`SectorManager`] and
-//! [`ServerTime`]. Over NATS they are in [`crate::bus`], simulated in the tests' `simulation/adapter.rs`.
-//!
 //! Its life: [`Parts::take_up`] opens an owner for each thread and notes that the worker has
-//! started; [`Ready::run`] gives each owner a task, and one each to the lease, the commands, the
-//! snapshots and the events. It stops when it is asked to, or when one of these tasks has ended.
+//! started; [`Ready::run`] gives each owner a task, and makes the worker felt on the bus
+//! ([`crate::presence`]). It stops when it is asked to, or when one of their tasks has ended.
 //!
 //! What always holds:
 //! - Threads run from the start to the stop, whether there is a bus, and whoever holds the lease.
@@ -23,45 +19,32 @@
 //!   given up, and run again by the next start.
 //! - What works for the threads is ended after the last of them, and before anything says
 //!   "stopped".
-//! - The last events and the last snapshot go out while the lease is held: it is given back after
-//!   them, so no other process of the name speaks between.
-//! - A bus that is silent does not hold up the end: each step of leaving it has a time of its own.
 //!
 //! Tests: the scenarios `sealing::shutdown`, `bus::half_alive`, `bus::nats_outage`,
 //! `lease::owning` and `processors::deaths`, and the simulation, which runs this very module.
 
 use std::{sync::Arc, time::Duration};
 
-use damocles_client::{connect::Link, server_clock::ServerClock};
+use damocles_client::server_clock::ServerClock;
 use damocles_daemon::tasks::{Ended, Task, TaskEnded, Tasks};
 use futures::{Stream, StreamExt, future::join_all, stream::FuturesUnordered};
 use shared_msgs::{
     event::EventKind, lease::Lease, name::WorkerName, snapshot::WorkerStatus, subject::Prefix,
 };
 use tokio::{
-    sync::{Notify, oneshot, watch},
-    time::{sleep, timeout},
+    sync::{Notify, watch},
+    time::sleep,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     clock::Clock,
-    commands::{
-        Commands,
-        serve::{CommandSource, Server},
-    },
     config::ThreadConfig,
-    events::{EventPublisher, EventStream},
+    events::EventPublisher,
     identity::Worker,
-    lease::{
-        LeaseState,
-        hold::{Leases, hold},
-    },
+    lease::LeaseState,
     plan::step::Steps,
-    sector_manager::SectorManager,
-    server_clock::{self, ServerTime},
-    snapshots::{self, Snapshots},
-    stillness,
+    presence::{Bus, Presence},
     store::{
         database::{Outgoing, Store, StoreError},
         location::Location,
@@ -70,23 +53,11 @@ use crate::{
     },
     thread::{
         heartbeat,
+        mailbox::{Commanded, ThreadHandle},
         owner::{Owner, Shutdown, Surroundings},
         report::Reports,
     },
 };
-
-/// How long each step of leaving the bus may take.
-const LEAVE: Duration = Duration::from_secs(2);
-
-/// A worker's way to the bus.
-pub trait Bus:
-    Leases + CommandSource + Snapshots + EventStream + SectorManager + ServerTime + 'static
-{
-    /// The state of the connection.
-    fn link(&self) -> watch::Receiver<Link>;
-    /// Sends what is left to be sent, and closes the connection.
-    fn close(&self) -> impl Future<Output = ()> + Send;
-}
 
 /// What a worker is put together from.
 pub struct Parts<B> {
@@ -132,6 +103,8 @@ pub struct ThreadParts {
 pub struct Ready<B> {
     /// What it says about itself.
     pub worker: Arc<Worker>,
+    /// How its threads are reached.
+    pub threads: Vec<ThreadHandle>,
     /// Whether this process holds its lease.
     pub lease: watch::Receiver<LeaseState>,
     owners: Vec<Owner>,
@@ -180,8 +153,10 @@ impl<B: Bus> Parts<B> {
         let beats =
             heartbeat::send_all(name.to_string(), self.ping_interval, bus.clone(), handles.clone());
         tasks.spawn("sends heartbeats", beats);
+        let threads = handles.iter().map(|thread| Arc::new(thread.clone()) as Arc<dyn Commanded>);
+        let threads = threads.collect();
         let mut worker =
-            Worker::new(name, prefix, self.ping_interval, lease.clone(), handles, clock);
+            Worker::new(name, prefix, self.ping_interval, lease.clone(), threads, clock);
         worker.location_id = first.and_then(|path| places.remembered(&path));
         own_store.note(worker.event(EventKind::WorkerStarted)).await;
         Ready {
@@ -200,6 +175,7 @@ impl<B: Bus> Parts<B> {
                 progress: watch::Sender::default(),
             }),
             worker: Arc::new(worker),
+            threads: handles,
             lease,
             owners,
             stop_threads,
@@ -230,54 +206,18 @@ impl<B: Bus> Ready<B> {
             .into_iter()
             .map(|owner| tasks.start(owner.run(stop_threads.subscribe())))
             .collect();
-        let (stop_serving, serving_stopped) = oneshot::channel();
-        let (release, released) = oneshot::channel::<()>();
-        let (serving, seen_serving) = watch::channel(false);
-        let (link, bus, lease) = (self.bus.link(), self.bus, self.lease);
-        let (events, changed) = (self.events, self.changed);
-        tasks.spawn(
-            "watches whether the history goes on",
-            stillness::watch(
-                worker.clone(),
-                events.clone(),
-                link.clone(),
-                changed.clone(),
-                self.store_patience,
-            ),
-        );
-        let server_clock = self.keeps_clock.subscribe();
-        let keeping = tasks.spawn("keeps the lease", {
-            let (bus, me, link, state) = (bus.clone(), self.me, link.clone(), self.keeps_lease);
-            let clock = server_clock.clone();
-            async move { hold(&*bus, me, link, clock, state, async { drop(released.await) }).await }
-        });
-        tasks.spawn("reads the server's clock", {
-            let (bus, link, clock) = (bus.clone(), link.clone(), self.keeps_clock);
-            async move { server_clock::keep(&*bus, link, clock).await }
-        });
-        let commands = Commands {
+        let presence = Presence {
+            bus: self.bus,
             worker: worker.clone(),
-            store: own_store.clone(),
-            lease: lease.clone(),
-            server_clock,
+            me: self.me,
+            own_store: own_store.clone(),
+            events: self.events,
+            changed: self.changed,
+            store_patience: self.store_patience,
+            lease: self.keeps_lease,
+            clock: self.keeps_clock,
         };
-        let server = Server { commands: Arc::new(commands), tasks: tasks.clone(), serving };
-        tasks.spawn("serves commands", {
-            let (bus, link) = (bus.clone(), link.clone());
-            async move { server.run(&*bus, link, serving_stopped).await }
-        });
-        let snapshots = tasks.spawn("publishes snapshots", {
-            let (bus, worker, link, lease) =
-                (bus.clone(), worker.clone(), link.clone(), lease.clone());
-            async move {
-                snapshots::publish_all(&*bus, &worker, link, lease, seen_serving, changed).await
-            }
-        });
-        let history = tasks.spawn("publishes events", {
-            let (bus, events) = (bus.clone(), events.clone());
-            async move { events.run(&*bus).await }
-        });
-
+        let mut present = presence.begin(&tasks);
         let fault = tokio::select! {
             biased;
             ended = ended.first() => {
@@ -290,37 +230,12 @@ impl<B: Bus> Ready<B> {
             }
         };
         worker.set_status(WorkerStatus::Stopping);
-        stop_serving.send(()).ok();
+        present.stop_serving();
         stop_all(threads, &stop_threads, grace, next(&mut asked)).await;
         stop_steps.await;
         worker.set_status(WorkerStatus::Stopped);
         own_store.note(worker.event(EventKind::WorkerStopped)).await;
-        let up = matches!(*link.borrow(), Link::Up(_));
-        let state = *lease.borrow();
-        // Without a lease there is no stream.
-        if up
-            && state.epoch().is_some()
-            && state.is_confirmed()
-            && timeout(LEAVE, events.all_published()).await.is_err()
-        {
-            debug!("some events are published after the next start");
-        }
-        snapshots.abort();
-        history.abort();
-        // By now another process may hold the lease.
-        if up && lease.borrow().is_confirmed() {
-            let last = worker.snapshot();
-            if timeout(LEAVE, bus.publish_last(&last)).await.is_err() {
-                debug!("nobody confirmed the last state in time");
-            }
-        }
-        release.send(()).ok();
-        if up && timeout(LEAVE, keeping.ended()).await.is_err() {
-            debug!("the lease was not given back in time; it expires");
-        }
-        if up && timeout(LEAVE, bus.close()).await.is_err() {
-            warn!("the connection to NATS was not closed in time");
-        }
+        present.leave().await;
         info!("stopped");
         fault.map_or(Ok(()), Err)
     }

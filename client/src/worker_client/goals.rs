@@ -108,6 +108,7 @@ impl Goal for Pausing {
             ThreadStatus::PausePending { .. } | ThreadStatus::Idle | ThreadStatus::Other => {
                 Verdict::NotYet
             }
+            ThreadStatus::Unreachable { .. } => Verdict::NotYet,
             ThreadStatus::Running { .. } | ThreadStatus::Waiting { .. } => {
                 Verdict::Missed(Missed::Resumed(Box::new(thread.clone())))
             }
@@ -145,6 +146,7 @@ impl Goal for Resuming {
             ThreadStatus::Waiting { .. } | ThreadStatus::Idle | ThreadStatus::Other => {
                 Verdict::NotYet
             }
+            ThreadStatus::Unreachable { .. } => Verdict::NotYet,
         }
     }
 }

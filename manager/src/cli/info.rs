@@ -7,6 +7,7 @@ use damocles_client::{
 };
 use damocles_terminal::{
     CliError, Exit, Output, json, jsonl, note,
+    said::silent_behind_a_sidecar,
     table::{LookArgs, Shown, show},
     threads,
     unanswered::unanswered,
@@ -53,7 +54,13 @@ pub(super) async fn run(settings: NatsSettings, args: &InfoArgs) -> Result<(), C
 
 async fn once(worker: &WorkerClient, args: &InfoArgs) -> Result<(), CliError> {
     match worker.list().await {
-        Ok(snapshot) => show(&shown(&snapshot, args.output)?, args.look),
+        Ok(snapshot) => {
+            show(&shown(&snapshot, args.output)?, args.look)?;
+            if let Some(silent) = &snapshot.unreachable {
+                note(&silent_behind_a_sidecar(worker.worker.as_str(), silent));
+            }
+            Ok(())
+        }
         Err(error) => {
             if let Some(last) = error.last_report() {
                 show(&shown(&last.snapshot, args.output)?, args.look)?;

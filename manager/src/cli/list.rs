@@ -6,6 +6,7 @@ use clap::Args;
 use damocles_client::system::ListError;
 use damocles_terminal::{
     CliError, Exit, Output, counted, json, jsonl, note,
+    said::silent_behind_a_sidecar,
     table::{LookArgs, Row, Shown, Table, show},
 };
 use serde::Serialize;
@@ -100,6 +101,10 @@ fn notes(lines: &[Line]) -> Vec<String> {
     notes.extend(first_ones(still.map(|(name, Standstill { elapsed_ms, why })| {
         format!("the history of {name} stands still since {}: {why}", since(*elapsed_ms))
     })));
+    let behind = lines
+        .iter()
+        .filter_map(|line| Some((&line.worker.name, line.worker.report.unreachable.as_ref()?)));
+    notes.extend(first_ones(behind.map(|(name, silent)| silent_behind_a_sidecar(name, silent))));
     let silent = lines.iter().filter(|line| line.worker.report.history_stands_still.is_none());
     let unstored = silent.filter_map(|line| Some((&line.worker.name, line.worker.unstored_ms?)));
     notes.extend(first_ones(unstored.map(|(name, elapsed_ms)| {
@@ -157,7 +162,7 @@ impl Line {
         let WorkerView { lost, unstored_ms, report, .. } = &self.worker;
         let silent = self.expired && report.status != WorkerStatus::Stopped;
         let stands_still = report.history_stands_still.is_some() || unstored_ms.is_some();
-        silent || *lost || stands_still || report.summary.errors > 0
+        silent || *lost || stands_still || report.unreachable.is_some() || report.summary.errors > 0
     }
 
     fn row(&self) -> Vec<String> {
@@ -290,6 +295,21 @@ Name       Dest                             Threads  Empty  Paused  Errors  Last
             notes(&[Line::new(twin, None), Line::new(worker("w", 0), None)]),
             [
                 "twin: held by host h1 pid 55; a second process stands by on host h2 pid 77: stop one of them, or give it another name"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_worker_that_does_not_answer_its_sidecar_is_said_and_fails() {
+        let mut silent = worker("w1", 0);
+        silent.report.unreachable =
+            Some(Standstill { elapsed_ms: 125_000, why: "it cannot be reached: refused".into() });
+        let line = Line::new(silent, None);
+        assert!(line.fails());
+        assert_eq!(
+            notes(&[line]),
+            [
+                "the damocles-worker w1 does not answer its sidecar since 2m5s: it cannot be reached: refused"
             ]
         );
     }

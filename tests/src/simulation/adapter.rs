@@ -12,10 +12,10 @@ use damocles_worker::{
     commands::serve::{CommandSource, Request, Requests},
     identity::Worker,
     lease::{LeaseState, hold::Leases},
+    presence::Bus,
     sector_manager::{SectorManager, Unavailable},
     server_clock::ServerTime,
     snapshots::Snapshots,
-    worker::Bus,
 };
 use futures::future::BoxFuture;
 use shared_msgs::{

@@ -16,6 +16,7 @@ use damocles_worker::{
         database::{Outgoing, Store},
         outbox::WaitingId,
     },
+    thread::ThreadHandle,
     worker::{Parts, Ready, ThreadParts},
 };
 use futures::stream;
@@ -55,6 +56,7 @@ pub struct Process {
     pub line: Arc<Line>,
     /// What it says about itself.
     pub worker: Arc<Worker>,
+    threads: Vec<ThreadHandle>,
     /// Its stores, one a thread.
     pub stores: Vec<Store>,
     /// Whether it holds its lease.
@@ -83,7 +85,7 @@ impl Process {
         let Prepared { ready, stores, before, power, line } =
             prepare(world, number, machine, &on).await;
         let mut openings = vec![];
-        for (index, (thread, before)) in ready.worker.threads.iter().zip(before).enumerate() {
+        for (index, (thread, before)) in ready.threads.iter().zip(before).enumerate() {
             let first = ThreadModel::of(&thread.view.borrow().record);
             let opening =
                 Opening { process: number, machine, index: index as u32, first, last: None };
@@ -96,6 +98,7 @@ impl Process {
             machine,
             line,
             worker: ready.worker.clone(),
+            threads: ready.threads.clone(),
             stores,
             lease: ready.lease.clone(),
             openings: openings.clone(),
@@ -181,7 +184,7 @@ impl Process {
 
     /// Notes what its threads' records say.
     pub fn note_last(&self, world: &World) {
-        for (thread, opening) in self.worker.threads.iter().zip(&self.openings) {
+        for (thread, opening) in self.threads.iter().zip(&self.openings) {
             world.history().openings[*opening].last =
                 Some(ThreadModel::of(&thread.view.borrow().record));
         }
@@ -244,7 +247,7 @@ async fn prepare(world: &Arc<World>, number: usize, machine: usize, on: &Machine
     };
     let ready = parts.take_up().await;
     bus.lease.set(ready.lease.clone()).ok();
-    for (thread, handle) in steps.threads.iter().zip(&ready.worker.threads) {
+    for (thread, handle) in steps.threads.iter().zip(&ready.threads) {
         thread.view.set(handle.view.clone()).ok();
     }
     Prepared { ready, stores, before, power, line }

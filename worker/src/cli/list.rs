@@ -2,7 +2,8 @@
 
 use clap::Args;
 use damocles_terminal::{
-    CliError, Output, json, jsonl,
+    CliError, Output, json, jsonl, note,
+    said::silent_behind_a_sidecar,
     table::{LookArgs, Shown, show},
     threads,
     unanswered::unanswered,
@@ -40,7 +41,11 @@ pub(crate) async fn run(target: Target, args: &ListArgs) -> Result<(), CliError>
     }
     let worker = target.connect().await?;
     let snapshot = worker.list().await.map_err(|error| unanswered(&worker.worker, &error))?;
-    show(&render(&snapshot, args.output)?, args.look)
+    show(&render(&snapshot, args.output)?, args.look)?;
+    if let Some(silent) = &snapshot.unreachable {
+        note(&silent_behind_a_sidecar(worker.worker.as_str(), silent));
+    }
+    Ok(())
 }
 
 fn render(snapshot: &WorkerSnapshot, output: Output) -> Result<Shown, CliError> {

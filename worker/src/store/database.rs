@@ -382,7 +382,9 @@ impl Store {
             for (blob, bytes) in outputs.iter() {
                 table.insert(blob.key(), bytes.as_slice())?;
             }
-            result.as_ref().map_or(Ok(()), |(id, result)| RESULTS.put(transaction, *id, result))
+            result
+                .as_ref()
+                .map_or(Ok(()), |(id, result)| RESULTS.put(transaction, &id.to_string(), result))
         })
         .await
     }
@@ -395,24 +397,27 @@ impl Store {
 
     /// What a command was answered.
     pub async fn result(&self, id: Id) -> Result<Option<StoredResult>, StoreError> {
-        self.read(move |transaction| RESULTS.get(transaction, id)).await
+        self.read(move |transaction| RESULTS.get(transaction, &id.to_string())).await
     }
 
     /// Keeps what a command was answered that changed nothing.
     pub async fn keep_result(&self, id: Id, result: StoredResult) -> Result<(), StoreError> {
-        self.write(vec![], move |transaction| RESULTS.put(transaction, id, &result)).await
+        self.write(vec![], move |transaction| RESULTS.put(transaction, &id.to_string(), &result))
+            .await
     }
 
     /// Which threads a command for many is for: as it was kept under its id, or as it is now and
     /// kept from now on.
     pub async fn keep_bulk(&self, id: Id, bulk: StoredBulk) -> Result<StoredBulk, StoreError> {
         // One transaction: of two copies of a command that come together, one decides.
-        self.write(vec![], move |transaction| BULKS.keep_first(transaction, id, bulk.clone())).await
+        let id = id.to_string();
+        self.write(vec![], move |transaction| BULKS.keep_first(transaction, &id, bulk.clone()))
+            .await
     }
 
     /// Which threads a command for many was for, if it was kept here.
     pub async fn bulk(&self, id: Id) -> Result<Option<StoredBulk>, StoreError> {
-        self.read(move |transaction| BULKS.get(transaction, id)).await
+        self.read(move |transaction| BULKS.get(transaction, &id.to_string())).await
     }
 
     /// The worker's own id, if it is kept here.
@@ -480,7 +485,7 @@ impl Store {
         .await
     }
 
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         events: Vec<Event>,
         work: impl Fn(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
@@ -519,7 +524,7 @@ impl Store {
         Ok(worked)
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl Fn(&redb::ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -562,7 +567,7 @@ fn value(transaction: &redb::ReadTransaction, key: &str) -> Result<Option<Vec<u8
 }
 
 // A table is made by the first write.
-fn existing<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
+pub(super) fn existing<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
     match table {
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         table => Ok(Some(table?)),

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use shared_msgs::{
     command::{CommandReply, CommandRequest, Verb},
     error::ErrorKind,
-    id::Id,
 };
 
 /// How many answers a store keeps.
@@ -68,7 +67,8 @@ pub(super) const BULKS: Answers =
 
 #[derive(Serialize, Deserialize)]
 struct Row<T> {
-    id: Id,
+    // The request's id; in a store for several threads with the thread's number.
+    id: String,
     #[serde(flatten)]
     value: T,
 }
@@ -78,26 +78,25 @@ impl Answers {
     pub(super) fn put<T: Serialize>(
         &self,
         transaction: &WriteTransaction,
-        id: Id,
+        id: &str,
         value: &T,
     ) -> Result<(), redb::Error> {
-        let bytes = serde_json::to_vec(&Row { id, value }).map_err(corrupted)?;
+        let bytes = serde_json::to_vec(&Row { id: id.to_owned(), value }).map_err(corrupted)?;
         let mut rows = transaction.open_table(self.rows)?;
         let mut ids = transaction.open_table(self.ids)?;
-        let id = id.to_string();
-        let known = ids.get(id.as_str())?.map(|row| row.value());
+        let known = ids.get(id)?.map(|row| row.value());
         let key = match known {
             Some(key) => key,
             None => rows.last()?.map_or(0, |(key, _)| key.value() + 1),
         };
         rows.insert(key, bytes.as_slice())?;
-        ids.insert(id.as_str(), key)?;
+        ids.insert(id, key)?;
         if rows.len()? > KEPT
             && let Some((_, oldest)) = rows.pop_first()?
         {
             let Row { id, value: serde::de::IgnoredAny } =
                 serde_json::from_slice(oldest.value()).map_err(corrupted)?;
-            ids.remove(id.to_string().as_str())?;
+            ids.remove(id.as_str())?;
         }
         Ok(())
     }
@@ -106,11 +105,10 @@ impl Answers {
     pub(super) fn keep_first<T: Serialize + for<'de> Deserialize<'de>>(
         &self,
         transaction: &WriteTransaction,
-        id: Id,
+        id: &str,
         value: T,
     ) -> Result<T, redb::Error> {
-        let key =
-            transaction.open_table(self.ids)?.get(id.to_string().as_str())?.map(|row| row.value());
+        let key = transaction.open_table(self.ids)?.get(id)?.map(|row| row.value());
         if let Some(key) = key
             && let Some(row) = transaction.open_table(self.rows)?.get(key)?
         {
@@ -126,7 +124,7 @@ impl Answers {
     pub(super) fn get<T: for<'de> Deserialize<'de>>(
         &self,
         transaction: &redb::ReadTransaction,
-        id: Id,
+        id: &str,
     ) -> Result<Option<T>, redb::Error> {
         let missing = |error: redb::TableError| match error {
             redb::TableError::TableDoesNotExist(_) => Ok(None),
@@ -137,7 +135,7 @@ impl Answers {
                 (Ok(ids), Ok(rows)) => (ids, rows),
                 (Err(error), _) | (_, Err(error)) => return missing(error),
             };
-        let Some(key) = ids.get(id.to_string().as_str())? else { return Ok(None) };
+        let Some(key) = ids.get(id)? else { return Ok(None) };
         let Some(row) = rows.get(key.value())? else { return Ok(None) };
         let Row { value, .. } = serde_json::from_slice::<Row<T>>(row.value()).map_err(corrupted)?;
         Ok(Some(value))

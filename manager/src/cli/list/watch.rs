@@ -99,7 +99,9 @@ fn still(mut lines: Vec<Line>) -> Vec<Line> {
     for Line { worker: WorkerView { last_ping_ms, unstored_ms, report, .. }, .. } in &mut lines {
         *last_ping_ms = 0;
         unstored_ms.iter_mut().for_each(|elapsed| *elapsed = 0);
-        report.history_stands_still.iter_mut().for_each(|standstill| standstill.elapsed_ms = 0);
+        for standstill in report.history_stands_still.iter_mut().chain(&mut report.unreachable) {
+            standstill.elapsed_ms = 0;
+        }
     }
     lines
 }

@@ -106,7 +106,7 @@ fn shown(message: &Value) -> String {
     format!("{{\n{}\n}}", lines.join(",\n"))
 }
 
-fn statuses() -> [ThreadStatus; 6] {
+fn statuses() -> [ThreadStatus; 7] {
     every! {
         ThreadStatus::Idle => ThreadStatus::Idle,
         ThreadStatus::Running { .. } => ThreadStatus::Running {
@@ -122,6 +122,9 @@ fn statuses() -> [ThreadStatus; 6] {
         },
         ThreadStatus::Paused { .. } => {
             ThreadStatus::Paused { elapsed_ms: 1500, by: PausedBy::Operator }
+        },
+        ThreadStatus::Unreachable { .. } => {
+            ThreadStatus::Unreachable { elapsed_ms: 1500, why: "it cannot be reached".into() }
         },
         ThreadStatus::Other => ThreadStatus::Other,
     }
@@ -146,7 +149,7 @@ fn outcomes() -> [Outcome; 10] {
     }
 }
 
-fn refusals() -> [ErrorKind; 26] {
+fn refusals() -> [ErrorKind; 27] {
     let sector = || "s-t010000-3".to_owned();
     every! {
         ErrorKind::ThreadNotFound { .. } => ErrorKind::ThreadNotFound { index: 9, threads: 3 },
@@ -168,6 +171,10 @@ fn refusals() -> [ErrorKind; 26] {
         ErrorKind::LeaseUnconfirmed => ErrorKind::LeaseUnconfirmed,
         ErrorKind::ThreadUnusable { .. } => {
             ErrorKind::ThreadUnusable { reason: "its disk is not there".into() }
+        },
+        ErrorKind::NotSupported { .. } => ErrorKind::NotSupported {
+            what: "pause --now".into(),
+            why: "a stage that runs there cannot be stopped".into(),
         },
         ErrorKind::RequestIdReused { .. } => ErrorKind::RequestIdReused { request_id: ID },
         ErrorKind::WorkerNotFound { .. } => ErrorKind::WorkerNotFound { worker: "w1".into() },
@@ -272,6 +279,7 @@ pub(super) fn snapshot() -> WorkerSnapshot {
         ping_interval_ms: 10_000,
         status: WorkerStatus::Running,
         history_stands_still: Some(standstill()),
+        unreachable: Some(Standstill { elapsed_ms: 5_000, why: "it cannot be reached".into() }),
         summary: Summary::of(&threads),
         threads,
     }

@@ -8,7 +8,7 @@ use shared_msgs::{
     id::Id,
     selector::Selection,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::Owner;
@@ -21,7 +21,7 @@ use crate::{
     },
     thread::{
         control::{self, Decision},
-        mailbox::{Command, Reply},
+        mailbox::{Command, Reply, in_its_time, is_undecided, under_its_lease},
     },
 };
 
@@ -161,7 +161,7 @@ impl Owner {
         in_stage: bool,
     ) -> Result<Decision, ErrorKind> {
         self.check_lease(epoch)?;
-        self.check_time(request.until_ms)?;
+        in_its_time(request.until_ms, *self.surroundings.server_clock.borrow())?;
         let shown = self.view.borrow().snapshot();
         if selection.is_some_and(|selection| !selection.fits(&shown)) {
             return Err(ErrorKind::NotSelected);
@@ -170,24 +170,7 @@ impl Owner {
     }
 
     fn check_lease(&self, epoch: Option<u64>) -> Result<(), ErrorKind> {
-        let lease = *self.surroundings.lease.borrow();
-        if lease.epoch() == epoch && lease.may_act(Instant::now()) {
-            Ok(())
-        } else {
-            Err(ErrorKind::LeaseUnconfirmed)
-        }
-    }
-
-    // A request that was held up is not carried out behind the back of whoever has given it up. The
-    // clock is known before commands are served, apart from where there is no JetStream.
-    fn check_time(&self, until_ms: Option<i64>) -> Result<(), ErrorKind> {
-        let clock = *self.surroundings.server_clock.borrow();
-        match (until_ms, clock.map(|clock| clock.at_most(Instant::now()))) {
-            (Some(until), Some(now)) if until < now => {
-                Err(ErrorKind::TooLate { late_ms: now.saturating_sub(until).unsigned_abs() })
-            }
-            _ => Ok(()),
-        }
+        under_its_lease(epoch, *self.surroundings.lease.borrow())
     }
 
     async fn refuse(
@@ -198,9 +181,7 @@ impl Owner {
         id: Option<(Id, Asked)>,
     ) -> Result<CommandReply, ErrorKind> {
         info!(thread = self.index, verb = verb.name(), by = request.by, %refusal, "refused");
-        // Then nothing was decided: the same command may be given again.
-        let undecided = matches!(refusal, ErrorKind::LeaseUnconfirmed | ErrorKind::TooLate { .. });
-        if let (Some((id, asked)), false) = (id, undecided) {
+        if let (Some((id, asked)), false) = (id, is_undecided(&refusal)) {
             let result = StoredResult { asked, answer: Err(refusal.clone()) };
             self.store.keep_result(id, result).await.map_err(ErrorKind::internal)?;
         }
