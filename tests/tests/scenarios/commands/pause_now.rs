@@ -226,8 +226,7 @@ async fn a_stage_inside_the_worker_cannot_be_stopped_and_the_answer_says_so() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/piece", server.local_addr().unwrap());
     let piece = json!({"size": 1024, "piece_cid": piece_cid(&[0; 32])});
-    let deal =
-        json!({"piece": piece, "deal_info": {"deal_id": 1, "payload_size": 1016}, "url": url});
+    let deal = json!({"piece": piece, "deal_info": {"deal_id": 1, "is_builtin_market": true, "payload_size": 1016}, "url": url});
     let _manager = bed
         .fake_sector_manager(move |method, _| match method {
             "allocate_sector" => {

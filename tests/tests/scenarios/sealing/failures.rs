@@ -317,7 +317,7 @@ fn deal(directory: &Path, bytes: &[u8]) -> (Value, std::path::PathBuf) {
     })
     .unwrap();
     let cid = piece_cid(&commitment);
-    let deal = json!({"piece": {"size": 1024, "piece_cid": cid}, "deal_info": {"deal_id": 1, "payload_size": bytes.len()}});
+    let deal = json!({"piece": {"size": 1024, "piece_cid": cid}, "deal_info": {"deal_id": 1, "is_builtin_market": true, "payload_size": bytes.len()}});
     (deal, directory.join("pieces").join(cid))
 }
 

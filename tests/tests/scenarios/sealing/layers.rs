@@ -42,6 +42,7 @@ async fn sector_manager(bed: &Testbed, proof_type: u64) -> (FakeSectorManager, A
             "submit_pre_commit" => json!({"res": "accepted"}),
             "poll_pre_commit_state" => json!({"state": "landed"}),
             "submit_persisted" => json!(true),
+            "store_reserve_space" => json!({"name": body["candidates"][0], "path": ""}),
             "report_state" => json!({"id": body["sector"]}),
             _ => Value::Null,
         })

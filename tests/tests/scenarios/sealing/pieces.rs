@@ -69,7 +69,7 @@ async fn a_piece_that_changes_while_its_download_is_cut_off_is_fetched_anew() {
     let (url, requests) = server(vec![cut, whole.clone(), whole]).await;
     let deal = json!({
         "piece": {"size": 1024, "piece_cid": piece_cid(&commitment)},
-        "deal_info": {"deal_id": 1, "payload_size": 1016},
+        "deal_info": {"deal_id": 1, "is_builtin_market": true, "payload_size": 1016},
         "url": url,
     });
     answers.say("acquire_deals", result(json!([deal])));
